@@ -1,0 +1,66 @@
+"""Taking fields out of parsed files, with errors that say where and what was expected."""
+
+from typing import Any
+
+import numpy as np
+
+from hpr.errors import UserError
+from hpr.poses import FloatArray
+
+CUTOFF = -500.0
+"""A joint with a coordinate at or below this counts as missing (REFERENCE.md, section 4)."""
+
+Kind = type | tuple[type, ...]
+
+IDENTIFIER = (int, str)
+
+_KINDS: dict[Kind, str] = {list: "a list", dict: "an object", str: "a text", IDENTIFIER: "a whole number or a text"}
+
+
+def expect(value: Any, kind: Kind, where: str) -> Any:
+    """Returns value if it is of the kind expected.
+
+    Raises:
+        UserError: It is not.
+    """
+    if not isinstance(value, kind):
+        raise UserError(f"{where}: expected {_KINDS[kind]}, found {summary(value)}")
+    return value
+
+
+def field(container: Any, key: str, kind: Kind, where: str) -> Any:
+    """Returns container[key] if it is there and of the kind expected.
+
+    Raises:
+        UserError: It is not.
+    """
+    expect(container, dict, where)
+    if key not in container:
+        raise UserError(f"{where}: expected the field '{key}', found {', '.join(container) or 'no field at all'}")
+    return expect(container[key], kind, f"{where}.{key}")
+
+
+def numbers(value: Any, length: int, where: str) -> FloatArray:
+    """Returns a list of `length` numbers as an array; null becomes NaN.
+
+    Raises:
+        UserError: It is not a list, of another length, or holds something else.
+    """
+    expect(value, list, where)
+    try:
+        array = np.asarray(value, np.float64)
+    except (TypeError, ValueError):
+        array = np.empty(0)
+    if array.shape != (length,):
+        raise UserError(f"{where}: expected {length} numbers, found {summary(value)}")
+    return array
+
+
+def summary(value: Any) -> str:
+    """Returns a value in a few words, for an error message."""
+    if isinstance(value, list):
+        return f"a list of {len(value)}"
+    if isinstance(value, dict):
+        return "an object"
+    text = repr(value)
+    return text if len(text) <= 40 else f"{text[:37]}..."

@@ -1,0 +1,72 @@
+"""Weight files: safetensors, with their provenance in the metadata. Free of torch, like the porting tool."""
+
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+from safetensors import SafetensorError, safe_open
+from safetensors.numpy import save_file
+
+from hpr.errors import UserError
+from hpr.files import replacing
+from hpr.skeleton import JOINTS
+
+Tensors = dict[str, NDArray[Any]]
+
+
+@dataclass(frozen=True)
+class Provenance:
+    """Where weights come from and what they are for.
+
+    Attributes:
+        source: The checkpoint or training run.
+        step: Training step; "unknown" where the source does not say.
+        architecture: A name of `models.architectures`.
+        kind: "refiner", or "backbone" for weights that only a training can start from.
+        joints: The joint order, names separated by commas.
+    """
+
+    source: str
+    step: str
+    architecture: str
+    kind: str
+    joints: str = ",".join(JOINTS)
+
+
+def save(path: Path, tensors: Mapping[str, NDArray[Any]], provenance: Provenance) -> None:
+    """Writes a weight file.
+
+    Raises:
+        UserError: The file cannot be written.
+    """
+    contiguous = {name: np.ascontiguousarray(value) for name, value in tensors.items()}
+    with replacing(path) as temporary:
+        try:
+            save_file(contiguous, temporary, {"format": "pt", **asdict(provenance)})
+        except SafetensorError as error:  # this is how it reports a full disk
+            raise OSError(str(error)) from None
+
+
+def load(path: Path) -> tuple[Tensors, Provenance]:
+    """Reads a weight file.
+
+    Raises:
+        UserError: The file is absent, not a complete safetensors file or not one of ours.
+    """
+    try:
+        with safe_open(path, "numpy") as file:
+            metadata = dict(file.metadata() or {})
+            tensors = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118
+    except FileNotFoundError:
+        remedy = "port the published snapshot with: python tools/port_tf_weights.py"
+        raise UserError(f"{path}: no such weights; {remedy}, or set model.weights") from None
+    except (OSError, SafetensorError) as error:
+        raise UserError(f"{path}: not a complete safetensors file ({error}); port or copy it again") from None
+    metadata.pop("format", None)
+    try:
+        return tensors, Provenance(**metadata)
+    except TypeError:
+        raise UserError(f"{path}: these weights do not say what they are; write them with hpr's own tools") from None

@@ -1,0 +1,102 @@
+"""What the tests share: the golden data, the commands, and a stand-in for the published weights."""
+
+import json
+import shutil
+import subprocess
+import sys
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+from torch import nn
+
+from hpr.models.refiner import Refiner
+from hpr.poses import FloatArray
+
+ROOT = Path(__file__).resolve().parents[1]
+GOLDEN = ROOT / "tests" / "golden"
+CASES: list[dict[str, Any]] = json.loads((GOLDEN / "cases.json").read_text())
+CASE_NAMES = [case["name"] for case in CASES]
+
+
+def command(*words: object, cwd: Path = ROOT) -> subprocess.CompletedProcess[str]:
+    """Runs a python program of the project as a user would, in the folder cwd."""
+    program, *settings = [str(word) for word in words]
+    line = [sys.executable, str(ROOT / program), *settings]
+    return subprocess.run(line, cwd=cwd, capture_output=True, text=True, check=False)
+
+
+def succeed(*words: object, cwd: Path = ROOT) -> str:
+    """Runs a command that has to succeed and returns what it printed."""
+    result = command(*words, cwd=cwd)
+    assert result.returncode == 0, result.stdout + result.stderr
+    return result.stdout
+
+
+def fail(*words: object, cwd: Path = ROOT) -> str:
+    """Runs a command that has to fail with one line and returns that line."""
+    result = command(*words, cwd=cwd)
+    assert result.returncode == 1, result.stdout + result.stderr
+    lines = result.stderr.strip().split("\n")
+    assert len(lines) == 1, result.stderr
+    assert lines[0].startswith("error: ")
+    return lines[0]
+
+
+def joints_of(case: dict[str, Any]) -> FloatArray:
+    """Returns the input pose of a golden case as (15, 2), NaN where missing."""
+    joints = np.full((15, 2), np.nan)
+    for joint, x, y in case["pose"]:
+        joints[joint] = x, y
+    return joints
+
+
+def small_network() -> Refiner:
+    """A refiner with every kind of layer and lively batch-norm statistics."""
+    network = Refiner((1, 2, 2, 1), width=4).eval()
+    for module in network.modules():
+        if isinstance(module, nn.BatchNorm2d):
+            module.running_mean = torch.randn_like(module.weight) * 0.1
+            module.running_var = torch.rand_like(module.weight) + 0.5
+            nn.init.uniform_(module.weight, 0.5, 1.5)
+            nn.init.normal_(module.bias, std=0.1)
+    return network
+
+
+@pytest.fixture(params=CASES, ids=CASE_NAMES)
+def case(request: pytest.FixtureRequest) -> dict[str, Any]:
+    """Each golden case in turn."""
+    return dict(request.param)
+
+
+@pytest.fixture(scope="session")
+def snapshot(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Prefix of a stand-in for the published snapshot, with the optimizer slots of a training run."""
+    prefix = tmp_path_factory.mktemp("model") / "snapshot-515000"
+    succeed("tests/standin.py", "refiner", prefix)
+    return prefix
+
+
+@pytest.fixture(scope="session")
+def weights(snapshot: Path) -> Path:
+    """The stand-in snapshot, ported by the command."""
+    succeed("tools/port_tf_weights.py", f"checkpoint={snapshot}")
+    return snapshot.with_name("snapshot-515000.safetensors")
+
+
+@pytest.fixture(scope="session")
+def posetrack17_root(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A PoseTrack 2017 root folder with the images that the golden files name."""
+    root = tmp_path_factory.mktemp("posetrack17")
+    for path in (GOLDEN / "posetrack17" / "predictions").glob("*.json"):
+        (root / "images" / path.stem).mkdir(parents=True)
+        for image in (GOLDEN / "images").iterdir():
+            shutil.copy(image, root / "images" / path.stem)
+    return root
+
+
+@pytest.fixture(autouse=True)
+def _reproducible() -> None:
+    torch.manual_seed(0)

@@ -1,0 +1,219 @@
+"""The command refine.py, end to end on whole files."""
+
+import json
+import shutil
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+from conftest import GOLDEN, fail, succeed
+
+from hpr import weights as weight_files
+
+PREDICTIONS = GOLDEN / "posetrack18" / "predictions"
+
+
+def numbers_apart(found: Any, expected: Any, where: str = "") -> list[tuple[str, float]]:
+    """Returns the places where numbers differ, and by how much; everything else has to be the same."""
+    if isinstance(expected, dict):
+        assert found.keys() == expected.keys(), where
+        return [pair for key in expected for pair in numbers_apart(found[key], expected[key], f"{where}.{key}")]
+    if isinstance(expected, list):
+        assert len(found) == len(expected), where
+        return [pair for i in range(len(expected)) for pair in numbers_apart(found[i], expected[i], f"{where}[{i}]")]
+    if found == expected:
+        return []
+    assert isinstance(found, float), where
+    assert isinstance(expected, float), where
+    return [(where, abs(found - expected))]
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("objective", ["mota", "map"])
+@pytest.mark.parametrize("dataset", ["posetrack18", "posetrack17"])
+def test_golden_files(dataset: str, objective: str, weights: Path, posetrack17_root: Path, tmp_path: Path) -> None:
+    output = succeed(
+        "refine.py",
+        f"dataset={dataset}",
+        f"objective={objective}",
+        f"dataset.predictions={GOLDEN / dataset / 'predictions'}",
+        f"dataset.root={GOLDEN if dataset == 'posetrack18' else posetrack17_root}",
+        f"model.weights={weights}",
+        "device=cpu",
+        f"output_dir={tmp_path}",
+    )
+    for name in ("seq_a", "seq_b"):
+        found = json.loads((tmp_path / "predictions" / f"{name}.json").read_text())
+        expected = json.loads((GOLDEN / dataset / f"refined_{objective}" / f"{name}.json").read_text())
+        apart = numbers_apart(found, expected)
+        assert apart, "not one number differs in its last digit: is the expected file itself being read?"
+        assert all(".keypoints[" in where or ".x[0]" in where or ".y[0]" in where for where, _ in apart)
+        assert max(distance for _, distance in apart) < 0.005
+    report = json.loads((tmp_path / "report.json").read_text())
+    joints = {"mota": (78, 16, 23), "map": (94, 0, 26)}[objective]
+    assert report["persons"] == {
+        "seen": 10,
+        "refined": 8,
+        "passed_through": 2,
+        "reasons": {"no joint to start from": 2},
+    }
+    assert tuple(report["joints"].values()) == joints
+    assert report["frames"] == 5
+    assert report["bad_images"] == []
+    assert report["seconds"] > 0
+    assert report["device"] == "cpu"
+    assert report["settings"]["objective"]["name"] == objective
+    assert report["sequences"].keys() == {"seq_a", "seq_b"}
+    assert "8 of 10 refined, 2: no joint to start from" in output
+    assert f"{joints[0]} kept, {joints[1]} dropped, {joints[2]} added" in output
+
+
+class TestBadInput:
+    """Each in one line, and nothing written."""
+
+    def refused(self, tmp_path: Path, weights: Path, *settings: str) -> str:
+        output = tmp_path / "output"
+        defaults = [f"dataset.predictions={PREDICTIONS}", f"dataset.root={GOLDEN}", f"model.weights={weights}"]
+        message = fail("refine.py", *defaults, "device=cpu", f"output_dir={output}", *settings)
+        assert not output.exists()
+        return message
+
+    def test_no_such_folder(self, tmp_path: Path, weights: Path) -> None:
+        message = self.refused(tmp_path, weights, "dataset.predictions=/no/where")
+        assert "dataset.predictions=/no/where: no such folder" in message
+
+    def test_no_json(self, tmp_path: Path, weights: Path) -> None:
+        (tmp_path / "in").mkdir()
+        (tmp_path / "in" / "a.txt").touch()
+        message = self.refused(tmp_path, weights, f"dataset.predictions={tmp_path / 'in'}")
+        assert "expected .json files in it, found none in 1 entries" in message
+
+    def test_broken_json(self, tmp_path: Path, weights: Path) -> None:
+        shutil.copytree(PREDICTIONS, tmp_path / "in")
+        (tmp_path / "in" / "seq_c.json").write_text('{"images": [}')
+        message = self.refused(tmp_path, weights, f"dataset.predictions={tmp_path / 'in'}")
+        assert "seq_c.json: not valid JSON at line 1, column 13" in message
+
+    def test_no_image_at_all(self, tmp_path: Path, weights: Path) -> None:
+        message = self.refused(tmp_path, weights, "dataset.root=/no/where")
+        assert (
+            "dataset.root=/no/where: expected /no/where/images/a_640x480.png and 4 more images, found none" in message
+        )
+
+    def test_no_weights(self, tmp_path: Path, weights: Path) -> None:
+        message = self.refused(tmp_path, weights, "model.weights=nothing.safetensors")
+        assert "nothing.safetensors: no such weights" in message
+        assert "python tools/port_tf_weights.py" in message
+
+    def test_truncated_weights(self, tmp_path: Path, weights: Path) -> None:
+        (tmp_path / "half.safetensors").write_bytes(weights.read_bytes()[:1_000_000])
+        message = self.refused(tmp_path, weights, f"model.weights={tmp_path / 'half.safetensors'}")
+        assert "half.safetensors: not a complete safetensors file" in message
+
+    def test_weights_of_another_architecture(self, tmp_path: Path, weights: Path) -> None:
+        message = self.refused(tmp_path, weights, "model=resnet50")
+        assert "expected weights of resnet50, found resnet101's; use model=resnet101" in message
+
+    def test_foreign_weights(self, tmp_path: Path, weights: Path) -> None:
+        from safetensors.numpy import save_file
+
+        save_file({"a": np.zeros(1)}, tmp_path / "a.safetensors")
+        message = self.refused(tmp_path, weights, f"model.weights={tmp_path / 'a.safetensors'}")
+        assert "these weights do not say what they are" in message
+
+    def test_weights_that_do_not_fit(self, tmp_path: Path, weights: Path) -> None:
+        tensors, provenance = weight_files.load(weights)
+        del tensors["part_head.bias"]
+        weight_files.save(tmp_path / "a.safetensors", tensors, provenance)
+        message = self.refused(tmp_path, weights, f"model.weights={tmp_path / 'a.safetensors'}")
+        assert "1 tensors do not fit resnet101, first part_head.bias: expected shape (15,), found None" in message
+
+    def test_predictions_would_be_overwritten(self, tmp_path: Path, weights: Path) -> None:
+        shutil.copytree(PREDICTIONS, tmp_path / "predictions")
+        before = (tmp_path / "predictions" / "seq_a.json").read_bytes()
+        message = fail(
+            "refine.py",
+            f"dataset.predictions={tmp_path / 'predictions'}",
+            f"dataset.root={GOLDEN}",
+            f"model.weights={weights}",
+            f"output_dir={tmp_path}",
+        )
+        assert "these are the predictions to be refined; set another output_dir" in message
+        assert (tmp_path / "predictions" / "seq_a.json").read_bytes() == before
+
+    @pytest.mark.parametrize(
+        ("setting", "message"),
+        [
+            ("objective=moat", "objective=moat: there is no such objective; expected one of map, mota"),
+            ("dataset.predictoins=a", "no setting 'dataset.predictoins'; did you mean dataset.predictions?"),
+            ("flip=maybe", "flip=maybe: expected true or false"),
+            ("precision=fp64", "precision=fp64: expected one of fp32, tf32, bf16, fp16"),
+            ("device=gpu", "device=gpu: expected auto, cpu, cuda or cuda:INDEX"),
+            ("objective.threshold=70", "objective.threshold=70: expected a probability"),
+            ("+thresh=1", "there is no setting 'thresh'"),
+            ("dataset.predictions=???", "dataset.predictions is not set; add dataset.predictions=VALUE"),
+        ],
+    )
+    def test_wrong_settings(self, setting: str, message: str, tmp_path: Path, weights: Path) -> None:
+        assert message in self.refused(tmp_path, weights, setting)
+
+
+@pytest.mark.slow
+def test_a_bad_frame_keeps_its_poses(weights: Path, tmp_path: Path) -> None:
+    (tmp_path / "images").mkdir()
+    shutil.copy(GOLDEN / "images" / "b_333x501.png", tmp_path / "images")
+    (tmp_path / "images" / "d_97x61.png").write_bytes(b"not a picture")
+    prediction = json.loads((PREDICTIONS / "seq_a.json").read_text())
+    prediction["images"][1]["file_name"] = "images/d_97x61.png"
+    (tmp_path / "in").mkdir()
+    (tmp_path / "in" / "seq_a.json").write_text(json.dumps(prediction))
+    output = succeed(
+        "refine.py",
+        f"dataset.predictions={tmp_path / 'in'}",
+        f"dataset.root={tmp_path}",
+        f"model.weights={weights}",
+        "objective=map",
+        "device=cpu",
+        f"output_dir={tmp_path}",
+    )
+    report = json.loads((tmp_path / "report.json").read_text())
+    refined = json.loads((tmp_path / "predictions" / "seq_a.json").read_text())
+    expected = json.loads((GOLDEN / "posetrack18" / "refined_map" / "seq_a.json").read_text())
+    bad = {image["id"] for image in prediction["images"][:2]}
+    for before, after, golden in zip(
+        prediction["annotations"], refined["annotations"], expected["annotations"], strict=True
+    ):
+        if before["image_id"] in bad:
+            assert after == before
+        else:
+            np.testing.assert_allclose(after["keypoints"], golden["keypoints"], rtol=0, atol=0.005)
+    lost = sum(annotation["image_id"] in bad for annotation in prediction["annotations"])
+    assert report["persons"]["reasons"] == {"image missing or unreadable": lost}
+    assert report["persons"]["refined"] == len(prediction["annotations"]) - lost
+    missing, unreadable = report["bad_images"]
+    assert missing == f"{tmp_path}/images/a_640x480.png: no such image"
+    assert unreadable == f"{tmp_path}/images/d_97x61.png: not an image that OpenCV can decode"
+    assert f"warning: {missing}; its 2 poses stay as they were" in output
+
+
+@pytest.mark.slow
+def test_ground_truth_with_scores_for_flags(weights: Path, tmp_path: Path) -> None:
+    """Some tools write the score into the visibility slot: the joint is there, and 1 is written back."""
+    prediction = json.loads((PREDICTIONS / "seq_a.json").read_text())
+    prediction["annotations"] = prediction["annotations"][:1]
+    keypoints = prediction["annotations"][0]["keypoints"]
+    keypoints[2::3] = [0.37 * flag for flag in keypoints[2::3]]
+    (tmp_path / "in.json").write_text(json.dumps(prediction))
+    succeed(
+        "refine.py",
+        f"dataset.predictions={tmp_path / 'in.json'}",
+        f"dataset.root={GOLDEN}",
+        f"model.weights={weights}",
+        "device=cpu",
+        f"output_dir={tmp_path / 'out'}",
+    )
+    (found,) = json.loads((tmp_path / "out" / "predictions" / "in.json").read_text())["annotations"]
+    golden = json.loads((GOLDEN / "posetrack18" / "refined_mota" / "seq_a.json").read_text())["annotations"][0]
+    np.testing.assert_allclose(found["keypoints"], golden["keypoints"], rtol=0, atol=0.005)
+    assert found["scores"] == golden["scores"]
