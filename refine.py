@@ -8,7 +8,10 @@ import hydra
 from omegaconf import DictConfig, OmegaConf
 
 from hpr import cli
+from hpr.evaluation.comparison import comparison_table, save_chart, totals
+from hpr.evaluation.posetrack import Evaluation, evaluate_files
 from hpr.files import write_json
+from hpr.formats import Format
 from hpr.inference import PoseRefiner
 from hpr.models.loading import load_network
 from hpr.refining import Tally, refine_files
@@ -16,30 +19,41 @@ from hpr.refining import Tally, refine_files
 
 def refine(cfg: DictConfig) -> dict[str, Any]:
     """Refines the predictions that the configuration names, writes them and report.json, and returns the report."""
-    output = Path(cfg.output_dir)
+    predictions, output = Path(cfg.dataset.predictions), Path(cfg.output_dir)
     network = load_network(Path(cfg.model.weights), cfg.model.architecture)
     refiner = PoseRefiner(network, cfg.device, cfg.precision, cfg.flip)
+    file_format = hydra.utils.instantiate(cfg.dataset.format)
+    # Scoring the input first finds what is wrong with the annotations before the long work.
+    before = _score(cfg, file_format, predictions)
     start = time.perf_counter()
-    tallies = refine_files(
-        refiner,
-        hydra.utils.instantiate(cfg.dataset.format),
-        Path(cfg.dataset.predictions),
-        Path(cfg.dataset.root),
-        output / "predictions",
-        cfg.objective.threshold,
-    )
+    root, threshold = Path(cfg.dataset.root), cfg.objective.threshold
+    tallies = refine_files(refiner, file_format, predictions, root, output / "predictions", threshold)
+    seconds = time.perf_counter() - start
     total = Tally()
     for tally in tallies.values():
         total.add(tally)
     report = {
         **total.as_json(),
-        "seconds": time.perf_counter() - start,
+        "seconds": seconds,
         "device": refiner.device_name,
         "settings": OmegaConf.to_container(cfg, resolve=True),
         "sequences": {name: tally.as_json() for name, tally in tallies.items()},
     }
+    after = _score(cfg, file_format, output / "predictions")
+    if before and after:
+        report["metrics"] = {"before": totals(before), "after": totals(after), "warnings": after.warnings}
+        save_chart(before, after, output / "metrics.png")
+        print(f"\n{comparison_table(before, after)}")
+        for warning in after.warnings:
+            print(f"warning: {warning}")
     write_json(output / "report.json", report)
     return report
+
+
+def _score(cfg: DictConfig, file_format: Format, predictions: Path) -> Evaluation | None:
+    """Scores predictions if there are annotations."""
+    annotations = cfg.dataset.annotations
+    return None if annotations is None else evaluate_files(file_format, Path(annotations), predictions)
 
 
 def main(cfg: DictConfig) -> None:
@@ -51,7 +65,8 @@ def main(cfg: DictConfig) -> None:
     print(f"\n{'persons':<8} {persons['refined']} of {persons['seen']} refined{reasons}")
     print(f"{'joints':<8} {joints['kept']} kept, {joints['dropped']} dropped, {joints['added']} added")
     print(f"{'time':<8} {report['seconds']:.1f} s on {report['device']}, {rate:.2f} persons per second")
-    print(f"{'wrote':<8} {cfg.output_dir}/predictions and {cfg.output_dir}/report.json")
+    chart = ", metrics.png" if "metrics" in report else ""
+    print(f"{'wrote':<8} {cfg.output_dir}: predictions, report.json{chart}")
 
 
 if __name__ == "__main__":

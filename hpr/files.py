@@ -33,6 +33,27 @@ def read_json(path: Path) -> Any:
         raise UserError(f"{path}: not a JSON text; repair or remove the file") from None
 
 
+def json_files(folder: Path, setting: str) -> list[Path]:
+    """Returns the .json files of a folder in the order of their names; of a file, itself.
+
+    Args:
+        folder: The folder, or one file.
+        setting: The setting that named it, for the message.
+
+    Raises:
+        UserError: There is no such folder, or no .json file in it.
+    """
+    if folder.is_file():
+        return [folder]
+    if not folder.is_dir():
+        raise UserError(f"{setting}={folder}: no such folder; set it to a folder of .json files")
+    paths = sorted(folder.glob("*.json"))
+    if not paths:
+        count = sum(1 for _ in folder.iterdir())
+        raise UserError(f"{setting}={folder}: expected .json files in it, found none in {count} entries")
+    return paths
+
+
 def write_json(path: Path, content: Any) -> None:
     """Writes content as JSON indented by 4, as the published code does."""
     with replacing(path) as temporary:

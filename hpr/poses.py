@@ -19,11 +19,15 @@ class Person:
         scores: (15,), the estimator's score of each joint; NaN where the file holds none. A missing
             joint can have a score.
         record: Place of the person's record in its list in the file.
+        track_id: Who it is throughout the sequence; None where the file does not say.
+        head_box: (4,), x0, y0, x1, y1 of the head in image pixels; None where the file holds none.
     """
 
     joints: FloatArray
     scores: FloatArray
     record: int
+    track_id: int | str | None = None
+    head_box: FloatArray | None = None
 
     @property
     def present(self) -> NDArray[np.bool_]:
@@ -38,10 +42,14 @@ class Frame:
     Attributes:
         image: Path of the image relative to the data set's root.
         persons: In the order of the file.
+        ignore_regions: Polygons (n, 2) in image pixels within which nothing is scored.
+        unposed: Number of people that the file lists without so much as an empty pose.
     """
 
     image: str
     persons: list[Person]
+    ignore_regions: tuple[FloatArray, ...] = ()
+    unposed: int = 0
 
 
 @dataclass(frozen=True)

@@ -10,7 +10,7 @@ import numpy as np
 from tqdm import tqdm
 
 from hpr.errors import UserError
-from hpr.files import read_image
+from hpr.files import json_files, read_image
 from hpr.formats import Format
 from hpr.inference import Outcome, PoseRefiner
 from hpr.poses import FloatArray, Frame, Sequence
@@ -106,7 +106,7 @@ def refine_files(
     Raises:
         UserError: Something is wrong with an argument or a file; nothing has been written.
     """
-    paths = prediction_files(predictions)
+    paths = json_files(predictions, "dataset.predictions")
     if output.resolve() == paths[0].parent.resolve():
         raise UserError(f"{output}: these are the predictions to be refined; set another output_dir")
     if not 0 <= threshold < 1:
@@ -122,23 +122,6 @@ def refine_files(
             tallies[sequence.name] = tally
             _print_tally(width, sequence.name, tally)
     return tallies
-
-
-def prediction_files(predictions: Path) -> list[Path]:
-    """Returns the .json files of a folder in the order of their names; of a file, itself.
-
-    Raises:
-        UserError: There is no such folder, or no .json file in it.
-    """
-    if predictions.is_file():
-        return [predictions]
-    if not predictions.is_dir():
-        raise UserError(f"dataset.predictions={predictions}: no such folder; set it to the folder of prediction files")
-    paths = sorted(predictions.glob("*.json"))
-    if not paths:
-        count = sum(1 for _ in predictions.iterdir())
-        raise UserError(f"dataset.predictions={predictions}: expected .json files in it, found none in {count} entries")
-    return paths
 
 
 def refine_sequence(

@@ -19,6 +19,17 @@ JOINTS = (
 )
 """The refiner's 15 joints in PoseTrack 2017 order (REFERENCE.md, section 1)."""
 
+JOINT_GROUPS = {
+    "Head": ("head_top", "head_bottom", "nose"),
+    "Shou": ("right_shoulder", "left_shoulder"),
+    "Elb": ("right_elbow", "left_elbow"),
+    "Wri": ("right_wrist", "left_wrist"),
+    "Hip": ("right_hip", "left_hip"),
+    "Knee": ("right_knee", "left_knee"),
+    "Ankl": ("right_ankle", "left_ankle"),
+}
+"""The columns of the tables that PoseTrack results are printed in."""
+
 NUM_JOINTS = len(JOINTS)
 HEAD_BOTTOM = JOINTS.index("head_bottom")
 HEAD_TOP = JOINTS.index("head_top")

@@ -20,7 +20,7 @@ def compose(command: str, *settings: str) -> DictConfig:
 
 
 def test_commands() -> None:
-    assert COMMANDS == ["port", "refine"]
+    assert COMMANDS == ["benchmark", "evaluate", "port", "refine"]
 
 
 @pytest.mark.parametrize("command", COMMANDS)

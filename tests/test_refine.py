@@ -5,6 +5,7 @@ import shutil
 from pathlib import Path
 from typing import Any
 
+import cv2
 import numpy as np
 import pytest
 from conftest import GOLDEN, fail, succeed
@@ -195,6 +196,51 @@ def test_a_bad_frame_keeps_its_poses(weights: Path, tmp_path: Path) -> None:
     assert missing == f"{tmp_path}/images/a_640x480.png: no such image"
     assert unreadable == f"{tmp_path}/images/d_97x61.png: not an image that OpenCV can decode"
     assert f"warning: {missing}; its 2 poses stay as they were" in output
+
+
+@pytest.mark.slow
+def test_scores_before_and_after(weights: Path, tmp_path: Path) -> None:
+    (tmp_path / "truth").mkdir()
+    truth = json.loads((GOLDEN / "posetrack18" / "refined_map" / "seq_b.json").read_text())
+    for annotation in truth["annotations"]:  # the refined poses are declared true, so refining has to score full marks
+        annotation |= {"bbox_head": [0, 0, 30, 40], "scores": []}
+    for i, image in enumerate(truth["images"]):
+        image["file_name"] = f"{i}_{image['file_name']}"
+    (tmp_path / "truth" / "seq_b.json").write_text(json.dumps(truth))
+    output = succeed(
+        "refine.py",
+        "objective=map",
+        f"dataset.predictions={PREDICTIONS / 'seq_b.json'}",
+        f"dataset.annotations={tmp_path / 'truth'}",
+        f"dataset.root={GOLDEN}",
+        f"model.weights={weights}",
+        "device=cpu",
+        f"output_dir={tmp_path / 'out'}",
+    )
+    metrics = json.loads((tmp_path / "out" / "report.json").read_text())["metrics"]
+    assert metrics["before"]["mAP"] < 20
+    assert metrics["after"]["mAP"] == pytest.approx(100)
+    assert metrics["after"]["MOTA"] == pytest.approx(100)
+    assert metrics["before"].keys() == metrics["after"].keys()
+    assert metrics["after"]["joints"]["AP"]["nose"] == pytest.approx(100)
+    assert "difference" in output
+    chart = cv2.imread(str(tmp_path / "out" / "metrics.png"))
+    assert chart is not None
+    assert chart.std() > 10
+
+
+def test_broken_annotations_stop_before_the_work(weights: Path, tmp_path: Path) -> None:
+    (tmp_path / "seq_a.json").write_text("{")
+    message = fail(
+        "refine.py",
+        f"dataset.predictions={PREDICTIONS}",
+        f"dataset.annotations={tmp_path}",
+        f"dataset.root={GOLDEN}",
+        f"model.weights={weights}",
+        f"output_dir={tmp_path / 'out'}",
+    )
+    assert "seq_a.json: not valid JSON" in message
+    assert not (tmp_path / "out").exists()
 
 
 @pytest.mark.slow

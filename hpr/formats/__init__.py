@@ -13,8 +13,8 @@ __all__ = ["Format", "PoseTrack17", "PoseTrack18"]
 class Format(Protocol):
     """What every format can do."""
 
-    def read(self, path: Path) -> Sequence:
-        """Reads a file."""
+    def read(self, path: Path, scoring: bool = False) -> Sequence:
+        """Reads a file: what can be refined, or what is scored."""
 
     def write(self, sequence: Sequence, path: Path) -> None:
         """Writes a sequence that `read` returned, with the poses it holds now."""

@@ -14,7 +14,7 @@ Kind = type | tuple[type, ...]
 
 IDENTIFIER = (int, str)
 
-_KINDS: dict[Kind, str] = {list: "a list", dict: "an object", str: "a text", IDENTIFIER: "a whole number or a text"}
+_KINDS: dict[Kind, str] = {list: "a list", dict: "an object", str: "a text"}
 
 
 def expect(value: Any, kind: Kind, where: str) -> Any:
@@ -24,7 +24,7 @@ def expect(value: Any, kind: Kind, where: str) -> Any:
         UserError: It is not.
     """
     if not isinstance(value, kind):
-        raise UserError(f"{where}: expected {_KINDS[kind]}, found {summary(value)}")
+        raise UserError(f"{where}: expected {_KINDS.get(kind, 'a whole number or a text')}, found {summary(value)}")
     return value
 
 
@@ -52,8 +52,14 @@ def numbers(value: Any, length: int, where: str) -> FloatArray:
     except (TypeError, ValueError):
         array = np.empty(0)
     if array.shape != (length,):
-        raise UserError(f"{where}: expected {length} numbers, found {summary(value)}")
+        raise UserError(f"{where}: expected {length} numbers, found {_content(value)}")
     return array
+
+
+def _content(values: list[Any]) -> str:
+    """Returns what is wrong with a list of numbers: its length, or its first value that is none."""
+    odd = [value for value in values if isinstance(value, str | list | dict)]
+    return summary(odd[0]) if odd else summary(values)
 
 
 def summary(value: Any) -> str:

@@ -7,7 +7,7 @@ import numpy as np
 
 from hpr.errors import UserError
 from hpr.files import read_json, write_json
-from hpr.formats.checks import CUTOFF, expect, field, summary
+from hpr.formats.checks import CUTOFF, IDENTIFIER, expect, field, numbers, summary
 from hpr.poses import FloatArray, Frame, Person, Sequence
 from hpr.skeleton import NUM_JOINTS
 
@@ -15,10 +15,16 @@ from hpr.skeleton import NUM_JOINTS
 class PoseTrack17:
     """Reader and writer of PoseTrack 2017 files."""
 
-    def read(self, path: Path) -> Sequence:
+    def read(self, path: Path, scoring: bool = False) -> Sequence:
         """Reads a file of ground truth or predictions.
 
         An image's path is the last three parts of the name in the file (REFERENCE.md, section 4).
+
+        Args:
+            path: The file.
+            scoring: Take for present what the PoseTrack evaluation does: every point in the file, and
+                everyone who has a list of points. A coordinate that is no number is then infinite:
+                present, and never right.
 
         Raises:
             UserError: The file is absent, not JSON or not of this format.
@@ -28,11 +34,11 @@ class PoseTrack17:
         for i, entry in enumerate(field(document, "annolist", list, str(path))):
             where = f"{path}: annolist[{i}]"
             name = _image_name(expect(entry, dict, where), where)
-            persons = [
-                Person(*_pose(record, f"{where}.annorect[{j}]"), record=j)
-                for j, record in enumerate(expect(entry.get("annorect") or [], list, f"{where}.annorect"))
-            ]
-            frames.append(Frame("/".join(name.split("/")[-3:]), persons))
+            records = expect(entry.get("annorect") or [], list, f"{where}.annorect")
+            persons = [_person(record, j, f"{where}.annorect[{j}]", scoring) for j, record in enumerate(records)]
+            posed = [person for person in persons if person is not None]
+            regions = _ignore_regions(entry, f"{where}.ignore_regions")
+            frames.append(Frame("/".join(name.split("/")[-3:]), posed, regions, len(persons) - len(posed)))
         return Sequence(path.stem, frames, document)
 
     def write(self, sequence: Sequence, path: Path) -> None:
@@ -63,44 +69,67 @@ def _image_name(entry: dict[str, Any], where: str) -> str:
     return image
 
 
-def _points(record: dict[str, Any]) -> list[Any]:
-    """Returns the record's points; none where the record has no `annopoints`."""
-    annopoints = record.get("annopoints")
-    if isinstance(annopoints, list):
-        annopoints = annopoints[0] if annopoints else None
-    return (annopoints or {}).get("point") or []
+def _person(record: Any, place: int, where: str, scoring: bool) -> Person | None:
+    """Returns a person; None where one without a list of points is not to be scored."""
+    expect(record, dict, where)
+    points = _points(record, where)
+    if scoring and points is None:
+        return None
+    joints, scores = _pose(points or [], where, scoring)
+    track_id = expect(_first(record.get("track_id")), (*IDENTIFIER, type(None)), f"{where}.track_id")
+    box = [_first(record.get(key)) for key in ("x1", "y1", "x2", "y2")]
+    head_box = None if None in box else numbers(box, 4, f"{where}: head box")
+    return Person(joints, scores, place, track_id, head_box)
 
 
-def _scalar(point: dict[str, Any], key: str) -> float:
-    """Returns a point's field, which is a list of one number; NaN where it is absent or empty."""
-    value = point.get(key)
-    if isinstance(value, list):
-        value = value[0] if value else None
-    return np.nan if value is None else float(value)
+def _points(record: dict[str, Any], where: str) -> list[Any] | None:
+    """Returns the record's points; None where it has no list of them."""
+    annopoints = _first(record.get("annopoints"))
+    if annopoints is None or annopoints == {}:
+        return None
+    points = expect(annopoints, dict, f"{where}.annopoints").get("point")
+    return None if points is None else expect(points, list, f"{where}.annopoints[0].point")
 
 
-def _pose(record: Any, where: str) -> tuple[FloatArray, FloatArray]:
+def _first(value: Any) -> Any:
+    """Returns a field, which this format wraps into a list of one; None where it is absent or empty."""
+    return (value[0] if value else None) if isinstance(value, list) else value
+
+
+def _pose(points: list[Any], where: str, scoring: bool = False) -> tuple[FloatArray, FloatArray]:
     """Returns joints (15, 2) and scores (15,) of a person, NaN where missing."""
     joints = np.full((NUM_JOINTS, 2), np.nan)
     scores = np.full(NUM_JOINTS, np.nan)
-    try:
-        for point in _points(record):
-            joint, xy = _scalar(point, "id"), [_scalar(point, "x"), _scalar(point, "y")]
-            if joint not in range(NUM_JOINTS):
-                continue
-            scores[int(joint)] = _scalar(point, "score")
-            if np.isfinite(xy).all() and min(xy) > CUTOFF:
-                joints[int(joint)] = xy
-    except (AttributeError, TypeError, ValueError, KeyError):
-        raise UserError(
-            f"{where}: expected annopoints[0].point[] of id, x, y and score, each a list of one number"
-        ) from None
+    places, values = [], []
+    for point in reversed(points) if scoring else points:  # of two with one id the evaluation takes the first
+        joint = _first(expect(point, dict, f"{where}: point").get("id"))
+        if joint in range(NUM_JOINTS):
+            places.append(int(joint))
+            values += [_first(point.get(key)) for key in ("x", "y", "score")]
+    table = numbers(values, len(values), f"{where}: x, y and score of the points").reshape(-1, 3)  # (points, 3)
+    finite = np.isfinite(table[:, :2]).all(axis=1)
+    table[~finite, :2] = np.inf
+    present = np.ones(len(table), bool) if scoring else finite & (table[:, :2] > CUTOFF).all(axis=1)
+    scores[places] = table[:, 2]
+    joints[np.array(places, int)[present]] = table[present, :2]
     return joints, scores
+
+
+def _ignore_regions(entry: dict[str, Any], where: str) -> tuple[FloatArray, ...]:
+    """Returns the image's polygons, each (n, 2)."""
+    regions = []
+    for region in expect(entry.get("ignore_regions") or [], list, where):
+        points = field(region, "point", list, where)
+        corners = [[_first(expect(point, dict, where).get(axis)) for axis in "xy"] for point in points]
+        regions.append(
+            numbers([value for corner in corners for value in corner], 2 * len(corners), where).reshape(-1, 2)
+        )
+    return tuple(regions)
 
 
 def _updated(record: dict[str, Any], person: Person) -> dict[str, Any] | None:
     """Returns the record as it is, with the person's pose if that differs, or None if it held no joint."""
-    joints, _ = _pose(record, "")
+    joints, _ = _pose(_points(record, "") or [], "")
     if np.isnan(joints).all():
         return None
     if np.array_equal(joints, person.joints, equal_nan=True):

@@ -47,7 +47,7 @@ def document17(points: Any, image: Any = "a/b/clip/000.jpg") -> dict[str, Any]:
     return {"annolist": [{"image": image, "imgnum": [1], "annorect": [person]}], "info": "kept"}
 
 
-def point(joint: int, x: float, y: float, **score: Any) -> dict[str, Any]:
+def point(joint: int, x: Any, y: float, **score: Any) -> dict[str, Any]:
     return {"id": [joint], "x": [x], "y": [y], **score}
 
 
@@ -193,9 +193,13 @@ BROKEN: list[tuple[str, str, str]] = [
     ),
     ("posetrack17", "{}", "expected the field 'annolist', found no field at all"),
     ("posetrack17", '{"annolist": [{}]}', "annolist[0].image: expected a name or a list with a name, found None"),
-    ("posetrack17", json.dumps(document17(5)), "annolist[0].annorect[0]: expected annopoints[0].point[]"),
-    ("posetrack17", json.dumps(document17([5])), "annolist[0].annorect[0]: expected annopoints[0].point[]"),
-    ("posetrack17", json.dumps(document17([point(0, "x", 1)])), "annorect[0]: expected annopoints[0].point[]"),  # type: ignore[arg-type]
+    ("posetrack17", json.dumps(document17(5)), "annorect[0].annopoints[0].point: expected a list, found 5"),
+    ("posetrack17", json.dumps(document17([5])), "annolist[0].annorect[0]: point: expected an object, found 5"),
+    (
+        "posetrack17",
+        json.dumps(document17([point(0, "x", 1)])),
+        "x, y and score of the points: expected 3 numbers, found",
+    ),
 ]
 
 

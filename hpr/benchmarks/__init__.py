@@ -1,0 +1,1 @@
+"""Measured speed of each part, for tools/benchmark.py."""

@@ -1,0 +1,1 @@
+"""Scores of estimated poses against annotated ones."""
