@@ -1,4 +1,6 @@
-"""Between poses and maps: discs for the network's input, scoremaps to poses (REFERENCE.md, sections 2 and 3)."""
+"""Between poses and maps: the network's input discs, training targets, scoremaps to poses (REFERENCE.md, 2, 3, 5)."""
+
+from dataclasses import dataclass
 
 import torch
 from torch import Tensor
@@ -45,6 +47,51 @@ def draw(joints: Tensor, height: int, width: int) -> Tensor:
     flat = torch.zeros(size + 1, device=joints.device)
     flat[torch.where(inside, (plane * height + rows) * width + columns, size)] = DISC_VALUE
     return flat[:size].view(batch, count, height, width)  # (B * J * H * W,) -> (B, J, H, W)
+
+
+@dataclass(frozen=True)
+class Targets:
+    """What the network should return for B crops.
+
+    Attributes:
+        parts: (B, J, h, w), 1 on the cells near a joint, else 0.
+        offsets: (B, 2 * J, h, w), x and y of each joint in turn, in units of OFFSET_UNIT pixels.
+        offset_mask: (B, 2 * J, h, w), 1 where there is an offset to be learnt, else 0.
+        cells: (B, 1, h, w), 1 on the cells that count, 0 on those beyond the crop's border.
+    """
+
+    parts: Tensor
+    offsets: Tensor
+    offset_mask: Tensor
+    cells: Tensor
+
+
+def output_size(pixels: int) -> int:
+    """Returns how many cells the network's output has along a side of so many pixels."""
+    return 2 * -(-pixels // 16)
+
+
+def targets(joints: Tensor, height: int, width: int, scale: float | Tensor = 1.0) -> Targets:
+    """Makes the training targets of true poses (REFERENCE.md, section 5).
+
+    Args:
+        joints: (B, J, 2) float64 in crop_xy, NaN where there is no joint.
+        height: Of the crops, in pixels.
+        width: Of the crops, in pixels.
+        scale: Scale jitter of the crops, a number or (B,).
+    """
+    batch, count, _ = joints.shape
+    rows = torch.arange(output_size(height), device=joints.device) * STRIDE + STRIDE / 2
+    columns = torch.arange(output_size(width), device=joints.device) * STRIDE + STRIDE / 2
+    grid = torch.stack(torch.meshgrid(columns, rows, indexing="xy"))  # (2, h, w): x and y of the centres
+    offsets = joints[..., None, None] - grid  # (B, J, 2, h, w)
+    radius = DISC_RADIUS * torch.as_tensor(scale, dtype=torch.float64, device=joints.device).view(-1, 1, 1, 1)
+    near = offsets.square().sum(dim=2) <= radius**2  # (B, J, h, w); never where the joint is NaN
+    mask = near[:, :, None].expand_as(offsets)
+    offsets = torch.where(mask, offsets / OFFSET_UNIT, 0.0)
+    shape = (batch, 2 * count, len(rows), len(columns))  # (B, J, 2, h, w) -> (B, 2 * J, h, w)
+    cells = torch.ones(batch, 1, len(rows), len(columns), device=joints.device)
+    return Targets(near.float(), offsets.float().reshape(shape), mask.float().reshape(shape), cells)
 
 
 def mirror(maps: Tensor) -> Tensor:

@@ -1,0 +1,51 @@
+"""The training losses, as the published graph has them (REFERENCE.md, section 5)."""
+
+from dataclasses import dataclass
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor
+
+from hpr.maps import Targets
+
+OFFSET_WEIGHT = 0.05
+
+
+@dataclass(frozen=True)
+class Losses:
+    """The two terms of the loss.
+
+    Attributes:
+        part: Mean sigmoid cross-entropy over the cells and joints.
+        offset: OFFSET_WEIGHT times the mean Huber distance of the offsets where there is a target.
+    """
+
+    part: Tensor
+    offset: Tensor
+
+    @property
+    def total(self) -> Tensor:
+        """What is minimised."""
+        return self.part + self.offset
+
+
+def refinement_losses(logits: Tensor, offsets: Tensor, targets: Targets, counts: Tensor | None = None) -> Losses:
+    """Returns the losses of a batch.
+
+    Args:
+        logits: (B, 15, h, w).
+        offsets: (B, 30, h, w).
+        targets: What they should be.
+        counts: (2,), what the two sums are divided by; by default this batch's own `loss_counts`.
+    """
+    logits, offsets = logits.float(), offsets.float()
+    cells = targets.cells.expand_as(logits)
+    cross_entropy = F.binary_cross_entropy_with_logits(logits, targets.parts, weight=cells, reduction="sum")
+    huber = F.huber_loss(offsets, targets.offsets, reduction="none") * targets.offset_mask
+    divisors = (loss_counts(targets) if counts is None else counts).clamp(min=1)
+    return Losses(cross_entropy / divisors[0], OFFSET_WEIGHT * huber.sum() / divisors[1])
+
+
+def loss_counts(targets: Targets) -> Tensor:
+    """Returns (2,), over how many cells of all joints and over how many offsets the losses are means."""
+    return torch.stack([targets.cells.sum() * targets.parts.shape[1], targets.offset_mask.sum()])
