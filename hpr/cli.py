@@ -17,6 +17,10 @@ from omegaconf.errors import OmegaConfBaseException
 from hpr.errors import UserError
 
 CONF = Path(__file__).resolve().parents[1] / "conf"
+ASSETS = Path(__file__).resolve().parent / "assets"
+
+# ${asset:NAME} in a configuration is a file or folder that comes with the package.
+OmegaConf.register_new_resolver("asset", lambda name: str(ASSETS / name), replace=True)
 
 
 def run(job: Callable[[DictConfig], None], config_name: str) -> None:
@@ -33,6 +37,8 @@ def run(job: Callable[[DictConfig], None], config_name: str) -> None:
             job(cfg)
         except (UserError, OmegaConfBaseException) as error:
             _fail(_message(error, []))
+        except BrokenPipeError:  # whoever read the output, such as head, has had enough
+            os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         except KeyboardInterrupt:
             sys.exit(130)  # as shells report a command stopped by Ctrl-C
 

@@ -7,6 +7,7 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy.sparse import csr_array
 
+from hpr.models.architectures import MEAN_HEAD
 from hpr.poses import FloatArray
 from hpr.skeleton import HEAD_BOTTOM, HEAD_TOP
 
@@ -18,7 +19,6 @@ MIN_CROP_SIDE = 8
 MARGIN = 250.0
 """Pixels of the resized image around the joints' bounding box."""
 
-_MEAN_HEAD_DIAGONAL = 101.4252
 _DIAGONAL_PER_HEAD = 1.4286
 _PRECISION_BITS = 22  # Pillow's fixed-point resampling weights
 
@@ -72,7 +72,7 @@ class Crop:
         return _resample(down, part)  # (height, width, 3)
 
 
-def person_scale(joints: FloatArray) -> float:
+def person_scale(joints: FloatArray, mean_head: float = MEAN_HEAD) -> float:
     """Returns the factor that brings a person to the network's standard size (REFERENCE.md, 2.1).
 
     Without both head joints, with both in one place, or with a head larger than the published code
@@ -80,9 +80,10 @@ def person_scale(joints: FloatArray) -> float:
 
     Args:
         joints: (15, 2) in image pixels, NaN where missing.
+        mean_head: Of the network (`architectures.Architecture`).
     """
     ends = joints[[HEAD_BOTTOM, HEAD_TOP]]
-    diagonal = _MEAN_HEAD_DIAGONAL
+    diagonal = mean_head
     if not np.isnan(ends).any():
         # The published code keeps the head's ends in whole pixels, and truncates towards zero.
         length = float(np.hypot(*(np.trunc(ends[1]) - np.trunc(ends[0]))))
@@ -91,17 +92,28 @@ def person_scale(joints: FloatArray) -> float:
     return STANDARD_SCALE * 50 / (0.6 * diagonal)
 
 
-def person_crop(joints: FloatArray, image_size: tuple[int, int]) -> Crop | None:
-    """Returns the crop of a person (REFERENCE.md, 2.2 and 2.3).
+def person_crop(joints: FloatArray, image_size: tuple[int, int], mean_head: float = MEAN_HEAD) -> Crop | None:
+    """Returns the crop of a person, or None where it would have more than MAX_CROP_PIXELS or no pixel at all.
 
     Args:
         joints: (15, 2) in image pixels, NaN where missing; at least one is there.
         image_size: Width and height of the image.
-
-    Returns:
-        The crop, or None where it would have more than MAX_CROP_PIXELS or no pixel at all.
+        mean_head: Of the network (`architectures.Architecture`).
     """
-    scale = person_scale(joints)
+    crop = person_region(joints, image_size, mean_head)
+    return crop if 0 < crop.width * crop.height <= MAX_CROP_PIXELS else None
+
+
+def person_region(joints: FloatArray, image_size: tuple[int, int], mean_head: float, jitter: float = 1.0) -> Crop:
+    """Returns the crop of a person whatever its size (REFERENCE.md, 2.2 and 2.3).
+
+    Args:
+        joints: (15, 2) in image pixels, NaN where missing; at least one is there.
+        image_size: Width and height of the image.
+        mean_head: Of the network (`architectures.Architecture`).
+        jitter: Factor of the person's scale, for training.
+    """
+    scale = person_scale(joints, mean_head) * jitter
     width, height = int(image_size[0] * scale), int(image_size[1] * scale)
     low = np.nanmin(joints, axis=0) * scale - MARGIN
     high = np.nanmax(joints, axis=0) * scale + MARGIN
@@ -109,8 +121,6 @@ def person_crop(joints: FloatArray, image_size: tuple[int, int]) -> Crop | None:
     y0, y1 = (round(min(max(bound, 0.0), float(height))) for bound in (low[1], high[1]))
     if x1 - x0 < MIN_CROP_SIDE or y1 - y0 < MIN_CROP_SIDE:
         x0, y0, x1, y1 = 0, 0, width, height
-    if not 0 < (x1 - x0) * (y1 - y0) <= MAX_CROP_PIXELS:
-        return None
     return Crop(scale, (width, height), (x0, y0, x1, y1))
 
 

@@ -94,10 +94,22 @@ def read_image(path: Path) -> NDArray[np.uint8]:
         raise UserError(f"{path}: no such image") from None
     except OSError as error:
         raise UserError(f"{path}: cannot be read ({error.strerror})") from None
+    try:
+        return decode_image(encoded)
+    except ValueError:
+        raise UserError(f"{path}: not an image that OpenCV can decode") from None
+
+
+def decode_image(encoded: NDArray[np.uint8]) -> NDArray[np.uint8]:
+    """Decodes the bytes (n,) of an image file to (H, W, 3) RGB.
+
+    Raises:
+        ValueError: They are not an image that OpenCV can decode.
+    """
     image = None
     if encoded.size:
         with suppress(cv2.error):  # raised for images above OpenCV's own pixel limit
             image = cv2.imdecode(encoded, cv2.IMREAD_COLOR | cv2.IMREAD_IGNORE_ORIENTATION)
     if image is None:
-        raise UserError(f"{path}: not an image that OpenCV can decode")
-    return np.ascontiguousarray(cv2.cvtColor(image, cv2.COLOR_BGR2RGB), np.uint8)
+        raise ValueError("not an image that OpenCV can decode")
+    return np.asarray(cv2.cvtColor(image, cv2.COLOR_BGR2RGB), np.uint8)

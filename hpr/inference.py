@@ -128,7 +128,7 @@ class PoseRefiner:
         confidence = np.full(joints.shape[:2], np.nan)
         outcomes = []
         for i, pose in enumerate(joints):
-            sample = prepare(image, pose)
+            sample = prepare(image, pose, self._network.mean_head)
             if isinstance(sample, Outcome):
                 outcomes.append(sample)
                 continue
@@ -156,19 +156,20 @@ class PoseRefiner:
         return joints[0].cpu().numpy(), confidence[0].double().cpu().numpy()
 
 
-def prepare(image: NDArray[np.uint8], joints: FloatArray) -> Sample | Outcome:
+def prepare(image: NDArray[np.uint8], joints: FloatArray, mean_head: float) -> Sample | Outcome:
     """Cuts out what the network needs of one person.
 
     Args:
         image: (H, W, 3) RGB.
         joints: (15, 2) in image pixels, NaN where missing.
+        mean_head: Of the network (`architectures.Architecture`).
 
     Returns:
         The person, or why the pose cannot be refined.
     """
     if np.isnan(joints).all():
         return Outcome.NO_JOINTS
-    crop = person_crop(joints, (image.shape[1], image.shape[0]))
+    crop = person_crop(joints, (image.shape[1], image.shape[0]), mean_head)
     if crop is None:
         return Outcome.CROP_SIZE
     return Sample(crop, crop.pixels(image), crop.to_crop(joints))

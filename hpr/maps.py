@@ -71,7 +71,9 @@ def output_size(pixels: int) -> int:
     return 2 * -(-pixels // 16)
 
 
-def targets(joints: Tensor, height: int, width: int, scale: float | Tensor = 1.0) -> Targets:
+def targets(
+    joints: Tensor, height: int, width: int, scale: float | Tensor = 1.0, sizes: Tensor | None = None
+) -> Targets:
     """Makes the training targets of true poses (REFERENCE.md, section 5).
 
     Args:
@@ -79,6 +81,7 @@ def targets(joints: Tensor, height: int, width: int, scale: float | Tensor = 1.0
         height: Of the crops, in pixels.
         width: Of the crops, in pixels.
         scale: Scale jitter of the crops, a number or (B,).
+        sizes: (B, 2) height and width of the part of each crop that is image; by default all of it.
     """
     batch, count, _ = joints.shape
     rows = torch.arange(output_size(height), device=joints.device) * STRIDE + STRIDE / 2
@@ -91,6 +94,11 @@ def targets(joints: Tensor, height: int, width: int, scale: float | Tensor = 1.0
     offsets = torch.where(mask, offsets / OFFSET_UNIT, 0.0)
     shape = (batch, 2 * count, len(rows), len(columns))  # (B, J, 2, h, w) -> (B, 2 * J, h, w)
     cells = torch.ones(batch, 1, len(rows), len(columns), device=joints.device)
+    if sizes is not None:
+        # A crop of its own size would have as many cells as these (REFERENCE.md, section 5).
+        limits = 2 * ((sizes + 15) // 16)  # (B, 2)
+        inside = [torch.arange(n, device=joints.device) < limits[:, i, None] for i, n in enumerate(cells.shape[2:])]
+        cells = (inside[0][:, None, :, None] & inside[1][:, None, None, :]).float()
     return Targets(near.float(), offsets.float().reshape(shape), mask.float().reshape(shape), cells)
 
 

@@ -21,6 +21,8 @@ class Person:
         record: Place of the person's record in its list in the file.
         track_id: Who it is throughout the sequence; None where the file does not say.
         head_box: (4,), x0, y0, x1, y1 of the head in image pixels; None where the file holds none.
+        confidence: (15,), the refiner's probability of each joint, also of those it dropped; None before
+            refining and where a pose was not refined. It is not written to files.
     """
 
     joints: FloatArray
@@ -28,6 +30,7 @@ class Person:
     record: int
     track_id: int | str | None = None
     head_box: FloatArray | None = None
+    confidence: FloatArray | None = None
 
     @property
     def present(self) -> NDArray[np.bool_]:

@@ -165,9 +165,11 @@ def _refine_frame(refiner: PoseRefiner, frame: Frame, root: Path, threshold: flo
             tally.add_person(person.joints, person.joints, Outcome.BAD_IMAGE)
         return frame
     refined = refiner(image, joints, threshold)
-    for before, after, outcome in zip(joints, refined.joints, refined.outcomes, strict=True):
-        tally.add_person(before, after, outcome)
-    persons = [replace(person, joints=after) for person, after in zip(frame.persons, refined.joints, strict=True)]
+    persons = []
+    for i, (person, outcome) in enumerate(zip(frame.persons, refined.outcomes, strict=True)):
+        tally.add_person(person.joints, refined.joints[i], outcome)
+        confidence = refined.confidence[i] if outcome is Outcome.REFINED else None
+        persons.append(replace(person, joints=refined.joints[i], confidence=confidence))
     return replace(frame, persons=persons)
 
 

@@ -34,6 +34,26 @@ NUM_JOINTS = len(JOINTS)
 HEAD_BOTTOM = JOINTS.index("head_bottom")
 HEAD_TOP = JOINTS.index("head_top")
 
+_LIMBS = (
+    ("right_ankle", "right_knee"),
+    ("right_knee", "right_hip"),
+    ("right_hip", "right_shoulder"),
+    ("right_shoulder", "right_elbow"),
+    ("right_elbow", "right_wrist"),
+    ("right_shoulder", "head_bottom"),
+    ("left_ankle", "left_knee"),
+    ("left_knee", "left_hip"),
+    ("left_hip", "left_shoulder"),
+    ("left_shoulder", "left_elbow"),
+    ("left_elbow", "left_wrist"),
+    ("left_shoulder", "head_bottom"),
+    ("head_bottom", "nose"),
+    ("nose", "head_top"),
+    ("right_hip", "left_hip"),
+)
+LIMBS = tuple((JOINTS.index(a), JOINTS.index(b)) for a, b in _LIMBS)
+"""Pairs of joints that a drawn skeleton connects."""
+
 
 def mirrored(name: str) -> str:
     """Returns the joint that a mirror image shows in this one's place."""

@@ -7,11 +7,15 @@ import sys
 from pathlib import Path
 from typing import Any
 
+import hydra
 import numpy as np
 import pytest
 import torch
+from omegaconf import DictConfig
 from torch import nn
 
+from hpr.cli import CONF
+from hpr.models.architectures import Architecture
 from hpr.models.refiner import Refiner
 from hpr.poses import FloatArray
 
@@ -45,6 +49,12 @@ def fail(*words: object, cwd: Path = ROOT) -> str:
     return lines[0]
 
 
+def compose(command: str, *settings: str) -> DictConfig:
+    """Composes the real configuration of a command."""
+    with hydra.initialize_config_dir(str(CONF), version_base="1.3"):
+        return hydra.compose(command, list(settings))
+
+
 def joints_of(case: dict[str, Any]) -> FloatArray:
     """Returns the input pose of a golden case as (15, 2), NaN where missing."""
     joints = np.full((15, 2), np.nan)
@@ -55,7 +65,7 @@ def joints_of(case: dict[str, Any]) -> FloatArray:
 
 def small_network() -> Refiner:
     """A refiner with every kind of layer and lively batch-norm statistics."""
-    network = Refiner((1, 2, 2, 1), width=4).eval()
+    network = Refiner(Architecture((1, 2, 2, 1), width=4)).eval()
     for module in network.modules():
         if isinstance(module, nn.BatchNorm2d):
             module.running_mean = torch.randn_like(module.weight) * 0.1

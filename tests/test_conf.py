@@ -5,7 +5,8 @@ from pathlib import Path
 
 import hydra
 import pytest
-from omegaconf import DictConfig
+from conftest import compose
+from omegaconf import DictConfig, OmegaConf
 
 from hpr.cli import CONF
 from hpr.models.architectures import ARCHITECTURES
@@ -14,13 +15,8 @@ COMMANDS = sorted(path.stem for path in CONF.glob("*.yaml") if path.stem != "pla
 CHOICES = [(path.parent.name, path.stem) for path in sorted(CONF.glob("*/*.yaml"))]
 
 
-def compose(command: str, *settings: str) -> DictConfig:
-    with hydra.initialize_config_dir(str(CONF), version_base="1.3"):
-        return hydra.compose(command, list(settings))
-
-
 def test_commands() -> None:
-    assert COMMANDS == ["benchmark", "evaluate", "port", "refine"]
+    assert COMMANDS == ["benchmark", "evaluate", "make_sample", "port", "refine", "show_errors", "train"]
 
 
 @pytest.mark.parametrize("command", COMMANDS)
@@ -30,10 +26,26 @@ def test_defaults_compose(command: str) -> None:
 
 @pytest.mark.parametrize(("group", "choice"), CHOICES)
 def test_choices_compose_and_build(group: str, choice: str) -> None:
-    node = compose("refine", f"{group}={choice}", "dataset.predictions=DIR", "model.weights=FILE")[group]
-    hydra.utils.instantiate({key: value for key, value in node.items() if isinstance(value, DictConfig)})
-    if group == "model":
-        assert node.architecture in ARCHITECTURES
+    commands = ["refine" if group in ("dataset", "model", "objective") and choice != "synthetic" else "train"]
+    if group == "dataset" and choice != "sample":
+        commands.append("train")
+    for command in commands:
+        cfg = compose(command, f"{'+' if group == 'experiment' else ''}{group}={choice}", "model.weights=FILE")
+        if group == "experiment":
+            continue  # changes settings of other groups only
+        node = cfg[group]
+        if "_target_" in node:
+            hydra.utils.instantiate(node)
+        elif group == "dataset":
+            hydra.utils.instantiate(node.format)
+            assert all(callable(hydra.utils.get_object(part["_target_"])) for part in _parts(node))
+        elif group == "model":
+            assert node.architecture in ARCHITECTURES
+
+
+def _parts(node: DictConfig) -> list[DictConfig]:
+    parts = [node[key] for key in node if not OmegaConf.is_missing(node, key)]
+    return [part for part in parts if isinstance(part, DictConfig) and "_target_" in part]
 
 
 @pytest.mark.parametrize("path", sorted(CONF.rglob("*.yaml")), ids=lambda path: path.stem)
@@ -41,8 +53,16 @@ def test_files_start_with_what_uses_them(path: Path) -> None:
     assert re.match(r"# (python |@package _global_\n# )", path.read_text())
 
 
-def test_defaults_are_those_of_the_published_set_up() -> None:
+def test_bare_command_brings_its_own_model() -> None:
     cfg = compose("refine")
+    assert cfg.dataset.name == "sample"
+    assert cfg.model.architecture == "demo"
+    assert compose("refine", "model=resnet50").model.architecture == "resnet50"
+
+
+def test_posetrack_is_set_up_as_published() -> None:
+    cfg = compose("refine", "dataset=posetrack18")
+    assert cfg.model.architecture == "resnet101"
     assert cfg.dataset.root == "data/posetrack_data_v2"
     assert cfg.model.weights == "model/snapshot-515000.safetensors"
     assert cfg.flip is True

@@ -2,11 +2,15 @@
 
 from pathlib import Path
 
+import numpy as np
 import torch
 
 from hpr import weights
 from hpr.errors import UserError
 from hpr.models.refiner import Refiner, build
+
+IMAGENET_MEAN = (123.68, 116.779, 103.939)
+"""Of R, G and B, as slim's ImageNet models expect it to be subtracted (REFERENCE.md, section 1)."""
 
 
 def load_network(path: Path, architecture: str | None = None) -> Refiner:
@@ -24,20 +28,69 @@ def load_network(path: Path, architecture: str | None = None) -> Refiner:
         raise UserError(
             f"{path}: expected a refiner's weights, found a {provenance.kind}'s, which only training can use"
         )
-    if architecture not in (None, provenance.architecture):
-        found = provenance.architecture
+    _check_architecture(path, provenance, architecture)
+    network = build(provenance.architecture)
+    _load(network, tensors, path)
+    return network
+
+
+def start_network(architecture: str, path: str | Path | None) -> Refiner:
+    """Builds a network to be trained.
+
+    Args:
+        architecture: Of the network.
+        path: A refiner's weights, or those of a backbone such as an ImageNet model; None for random ones.
+
+    Raises:
+        UserError: The weights are absent, damaged or for another architecture.
+    """
+    network = build(architecture)
+    if path is None:
+        return network
+    tensors, provenance = weights.load(Path(path))
+    _check_architecture(Path(path), provenance, architecture)
+    if provenance.kind == "backbone":
+        tensors = _with_blind_stem(tensors, network)
+    _load(network, tensors, Path(path))
+    return network
+
+
+def _with_blind_stem(backbone: weights.Tensors, network: Refiner) -> weights.Tensors:
+    """Completes a backbone's tensors: no weight on the joint maps yet, and the network's own heads.
+
+    The backbone expects RGB minus ImageNet's mean, the refiner subtracts its own. What the difference adds to
+    the stem's output is taken off again by its batch norm.
+    """
+    image_kernel = backbone["backbone.stem.conv.weight"]  # (64, 3, 7, 7)
+    stem = np.zeros(network.backbone.stem.conv.weight.shape, np.float32)
+    stem[:, :3] = image_kernel
+    difference = np.array(IMAGENET_MEAN) - network.input_mean[0, :3, 0, 0].numpy()
+    added = (image_kernel.sum(axis=(2, 3)) * difference).sum(axis=1)
+    mean = backbone["backbone.stem.norm.running_mean"] + added
+    heads = {name: tensor.numpy() for name, tensor in network.state_dict().items() if "head" in name}
+    return {**heads, **backbone, "backbone.stem.conv.weight": stem, "backbone.stem.norm.running_mean": mean}
+
+
+def _check_architecture(path: Path, provenance: weights.Provenance, architecture: str | None) -> None:
+    found = provenance.architecture
+    if architecture not in (None, found):
         raise UserError(
             f"{path}: expected weights of {architecture}, found {found}'s; use model={found} or another file"
         )
-    network = build(provenance.architecture)
+
+
+def _load(network: Refiner, tensors: weights.Tensors, path: Path) -> None:
+    """Loads every tensor of a network.
+
+    Raises:
+        UserError: Tensors are missing, left over or of another shape.
+    """
     # Batch norm's count of training batches is torch's own and has no part in what the network computes.
-    expected = {
-        name: tuple(t.shape) for name, t in network.state_dict().items() if not name.endswith("batches_tracked")
-    }
-    found_shapes = {name: tensor.shape for name, tensor in tensors.items()}
-    odd = sorted(name for name in expected.keys() | tensors.keys() if expected.get(name) != found_shapes.get(name))
+    expected = {n: tuple(t.shape) for n, t in network.state_dict().items() if not n.endswith("batches_tracked")}
+    found = {name: tensor.shape for name, tensor in tensors.items()}
+    odd = sorted(name for name in expected.keys() | found.keys() if expected.get(name) != found.get(name))
     if odd:
-        shapes = f"expected shape {expected.get(odd[0])}, found {found_shapes.get(odd[0])}"
-        raise UserError(f"{path}: {len(odd)} tensors do not fit {provenance.architecture}, first {odd[0]}: {shapes}")
-    network.load_state_dict({name: torch.from_numpy(tensors[name]) for name in expected}, strict=False)
-    return network
+        shapes = f"expected shape {expected.get(odd[0])}, found {found.get(odd[0])}"
+        raise UserError(f"{path}: {len(odd)} tensors do not fit the network, first {odd[0]}: {shapes}")
+    # Files may hold fp16 to be small; the network computes from fp32.
+    network.load_state_dict({name: torch.from_numpy(tensors[name]).float() for name in expected}, strict=False)

@@ -1,13 +1,17 @@
 """The refinement network: image and joint maps in, part logits and location offsets out (REFERENCE.md, section 1)."""
 
+import math
+
 import torch
 from torch import Tensor, nn
 
-from hpr.models.architectures import architecture
+from hpr.models.architectures import Architecture, architecture
 from hpr.models.resnet import ResNet
 from hpr.skeleton import NUM_JOINTS
 
 NUM_INPUTS = 3 + NUM_JOINTS
+
+_JOINT_CELLS = 0.005
 
 # Of R, G and B, then of the 15 joint maps with their values 0 and 255.
 _INPUT_MEAN = (
@@ -27,26 +31,33 @@ class Refiner(nn.Module):
 
     input_mean: Tensor
 
-    def __init__(self, units: tuple[int, int, int, int], width: int) -> None:
-        """Builds the network; see `ResNet` for the arguments."""
+    def __init__(self, architecture: Architecture) -> None:
+        """Builds the network."""
         super().__init__()
+        self.mean_head = architecture.mean_head
         mean = torch.tensor(_INPUT_MEAN).view(1, NUM_INPUTS, 1, 1)
         self.register_buffer("input_mean", mean, persistent=False)
-        self.backbone = ResNet(NUM_INPUTS, units, width)
+        self.backbone = ResNet(NUM_INPUTS, architecture.units, architecture.width)
         self.part_head = Upsampling(self.backbone.out_channels, NUM_JOINTS)
         self.offset_head = Upsampling(self.backbone.out_channels, 2 * NUM_JOINTS)
+        # Of all cells, about this share is near a given joint: so training starts from "nowhere" instead of "maybe".
+        nn.init.constant_(self.part_head.get_parameter("bias"), math.log(_JOINT_CELLS / (1 - _JOINT_CELLS)))
 
-    def forward(self, inputs: Tensor) -> tuple[Tensor, Tensor]:
+    def forward(self, inputs: Tensor, image: Tensor | None = None) -> tuple[Tensor, Tensor]:
         """Runs the network.
 
         Args:
             inputs: (B, 18, H, W): RGB in 0..255, then the joint maps of `maps.draw`.
+            image: (B, 1, H, W), 1 where a crop has pixels, 0 where it has been padded; by default all pixels.
 
         Returns:
             Part logits (B, 15, h, w) and offsets (B, 30, h, w), x and y of each joint in turn, in
             units of `maps.OFFSET_UNIT` pixels; h = 2 * ceil(H / 16), w = 2 * ceil(W / 16).
         """
-        features = self.backbone((inputs - self.input_mean).to(self.part_head.weight.dtype))
+        inputs = inputs - self.input_mean
+        if image is not None:
+            inputs = inputs * image
+        features = self.backbone(inputs.to(self.part_head.weight.dtype))
         return self.part_head(features), self.offset_head(features)
 
     def compute_in(self, dtype: torch.dtype) -> None:
@@ -72,5 +83,4 @@ def build(architecture_name: str) -> Refiner:
     Raises:
         UserError: There is no such architecture.
     """
-    shape = architecture(architecture_name)
-    return Refiner(shape.units, shape.width)
+    return Refiner(architecture(architecture_name))

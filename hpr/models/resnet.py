@@ -28,6 +28,8 @@ class Bottleneck(nn.Module):
         self.conv1 = ConvNorm(in_channels, depth, 1)
         self.conv2 = ConvNorm(depth, depth, 3, stride, dilation)
         self.conv3 = ConvNorm(depth, EXPANSION * depth, 1)
+        # A new network starts shallow, as if there were nothing but stem and shortcuts, and so learns faster.
+        nn.init.zeros_(self.conv3.norm.weight)
         self.stride = stride
         projects = in_channels != EXPANSION * depth
         self.shortcut = ConvNorm(in_channels, EXPANSION * depth, 1, stride) if projects else None
@@ -35,9 +37,9 @@ class Bottleneck(nn.Module):
     def forward(self, x: Tensor) -> Tensor:
         """Maps (B, in, H, W) to (B, 4 * depth, ceil(H / stride), ceil(W / stride))."""
         shortcut = self.shortcut(x) if self.shortcut is not None else x[:, :, :: self.stride, :: self.stride]
-        x = F.relu(self.conv1(x))
-        x = F.relu(self.conv2(x))
-        return F.relu(self.conv3(x) + shortcut)
+        x = F.relu_(self.conv1(x))
+        x = F.relu_(self.conv2(x))
+        return F.relu_(self.conv3(x) + shortcut)
 
 
 class ResNet(nn.Module):
@@ -71,7 +73,7 @@ class ResNet(nn.Module):
 
     def forward(self, x: Tensor) -> Tensor:
         """Maps (B, in_channels, H, W) to (B, out_channels, ceil(H / 16), ceil(W / 16))."""
-        x = max_pool_same(F.relu(self.stem(x)))
+        x = max_pool_same(F.relu_(self.stem(x)))
         for block in self.blocks:
             x = block(x)
         return x

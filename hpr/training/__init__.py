@@ -1,0 +1,1 @@
+"""Learning to refine: pose errors, training sets, and the loop."""

@@ -1,0 +1,123 @@
+"""What a run leaves behind: checkpoints to go on from, weights to refine with, and where they come from."""
+
+import subprocess
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import torch
+from omegaconf import OmegaConf
+from torch import Tensor, nn
+
+from hpr import weights
+from hpr.errors import UserError
+from hpr.files import replacing
+
+CHECKPOINT = "last.pt"
+CONFIG = "config.yaml"
+
+_FREE_TO_CHANGE: tuple[str, ...] = ("resume", "output_dir", "device", "code.commit", "code.changed_files")
+_FREE_TO_CHANGE += tuple(f"training.{name}" for name in ("workers", "log_every", "checkpoint_every", "validate_every"))
+
+
+@dataclass
+class Progress:
+    """How far a run is.
+
+    Attributes:
+        step: Number of steps done.
+        best: Highest validation score so far.
+    """
+
+    step: int = 0
+    best: float = float("-inf")
+
+
+def save_checkpoint(path: Path, parts: dict[str, Any], progress: Progress) -> None:
+    """Writes everything that a run needs to go on as if it had never stopped.
+
+    Args:
+        path: The file.
+        parts: What has a state_dict: network, averaged network, optimizer, scaler.
+        progress: How far the run is.
+    """
+    state = {name: part.state_dict() for name, part in parts.items()}
+    random = {"cpu": torch.get_rng_state(), "cuda": torch.cuda.get_rng_state_all() if torch.cuda.is_available() else []}
+    with replacing(path) as temporary:
+        torch.save({**state, "step": progress.step, "best": progress.best, "random": random}, temporary)
+
+
+def load_checkpoint(path: Path, parts: dict[str, Any], device: torch.device) -> Progress:
+    """Puts a run back to where it was saved.
+
+    Raises:
+        UserError: The checkpoint is absent, damaged or of another run.
+    """
+    try:
+        state = torch.load(path, map_location=device, weights_only=True)
+        for name, part in parts.items():
+            part.load_state_dict(state[name])
+        torch.set_rng_state(state["random"]["cpu"].cpu())
+        if torch.cuda.is_available() and len(state["random"]["cuda"]) == torch.cuda.device_count():
+            torch.cuda.set_rng_state_all([random.cpu() for random in state["random"]["cuda"]])
+    except FileNotFoundError:
+        raise UserError(f"{path}: no checkpoint to go on from; set output_dir to the run's folder") from None
+    except Exception as error:  # a damaged file shows as one of many kinds of error
+        raise UserError(f"{path}: not this run's checkpoint ({str(error).splitlines()[0]})") from None
+    return Progress(state["step"], state["best"])
+
+
+def start_folder(folder: Path, config: dict[str, Any], resume: bool) -> None:
+    """Writes the configuration and the state of the code into a run's folder, or checks it where the run goes on.
+
+    Raises:
+        UserError: Another run is in the folder, or the one to go on with had other settings.
+    """
+    saved = folder / CONFIG
+    if not resume:
+        if (folder / CHECKPOINT).exists():
+            raise UserError(f"{folder}: a run is there; go on with it by resume=true, or set another output_dir")
+        with replacing(saved) as temporary:
+            temporary.write_text(OmegaConf.to_yaml({**config, "code": code_state()}))
+        return
+    if not saved.is_file():
+        raise UserError(f"{folder}: no run to go on with; set output_dir to the folder of one")
+    before = _flat(OmegaConf.to_container(OmegaConf.load(saved)))
+    now = _flat(config)
+    for name in sorted(before.keys() | now.keys()):
+        if name not in _FREE_TO_CHANGE and before.get(name) != now.get(name):
+            raise UserError(
+                f"{folder}: this run had {name}={before.get(name)}, not {now.get(name)}; give the same settings"
+            )
+
+
+def _flat(config: Any, prefix: str = "") -> dict[str, Any]:
+    """Returns the settings of nested groups by their full names."""
+    flat: dict[str, Any] = {}
+    for name, value in config.items():
+        flat |= _flat(value, f"{prefix}{name}.") if isinstance(value, dict) else {f"{prefix}{name}": value}
+    return flat
+
+
+def code_state() -> dict[str, str]:
+    """Returns git's commit and whether files differ from it; "unknown" outside of a repository."""
+    folder = Path(__file__).parent
+
+    def git(*words: str) -> str:
+        result = subprocess.run(["git", *words], cwd=folder, capture_output=True, text=True, check=False)
+        return result.stdout.strip() if result.returncode == 0 else "unknown"
+
+    try:
+        return {
+            "commit": git("rev-parse", "HEAD"),
+            "changed_files": git("status", "--porcelain", "--untracked-files=no"),
+        }
+    except FileNotFoundError:
+        return {"commit": "unknown", "changed_files": "unknown"}
+
+
+def save_weights(path: Path, network: nn.Module, source: str, step: int, architecture: str) -> None:
+    """Writes a network's weights so that `refine.py model.weights=…` takes them."""
+    tensors: dict[str, Tensor] = network.state_dict()
+    arrays = {n: t.detach().float().cpu().numpy() for n, t in tensors.items() if not n.endswith("num_batches_tracked")}
+    weights.save(path, arrays, weights.Provenance(source, str(step), architecture, "refiner"))
