@@ -8,6 +8,8 @@ import hydra
 from omegaconf import DictConfig, OmegaConf
 
 from hpr import cli
+from hpr.drawing import save_comparison
+from hpr.errors import UserError
 from hpr.evaluation.comparison import comparison_table, save_chart, totals
 from hpr.evaluation.posetrack import Evaluation, evaluate_files
 from hpr.files import write_json
@@ -16,9 +18,15 @@ from hpr.inference import PoseRefiner
 from hpr.models.loading import load_network
 from hpr.refining import Tally, refine_files
 
+_OWN_PREDICTIONS = """
+This was the bundled sample: drawn people, and weights that have seen no others. To refine your own predictions,
+port the published weights (python tools/port_tf_weights.py) or train (python train.py), and run
+  python refine.py dataset=posetrack18 dataset.root=FOLDER dataset.predictions=FOLDER [model.weights=FILE]"""
+
 
 def refine(cfg: DictConfig) -> dict[str, Any]:
     """Refines the predictions that the configuration names, writes them and report.json, and returns the report."""
+    _check_sample(cfg.dataset)
     predictions, output = Path(cfg.dataset.predictions), Path(cfg.output_dir)
     network = load_network(Path(cfg.model.weights), cfg.model.architecture)
     refiner = PoseRefiner(network, cfg.device, cfg.precision, cfg.flip)
@@ -39,15 +47,29 @@ def refine(cfg: DictConfig) -> dict[str, Any]:
         "settings": OmegaConf.to_container(cfg, resolve=True),
         "sequences": {name: tally.as_json() for name, tally in tallies.items()},
     }
+    pictured = save_comparison(file_format, predictions, output / "predictions", root, output / "frames.jpg")
+    report["pictures"] = ["frames.jpg"] if pictured else []
     after = _score(cfg, file_format, output / "predictions")
     if before and after:
         report["metrics"] = {"before": totals(before), "after": totals(after), "warnings": after.warnings}
         save_chart(before, after, output / "metrics.png")
+        report["pictures"].append("metrics.png")
         print(f"\n{comparison_table(before, after)}")
         for warning in after.warnings:
             print(f"warning: {warning}")
     write_json(output / "report.json", report)
     return report
+
+
+def _check_sample(dataset: DictConfig) -> None:
+    """Refuses somebody's own files under the default data set: its weights are not meant for them."""
+    for name in ("root", "predictions", "annotations"):
+        path = dataset[name]
+        if dataset.name == "sample" and path is not None and not Path(path).is_relative_to(cli.ASSETS):
+            raise UserError(
+                f"dataset.{name}={path}: dataset=sample is the bundled clips; "
+                "for files of your own add dataset=posetrack18 or dataset=posetrack17"
+            )
 
 
 def _score(cfg: DictConfig, file_format: Format, predictions: Path) -> Evaluation | None:
@@ -65,8 +87,10 @@ def main(cfg: DictConfig) -> None:
     print(f"\n{'persons':<8} {persons['refined']} of {persons['seen']} refined{reasons}")
     print(f"{'joints':<8} {joints['kept']} kept, {joints['dropped']} dropped, {joints['added']} added")
     print(f"{'time':<8} {report['seconds']:.1f} s on {report['device']}, {rate:.2f} persons per second")
-    chart = ", metrics.png" if "metrics" in report else ""
-    print(f"{'wrote':<8} {cfg.output_dir}: predictions, report.json{chart}")
+    written = ", ".join(["predictions", "report.json", *report["pictures"]])
+    print(f"{'wrote':<8} {cfg.output_dir}: {written}")
+    if cfg.dataset.name == "sample":
+        print(_OWN_PREDICTIONS)
 
 
 if __name__ == "__main__":

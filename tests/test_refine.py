@@ -75,7 +75,12 @@ class TestBadInput:
 
     def refused(self, tmp_path: Path, weights: Path, *settings: str) -> str:
         output = tmp_path / "output"
-        defaults = [f"dataset.predictions={PREDICTIONS}", f"dataset.root={GOLDEN}", f"model.weights={weights}"]
+        defaults = [
+            "dataset=posetrack18",
+            f"dataset.predictions={PREDICTIONS}",
+            f"dataset.root={GOLDEN}",
+            f"model.weights={weights}",
+        ]
         message = fail("refine.py", *defaults, "device=cpu", f"output_dir={output}", *settings)
         assert not output.exists()
         return message
@@ -128,13 +133,14 @@ class TestBadInput:
         del tensors["part_head.bias"]
         weight_files.save(tmp_path / "a.safetensors", tensors, provenance)
         message = self.refused(tmp_path, weights, f"model.weights={tmp_path / 'a.safetensors'}")
-        assert "1 tensors do not fit resnet101, first part_head.bias: expected shape (15,), found None" in message
+        assert "1 tensors do not fit the network, first part_head.bias: expected shape (15,), found None" in message
 
     def test_predictions_would_be_overwritten(self, tmp_path: Path, weights: Path) -> None:
         shutil.copytree(PREDICTIONS, tmp_path / "predictions")
         before = (tmp_path / "predictions" / "seq_a.json").read_bytes()
         message = fail(
             "refine.py",
+            "dataset=posetrack18",
             f"dataset.predictions={tmp_path / 'predictions'}",
             f"dataset.root={GOLDEN}",
             f"model.weights={weights}",
@@ -171,6 +177,7 @@ def test_a_bad_frame_keeps_its_poses(weights: Path, tmp_path: Path) -> None:
     (tmp_path / "in" / "seq_a.json").write_text(json.dumps(prediction))
     output = succeed(
         "refine.py",
+        "dataset=posetrack18",
         f"dataset.predictions={tmp_path / 'in'}",
         f"dataset.root={tmp_path}",
         f"model.weights={weights}",
@@ -209,6 +216,7 @@ def test_scores_before_and_after(weights: Path, tmp_path: Path) -> None:
     (tmp_path / "truth" / "seq_b.json").write_text(json.dumps(truth))
     output = succeed(
         "refine.py",
+        "dataset=posetrack18",
         "objective=map",
         f"dataset.predictions={PREDICTIONS / 'seq_b.json'}",
         f"dataset.annotations={tmp_path / 'truth'}",
@@ -233,6 +241,7 @@ def test_broken_annotations_stop_before_the_work(weights: Path, tmp_path: Path) 
     (tmp_path / "seq_a.json").write_text("{")
     message = fail(
         "refine.py",
+        "dataset=posetrack18",
         f"dataset.predictions={PREDICTIONS}",
         f"dataset.annotations={tmp_path}",
         f"dataset.root={GOLDEN}",
@@ -253,6 +262,7 @@ def test_ground_truth_with_scores_for_flags(weights: Path, tmp_path: Path) -> No
     (tmp_path / "in.json").write_text(json.dumps(prediction))
     succeed(
         "refine.py",
+        "dataset=posetrack18",
         f"dataset.predictions={tmp_path / 'in.json'}",
         f"dataset.root={GOLDEN}",
         f"model.weights={weights}",
