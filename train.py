@@ -14,9 +14,9 @@ from hpr.errors import UserError
 from hpr.inference import select_device
 from hpr.memory import keep_freed_memory
 from hpr.models.loading import start_network
+from hpr.processes import Processes
 from hpr.training.examples import Examples
 from hpr.training.loop import Settings, Trainer, train
-from hpr.training.processes import Processes
 from hpr.training.runs import start_folder
 from hpr.training.validation import Scores, Validation, table
 
@@ -24,10 +24,7 @@ from hpr.training.validation import Scores, Validation, table
 def run(cfg: DictConfig) -> Scores | None:
     """Trains as the configuration says and returns the last validation's scores, None if the run was stopped."""
     processes = Processes.from_environment()
-    device = select_device(cfg.device)
-    if device.type == "cuda" and device.index is None:
-        device = torch.device("cuda", processes.local_rank)
-        torch.cuda.set_device(device)
+    device = processes.own_device(select_device(cfg.device))
     torch.manual_seed(cfg.seed)
     processes.join(device)
     try:

@@ -1,6 +1,6 @@
 """The engine: images and estimated poses in, refined poses out."""
 
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from enum import Enum
@@ -9,17 +9,22 @@ from pathlib import Path
 import numpy as np
 import torch
 from numpy.typing import NDArray
-from torch import nn
+from torch import Tensor, nn
 from torch.nn.utils.fusion import fuse_conv_bn_eval
 
 from hpr import maps
-from hpr.crops import Crop, person_crop
+from hpr.batching import Batch, Sample, group
+from hpr.crops import person_crop
 from hpr.errors import UserError
 from hpr.models.loading import load_network
 from hpr.models.refiner import Refiner
 from hpr.models.resnet import ConvNorm
 from hpr.poses import FloatArray
 from hpr.skeleton import NUM_JOINTS
+
+_GPU_BATCH_PIXELS = 12_000_000
+_BATCHES_IN_WINDOW = 4
+"""So many batches' people are held in memory to bring those of like size together."""
 
 PRECISIONS = {"fp32": torch.float32, "tf32": torch.float32, "bf16": torch.bfloat16, "fp16": torch.float16}
 
@@ -31,6 +36,7 @@ class Outcome(Enum):
     NO_JOINTS = "no joint to start from"
     CROP_SIZE = "crop above 3,000,000 pixels, or empty"
     BAD_IMAGE = "image missing or unreadable"
+    MEMORY = "crop too large for the device's memory"
 
 
 @dataclass(frozen=True)
@@ -51,18 +57,31 @@ class RefinedPoses:
 
 
 @dataclass(frozen=True)
-class Sample:
-    """One person as the network sees them.
+class Pose:
+    """One refined pose.
 
     Attributes:
-        crop: Where the pixels are from.
-        pixels: (h, w, 3) RGB.
-        joints: (15, 2) in crop_xy, NaN where missing.
+        joints: (15, 2) in image pixels.
+        confidence: (15,) the network's probability of each.
     """
 
-    crop: Crop
-    pixels: NDArray[np.uint8]
     joints: FloatArray
+    confidence: FloatArray
+
+
+@dataclass(frozen=True)
+class _Prediction:
+    """What the network made of some of a list of people; on the device, and perhaps still to be computed.
+
+    Attributes:
+        numbers: Places of the B people in the list.
+        joints: (B, 15, 2) in crop_xy.
+        confidence: (B, 15).
+    """
+
+    numbers: list[int]
+    joints: Tensor
+    confidence: Tensor
 
 
 class PoseRefiner:
@@ -72,7 +91,14 @@ class PoseRefiner:
     >>> poses = refiner(image_rgb, joints_xy)
     """
 
-    def __init__(self, network: Refiner, device: str = "auto", precision: str = "fp32", flip: bool = True) -> None:
+    def __init__(
+        self,
+        network: Refiner,
+        device: str = "auto",
+        precision: str = "fp32",
+        flip: bool = True,
+        batch_pixels: int | None = None,
+    ) -> None:
         """Prepares a network for inference; the network itself is changed.
 
         Args:
@@ -80,6 +106,8 @@ class PoseRefiner:
             device: "cpu", "cuda", "cuda:1" and the like, or "auto" for CUDA where it is.
             precision: "fp32" (on CUDA, too: without TF32), "tf32", "bf16" or "fp16".
             flip: Average with the mirror image's part probabilities, as published.
+            batch_pixels: People are put together in batches of up to so many pixels of their crops; by default,
+                what a GPU is busy with, and one person at a time on a CPU, which one keeps busy.
 
         Raises:
             UserError: There is no such device or precision.
@@ -89,10 +117,13 @@ class PoseRefiner:
         self.device = select_device(device)
         self.precision = precision
         self.flip = flip
+        on_gpu = self.device.type == "cuda"
+        self.batch_pixels = (_GPU_BATCH_PIXELS if on_gpu else 0) if batch_pixels is None else batch_pixels
         self._network = network.eval().requires_grad_(False)
         fold_batch_norms(self._network)
         self._network.to(self.device).to(memory_format=torch.channels_last)
-        self._network.compute_in(PRECISIONS[precision])
+        self._dtype = PRECISIONS[precision]
+        self._network.compute_in(self._dtype)
 
     @property
     def device_name(self) -> str:
@@ -125,54 +156,116 @@ class PoseRefiner:
         if joints.ndim != 3 or joints.shape[1:] != (NUM_JOINTS, 2):
             raise ValueError(f"joints: expected shape (N, {NUM_JOINTS}, 2), found {joints.shape}")
         joints[~np.isfinite(joints).all(axis=-1)] = np.nan
-        confidence = np.full(joints.shape[:2], np.nan)
-        outcomes = []
-        for i, pose in enumerate(joints):
-            sample = prepare(image, pose, self._network.mean_head)
-            if isinstance(sample, Outcome):
-                outcomes.append(sample)
-                continue
-            crop_xy, confidence[i] = self._predict(sample)
-            joints[i] = sample.crop.to_image(crop_xy)
-            joints[i, ~(confidence[i] > threshold)] = np.nan
-            outcomes.append(Outcome.REFINED)
-        return RefinedPoses(joints, confidence, outcomes)
+        people = (self.prepare(image, pose) for pose in joints)
+        return gather(joints, list(self.refine(people)), threshold)
+
+    def prepare(self, image: NDArray[np.uint8], joints: FloatArray) -> Sample | Outcome:
+        """Cuts out what the network needs of one person. May be called from several threads.
+
+        Args:
+            image: (H, W, 3) RGB.
+            joints: (15, 2) in image pixels, NaN where missing.
+
+        Returns:
+            The person, or why the pose cannot be refined.
+        """
+        if np.isnan(joints).all():
+            return Outcome.NO_JOINTS
+        crop = person_crop(joints, (image.shape[1], image.shape[0]), self._network.mean_head)
+        if crop is None:
+            return Outcome.CROP_SIZE
+        return Sample(crop, crop.pixels(image), crop.to_crop(joints))
+
+    def refine(self, people: Iterable[Sample | Outcome]) -> Iterator[Pose | Outcome]:
+        """Refines any number of people, those of like size together.
+
+        Args:
+            people: From `prepare`. A GPU's next few batches of them are held in memory.
+
+        Yields:
+            The pose of each, in the same order, or why there is none.
+        """
+        window: list[Sample | Outcome] = []
+        pixels = 0
+        for person in people:
+            window.append(person)
+            pixels += person.area if isinstance(person, Sample) else 0
+            if pixels >= _BATCHES_IN_WINDOW * self.batch_pixels:
+                yield from self._refine_together(window)
+                window, pixels = [], 0
+        yield from self._refine_together(window)
+
+    def _refine_together(self, people: list[Sample | Outcome]) -> list[Pose | Outcome]:
+        samples = {number: person for number, person in enumerate(people) if isinstance(person, Sample)}
+        # Whoever is left without a pose in the end was too much for the device's memory.
+        poses: list[Pose | Outcome] = [Outcome.MEMORY if isinstance(person, Sample) else person for person in people]
+        under_way: list[_Prediction] = []
+        for batch in group(samples, self.batch_pixels):
+            # The next batch is brought to the device before the results of the last are waited for.
+            launched = self._predict(samples, batch)
+            _collect(under_way, samples, poses)
+            under_way = launched
+        _collect(under_way, samples, poses)
+        return poses
+
+    def _predict(self, samples: Mapping[int, Sample], numbers: list[int]) -> list[_Prediction]:
+        """Runs the network on some of the samples, in parts if they are too many for the device's memory."""
+        try:
+            return [_Prediction(numbers, *self._forward(Batch([samples[i] for i in numbers], self.device)))]
+        except torch.OutOfMemoryError:
+            pass  # the memory is free once this block has ended
+        torch.cuda.empty_cache()
+        if len(numbers) == 1:
+            return []
+        self.batch_pixels //= 2
+        half = len(numbers) // 2
+        return self._predict(samples, numbers[:half]) + self._predict(samples, numbers[half:])
 
     @torch.inference_mode()
-    def _predict(self, sample: Sample) -> tuple[FloatArray, FloatArray]:
-        """Returns joints (15, 2) in crop_xy and their confidence (15,)."""
-        pixels = torch.from_numpy(sample.pixels).to(self.device)
-        image = pixels.permute(2, 0, 1)[None].float()  # (h, w, 3) -> (1, 3, h, w)
-        discs = maps.draw(torch.from_numpy(sample.joints)[None].to(self.device), *sample.pixels.shape[:2])
-        inputs = torch.cat([image, discs], dim=1)  # (1, 18, h, w)
+    def _forward(self, batch: Batch) -> tuple[Tensor, Tensor]:
+        """Returns joints (B, 15, 2) in crop_xy and their confidence (B, 15)."""
+        inputs = batch.inputs()
+        masks = None if batch.fills_canvas else batch.masks()
         if self.flip:
-            inputs = torch.cat([inputs, torch.cat([image.flip(-1), maps.mirror(discs)], dim=1)])
+            inputs = torch.cat([inputs, batch.mirrored_inputs(inputs)])  # (2 * B, 18, H, W)
+            masks = None if masks is None else [torch.cat([mask, mask]) for mask in masks]
+        image, inside = (None, None) if masks is None else (masks[0], [m.to(self._dtype) for m in masks[1:]])
         with fp32_arithmetic(tf32=self.precision == "tf32"):
-            logits, offsets = self._network(inputs.contiguous(memory_format=torch.channels_last))
-        probabilities = logits.float().sigmoid()
+            logits, offsets = self._network(inputs.contiguous(memory_format=torch.channels_last), image, inside)
+        parts = logits.float().sigmoid()
         if self.flip:
-            probabilities = (probabilities[:1] + maps.mirror(probabilities[1:])) / 2
-        joints, confidence = maps.decode(probabilities, offsets[:1].float())
-        return joints[0].cpu().numpy(), confidence[0].double().cpu().numpy()
+            straight, mirrored = parts.chunk(2)
+            parts = (straight + batch.mirrored_parts(mirrored)) / 2
+            offsets = offsets.chunk(2)[0]
+        return maps.decode(batch.without_border(parts), offsets.float())
 
 
-def prepare(image: NDArray[np.uint8], joints: FloatArray, mean_head: float) -> Sample | Outcome:
-    """Cuts out what the network needs of one person.
+def gather(joints: FloatArray, refined: Sequence[Pose | Outcome], threshold: float) -> RefinedPoses:
+    """Puts the refined poses of N people together.
 
     Args:
-        image: (H, W, 3) RGB.
-        joints: (15, 2) in image pixels, NaN where missing.
-        mean_head: Of the network (`architectures.Architecture`).
-
-    Returns:
-        The person, or why the pose cannot be refined.
+        joints: (N, 15, 2) their poses before.
+        refined: What became of each.
+        threshold: Joints are kept if their confidence is above this.
     """
-    if np.isnan(joints).all():
-        return Outcome.NO_JOINTS
-    crop = person_crop(joints, (image.shape[1], image.shape[0]), mean_head)
-    if crop is None:
-        return Outcome.CROP_SIZE
-    return Sample(crop, crop.pixels(image), crop.to_crop(joints))
+    joints, confidence = joints.copy(), np.full(joints.shape[:2], np.nan)
+    outcomes = []
+    for i, pose in enumerate(refined):
+        if isinstance(pose, Outcome):
+            outcomes.append(pose)
+            continue
+        joints[i] = np.where((pose.confidence > threshold)[:, None], pose.joints, np.nan)
+        confidence[i] = pose.confidence
+        outcomes.append(Outcome.REFINED)
+    return RefinedPoses(joints, confidence, outcomes)
+
+
+def _collect(predictions: list[_Prediction], samples: Mapping[int, Sample], poses: list[Pose | Outcome]) -> None:
+    """Waits for predictions and puts the poses into their places."""
+    for prediction in predictions:
+        joints, confidence = prediction.joints.cpu().numpy(), prediction.confidence.double().cpu().numpy()
+        for i, number in enumerate(prediction.numbers):
+            poses[number] = Pose(samples[number].crop.to_image(joints[i]), confidence[i])
 
 
 def select_device(name: str) -> torch.device:

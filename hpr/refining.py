@@ -1,7 +1,9 @@
 """Refining whole files of predictions: read, refine frame by frame, write, and keep count."""
 
-from collections import Counter
-from collections.abc import Callable
+import os
+from collections import Counter, deque
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
@@ -9,11 +11,13 @@ from typing import Any
 import numpy as np
 from tqdm import tqdm
 
+from hpr.batching import Sample
 from hpr.errors import UserError
 from hpr.files import json_files, read_image
 from hpr.formats import Format
-from hpr.inference import Outcome, PoseRefiner
+from hpr.inference import Outcome, Pose, PoseRefiner, gather
 from hpr.poses import FloatArray, Frame, Sequence
+from hpr.processes import ALONE, Processes
 
 
 @dataclass
@@ -86,7 +90,8 @@ def refine_files(
     root: Path,
     output: Path,
     threshold: float,
-) -> dict[str, Tally]:
+    processes: Processes = ALONE,
+) -> Iterator[tuple[str, Tally]]:
     """Refines every pose of a folder of prediction files and writes files of the same names.
 
     All files are read once before the first is refined, so that a broken one stops the run while
@@ -99,12 +104,13 @@ def refine_files(
         root: The folder that the images' names start from.
         output: The folder to write to.
         threshold: Joints are kept if their confidence is above this.
+        processes: Who shares the work; this process refines its part of the files.
 
-    Returns:
-        What happened in each sequence, by name.
+    Yields:
+        What happened in each sequence, with its name, once it has been written.
 
     Raises:
-        UserError: Something is wrong with an argument or a file; nothing has been written.
+        UserError: Something is wrong with an argument or a file; nothing has been written. Or a file cannot be.
     """
     paths = json_files(predictions, "dataset.predictions")
     if output.resolve() == paths[0].parent.resolve():
@@ -112,59 +118,155 @@ def refine_files(
     if not 0 <= threshold < 1:
         raise UserError(f"objective.threshold={threshold}: expected a probability from 0 to below 1")
     persons = _survey(file_format, paths, root)
-    tallies = {}
     width = max(len("sequence"), *(len(path.stem) for path in paths))
-    _print_row(width, ("sequence", "frames", "persons", "refined", "as were", "kept", "dropped", "added"))
-    with tqdm(total=persons, unit=" persons", disable=None, leave=False) as bar:
-        for path in paths:
-            sequence, tally = refine_sequence(refiner, file_format.read(path), root, threshold, bar.update)
-            file_format.write(sequence, output / path.name)
-            tallies[sequence.name] = tally
-            _print_tally(width, sequence.name, tally)
-    return tallies
+    if processes.is_first:
+        _print_row(width, ("sequence", "frames", "persons", "refined", "as were", "kept", "dropped", "added"))
+    paths = _shares(persons, processes.count)[processes.rank]
+    total = sum(persons[path] for path in paths)
+    hidden = None if processes.is_first else True
+    with tqdm(total=total, unit=" persons", disable=hidden, leave=False) as bar, ThreadPoolExecutor(1) as writer:
+        sequences = (file_format.read(path) for path in paths)
+        refined = refine_sequences(refiner, sequences, root, threshold, bar.update)
+        behind: deque[tuple[str, Tally, Future[None]]] = deque()
+        for path, (sequence, tally) in zip(paths, refined, strict=True):
+            behind.append((sequence.name, tally, writer.submit(file_format.write, sequence, output / path.name)))
+            while len(behind) > 1:
+                yield _written(*behind.popleft(), width)
+        while behind:
+            yield _written(*behind.popleft(), width)
 
 
-def refine_sequence(
+def _shares(persons: Mapping[Path, int], count: int) -> list[list[Path]]:
+    """Splits files over processes: the largest first, each to whoever has the fewest persons by then."""
+    shares: list[list[Path]] = [[] for _ in range(count)]
+    loads = [0] * count
+    for path in sorted(persons, key=lambda path: -persons[path]):
+        least = loads.index(min(loads))
+        shares[least].append(path)
+        loads[least] += persons[path]
+    return [sorted(share) for share in shares]
+
+
+def _written(name: str, tally: Tally, writing: "Future[None]", width: int) -> tuple[str, Tally]:
+    """Waits for a file to be written."""
+    writing.result()  # raises what went wrong
+    _print_tally(width, name, tally)
+    return name, tally
+
+
+def refine_sequences(
     refiner: PoseRefiner,
-    sequence: Sequence,
+    sequences: Iterable[Sequence],
     root: Path,
     threshold: float,
     progress: Callable[[int], Any] = lambda persons: None,
-) -> tuple[Sequence, Tally]:
-    """Refines every pose of a sequence.
+) -> Iterator[tuple[Sequence, Tally]]:
+    """Refines every pose of sequences, as one stream in which images are read ahead.
 
     Args:
         refiner: The engine.
-        sequence: What to refine.
+        sequences: What to refine.
         root: The folder that the images' names start from.
         threshold: Joints are kept if their confidence is above this.
         progress: Called with the number of persons done after each frame.
 
-    Returns:
-        The sequence with the refined poses, and what happened.
+    Yields:
+        Each sequence with the refined poses, and what happened.
     """
+    begun: deque[Sequence] = deque()
+
+    def frames() -> Iterator[Frame]:
+        for sequence in sequences:
+            begun.append(sequence)
+            yield from sequence.frames
+
+    done: list[Frame] = []
     tally = Tally()
-    frames = []
-    for frame in sequence.frames:
-        frames.append(_refine_frame(refiner, frame, root, threshold, tally))
-        progress(len(frame.persons))
-    return replace(sequence, frames=frames), tally
+    for loaded, poses in _refine_frames(refiner, frames(), root):
+        while len(done) == len(begun[0].frames):
+            yield replace(begun.popleft(), frames=done), tally
+            done, tally = [], Tally()
+        done.append(_finished(loaded, poses, threshold, tally))
+        progress(len(poses))
+    for sequence in begun:  # the last, and those without frames after it
+        yield replace(sequence, frames=done), tally
+        done, tally = [], Tally()
 
 
-def _refine_frame(refiner: PoseRefiner, frame: Frame, root: Path, threshold: float, tally: Tally) -> Frame:
-    tally.frames += 1
+@dataclass(frozen=True)
+class _Loaded:
+    """A frame whose image has been read.
+
+    Attributes:
+        frame: The frame.
+        people: What the network needs of each of its persons, or why there is nothing.
+        problem: What is wrong with the image, or None.
+    """
+
+    frame: Frame
+    people: list[Sample | Outcome]
+    problem: str | None = None
+
+
+def _refine_frames(
+    refiner: PoseRefiner, frames: Iterable[Frame], root: Path
+) -> Iterator[tuple[_Loaded, list[Pose | Outcome]]]:
+    """Yields each frame with its refined poses."""
+    waiting: deque[_Loaded] = deque()
+
+    def people() -> Iterator[Sample | Outcome]:
+        for loaded in _load_ahead(refiner, frames, root):
+            waiting.append(replace(loaded, people=[Outcome.REFINED] * len(loaded.people)))  # lets go of the pixels
+            yield from loaded.people
+
+    poses: list[Pose | Outcome] = []
+    for pose in refiner.refine(people()):
+        while len(poses) == len(waiting[0].people):
+            yield waiting.popleft(), poses
+            poses = []
+        poses.append(pose)
+    while waiting:
+        yield waiting.popleft(), poses
+        poses = []
+
+
+def _load_ahead(refiner: PoseRefiner, frames: Iterable[Frame], root: Path) -> Iterator[_Loaded]:
+    """Reads images and cuts out people in threads, a few frames ahead of their use."""
+    # On a CPU the network itself uses all cores.
+    threads = min(16, os.cpu_count() or 1) if refiner.device.type == "cuda" else 1
+    with ThreadPoolExecutor(threads) as pool:
+        ahead: deque[Future[_Loaded]] = deque()
+        try:
+            for frame in frames:
+                ahead.append(pool.submit(_load, refiner, frame, root))
+                if len(ahead) > threads:
+                    yield ahead.popleft().result()
+            while ahead:
+                yield ahead.popleft().result()
+        finally:
+            pool.shutdown(wait=False, cancel_futures=True)
+
+
+def _load(refiner: PoseRefiner, frame: Frame, root: Path) -> _Loaded:
     if not frame.persons:
-        return frame
-    joints = np.stack([person.joints for person in frame.persons])  # (N, 15, 2)
+        return _Loaded(frame, [])
     try:
         image = read_image(root / frame.image)
     except UserError as error:
-        tqdm.write(f"warning: {error}; its {len(joints)} poses stay as they were")
-        tally.bad_images.append(str(error))
-        for person in frame.persons:
-            tally.add_person(person.joints, person.joints, Outcome.BAD_IMAGE)
+        return _Loaded(frame, [Outcome.BAD_IMAGE] * len(frame.persons), str(error))
+    return _Loaded(frame, [refiner.prepare(image, person.joints) for person in frame.persons])
+
+
+def _finished(loaded: _Loaded, poses: list[Pose | Outcome], threshold: float, tally: Tally) -> Frame:
+    """Returns a frame with its refined poses and counts what happened to it."""
+    frame = loaded.frame
+    tally.frames += 1
+    if not frame.persons:
         return frame
-    refined = refiner(image, joints, threshold)
+    if loaded.problem is not None:
+        tqdm.write(f"warning: {loaded.problem}; its {len(poses)} poses stay as they were")
+        tally.bad_images.append(loaded.problem)
+    refined = gather(np.stack([person.joints for person in frame.persons]), poses, threshold)
     persons = []
     for i, (person, outcome) in enumerate(zip(frame.persons, refined.outcomes, strict=True)):
         tally.add_person(person.joints, refined.joints[i], outcome)
@@ -173,14 +275,14 @@ def _refine_frame(refiner: PoseRefiner, frame: Frame, root: Path, threshold: flo
     return replace(frame, persons=persons)
 
 
-def _survey(file_format: Format, paths: list[Path], root: Path) -> int:
-    """Reads every file and returns the number of persons; refuses a root under which no image is found."""
-    persons = 0
+def _survey(file_format: Format, paths: list[Path], root: Path) -> dict[Path, int]:
+    """Reads every file and returns its number of persons; refuses a root under which no image is found."""
+    persons = {}
     missing: list[Path] = []
     found = 0
     for path in tqdm(paths, desc="checking the files", unit=" files", disable=None, leave=False):
         sequence = file_format.read(path)
-        persons += sum(1 for _ in sequence.persons())
+        persons[path] = sum(1 for _ in sequence.persons())
         for frame in sequence.frames:
             if (root / frame.image).is_file():
                 found += 1

@@ -1,14 +1,17 @@
 """The command refine.py, end to end on whole files."""
 
 import json
+import os
 import shutil
+import subprocess
+import sys
 from pathlib import Path
 from typing import Any
 
 import cv2
 import numpy as np
 import pytest
-from conftest import GOLDEN, fail, succeed
+from conftest import GOLDEN, ROOT, fail, succeed
 
 from hpr import weights as weight_files
 
@@ -273,3 +276,41 @@ def test_ground_truth_with_scores_for_flags(weights: Path, tmp_path: Path) -> No
     golden = json.loads((GOLDEN / "posetrack18" / "refined_mota" / "seq_a.json").read_text())["annotations"][0]
     np.testing.assert_allclose(found["keypoints"], golden["keypoints"], rtol=0, atol=0.005)
     assert found["scores"] == golden["scores"]
+
+
+@pytest.mark.slow
+class TestSeveralProcesses:
+    """Under torchrun, without a GPU."""
+
+    def run(self, weights: Path, output: Path) -> "subprocess.CompletedProcess[str]":
+        torchrun = [sys.executable, "-m", "torch.distributed.run", "--nproc-per-node=2", "--standalone"]
+        settings = ["dataset=posetrack18", f"dataset.predictions={PREDICTIONS}", f"dataset.root={GOLDEN}"]
+        settings += [f"model.weights={weights}", "device=cpu", "flip=false", f"output_dir={output}"]
+        return subprocess.run(
+            [*torchrun, str(ROOT / "refine.py"), *settings],
+            capture_output=True,
+            text=True,
+            check=False,
+            env={**os.environ, "OMP_NUM_THREADS": "1"},
+        )
+
+    def test_sequences_are_shared_and_reported_once(self, weights: Path, tmp_path: Path) -> None:
+        result = self.run(weights, tmp_path)
+        assert result.returncode == 0, result.stdout + result.stderr
+        report = json.loads((tmp_path / "report.json").read_text())
+        assert (report["processes"], report["failures"]) == (2, [])
+        assert report["sequences"].keys() == {"seq_a", "seq_b"}
+        assert report["persons"]["seen"] == 10
+        assert result.stdout.count("8 of 10 refined") == 1
+        assert {path.name for path in (tmp_path / "predictions").iterdir()} == {"seq_a.json", "seq_b.json"}
+
+    def test_failure_of_one_loses_nothing_of_the_other(self, weights: Path, tmp_path: Path) -> None:
+        (tmp_path / "predictions" / "seq_b.json").mkdir(parents=True)  # in the way of the file
+        result = self.run(weights, tmp_path)
+        assert result.returncode != 0
+        assert "not all sequences were refined: process 1: " in result.stderr
+        assert "seq_b.json: cannot be written" in result.stderr
+        report = json.loads((tmp_path / "report.json").read_text())
+        assert report["sequences"].keys() == {"seq_a"}
+        assert len(report["failures"]) == 1
+        assert (tmp_path / "predictions" / "seq_a.json").is_file()

@@ -1,19 +1,67 @@
-"""Measure speed: python tools/benchmark.py what=evaluation."""
+"""Measure speed: python tools/benchmark.py [what=refining|training|evaluation] [model=resnet101] [precision=fp32]."""
 
-from omegaconf import DictConfig
+from pathlib import Path
+
+import hydra
+from omegaconf import DictConfig, OmegaConf
 
 from hpr import cli
 from hpr.benchmarks.evaluation import benchmark_evaluation
+from hpr.benchmarks.refining import benchmark_refining, refining_table, save_chart
+from hpr.benchmarks.training import benchmark_training
 from hpr.errors import UserError
+from hpr.files import write_json
+from hpr.inference import select_device
+from hpr.memory import keep_freed_memory
+
+
+def refining(cfg: DictConfig) -> None:
+    """Compares the engine with the plain mode; writes a table and a plot."""
+    settings = OmegaConf.to_container(cfg.refining)
+    assert isinstance(settings, dict)
+    named = {str(name): value for name, value in settings.items()}
+    result = benchmark_refining(cfg.model.architecture, cfg.device, cfg.precision, **named)
+    print(
+        f"{result['model']} in {result['precision']} on {result['device']} ({result['threads']} CPU threads), flip on"
+    )
+    peaks = ", ".join(f"{name} {value:.0f}" for name, value in result["peak_gflops"].items())
+    print(f"measured peaks in GFLOP/s: {peaks}; peak memory {result['peak_memory_mb']:.0f} MB")
+    print(f"\npeople per second\n{refining_table(result)}")
+    folder = Path(cfg.output_dir)
+    write_json(folder / "refining.json", result)
+    save_chart(result, folder / "refining.png")
+    print(f"\nwrote {folder}: refining.json, refining.png")
+
+
+def training(cfg: DictConfig) -> None:
+    """Measures the training step and its loader."""
+    errors, augmentation = (hydra.utils.instantiate(cfg[name]) for name in ("pose_errors", "augmentation"))
+    device = str(select_device(cfg.device))
+    result = benchmark_training(cfg.model.architecture, device, cfg.precision, errors, augmentation, **cfg.training)
+    print(f"{cfg.model.architecture} in {cfg.precision} on {device}, {cfg.training.batch_size} crops a step")
+    print(f"{'step':<20}{1000 * result['seconds_per_step']:8.1f} ms")
+    print(f"{'step with loader':<20}{1000 * result['seconds_per_step_with_loader']:8.1f} ms")
+    print(f"{'drawing an example':<20}{1000 * result['seconds_per_example_drawn']:8.1f} ms of one core")
+    print(f"{'of the peak':<20}{100 * result['share_of_convolution_peak']:8.1f} % (3×3 convolutions)")
+    write_json(Path(cfg.output_dir) / "training.json", result)
+
+
+def evaluation(cfg: DictConfig) -> None:
+    """Measures scoring."""
+    result = benchmark_evaluation(**cfg.evaluation)
+    size = f"{result['sequences']} sequences of {result['frames']} frames with {result['people']} people"
+    print(f"{size}, {result['megabytes']:.0f} MB of JSON: {result['seconds']:.2f} s")
+
+
+_BENCHMARKS = {"refining": refining, "training": training, "evaluation": evaluation}
 
 
 def main(cfg: DictConfig) -> None:
     """Runs the benchmark that the configuration names and prints its figures."""
-    if cfg.what != "evaluation":
-        raise UserError(f"what={cfg.what}: expected evaluation")
-    result = benchmark_evaluation(**cfg.evaluation)
-    size = f"{result['sequences']} sequences of {result['frames']} frames with {result['people']} people"
-    print(f"{size}, {result['megabytes']:.0f} MB of JSON: {result['seconds']:.2f} s")
+    if cfg.what not in _BENCHMARKS:
+        raise UserError(f"what={cfg.what}: expected one of {', '.join(_BENCHMARKS)}")
+    keep_freed_memory()
+    _BENCHMARKS[cfg.what](cfg)
 
 
 if __name__ == "__main__":

@@ -1,6 +1,7 @@
 """The refinement network: image and joint maps in, part logits and location offsets out (REFERENCE.md, section 1)."""
 
 import math
+from collections.abc import Sequence
 
 import torch
 from torch import Tensor, nn
@@ -43,12 +44,16 @@ class Refiner(nn.Module):
         # Of all cells, about this share is near a given joint: so training starts from "nowhere" instead of "maybe".
         nn.init.constant_(self.part_head.get_parameter("bias"), math.log(_JOINT_CELLS / (1 - _JOINT_CELLS)))
 
-    def forward(self, inputs: Tensor, image: Tensor | None = None) -> tuple[Tensor, Tensor]:
+    def forward(
+        self, inputs: Tensor, image: Tensor | None = None, inside: Sequence[Tensor] | None = None
+    ) -> tuple[Tensor, Tensor]:
         """Runs the network.
 
         Args:
             inputs: (B, 18, H, W): RGB in 0..255, then the joint maps of `maps.draw`.
             image: (B, 1, H, W), 1 where a crop has pixels, 0 where it has been padded; by default all pixels.
+            inside: Likewise for the layers within, if their borders, too, are to be as those of the crop alone;
+                see `ResNet.forward`.
 
         Returns:
             Part logits (B, 15, h, w) and offsets (B, 30, h, w), x and y of each joint in turn, in
@@ -57,7 +62,7 @@ class Refiner(nn.Module):
         inputs = inputs - self.input_mean
         if image is not None:
             inputs = inputs * image
-        features = self.backbone(inputs.to(self.part_head.weight.dtype))
+        features = self.backbone(inputs.to(self.part_head.weight.dtype), inside)
         return self.part_head(features), self.offset_head(features)
 
     def compute_in(self, dtype: torch.dtype) -> None:

@@ -34,10 +34,12 @@ class Bottleneck(nn.Module):
         projects = in_channels != EXPANSION * depth
         self.shortcut = ConvNorm(in_channels, EXPANSION * depth, 1, stride) if projects else None
 
-    def forward(self, x: Tensor) -> Tensor:
-        """Maps (B, in, H, W) to (B, 4 * depth, ceil(H / stride), ceil(W / stride))."""
+    def forward(self, x: Tensor, inside: Tensor | None = None) -> Tensor:
+        """Maps (B, in, H, W) to (B, 4 * depth, ceil(H / stride), ceil(W / stride)); for `inside`, see `ResNet`."""
         shortcut = self.shortcut(x) if self.shortcut is not None else x[:, :, :: self.stride, :: self.stride]
         x = F.relu_(self.conv1(x))
+        if inside is not None:
+            x = x * inside  # the one convolution that sees its neighbours follows
         x = F.relu_(self.conv2(x))
         return F.relu_(self.conv3(x) + shortcut)
 
@@ -71,12 +73,23 @@ class ResNet(nn.Module):
         self.blocks = nn.ModuleList(blocks)
         self.out_channels = channels
 
-    def forward(self, x: Tensor) -> Tensor:
-        """Maps (B, in_channels, H, W) to (B, out_channels, ceil(H / 16), ceil(W / 16))."""
-        x = max_pool_same(F.relu_(self.stem(x)))
-        for block in self.blocks:
-            x = block(x)
-        return x
+    def forward(self, x: Tensor, inside: Sequence[Tensor] | None = None) -> Tensor:
+        """Maps (B, in_channels, H, W) to (B, out_channels, ceil(H / 16), ceil(W / 16)).
+
+        Args:
+            x: The input.
+            inside: Where an input is smaller than the tensor it lies in, 1 on its own cells and 0 on the others, at
+                strides 2, 4, 8 and 16, each (B, 1, h, w). The result is then that of the input alone.
+        """
+        x = F.relu_(self.stem(x))
+        if inside is not None:
+            x = x * inside[0]
+        x = max_pool_same(x)
+        for i, block in enumerate(self.blocks):
+            mask = None if inside is None else inside[min(i + 1, 3)]
+            for unit in block.children():
+                x = unit(x, mask)
+        return x if inside is None else x * inside[-1]
 
 
 def max_pool_same(x: Tensor) -> Tensor:

@@ -21,8 +21,8 @@ from hpr.errors import UserError
 from hpr.inference import fp32_arithmetic
 from hpr.models.losses import Losses, loss_counts, refinement_losses
 from hpr.models.refiner import Refiner
+from hpr.processes import Processes
 from hpr.training.examples import Example, prepare
-from hpr.training.processes import Processes
 from hpr.training.runs import CHECKPOINT, Progress, load_checkpoint, save_checkpoint, save_weights
 from hpr.training.validation import Scores, Validation, table
 
@@ -214,7 +214,7 @@ def train(
     # Curves of the steps after the checkpoint are dropped where a run goes on.
     writer = SummaryWriter(str(folder / "curves"), purge_step=progress.step) if processes.is_first else None
     bar = tqdm(total=settings.steps, initial=progress.step, unit=" steps", disable=None if processes.is_first else True)
-    for batches in _steps(examples, settings, processes, progress.step):
+    for batches in example_batches(examples, settings, processes, progress.step):
         losses, norm = trainer.step(batches)
         step = progress.step
         bar.update()
@@ -285,7 +285,9 @@ def _log(writer: SummaryWriter | None, step: int, values: dict[str, float | Tens
             writer.add_scalar(name, float(value), step)
 
 
-def _steps(examples: Dataset[Example], settings: Settings, processes: Processes, start: int) -> Iterator[list[Example]]:
+def example_batches(
+    examples: Dataset[Example], settings: Settings, processes: Processes, start: int
+) -> Iterator[list[Example]]:
     """Yields this process's share of each step from the start-th on, in parts, made by worker processes."""
     parts = processes.count * settings.accumulate
     if settings.batch_size % parts:

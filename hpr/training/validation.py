@@ -12,7 +12,7 @@ from hpr.formats import Format, PoseTrack18
 from hpr.inference import PoseRefiner
 from hpr.models.refiner import Refiner
 from hpr.poses import Sequence
-from hpr.refining import refine_sequence
+from hpr.refining import refine_sequences
 from hpr.skeleton import NUM_JOINTS
 from hpr.training.pose_errors import PoseErrors, draw_scores
 from hpr.training.synthetic.tree import write_tree
@@ -64,7 +64,7 @@ class Validation:
     def after(self, network: Refiner, device: str) -> Scores:
         """Refines the clips with a copy of a network and scores them."""
         refiner = PoseRefiner(copy.deepcopy(network), device)
-        refined = [refine_sequence(refiner, sequence, self._root, MAP_THRESHOLD)[0] for sequence in self._estimates]
+        refined = [sequence for sequence, _ in refine_sequences(refiner, self._estimates, self._root, MAP_THRESHOLD)]
         confident = [_above(sequence, MOTA_THRESHOLD) for sequence in refined]
         return _scores(self._evaluate(refined), self._evaluate(confident))
 

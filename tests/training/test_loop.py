@@ -20,11 +20,11 @@ from hpr.models.architectures import MEAN_HEAD
 from hpr.models.loading import start_network
 from hpr.models.refiner import Refiner
 from hpr.poses import FloatArray
+from hpr.processes import Processes
 from hpr.skeleton import MIRROR
 from hpr.training.examples import Augmentation, Example, Examples, mirrored, prepare
 from hpr.training.loop import Settings, Trainer, train
 from hpr.training.pose_errors import JOINT_KINDS, PoseErrors
-from hpr.training.processes import Processes
 from hpr.training.runs import start_folder
 from hpr.training.schedules import Steps, WarmUpCosine
 

@@ -3,6 +3,7 @@
 import os
 from dataclasses import dataclass
 from datetime import timedelta
+from typing import Any
 
 import torch
 import torch.distributed as dist
@@ -62,5 +63,23 @@ class Processes:
             dist.broadcast_object_list(values)
         return values[0]
 
+    def gathered(self, value: Any) -> list[Any]:
+        """Returns every process's value in the first process, and this one's own in the others."""
+        if self.count == 1:
+            return [value]
+        values = [None] * self.count if self.is_first else None
+        dist.gather_object(value, values)
+        return values or [value]
+
+    def own_device(self, device: torch.device) -> torch.device:
+        """Returns this process's GPU on its machine where "cuda" leaves open which."""
+        if device.type != "cuda" or device.index is not None:
+            return device
+        device = torch.device("cuda", self.local_rank)
+        torch.cuda.set_device(device)
+        return device
+
 
 _VARIABLES = (("RANK", 0), ("WORLD_SIZE", 1), ("LOCAL_RANK", 0))
+
+ALONE = Processes(0, 1, 0)
