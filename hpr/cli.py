@@ -10,7 +10,7 @@ from typing import Any, NoReturn
 
 import hydra
 from hydra.core.hydra_config import HydraConfig
-from hydra.errors import HydraException
+from hydra.errors import HydraException, InstantiationException
 from omegaconf import DictConfig, OmegaConf
 from omegaconf.errors import OmegaConfBaseException
 
@@ -37,6 +37,10 @@ def run(job: Callable[[DictConfig], None], config_name: str) -> None:
             job(cfg)
         except (UserError, OmegaConfBaseException) as error:
             _fail(_message(error, []))
+        except InstantiationException as error:
+            if not isinstance(error.__cause__, UserError):
+                raise
+            _fail(str(error.__cause__))
         except BrokenPipeError:  # whoever read the output, such as head, has had enough
             os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         except KeyboardInterrupt:
