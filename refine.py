@@ -62,19 +62,20 @@ def _refine(cfg: DictConfig, refiner: PoseRefiner, processes: Processes) -> dict
         if processes.count == 1:
             raise
         failure = f"process {processes.rank}: {error}"
-    parts = processes.gathered((tallies, failure))
+    parts = processes.gathered((tallies, failure, refiner.device_name))
     if not processes.is_first:
         return None
     seconds = time.perf_counter() - start
-    tallies = dict(sorted(item for part, _ in parts for item in part.items()))
+    tallies = dict(sorted(item for part, _, _ in parts for item in part.items()))
     total = Tally()
     for tally in tallies.values():
         total.add(tally)
     report = {
         **total.as_json(),
-        "failures": [failure for _, failure in parts if failure],
+        "failures": [failure for _, failure, _ in parts if failure],
         "seconds": seconds,
-        "device": refiner.device_name,
+        "device": " and ".join(sorted({device for _, _, device in parts})),
+        "precision": refiner.precision,
         "processes": processes.count,
         "settings": OmegaConf.to_container(cfg, resolve=True),
         "sequences": {name: tally.as_json() for name, tally in tallies.items()},
@@ -126,11 +127,11 @@ def main(cfg: DictConfig) -> None:
     if report is None:
         return
     persons, joints = report["persons"], report["joints"]
-    rate = persons["seen"] / report["seconds"]
+    rate = f"{persons['seen'] / report['seconds']:.2f} persons per second"
     reasons = "".join(f", {count}: {reason}" for reason, count in persons["reasons"].items())
     print(f"\n{'persons':<8} {persons['refined']} of {persons['seen']} refined{reasons}")
     print(f"{'joints':<8} {joints['kept']} kept, {joints['dropped']} dropped, {joints['added']} added")
-    print(f"{'time':<8} {report['seconds']:.1f} s on {report['device']}, {rate:.2f} persons per second")
+    print(f"{'time':<8} {report['seconds']:.1f} s on {report['device']} in {report['precision']}, {rate}")
     written = ", ".join(["predictions", "report.json", *report["pictures"]])
     print(f"{'wrote':<8} {cfg.output_dir}: {written}")
     if report["failures"]:

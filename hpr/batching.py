@@ -89,10 +89,8 @@ class Batch:
         )
 
     def inputs(self) -> Tensor:
-        """Returns the network's input (B, 18, H, W)."""
-        height, width = self._canvas.shape[1:3]
-        image = self._canvas.permute(0, 3, 1, 2).float()  # (B, H, W, 3) -> (B, 3, H, W)
-        return torch.cat([image, maps.draw(self._joints, height, width)], dim=1)
+        """Returns the network's input (B, 18, H, W) uint8."""
+        return maps.network_input(self._canvas, self._joints)
 
     def masks(self) -> list[Tensor]:
         """Returns 1 on each crop's own cells and 0 on the others, at strides 1, 2, 4, 8 and 16, each (B, 1, h, w)."""

@@ -26,7 +26,7 @@ _GPU_BATCH_PIXELS = 12_000_000
 _BATCHES_IN_WINDOW = 4
 """So many batches' people are held in memory to bring those of like size together."""
 
-PRECISIONS = {"fp32": torch.float32, "tf32": torch.float32, "bf16": torch.bfloat16, "fp16": torch.float16}
+DTYPES = {"fp32": torch.float32, "tf32": torch.float32, "bf16": torch.bfloat16, "fp16": torch.float16}
 
 
 class Outcome(Enum):
@@ -95,7 +95,7 @@ class PoseRefiner:
         self,
         network: Refiner,
         device: str = "auto",
-        precision: str = "fp32",
+        precision: str = "auto",
         flip: bool = True,
         batch_pixels: int | None = None,
     ) -> None:
@@ -104,7 +104,8 @@ class PoseRefiner:
         Args:
             network: With trained weights.
             device: "cpu", "cuda", "cuda:1" and the like, or "auto" for CUDA where it is.
-            precision: "fp32" (on CUDA, too: without TF32), "tf32", "bf16" or "fp16".
+            precision: "fp32" (on CUDA, too: without TF32), "tf32", "bf16" or "fp16"; or "auto" for TF32 on CUDA, which
+                changed no score of the demo sample (docs/performance.md), and fp32 on a CPU.
             flip: Average with the mirror image's part probabilities, as published.
             batch_pixels: People are put together in batches of up to so many pixels of their crops; by default,
                 what a GPU is busy with, and one person at a time on a CPU, which one keeps busy.
@@ -112,17 +113,17 @@ class PoseRefiner:
         Raises:
             UserError: There is no such device or precision.
         """
-        if precision not in PRECISIONS:
-            raise UserError(f"precision={precision}: expected one of {', '.join(PRECISIONS)}")
+        if precision not in ("auto", *DTYPES):
+            raise UserError(f"precision={precision}: expected one of auto, {', '.join(DTYPES)}")
         self.device = select_device(device)
-        self.precision = precision
-        self.flip = flip
         on_gpu = self.device.type == "cuda"
+        self.precision = precision if precision != "auto" else "tf32" if on_gpu else "fp32"
+        self.flip = flip
         self.batch_pixels = (_GPU_BATCH_PIXELS if on_gpu else 0) if batch_pixels is None else batch_pixels
         self._network = network.eval().requires_grad_(False)
         fold_batch_norms(self._network)
         self._network.to(self.device).to(memory_format=torch.channels_last)
-        self._dtype = PRECISIONS[precision]
+        self._dtype = DTYPES[self.precision]
         self._network.compute_in(self._dtype)
 
     @property
@@ -131,7 +132,7 @@ class PoseRefiner:
         return torch.cuda.get_device_name(self.device) if self.device.type == "cuda" else "cpu"
 
     @classmethod
-    def load(cls, path: str | Path, device: str = "auto", precision: str = "fp32", flip: bool = True) -> "PoseRefiner":
+    def load(cls, path: str | Path, device: str = "auto", precision: str = "auto", flip: bool = True) -> "PoseRefiner":
         """Loads weights written by `tools/port_tf_weights.py` or `train.py`; for the rest see the constructor.
 
         Raises:

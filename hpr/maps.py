@@ -17,7 +17,21 @@ OFFSET_UNIT = 7.2801
 DISC_RADIUS = 17 * STANDARD_SCALE
 """Pixels around a joint that its input map marks."""
 
-DISC_VALUE = 255.0
+DISC_VALUE = 255
+
+
+def network_input(pixels: Tensor, joints: Tensor) -> Tensor:
+    """Puts crops and their estimated poses together; in bytes, which a GPU moves four times as fast as floats.
+
+    Args:
+        pixels: (B, H, W, 3) RGB uint8.
+        joints: (B, J, 2) float64 in crop_xy, NaN where missing.
+
+    Returns:
+        (B, 3 + J, H, W) uint8: RGB, then the joint maps.
+    """
+    discs = draw(joints, *pixels.shape[1:3])
+    return torch.cat([pixels.permute(0, 3, 1, 2), discs], dim=1)  # (B, H, W, 3) -> (B, 3, H, W)
 
 
 def draw(joints: Tensor, height: int, width: int) -> Tensor:
@@ -29,7 +43,7 @@ def draw(joints: Tensor, height: int, width: int) -> Tensor:
         width: Of the maps, in pixels.
 
     Returns:
-        (B, J, height, width) float32: DISC_VALUE on every pixel within DISC_RADIUS of the joint, else 0.
+        (B, J, height, width) uint8: DISC_VALUE on every pixel within DISC_RADIUS of the joint, else 0.
     """
     batch, count, _ = joints.shape
     reach = int(DISC_RADIUS) + 1
@@ -44,7 +58,7 @@ def draw(joints: Tensor, height: int, width: int) -> Tensor:
     plane = torch.arange(batch * count, device=joints.device).view(batch, count, 1, 1)
     size = batch * count * height * width
     # One spare element takes what falls outside, so that no data-dependent shape stalls a GPU.
-    flat = torch.zeros(size + 1, device=joints.device)
+    flat = torch.zeros(size + 1, dtype=torch.uint8, device=joints.device)
     flat[torch.where(inside, (plane * height + rows) * width + columns, size)] = DISC_VALUE
     return flat[:size].view(batch, count, height, width)  # (B * J * H * W,) -> (B, J, H, W)
 

@@ -6,9 +6,10 @@ from collections.abc import Callable, Iterable, Iterator, Mapping
 from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass, field, replace
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 import numpy as np
+from numpy.typing import NDArray
 from tqdm import tqdm
 
 from hpr.batching import Sample
@@ -18,6 +19,9 @@ from hpr.formats import Format
 from hpr.inference import Outcome, Pose, PoseRefiner, gather
 from hpr.poses import FloatArray, Frame, Sequence
 from hpr.processes import ALONE, Processes
+
+S = TypeVar("S")
+T = TypeVar("T")
 
 
 @dataclass
@@ -195,16 +199,16 @@ def refine_sequences(
 
 @dataclass(frozen=True)
 class _Loaded:
-    """A frame whose image has been read.
+    """A frame whose image has been looked for.
 
     Attributes:
         frame: The frame.
-        people: What the network needs of each of its persons, or why there is nothing.
+        image: (H, W, 3) RGB, or None if there is none, or nobody in it.
         problem: What is wrong with the image, or None.
     """
 
     frame: Frame
-    people: list[Sample | Outcome]
+    image: NDArray[np.uint8] | None = None
     problem: str | None = None
 
 
@@ -213,15 +217,9 @@ def _refine_frames(
 ) -> Iterator[tuple[_Loaded, list[Pose | Outcome]]]:
     """Yields each frame with its refined poses."""
     waiting: deque[_Loaded] = deque()
-
-    def people() -> Iterator[Sample | Outcome]:
-        for loaded in _load_ahead(refiner, frames, root):
-            waiting.append(replace(loaded, people=[Outcome.REFINED] * len(loaded.people)))  # lets go of the pixels
-            yield from loaded.people
-
     poses: list[Pose | Outcome] = []
-    for pose in refiner.refine(people()):
-        while len(poses) == len(waiting[0].people):
+    for pose in refiner.refine(_people(refiner, frames, root, waiting)):
+        while len(poses) == len(waiting[0].frame.persons):
             yield waiting.popleft(), poses
             poses = []
         poses.append(pose)
@@ -230,31 +228,49 @@ def _refine_frames(
         poses = []
 
 
-def _load_ahead(refiner: PoseRefiner, frames: Iterable[Frame], root: Path) -> Iterator[_Loaded]:
-    """Reads images and cuts out people in threads, a few frames ahead of their use."""
+def _people(
+    refiner: PoseRefiner, frames: Iterable[Frame], root: Path, waiting: deque[_Loaded]
+) -> Iterator[Sample | Outcome]:
+    """Yields what the network needs of each person, or why there is nothing; frames are noted in `waiting`.
+
+    Images are read and people cut out in threads: so many of each ahead of their use, whatever a frame holds.
+    """
+
+    def load(frame: Frame) -> _Loaded:
+        if not frame.persons:
+            return _Loaded(frame)
+        try:
+            return _Loaded(frame, read_image(root / frame.image))
+        except UserError as error:
+            return _Loaded(frame, problem=str(error))
+
+    def cut(person: tuple[NDArray[np.uint8] | None, FloatArray]) -> Sample | Outcome:
+        image, joints = person
+        return Outcome.BAD_IMAGE if image is None else refiner.prepare(image, joints)
+
+    def persons() -> Iterator[tuple[NDArray[np.uint8] | None, FloatArray]]:
+        for loaded in _ahead(pool, load, frames, threads):
+            waiting.append(replace(loaded, image=None))  # lets go of the image
+            yield from ((loaded.image, person.joints) for person in loaded.frame.persons)
+
     # On a CPU the network itself uses all cores.
     threads = min(16, os.cpu_count() or 1) if refiner.device.type == "cuda" else 1
     with ThreadPoolExecutor(threads) as pool:
-        ahead: deque[Future[_Loaded]] = deque()
         try:
-            for frame in frames:
-                ahead.append(pool.submit(_load, refiner, frame, root))
-                if len(ahead) > threads:
-                    yield ahead.popleft().result()
-            while ahead:
-                yield ahead.popleft().result()
+            yield from _ahead(pool, cut, persons(), 2 * threads)
         finally:
             pool.shutdown(wait=False, cancel_futures=True)
 
 
-def _load(refiner: PoseRefiner, frame: Frame, root: Path) -> _Loaded:
-    if not frame.persons:
-        return _Loaded(frame, [])
-    try:
-        image = read_image(root / frame.image)
-    except UserError as error:
-        return _Loaded(frame, [Outcome.BAD_IMAGE] * len(frame.persons), str(error))
-    return _Loaded(frame, [refiner.prepare(image, person.joints) for person in frame.persons])
+def _ahead(pool: ThreadPoolExecutor, work: Callable[[S], T], items: Iterable[S], count: int) -> Iterator[T]:
+    """Yields what the work makes of each item, in order; up to `count` items are worked on ahead of their use."""
+    running: deque[Future[T]] = deque()
+    for item in items:
+        running.append(pool.submit(work, item))
+        if len(running) > count:
+            yield running.popleft().result()
+    while running:
+        yield running.popleft().result()
 
 
 def _finished(loaded: _Loaded, poses: list[Pose | Outcome], threshold: float, tally: Tally) -> Frame:

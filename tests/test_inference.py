@@ -139,7 +139,7 @@ def test_wrong_arguments(image: Any, joints: Any, message: str) -> None:
 @pytest.mark.parametrize(
     ("settings", "message"),
     [
-        ({"precision": "fp64"}, "precision=fp64: expected one of fp32, tf32, bf16, fp16"),
+        ({"precision": "fp64"}, "precision=fp64: expected one of auto, fp32, tf32, bf16, fp16"),
         ({"device": "gpu"}, "device=gpu: expected auto, cpu, cuda or cuda:INDEX"),
         ({"device": "meta"}, "device=meta: expected auto"),
         ({"device": "cuda:99"}, "device=cuda:99: PyTorch sees"),
@@ -172,6 +172,6 @@ def test_fp32_arithmetic_leaves_no_trace(before: bool) -> None:
 @pytest.mark.skipif(not torch.cuda.is_available(), reason="needs a CUDA device")
 @pytest.mark.parametrize("case", CASES[:3], ids=lambda case: case["name"])
 def test_golden_poses_on_cuda(weights: Path, case: dict[str, Any]) -> None:
-    refiner = PoseRefiner.load(weights, device="cuda")
+    refiner = PoseRefiner.load(weights, device="cuda", precision="fp32")
     poses = refiner(read_image(GOLDEN / "images" / case["image"]), joints_of(case)[None])
     np.testing.assert_allclose(poses.joints[0], np.array(case["refined_flip"])[:, 1:3], rtol=0, atol=0.005)

@@ -1,5 +1,6 @@
 """Sequences as one stream: order, counts, and images read ahead."""
 
+import weakref
 from pathlib import Path
 
 import cv2
@@ -10,6 +11,7 @@ from conftest import small_network
 from numpy.typing import NDArray
 
 import hpr.refining
+from hpr.batching import Sample
 from hpr.files import read_image
 from hpr.inference import Outcome, PoseRefiner
 from hpr.poses import Frame, Person, Sequence
@@ -98,3 +100,25 @@ def test_images_are_read_a_few_frames_ahead_only(root: Path, monkeypatch: pytest
     list(refine_sequences(refiner(0), [Sequence("a", frames, {})], root, 0.0, progress))
     assert len(done) == 40
     assert max(ahead) <= 4
+
+
+def test_a_crowd_is_cut_out_a_few_at_a_time(root: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """However many people a frame holds, the memory for their crops is bounded."""
+    engine = refiner(0)
+    alive: set[int] = set()
+    most = [0]
+
+    def counted(image: NDArray[np.uint8], joints: NDArray[np.float64]) -> Sample | Outcome:
+        made = prepare(image, joints)
+        alive.add(id(made))
+        weakref.finalize(made, alive.discard, id(made))
+        most[0] = max(most[0], len(alive))
+        return made
+
+    prepare = engine.prepare
+    monkeypatch.setattr(engine, "prepare", counted)
+    frames = [Frame("0.png", [person(number) for number in range(150)])] * 2
+    ((sequence, tally),) = refine_sequences(engine, [Sequence("a", frames, {})], root, 0.0)
+    assert tally.persons == 300
+    assert [len(frame.persons) for frame in sequence.frames] == [150, 150]
+    assert 1 <= most[0] <= 8

@@ -1,4 +1,4 @@
-"""Measure speed: python tools/benchmark.py [what=refining|training|evaluation] [model=resnet101] [precision=fp32]."""
+"""Measure speed: python tools/benchmark.py [what=refining|precision|training|evaluation] [model=resnet101]."""
 
 from pathlib import Path
 
@@ -7,10 +7,12 @@ from omegaconf import DictConfig, OmegaConf
 
 from hpr import cli
 from hpr.benchmarks.evaluation import benchmark_evaluation
+from hpr.benchmarks.precision import benchmark_precisions, precision_table
 from hpr.benchmarks.refining import benchmark_refining, refining_table, save_chart
 from hpr.benchmarks.training import benchmark_training
 from hpr.errors import UserError
 from hpr.files import write_json
+from hpr.formats import PoseTrack18
 from hpr.inference import select_device
 from hpr.memory import keep_freed_memory
 
@@ -33,6 +35,17 @@ def refining(cfg: DictConfig) -> None:
     print(f"\nwrote {folder}: refining.json, refining.png")
 
 
+def precision(cfg: DictConfig) -> None:
+    """Compares the precisions on the bundled sample."""
+    tree = cli.ASSETS / "sample"
+    folders = {"root": tree, "predictions": tree / "predictions", "truth": tree / "annotations"}
+    weights, precisions = cli.ASSETS / "demo.safetensors", list(cfg.precisions)
+    results = benchmark_precisions(weights, cfg.device, precisions, PoseTrack18(), **folders)
+    print(f"the bundled sample refined on {results[0]['device']}, each precision against fp32")
+    print(precision_table(results))
+    write_json(Path(cfg.output_dir) / "precision.json", results)
+
+
 def training(cfg: DictConfig) -> None:
     """Measures the training step and its loader."""
     errors, augmentation = (hydra.utils.instantiate(cfg[name]) for name in ("pose_errors", "augmentation"))
@@ -53,7 +66,7 @@ def evaluation(cfg: DictConfig) -> None:
     print(f"{size}, {result['megabytes']:.0f} MB of JSON: {result['seconds']:.2f} s")
 
 
-_BENCHMARKS = {"refining": refining, "training": training, "evaluation": evaluation}
+_BENCHMARKS = {"refining": refining, "precision": precision, "training": training, "evaluation": evaluation}
 
 
 def main(cfg: DictConfig) -> None:

@@ -20,6 +20,7 @@ from torch.utils.flop_counter import FlopCounterMode
 from hpr import maps
 from hpr.batching import Batch, Sample, canvas_size
 from hpr.crops import MARGIN, STANDARD_SCALE, person_crop
+from hpr.errors import UserError
 from hpr.files import read_image, replacing
 from hpr.inference import PoseRefiner, fp32_arithmetic
 from hpr.models.refiner import Refiner, build
@@ -48,6 +49,9 @@ def benchmark_refining(
 
     Returns:
         The machine, its peaks, and the figures of each crop size.
+
+    Raises:
+        UserError: There is no such device or precision, or a crop of that size does not fit into the frames.
     """
     network = build(architecture).eval().requires_grad_(False)
     refiner = PoseRefiner(build(architecture), device, precision)
@@ -74,8 +78,9 @@ def _measure_crop(
         image = np.random.default_rng(0).integers(0, 256, (_IMAGE_SIZE[1] // 8, _IMAGE_SIZE[0] // 8, 3), dtype=np.uint8)
         cv2.imwrite(str(root / "frame.jpg"), cv2.resize(image, _IMAGE_SIZE, interpolation=cv2.INTER_CUBIC))
         sample = refiner.prepare(read_image(root / "frame.jpg"), pose)
-        assert isinstance(sample, Sample)
-        assert canvas_size([sample]) == (size[1], size[0])
+        if not isinstance(sample, Sample) or canvas_size([sample]) != (size[1], size[0]):
+            expected = "widths of 510 to 1600 and heights of 560 to 900 pixels, what fits into a frame of 1080p"
+            raise UserError(f"refining.crops: expected {expected}; found {size[0]} x {size[1]}")
         plain_device = refiner.device
         network.to(plain_device)
         plain = median_seconds(lambda: _refine_plainly(network, root / "frame.jpg", pose, plain_device), refiner.device)

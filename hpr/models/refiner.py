@@ -50,7 +50,7 @@ class Refiner(nn.Module):
         """Runs the network.
 
         Args:
-            inputs: (B, 18, H, W): RGB in 0..255, then the joint maps of `maps.draw`.
+            inputs: (B, 18, H, W), RGB and joint maps in 0..255, as from `maps.network_input`.
             image: (B, 1, H, W), 1 where a crop has pixels, 0 where it has been padded; by default all pixels.
             inside: Likewise for the layers within, if their borders, too, are to be as those of the crop alone;
                 see `ResNet.forward`.

@@ -160,12 +160,11 @@ def prepare(batch: Example, device: torch.device) -> tuple[Tensor, Tensor, maps.
     """Turns B stacked examples into what the network and the losses take.
 
     Returns:
-        Inputs (B, 18, H, W), where they are image (B, 1, H, W), and the targets.
+        Inputs (B, 18, H, W) uint8, where they are image (B, 1, H, W), and the targets.
     """
     pixels, sizes, estimate, truth, scale = (torch.as_tensor(value).to(device, non_blocking=True) for value in batch)
     height, width = pixels.shape[1:3]
     rows, columns = (torch.arange(n, device=device) < sizes[:, i, None] for i, n in enumerate((height, width)))
     image = (rows[:, None, :, None] & columns[:, None, None, :]).float()  # (B, 1, H, W)
-    inputs = torch.cat([pixels.permute(0, 3, 1, 2).float(), maps.draw(estimate, height, width)], dim=1)
-    inputs = inputs.contiguous(memory_format=torch.channels_last)
+    inputs = maps.network_input(pixels, estimate).contiguous(memory_format=torch.channels_last)
     return inputs, image, maps.targets(truth, height, width, scale, sizes)

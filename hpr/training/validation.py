@@ -63,8 +63,14 @@ class Validation:
 
     def after(self, network: Refiner, device: str) -> Scores:
         """Refines the clips with a copy of a network and scores them."""
-        refiner = PoseRefiner(copy.deepcopy(network), device)
-        refined = [sequence for sequence, _ in refine_sequences(refiner, self._estimates, self._root, MAP_THRESHOLD)]
+        return self.scores(self.refined(PoseRefiner(copy.deepcopy(network), device)))
+
+    def refined(self, refiner: PoseRefiner) -> list[Sequence]:
+        """Refines the estimates of each clip."""
+        return [sequence for sequence, _ in refine_sequences(refiner, self._estimates, self._root, MAP_THRESHOLD)]
+
+    def scores(self, refined: list[Sequence]) -> Scores:
+        """Scores refined clips."""
         confident = [_above(sequence, MOTA_THRESHOLD) for sequence in refined]
         return _scores(self._evaluate(refined), self._evaluate(confident))
 
