@@ -96,7 +96,14 @@ class Trainer:
             settings: How to train.
             device: Where to.
             processes: Who else takes part.
+
+        Raises:
+            UserError: A step cannot be split evenly.
         """
+        parts = processes.count * settings.accumulate
+        if settings.batch_size % parts:
+            split = f"{processes.count} processes × accumulate={settings.accumulate}"
+            raise UserError(f"batch_size={settings.batch_size}: expected a multiple of {parts} ({split})")
         self.settings, self.device, self.processes = settings, device, processes
         self._schedule = schedule
         if settings.batch_norm == "live" and processes.count > 1 and device.type == "cuda":
@@ -289,11 +296,7 @@ def example_batches(
     examples: Dataset[Example], settings: Settings, processes: Processes, start: int
 ) -> Iterator[list[Example]]:
     """Yields this process's share of each step from the start-th on, in parts, made by worker processes."""
-    parts = processes.count * settings.accumulate
-    if settings.batch_size % parts:
-        split = f"{processes.count} processes × accumulate={settings.accumulate}"
-        raise UserError(f"batch_size={settings.batch_size}: expected a multiple of {parts} ({split})")
-    size = settings.batch_size // parts
+    size = settings.batch_size // (processes.count * settings.accumulate)
     # Parts of a step follow each other; each process takes a row of them.
     indices = (
         list(range(first, first + size))

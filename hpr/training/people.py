@@ -14,7 +14,7 @@ from hpr.training.synthetic.scene import Clip
 from hpr.training.synthetic.tree import MIN_JOINTS
 
 PEOPLE_PER_IMAGE = 4
-"""Examples in a row that come from one image, so that it is drawn or decoded once."""
+"""Examples in a row that come from one drawn image: drawing takes longer than all else."""
 
 
 class SyntheticPeople:
