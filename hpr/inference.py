@@ -203,16 +203,16 @@ class PoseRefiner:
         under_way: list[_Prediction] = []
         for batch in group(samples, self.batch_pixels):
             # The next batch is brought to the device before the results of the last are waited for.
-            launched = self._predict(samples, batch)
+            launched = self._predict_in_parts(samples, batch)
             _collect(under_way, samples, poses)
             under_way = launched
         _collect(under_way, samples, poses)
         return poses
 
-    def _predict(self, samples: Mapping[int, Sample], numbers: list[int]) -> list[_Prediction]:
+    def _predict_in_parts(self, samples: Mapping[int, Sample], numbers: list[int]) -> list[_Prediction]:
         """Runs the network on some of the samples, in parts if they are too many for the device's memory."""
         try:
-            return [_Prediction(numbers, *self._forward(Batch([samples[i] for i in numbers], self.device)))]
+            return [_Prediction(numbers, *self.predict(Batch([samples[i] for i in numbers], self.device)))]
         except torch.OutOfMemoryError:
             pass  # the memory is free once this block has ended
         torch.cuda.empty_cache()
@@ -220,11 +220,11 @@ class PoseRefiner:
             return []
         self.batch_pixels //= 2
         half = len(numbers) // 2
-        return self._predict(samples, numbers[:half]) + self._predict(samples, numbers[half:])
+        return self._predict_in_parts(samples, numbers[:half]) + self._predict_in_parts(samples, numbers[half:])
 
     @torch.inference_mode()
-    def _forward(self, batch: Batch) -> tuple[Tensor, Tensor]:
-        """Returns joints (B, 15, 2) in crop_xy and their confidence (B, 15)."""
+    def predict(self, batch: Batch) -> tuple[Tensor, Tensor]:
+        """Returns joints (B, 15, 2) in crop_xy and their confidence (B, 15), on the device."""
         inputs = batch.inputs()
         masks = None if batch.fills_canvas else batch.masks()
         if self.flip:

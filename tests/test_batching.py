@@ -100,7 +100,7 @@ class TestOutOfMemory:
 
     def limited(self, most: int, monkeypatch: pytest.MonkeyPatch) -> tuple[PoseRefiner, list[int]]:
         _, together = refiners()
-        forward, sizes = together._forward, []
+        forward, sizes = together.predict, []
 
         def tight(batch: Batch) -> Any:
             count = len(batch.inputs())
@@ -109,7 +109,7 @@ class TestOutOfMemory:
             sizes.append(count)
             return forward(batch)
 
-        monkeypatch.setattr(together, "_forward", tight)
+        monkeypatch.setattr(together, "predict", tight)
         return together, sizes
 
     def test_batch_is_halved(self, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -18,6 +18,8 @@ SAMPLE = ASSETS / "sample"
     [
         (["what=speed"], "what=speed: expected one of refining, precision, training, evaluation"),
         (["model=demo", "device=cpu", "refining.crops=[[300,300]]"], "refining.crops: expected widths of 510 to 1600"),
+        (["model=demo", "refining.crops=[[600]]"], "refining.crops=[[600]]: expected pairs of width and height"),
+        (["model=demo", "refining.people=[0]"], "refining.people=[0]: expected one number or more from 1 up"),
     ],
 )
 def test_wrong_settings(settings: list[str], message: str) -> None:

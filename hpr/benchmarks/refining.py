@@ -18,7 +18,7 @@ from torch import Tensor
 from torch.utils.flop_counter import FlopCounterMode
 
 from hpr import maps
-from hpr.batching import Batch, Sample, canvas_size
+from hpr.batching import Batch, Sample
 from hpr.crops import MARGIN, STANDARD_SCALE, person_crop
 from hpr.errors import UserError
 from hpr.files import read_image, replacing
@@ -51,8 +51,13 @@ def benchmark_refining(
         The machine, its peaks, and the figures of each crop size.
 
     Raises:
-        UserError: There is no such device or precision, or a crop of that size does not fit into the frames.
+        UserError: There is no such device, precision or number, or a crop of that size does not fit into a frame.
     """
+    if any(len(size) != 2 for size in crops):
+        raise UserError(f"refining.crops={crops}: expected pairs of width and height, such as [[536,634]]")
+    if min(people, default=0) < 1:
+        raise UserError(f"refining.people={people}: expected one number or more from 1 up")
+    poses = [_pose((width, height)) for width, height in crops]
     network = build(architecture).eval().requires_grad_(False)
     refiner = PoseRefiner(build(architecture), device, precision)
     peaks = measured_peaks(refiner.device, precision)
@@ -62,35 +67,32 @@ def benchmark_refining(
         "threads": torch.get_num_threads(),
         "precision": precision,
         "peak_gflops": peaks,
-        "crops": [_measure_crop(network, refiner, (size[0], size[1]), people, rounds, peaks) for size in crops],
+        "crops": [_measure_crop(network, refiner, pose, people, rounds, peaks) for pose in poses],
     }
     result["peak_memory_mb"] = _peak_memory(refiner.device)
     return result
 
 
 def _measure_crop(
-    network: Refiner, refiner: PoseRefiner, size: tuple[int, int], people: list[int], rounds: int, peaks: Result
+    network: Refiner, refiner: PoseRefiner, pose: FloatArray, people: list[int], rounds: int, peaks: Result
 ) -> Result:
-    """Returns the figures for people whose crops are of one size."""
+    """Returns the figures for people of one pose (15, 2), whose crops are all of one size."""
     with tempfile.TemporaryDirectory() as folder:
         root = Path(folder)
-        pose = _pose(size)
         image = np.random.default_rng(0).integers(0, 256, (_IMAGE_SIZE[1] // 8, _IMAGE_SIZE[0] // 8, 3), dtype=np.uint8)
         cv2.imwrite(str(root / "frame.jpg"), cv2.resize(image, _IMAGE_SIZE, interpolation=cv2.INTER_CUBIC))
         sample = refiner.prepare(read_image(root / "frame.jpg"), pose)
-        if not isinstance(sample, Sample) or canvas_size([sample]) != (size[1], size[0]):
-            expected = "widths of 510 to 1600 and heights of 560 to 900 pixels, what fits into a frame of 1080p"
-            raise UserError(f"refining.crops: expected {expected}; found {size[0]} x {size[1]}")
+        assert isinstance(sample, Sample)
         plain_device = refiner.device
         network.to(plain_device)
         plain = median_seconds(lambda: _refine_plainly(network, root / "frame.jpg", pose, plain_device), refiner.device)
         engine = {str(count): _stream(refiner, root, pose, count, max(1, rounds // count)) for count in people}
         stages = _stages(refiner, root / "frame.jpg", pose)
         batch = _device_batch(refiner, sample)
-        bare = median_seconds(lambda: refiner._forward(batch), refiner.device) / len(batch.inputs())
+        bare = median_seconds(lambda: refiner.predict(batch), refiner.device) / len(batch.inputs())
         gflop = _flops(refiner, batch) / len(batch.inputs()) / _GIGA
     return {
-        "size": list(size),
+        "size": [sample.crop.width, sample.crop.height],
         "gflop_per_person": gflop,
         "plain_persons_per_second": 1 / plain,
         "network_persons_per_second": 1 / bare,
@@ -103,7 +105,11 @@ def _measure_crop(
 
 
 def _pose(size: tuple[int, int]) -> FloatArray:
-    """Returns a pose (15, 2) in the middle of the image whose crop, at a scale of about 0.85, is of that size."""
+    """Returns a pose (15, 2) in the middle of the image whose crop, at a scale of about 0.85, is of that size.
+
+    Raises:
+        UserError: No pose in a frame has such a crop.
+    """
     pose = np.empty((NUM_JOINTS, 2))
     head = 50 / (0.6 * 1.4286)
     extent = (np.array(size) - 2 * MARGIN) / STANDARD_SCALE
@@ -112,10 +118,14 @@ def _pose(size: tuple[int, int]) -> FloatArray:
     pose[0], pose[1] = low, low + extent
     pose[HEAD_BOTTOM] = np.round(low)
     pose[HEAD_TOP] = pose[HEAD_BOTTOM] + [0, round(head)]
-    crop = person_crop(pose, _IMAGE_SIZE)
-    assert crop is not None
     # The head is of whole pixels: what that makes of the scale is put right at the far corner.
-    pose[1] += (np.array(size) - [crop.width, crop.height]) / crop.scale
+    crop = person_crop(pose, _IMAGE_SIZE)
+    if crop is not None:
+        pose[1] += (np.array(size) - [crop.width, crop.height]) / crop.scale
+        crop = person_crop(pose, _IMAGE_SIZE)
+    if crop is None or (crop.width, crop.height) != size:
+        expected = "widths of 510 to 1600 and heights of 560 to 900 pixels, what fits into a frame of 1080p"
+        raise UserError(f"refining.crops: expected {expected}; found {size[0]} x {size[1]}")
     return pose
 
 
@@ -140,7 +150,7 @@ def _stages(refiner: PoseRefiner, path: Path, pose: FloatArray) -> dict[str, flo
         "crop": median_seconds(lambda: refiner.prepare(image, pose), refiner.device),
         "to device": median_seconds(lambda: Batch([sample], refiner.device), refiner.device),
         "maps": median_seconds(lambda: batch.mirrored_inputs(batch.inputs()), refiner.device),
-        "network and pose": median_seconds(lambda: refiner._forward(batch), refiner.device),
+        "network and pose": median_seconds(lambda: refiner.predict(batch), refiner.device),
     }
 
 
@@ -203,7 +213,7 @@ def _repeat(seconds: float, least: int, most: int) -> Iterator[int]:
 
 def _flops(refiner: PoseRefiner, batch: Batch) -> int:
     with FlopCounterMode(display=False) as counter:
-        refiner._forward(batch)
+        refiner.predict(batch)
     return int(counter.get_total_flops())
 
 
