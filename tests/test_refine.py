@@ -158,7 +158,7 @@ class TestBadInput:
             ("objective=moat", "objective=moat: there is no such objective; expected one of map, mota"),
             ("dataset.predictoins=a", "no setting 'dataset.predictoins'; did you mean dataset.predictions?"),
             ("flip=maybe", "flip=maybe: expected true or false"),
-            ("precision=fp64", "precision=fp64: expected one of fp32, tf32, bf16, fp16"),
+            ("precision=fp64", "precision=fp64: expected one of auto, fp32, tf32, bf16, fp16"),
             ("device=gpu", "device=gpu: expected auto, cpu, cuda or cuda:INDEX"),
             ("objective.threshold=70", "objective.threshold=70: expected a probability"),
             ("+thresh=1", "there is no setting 'thresh'"),

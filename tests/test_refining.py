@@ -117,8 +117,8 @@ def test_a_crowd_is_cut_out_a_few_at_a_time(root: Path, monkeypatch: pytest.Monk
 
     prepare = engine.prepare
     monkeypatch.setattr(engine, "prepare", counted)
-    frames = [Frame("0.png", [person(number) for number in range(150)])] * 2
+    frames = [Frame("0.png", [person(number) for number in range(40)])] * 2
     ((sequence, tally),) = refine_sequences(engine, [Sequence("a", frames, {})], root, 0.0)
-    assert tally.persons == 300
-    assert [len(frame.persons) for frame in sequence.frames] == [150, 150]
+    assert tally.persons == 80
+    assert [len(frame.persons) for frame in sequence.frames] == [40, 40]
     assert 1 <= most[0] <= 8
