@@ -5,6 +5,7 @@ import statistics
 import tempfile
 import time
 from collections.abc import Callable, Iterator
+from itertools import pairwise
 from pathlib import Path
 from typing import Any
 
@@ -83,14 +84,21 @@ def _measure_crop(
         cv2.imwrite(str(root / "frame.jpg"), cv2.resize(image, _IMAGE_SIZE, interpolation=cv2.INTER_CUBIC))
         sample = refiner.prepare(read_image(root / "frame.jpg"), pose)
         assert isinstance(sample, Sample)
-        plain_device = refiner.device
-        network.to(plain_device)
-        plain = median_seconds(lambda: _refine_plainly(network, root / "frame.jpg", pose, plain_device), refiner.device)
-        engine = {str(count): _stream(refiner, root, pose, count, max(1, rounds // count)) for count in people}
+        device = refiner.device
+        network.to(device)
+        plain = median_seconds(lambda: _refine_plainly(network, root / "frame.jpg", pose, device), device)
+        batch_size = max(1, refiner.batch_pixels // sample.area)
+        batch = Batch([sample] * batch_size, device)
+        gflop = _flops(refiner, batch) / batch_size / _GIGA
+        engine: dict[str, float] = {}
+        # Machines drift: the bare network is measured before and after each measurement that is compared with it.
+        bare_times = [median_seconds(lambda: refiner.predict(batch), device) / batch_size]
+        for count in people:
+            engine[str(count)] = _stream(refiner, root, pose, count, max(1, rounds // count))
+            bare_times.append(median_seconds(lambda: refiner.predict(batch), device) / batch_size)
+        bare = statistics.median(bare_times)
+        around = [statistics.mean(pair) for pair in pairwise(bare_times)]
         stages = _stages(refiner, root / "frame.jpg", pose)
-        batch = _device_batch(refiner, sample)
-        bare = median_seconds(lambda: refiner.predict(batch), refiner.device) / len(batch.inputs())
-        gflop = _flops(refiner, batch) / len(batch.inputs()) / _GIGA
     return {
         "size": [sample.crop.width, sample.crop.height],
         "gflop_per_person": gflop,
@@ -100,6 +108,9 @@ def _measure_crop(
         "share_of_matmul_peak": gflop / bare / peaks["matmul"],
         "share_of_convolution_peak": gflop / bare / peaks["convolution"],
         "engine_persons_per_second": {count: 1 / seconds for count, seconds in engine.items()},
+        "engine_time_over_network_time": {
+            count: seconds / near for (count, seconds), near in zip(engine.items(), around, strict=True)
+        },
         "stages_seconds": stages,
     }
 
@@ -152,10 +163,6 @@ def _stages(refiner: PoseRefiner, path: Path, pose: FloatArray) -> dict[str, flo
         "maps": median_seconds(lambda: batch.mirrored_inputs(batch.inputs()), refiner.device),
         "network and pose": median_seconds(lambda: refiner.predict(batch), refiner.device),
     }
-
-
-def _device_batch(refiner: PoseRefiner, sample: Sample) -> Batch:
-    return Batch([sample] * max(1, refiner.batch_pixels // sample.area), refiner.device)
 
 
 @torch.inference_mode()
@@ -239,15 +246,21 @@ def _peak_memory(device: torch.device) -> float:
 
 
 def refining_table(result: Result) -> str:
-    """Returns the figures as a table of people per second."""
+    """Returns the figures as a table of people per second.
+
+    Its last columns are the engine's time per person over the bare network's (mean of the columns before), the engine's
+    speed over the plain mode's, and the bare network's speed, also as a share of the convolution peak.
+    """
     counts = list(result["crops"][0]["engine_persons_per_second"])
-    head = ["crop", "GFLOP", "plain", "network", *(f"{count}/frame" for count in counts), "ratio", "GFLOP/s", "of conv"]
+    head = ["crop", "GFLOP", "plain", "network", *(f"{count}/frame" for count in counts)]
+    head += ["time/net", "/plain", "GFLOP/s", "of conv"]
     rows = ["".join(f"{cell:>11}" for cell in head)]
     for crop in result["crops"]:
         engine = list(crop["engine_persons_per_second"].values())
         cells = [f"{crop['size'][0]}x{crop['size'][1]}", f"{crop['gflop_per_person']:.0f}"]
         cells += [f"{crop[f'{name}_persons_per_second']:.2f}" for name in ("plain", "network")]
         cells += [f"{rate:.2f}" for rate in engine]
+        cells += [f"{statistics.mean(crop['engine_time_over_network_time'].values()):.2f}"]
         cells += [f"{max(engine) / crop['plain_persons_per_second']:.1f}", f"{crop['network_gflops']:.0f}"]
         cells += [f"{100 * crop['share_of_convolution_peak']:.0f} %"]
         rows.append("".join(f"{cell:>11}" for cell in cells))
