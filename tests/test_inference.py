@@ -7,11 +7,15 @@ import torch
 from conftest import CASES, GOLDEN, joints_of, small_network
 
 from hpr import PoseRefiner
+from hpr.benchmarks.precision import benchmark_precisions
+from hpr.cli import ASSETS
 from hpr.errors import UserError
 from hpr.files import read_image
+from hpr.formats import PoseTrack18
 from hpr.inference import Outcome, fp32_arithmetic, select_device
 from hpr.skeleton import HEAD_BOTTOM, HEAD_TOP
 
+SAMPLE = ASSETS / "sample"
 IMAGE = np.random.default_rng(0).integers(0, 256, (120, 160, 3), dtype=np.uint8)
 
 
@@ -150,6 +154,10 @@ def test_wrong_settings(settings: dict[str, str], message: str) -> None:
         small_refiner(**settings)
 
 
+def test_auto_precision_on_a_cpu() -> None:
+    assert small_refiner(precision="auto").precision == "fp32"
+
+
 def test_auto_device() -> None:
     assert select_device("auto").type == ("cuda" if torch.cuda.is_available() else "cpu")
 
@@ -175,3 +183,14 @@ def test_golden_poses_on_cuda(weights: Path, case: dict[str, Any]) -> None:
     refiner = PoseRefiner.load(weights, device="cuda", precision="fp32")
     poses = refiner(read_image(GOLDEN / "images" / case["image"]), joints_of(case)[None])
     np.testing.assert_allclose(poses.joints[0], np.array(case["refined_flip"])[:, 1:3], rtol=0, atol=0.005)
+
+
+@pytest.mark.cuda
+@pytest.mark.skipif(not torch.cuda.is_available(), reason="needs a CUDA device")
+def test_auto_precision_on_cuda_is_near() -> None:
+    folders = {"root": SAMPLE, "predictions": SAMPLE / "predictions", "truth": SAMPLE / "annotations"}
+    weights = ASSETS / "demo.safetensors"
+    exact, auto = benchmark_precisions(weights, "cuda", ["auto"], PoseTrack18(), **folders)
+    assert auto["mean_shift"] < 0.05
+    assert abs(auto["mAP"] - exact["mAP"]) < 0.1
+    assert abs(auto["MOTA"] - exact["MOTA"]) < 0.1
