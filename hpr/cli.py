@@ -103,6 +103,8 @@ def _message(error: Exception, names: list[str]) -> str:
         close = difflib.get_close_matches(match[1], names, n=1)
         hint = f"did you mean {close[0]}?" if close else "--cfg job lists all settings"
         return f"there is no setting '{match[1]}'; {hint}"
+    if match := re.match(r"Error parsing override '(.*)'\s+missing EQUAL", text):
+        return f"'{match[1]}': expected NAME=VALUE; --help lists the settings"
     if match := re.search(r"Could not find '([^']+)/([^'/]+)'", text):
         group, choice = match.groups()
         options = ", ".join(sorted(path.stem for path in (CONF / group).glob("*.yaml")))

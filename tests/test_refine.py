@@ -161,6 +161,7 @@ class TestBadInput:
             ("precision=fp64", "precision=fp64: expected one of auto, fp32, tf32, bf16, fp16"),
             ("device=gpu", "device=gpu: expected auto, cpu, cuda or cuda:INDEX"),
             ("objective.threshold=70", "objective.threshold=70: expected a probability"),
+            ("predictions", "'predictions': expected NAME=VALUE; --help lists the settings"),
             ("+thresh=1", "there is no setting 'thresh'"),
             ("dataset.predictions=???", "dataset.predictions is not set; add dataset.predictions=VALUE"),
         ],
