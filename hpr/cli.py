@@ -10,7 +10,7 @@ from typing import Any, NoReturn
 
 import hydra
 from hydra.core.hydra_config import HydraConfig
-from hydra.errors import HydraException, InstantiationException
+from hydra.errors import HydraException, InstantiationException, OverrideParseException
 from omegaconf import DictConfig, OmegaConf
 from omegaconf.errors import OmegaConfBaseException
 
@@ -103,8 +103,8 @@ def _message(error: Exception, names: list[str]) -> str:
         close = difflib.get_close_matches(match[1], names, n=1)
         hint = f"did you mean {close[0]}?" if close else "--cfg job lists all settings"
         return f"there is no setting '{match[1]}'; {hint}"
-    if match := re.match(r"Error parsing override '(.*)'\s+missing EQUAL", text):
-        return f"'{match[1]}': expected NAME=VALUE; --help lists the settings"
+    if isinstance(error, OverrideParseException):
+        return f"'{error.override}': expected NAME=VALUE; --help lists the settings"
     if match := re.search(r"Could not find '([^']+)/([^'/]+)'", text):
         group, choice = match.groups()
         options = ", ".join(sorted(path.stem for path in (CONF / group).glob("*.yaml")))

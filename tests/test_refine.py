@@ -162,6 +162,7 @@ class TestBadInput:
             ("device=gpu", "device=gpu: expected auto, cpu, cuda or cuda:INDEX"),
             ("objective.threshold=70", "objective.threshold=70: expected a probability"),
             ("predictions", "'predictions': expected NAME=VALUE; --help lists the settings"),
+            ("predictions/", "'predictions/': expected NAME=VALUE; --help lists the settings"),
             ("+thresh=1", "there is no setting 'thresh'"),
             ("dataset.predictions=???", "dataset.predictions is not set; add dataset.predictions=VALUE"),
         ],
