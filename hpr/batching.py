@@ -97,12 +97,10 @@ class Batch:
         made = []
         for stride in (1, *_STRIDES):
             # From the max pool on, all crops start in the corner.
-            starts = self._starts // stride if stride <= 2 else torch.zeros_like(self._starts)
-            lengths = (self._sizes + stride - 1) // stride
-            sides = [
-                _within(starts[:, i], lengths[:, i], -(-self._canvas.shape[1 + i] // stride)) for i in range(2)
-            ]  # (B, h) and (B, w)
-            made.append((sides[0][:, None, :, None] & sides[1][:, None, None, :]).float())
+            starts = self._starts // stride if stride <= 2 else None
+            sizes = (self._sizes + stride - 1) // stride
+            height, width = (-(-side // stride) for side in self._canvas.shape[1:3])
+            made.append(maps.inside(sizes, height, width, starts).float())
         return made
 
     def mirrored_inputs(self, inputs: Tensor) -> Tensor:
@@ -112,16 +110,15 @@ class Batch:
 
     def mirrored_parts(self, parts: Tensor) -> Tensor:
         """Mirrors part probabilities (B, 15, h, w), each crop's own cells, and swaps left and right joints."""
-        lengths = 2 * ((self._sizes[:, 1] + 15) // 16)
+        lengths = maps.output_size(self._sizes[:, 1])
         return self._mirrored(parts[:, list(MIRROR)], torch.zeros_like(lengths), lengths)
 
     def without_border(self, parts: Tensor) -> Tensor:
         """Puts the part probabilities (B, 15, h, w) of the cells beyond a crop's border below all others."""
         if self.fills_canvas:
             return parts
-        lengths = 2 * ((self._sizes + 15) // 16)  # (B, 2)
-        rows, columns = (_within(torch.zeros_like(lengths[:, i]), lengths[:, i], parts.shape[2 + i]) for i in range(2))
-        return parts.masked_fill(~(rows[:, None, :, None] & columns[:, None, None, :]), -1.0)
+        own = maps.inside(maps.output_size(self._sizes), *parts.shape[2:])  # (B, 1, h, w)
+        return parts.masked_fill(~own, -1.0)
 
     def _mirrored(self, maps_: Tensor, starts: Tensor, lengths: Tensor) -> Tensor:
         """Mirrors maps (B, C, H, W) about the middle of the columns from `starts` (B,) on, `lengths` (B,) long."""
@@ -130,9 +127,3 @@ class Batch:
         width = maps_.shape[-1]
         columns = 2 * starts[:, None] + lengths[:, None] - 1 - torch.arange(width, device=maps_.device)  # (B, W)
         return maps_.gather(-1, columns.clamp(0, width - 1)[:, None, None, :].expand_as(maps_))
-
-
-def _within(starts: Tensor, lengths: Tensor, size: int) -> Tensor:
-    """Returns (B, size), which places lie in the stretch of each row."""
-    places = torch.arange(size, device=starts.device)
-    return (places >= starts[:, None]) & (places < (starts + lengths)[:, None])

@@ -1,6 +1,7 @@
 """Between poses and maps: the network's input discs, training targets, scoremaps to poses (REFERENCE.md, 2, 3, 5)."""
 
 from dataclasses import dataclass
+from typing import TypeVar
 
 import torch
 from torch import Tensor
@@ -80,9 +81,33 @@ class Targets:
     cells: Tensor
 
 
-def output_size(pixels: int) -> int:
-    """Returns how many cells the network's output has along a side of so many pixels."""
-    return 2 * -(-pixels // 16)
+Lengths = TypeVar("Lengths", int, Tensor)
+
+
+def output_size(pixels: Lengths) -> Lengths:
+    """Returns how many cells the network's output has along a side, or sides, of so many pixels."""
+    return 2 * ((pixels + 15) // 16)
+
+
+def inside(sizes: Tensor, height: int, width: int, starts: Tensor | None = None) -> Tensor:
+    """Marks a rectangle on each of B maps.
+
+    Args:
+        sizes: (B, 2) whole numbers, height and width of the rectangles.
+        height: Of the maps.
+        width: Of the maps.
+        starts: (B, 2) first row and column of the rectangles; by default the corner.
+
+    Returns:
+        (B, 1, height, width) bool.
+    """
+    starts = torch.zeros_like(sizes) if starts is None else starts
+    ends = starts + sizes
+    rows, columns = (
+        (places >= starts[:, i, None]) & (places < ends[:, i, None])
+        for i, places in enumerate(torch.arange(n, device=sizes.device) for n in (height, width))
+    )  # (B, height) and (B, width)
+    return rows[:, None, :, None] & columns[:, None, None, :]
 
 
 def targets(
@@ -110,9 +135,7 @@ def targets(
     cells = torch.ones(batch, 1, len(rows), len(columns), device=joints.device)
     if sizes is not None:
         # A crop of its own size would have as many cells as these (REFERENCE.md, section 5).
-        limits = 2 * ((sizes + 15) // 16)  # (B, 2)
-        inside = [torch.arange(n, device=joints.device) < limits[:, i, None] for i, n in enumerate(cells.shape[2:])]
-        cells = (inside[0][:, None, :, None] & inside[1][:, None, None, :]).float()
+        cells = inside(output_size(sizes), len(rows), len(columns)).float()
     return Targets(near.float(), offsets.float().reshape(shape), mask.float().reshape(shape), cells)
 
 

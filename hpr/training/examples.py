@@ -164,7 +164,6 @@ def prepare(batch: Example, device: torch.device) -> tuple[Tensor, Tensor, maps.
     """
     pixels, sizes, estimate, truth, scale = (torch.as_tensor(value).to(device, non_blocking=True) for value in batch)
     height, width = pixels.shape[1:3]
-    rows, columns = (torch.arange(n, device=device) < sizes[:, i, None] for i, n in enumerate((height, width)))
-    image = (rows[:, None, :, None] & columns[:, None, None, :]).float()  # (B, 1, H, W)
+    image = maps.inside(sizes, height, width).float()  # (B, 1, H, W)
     inputs = maps.network_input(pixels, estimate).contiguous(memory_format=torch.channels_last)
     return inputs, image, maps.targets(truth, height, width, scale, sizes)
