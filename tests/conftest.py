@@ -23,18 +23,21 @@ from hpr.cli import CONF
 from hpr.models.architectures import Architecture
 from hpr.models.refiner import Refiner
 from hpr.poses import FloatArray
+from hpr.training.loop import MIN_CPU_CHANNELS
 
 ROOT = Path(__file__).resolve().parents[1]
 GOLDEN = ROOT / "tests" / "golden"
 CASES: list[dict[str, Any]] = json.loads((GOLDEN / "cases.json").read_text())
 CASE_NAMES = [case["name"] for case in CASES]
+COMMAND_SECONDS = 240
+"""A command that hangs is killed before the test itself is (setup.cfg, faulthandler_timeout)."""
 
 
 def command(*words: object, cwd: Path = ROOT) -> subprocess.CompletedProcess[str]:
     """Runs a python program of the project as a user would, in the folder cwd."""
     program, *settings = [str(word) for word in words]
     line = [sys.executable, str(ROOT / program), *settings]
-    return subprocess.run(line, cwd=cwd, capture_output=True, text=True, check=False)
+    return subprocess.run(line, cwd=cwd, capture_output=True, text=True, check=False, timeout=COMMAND_SECONDS)
 
 
 def succeed(*words: object, cwd: Path = ROOT) -> str:
@@ -53,6 +56,8 @@ def fail(*words: object, cwd: Path = ROOT) -> str:
         inherited = [multiprocessing.reduction.DupFd(file.fileno()) for file in (printed, errors)]
         process = _FORKS.Process(target=_run, args=([str(word) for word in words], cwd, *inherited))
         process.start()
+        process.join(COMMAND_SECONDS)
+        process.kill()  # nothing to do where it has ended
         process.join()
         for file in (printed, errors):
             file.seek(0)
@@ -92,8 +97,8 @@ def joints_of(case: dict[str, Any]) -> FloatArray:
 
 
 def small_network() -> Refiner:
-    """A refiner with every kind of layer and lively batch-norm statistics."""
-    network = Refiner(Architecture((1, 2, 2, 1), width=4)).eval()
+    """A refiner with every kind of layer and lively batch-norm statistics, as narrow as can be trained on any CPU."""
+    network = Refiner(Architecture((1, 2, 2, 1), width=MIN_CPU_CHANNELS)).eval()
     for module in network.modules():
         if isinstance(module, nn.BatchNorm2d):
             module.running_mean = torch.randn_like(module.weight) * 0.1

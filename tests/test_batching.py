@@ -16,6 +16,10 @@ from hpr.inference import Outcome, Pose, PoseRefiner
 
 CPU = torch.device("cpu")
 
+ROUNDING = 1e-5
+"""Of a confidence: sums in another order differ by up to 1.6e-6 (in 150 drawn batches, with AVX2 and with AVX-512);
+without the masks everyone who is padded differs by more than 4e-3."""
+
 
 def sample(height: int, width: int, seed: int = 0) -> Sample:
     random = np.random.default_rng((seed, height, width))
@@ -41,7 +45,7 @@ def assert_same(first: list[Pose | Outcome], second: list[Pose | Outcome]) -> No
         assert isinstance(one, Pose)
         assert isinstance(other, Pose)
         np.testing.assert_allclose(one.joints, other.joints, rtol=0, atol=0.005)
-        np.testing.assert_allclose(one.confidence, other.confidence, rtol=0, atol=1e-6)
+        np.testing.assert_allclose(one.confidence, other.confidence, rtol=0, atol=ROUNDING)
 
 
 SIDES = st.integers(8, 90)

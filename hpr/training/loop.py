@@ -29,6 +29,13 @@ from hpr.training.validation import Scores, Validation, table
 AUTOCAST = {"fp32": None, "tf32": None, "bf16": torch.bfloat16, "fp16": torch.float16}
 BATCH_NORMS = ("live", "frozen")
 
+MIN_CPU_CHANNELS = 8
+"""Input channels of 1×1 convolutions that PyTorch can train on any CPU.
+
+With fewer, in channels-last and with a stride, the gradient of the weights corrupts memory on CPUs with AVX2 but
+without AVX-512 (oneDNN in PyTorch 2.15): the program hangs, aborts or learns from wrong numbers.
+"""
+
 
 class Schedule(Protocol):
     """Learning rate by step."""
@@ -98,8 +105,10 @@ class Trainer:
             processes: Who else takes part.
 
         Raises:
-            UserError: A step cannot be split evenly.
+            UserError: A step cannot be split evenly, or the network is too narrow to be trained on a CPU.
         """
+        if device.type == "cpu":
+            _check_width(network)
         parts = processes.count * settings.accumulate
         if settings.batch_size % parts:
             split = f"{processes.count} processes × accumulate={settings.accumulate}"
@@ -244,6 +253,16 @@ def train(
     if writer is not None:
         writer.close()
     return scores
+
+
+def _check_width(network: nn.Module) -> None:
+    """Refuses a network that a CPU cannot train; see `MIN_CPU_CHANNELS`."""
+    for name, module in network.named_modules():
+        if isinstance(module, nn.Conv2d) and module.kernel_size == (1, 1) and module.in_channels < MIN_CPU_CHANNELS:
+            found = f"{name} has {module.in_channels} input channels"
+            raise UserError(
+                f"model: expected {MIN_CPU_CHANNELS} or more to train on a CPU, {found}; use a wider network"
+            )
 
 
 def parameter_groups(network: nn.Module) -> list[dict[str, Any]]:

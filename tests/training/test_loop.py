@@ -16,7 +16,7 @@ from torch.utils.data import Dataset
 from hpr import maps, weights
 from hpr.crops import Crop
 from hpr.errors import UserError
-from hpr.models.architectures import MEAN_HEAD
+from hpr.models.architectures import MEAN_HEAD, Architecture
 from hpr.models.loading import start_network
 from hpr.models.refiner import Refiner
 from hpr.poses import FloatArray
@@ -216,6 +216,12 @@ class TestTrainer:
         before = state(model.network)
         model.step([batch(0, 4)])
         assert not same_state(before, state(model.network))
+
+    def test_a_network_too_narrow_for_a_cpu(self) -> None:
+        """With fewer than eight channels, PyTorch's gradients corrupt memory on a CPU without AVX-512."""
+        narrow = Refiner(Architecture((1, 2, 2, 1), width=4))
+        with pytest.raises(UserError, match=r"expected 8 or more to train on a CPU, .*conv1.conv has 4 input channels"):
+            Trainer(narrow, partial(torch.optim.AdamW, lr=0.0), WarmUpCosine(0.01, 2), settings(), CPU, ALONE)
 
     @pytest.mark.parametrize(
         ("changes", "message"),
