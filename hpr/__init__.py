@@ -3,16 +3,16 @@
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from hpr.inference import PoseRefiner, RefinedPoses
+    from hpr.inference.engine import PoseRefiner, RefinedPoses
 
 __version__ = "0.1.0"
 __all__ = ["PoseRefiner", "RefinedPoses"]
 
 
 def __getattr__(name: str) -> Any:
-    # Loaded on first use: the porting tool imports this package where torch need not be installed.
+    # Loaded on first use: importing the package needs neither torch nor the time that it takes to load.
     if name in __all__:
-        from hpr import inference
+        from hpr.inference import engine
 
-        return getattr(inference, name)
+        return getattr(engine, name)
     raise AttributeError(f"module 'hpr' has no attribute {name!r}")

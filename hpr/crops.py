@@ -1,23 +1,25 @@
-"""From a person in an image to the pixels the network sees, and back (REFERENCE.md, section 2)."""
+"""From a person in an image to the pixels the network sees, and back (docs/published.md, section 2)."""
 
 from dataclasses import dataclass
 
 import cv2
 import numpy as np
-from numpy.typing import NDArray
 from scipy.sparse import csr_array
 
-from hpr.models.architectures import MEAN_HEAD
+from hpr.images import Image
 from hpr.poses import FloatArray
-from hpr.skeleton import HEAD_BOTTOM, HEAD_TOP
+from hpr.skeleton import Skeleton
 
 STANDARD_SCALE = 0.8452830189
 """Size of the people the network was trained on; the discs and the training targets share it."""
 
+MEAN_HEAD = 101.4252
+"""Diagonal of the head box, in image pixels, that is assumed where a pose has no head: PoseTrack's mean."""
+
 MAX_CROP_PIXELS = 3_000_000
 MIN_CROP_SIDE = 8
 MARGIN = 250.0
-"""Pixels of the resized image around the joints' bounding box."""
+"""Pixels of the resized image around the keypoints' bounding box."""
 
 _DIAGONAL_PER_HEAD = 1.4286
 _PRECISION_BITS = 22  # Pillow's fixed-point resampling weights
@@ -57,7 +59,7 @@ class Crop:
         """Converts points (..., 2) from `crop_xy` to `image_xy`."""
         return (crop_xy + self.box[:2]) / self.scale
 
-    def pixels(self, image: NDArray[np.uint8]) -> NDArray[np.uint8]:
+    def pixels(self, image: Image) -> Image:
         """Returns the crop (height, width, 3) of an image (H, W, 3).
 
         The values are bit for bit those of resizing the whole image with Pillow's BILINEAR, columns
@@ -72,51 +74,50 @@ class Crop:
         return _resample(down, part)  # (height, width, 3)
 
 
-def person_scale(joints: FloatArray, mean_head: float = MEAN_HEAD) -> float:
-    """Returns the factor that brings a person to the network's standard size (REFERENCE.md, 2.1).
+def person_scale(pose: FloatArray, skeleton: Skeleton, mean_head: float = MEAN_HEAD) -> float:
+    """Returns the factor that brings a person to the network's standard size (docs/published.md, section 2.1).
 
-    Without both head joints, with both in one place, or with a head larger than the published code
-    accepts (it stops there; such a head is an outlier), the size of a mean head is assumed.
+    The size of a mean head is assumed without both ends of the head, with both in one place, and with a head larger
+    than the published code accepts (it stops there; such a head is an outlier).
 
     Args:
-        joints: (15, 2) in image pixels, NaN where missing.
-        mean_head: Of the network (`architectures.Architecture`).
+        pose: (K, 2) in image pixels, NaN where missing.
+        skeleton: Of the pose; one without head_bottom and head_top has a mean head.
+        mean_head: Diagonal of a mean head box, in image pixels.
     """
-    ends = joints[[HEAD_BOTTOM, HEAD_TOP]]
     diagonal = mean_head
-    if not np.isnan(ends).any():
+    if "head_bottom" in skeleton and "head_top" in skeleton:
+        ends = pose[skeleton.indices("head_bottom", "head_top")]
         # The published code keeps the head's ends in whole pixels, and truncates towards zero.
         length = float(np.hypot(*(np.trunc(ends[1]) - np.trunc(ends[0]))))
-        if length > 0 and 0.6 * _DIAGONAL_PER_HEAD * length < 2500:
+        if length > 0 and 0.6 * _DIAGONAL_PER_HEAD * length < 2500:  # neither holds for NaN
             diagonal = _DIAGONAL_PER_HEAD * length
     return STANDARD_SCALE * 50 / (0.6 * diagonal)
 
 
-def person_crop(joints: FloatArray, image_size: tuple[int, int], mean_head: float = MEAN_HEAD) -> Crop | None:
+def person_crop(pose: FloatArray, image_size: tuple[int, int], scale: float) -> Crop | None:
     """Returns the crop of a person, or None where it would have more than MAX_CROP_PIXELS or no pixel at all.
 
     Args:
-        joints: (15, 2) in image pixels, NaN where missing; at least one is there.
+        pose: (K, 2) in image pixels, NaN where missing; at least one keypoint is there.
         image_size: Width and height of the image.
-        mean_head: Of the network (`architectures.Architecture`).
+        scale: Of the person, from `person_scale`.
     """
-    crop = person_region(joints, image_size, mean_head)
+    crop = person_region(pose, image_size, scale)
     return crop if 0 < crop.width * crop.height <= MAX_CROP_PIXELS else None
 
 
-def person_region(joints: FloatArray, image_size: tuple[int, int], mean_head: float, jitter: float = 1.0) -> Crop:
-    """Returns the crop of a person whatever its size (REFERENCE.md, 2.2 and 2.3).
+def person_region(pose: FloatArray, image_size: tuple[int, int], scale: float) -> Crop:
+    """Returns the crop of a person whatever its size (docs/published.md, sections 2.2 and 2.3).
 
     Args:
-        joints: (15, 2) in image pixels, NaN where missing; at least one is there.
+        pose: (K, 2) in image pixels, NaN where missing; at least one keypoint is there.
         image_size: Width and height of the image.
-        mean_head: Of the network (`architectures.Architecture`).
-        jitter: Factor of the person's scale, for training.
+        scale: Of the person, from `person_scale`.
     """
-    scale = person_scale(joints, mean_head) * jitter
     width, height = int(image_size[0] * scale), int(image_size[1] * scale)
-    low = np.nanmin(joints, axis=0) * scale - MARGIN
-    high = np.nanmax(joints, axis=0) * scale + MARGIN
+    low = np.nanmin(pose, axis=0) * scale - MARGIN
+    high = np.nanmax(pose, axis=0) * scale + MARGIN
     x0, x1 = (round(min(max(bound, 0.0), float(width))) for bound in (low[0], high[0]))
     y0, y1 = (round(min(max(bound, 0.0), float(height))) for bound in (low[1], high[1]))
     if x1 - x0 < MIN_CROP_SIDE or y1 - y0 < MIN_CROP_SIDE:
@@ -150,7 +151,7 @@ def _resampling(size: int, resized: int, start: int, stop: int) -> tuple[slice, 
     return slice(begin, end), matrix
 
 
-def _resample(weights: "csr_array[np.int32]", pixels: NDArray[np.uint8]) -> NDArray[np.uint8]:
+def _resample(weights: "csr_array[np.int32]", pixels: Image) -> Image:
     """Applies weights (outputs, inputs) to the first axis of pixels (inputs, n, 3), rounding to 8 bits."""
     _, others, channels = pixels.shape
     # A sum stays below 255 * 2^22 + 2^21 and so within 32 bits.

@@ -1,75 +1,176 @@
-"""What a file of poses holds, whatever its format: Sequence → Frame → Person."""
+"""What a source of poses holds, whatever its format: PoseSequence → Frame, with arrays over a frame's people."""
 
-from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
+from hpr.skeleton import Skeleton
+
 FloatArray = NDArray[np.float64]
+BoolArray = NDArray[np.bool_]
+IntArray = NDArray[np.int64]
 
+TrackId = int | str | None
 
-@dataclass(frozen=True)
-class Person:
-    """One estimated pose.
+CUTOFF = -500.0
+"""A keypoint with a coordinate at or below this counts as missing for refining (docs/published.md, section 4)."""
 
-    Attributes:
-        joints: (15, 2), x and y in image pixels in the order of `skeleton.JOINTS`; NaN where missing.
-        scores: (15,), the estimator's score of each joint; NaN where the file holds none. A missing
-            joint can have a score.
-        record: Place of the person's record in its list in the file.
-        track_id: Who it is throughout the sequence; None where the file does not say.
-        head_box: (4,), x0, y0, x1, y1 of the head in image pixels; None where the file holds none.
-        confidence: (15,), the refiner's probability of each joint, also of those it dropped; None before
-            refining and where a pose was not refined. It is not written to files.
-    """
-
-    joints: FloatArray
-    scores: FloatArray
-    record: int
-    track_id: int | str | None = None
-    head_box: FloatArray | None = None
-    confidence: FloatArray | None = None
-
-    @property
-    def present(self) -> NDArray[np.bool_]:
-        """(15,), which joints the pose has."""
-        return ~np.isnan(self.joints[:, 0])
+NO_RECORD = -1
 
 
 @dataclass(frozen=True)
 class Frame:
-    """One image and the people estimated in it.
+    """One image and the N people that a file lists for it, as the file says it.
+
+    Whether a keypoint counts is up to whoever uses it: `present` is the refiner's rule. Arrays that are not given are
+    made: without scores, boxes and track ids, and with flag 1 for every keypoint that is there.
 
     Attributes:
-        image: Path of the image relative to the data set's root.
-        persons: In the order of the file.
+        image: Name of the image, relative to the folder of images.
+        skeleton: Of the K keypoints.
+        keypoints: (N, K, 2) x and y in image pixels; NaN where the file has no such keypoint, infinite where it has
+            one whose coordinates are no numbers.
+        scores: (N, K) of the keypoints; NaN where the file holds none. A missing keypoint can have a score.
+        flags: (N, K) visibility of the keypoints, as the format has it; 0 where there is none.
+        boxes: (N, 4) x0, y0, x1, y1 of the people; NaN where the file holds none.
+        head_boxes: (N, 4) of their heads, likewise.
+        track_ids: N, who it is throughout the sequence; None where the file does not say.
+        posed: (N,) whether the file has a list of keypoints for the person, be it an empty one.
+        records: (N,) place of the person's record in the file's list, for the writer; NO_RECORD for a new person.
         ignore_regions: Polygons (n, 2) in image pixels within which nothing is scored.
-        unposed: Number of people that the file lists without so much as an empty pose.
+        confidences: (N, K) the refiner's probability of each keypoint, also of those it dropped; NaN for a pose that
+            was not refined. Formats do not write it.
+        size: Width and height of the image; None where the file does not say.
     """
 
     image: str
-    persons: list[Person]
+    skeleton: Skeleton
+    keypoints: FloatArray
+    scores: FloatArray = None  # type: ignore[assignment]
+    flags: FloatArray = None  # type: ignore[assignment]
+    boxes: FloatArray = None  # type: ignore[assignment]
+    head_boxes: FloatArray = None  # type: ignore[assignment]
+    track_ids: tuple[TrackId, ...] = None  # type: ignore[assignment]
+    posed: BoolArray = None  # type: ignore[assignment]
+    records: IntArray = None  # type: ignore[assignment]
     ignore_regions: tuple[FloatArray, ...] = ()
-    unposed: int = 0
+    confidences: FloatArray = None  # type: ignore[assignment]
+    size: tuple[int, int] | None = None
+
+    def __post_init__(self) -> None:
+        """Makes the arrays that were not given and checks the shapes of all.
+
+        Raises:
+            ValueError: An array is of another shape.
+        """
+        people, keypoints = len(self.keypoints), len(self.skeleton)
+        expected = {
+            "keypoints": (people, keypoints, 2),
+            "scores": (people, keypoints),
+            "flags": (people, keypoints),
+            "boxes": (people, 4),
+            "head_boxes": (people, 4),
+            "confidences": (people, keypoints),
+            "posed": (people,),
+            "records": (people,),
+        }
+        for name, shape in expected.items():
+            if getattr(self, name) is None:
+                object.__setattr__(self, name, self._default(name, shape))
+            if getattr(self, name).shape != shape:
+                raise ValueError(f"{self.image}: expected {name} of shape {shape}, found {getattr(self, name).shape}")
+        if self.track_ids is None:
+            object.__setattr__(self, "track_ids", (None,) * people)
+        if len(self.track_ids) != people:
+            raise ValueError(f"{self.image}: expected {people} track_ids, found {len(self.track_ids)}")
+
+    def _default(self, name: str, shape: tuple[int, ...]) -> NDArray[Any]:
+        if name == "flags":
+            return (~np.isnan(self.keypoints[..., 0])).astype(np.float64)
+        if name == "posed":
+            return np.ones(shape, bool)
+        if name == "records":
+            return np.full(shape, NO_RECORD, np.int64)
+        return np.full(shape, np.nan)
+
+    @classmethod
+    def empty(cls, image: str, skeleton: Skeleton) -> "Frame":
+        """Returns an image with nobody in it."""
+        return cls(image, skeleton, np.empty((0, len(skeleton), 2)))
+
+    def __len__(self) -> int:
+        """Returns the number of people, N."""
+        return len(self.keypoints)
+
+    @property
+    def present(self) -> BoolArray:
+        """(N, K) the keypoints that the refiner starts from: flagged, and with coordinates above the cutoff."""
+        with np.errstate(invalid="ignore"):
+            placed = np.isfinite(self.keypoints).all(axis=-1) & (self.keypoints > CUTOFF).all(axis=-1)
+        return np.asarray(placed & (self.flags > 0))
+
+    @property
+    def is_posed(self) -> BoolArray:
+        """(N,) who has a keypoint that the refiner can start from."""
+        return np.asarray(self.present.any(axis=1))
+
+    @property
+    def poses(self) -> FloatArray:
+        """(N, K, 2) the keypoints that the refiner starts from; NaN for all others."""
+        return np.where(self.present[..., None], self.keypoints, np.nan)
+
+    def in_skeleton(self, skeleton: Skeleton) -> "Frame":
+        """Returns the frame with the keypoints of another skeleton, by their names; what is not here is missing."""
+        if skeleton == self.skeleton:
+            return self
+        convert = self.skeleton.convert
+        return replace(
+            self,
+            skeleton=skeleton,
+            keypoints=convert(self.keypoints, skeleton),
+            scores=convert(self.scores, skeleton),
+            flags=convert(self.flags, skeleton, 0.0),
+            confidences=convert(self.confidences, skeleton),
+        )
+
+    def select(self, people: NDArray[Any]) -> "Frame":
+        """Returns the frame with some of its people, by a mask (N,) of bool or by their places."""
+        places = np.arange(len(self))[people]
+        return Frame(
+            self.image,
+            self.skeleton,
+            self.keypoints[places],
+            self.scores[places],
+            self.flags[places],
+            self.boxes[places],
+            self.head_boxes[places],
+            tuple(self.track_ids[place] for place in places),
+            self.posed[places],
+            self.records[places],
+            self.ignore_regions,
+            self.confidences[places],
+            self.size,
+        )
 
 
 @dataclass(frozen=True)
-class Sequence:
-    """The content of one file.
+class PoseSequence:
+    """The frames of a clip, or of a set of single images.
 
     Attributes:
-        name: The file's name without its ending.
+        name: Of the clip.
         frames: In the order of the file.
-        document: The parsed file, from which a writer carries over what the poses do not cover.
+        original: What the format's reader keeps for its writer, which carries over what frames do not hold; None for
+            a sequence that was not read from a file of the format that it is written in.
     """
 
     name: str
     frames: list[Frame]
-    document: dict[str, Any]
+    original: Any = None
 
-    def persons(self) -> Iterator[Person]:
-        """Yields everyone in every frame."""
-        for frame in self.frames:
-            yield from frame.persons
+    @property
+    def people(self) -> int:
+        """Number of people in all frames."""
+        return sum(len(frame) for frame in self.frames)

@@ -1,89 +1,194 @@
-"""Joint names, mirror pairs and joint orders. No other module knows what an index means."""
+"""Skeletons: the names of a pose's keypoints, from which everything else about their order is derived."""
 
-JOINTS = (
-    "right_ankle",
-    "right_knee",
-    "right_hip",
-    "left_hip",
-    "left_knee",
-    "left_ankle",
-    "right_wrist",
-    "right_elbow",
-    "right_shoulder",
-    "left_shoulder",
-    "left_elbow",
-    "left_wrist",
-    "head_bottom",
-    "nose",
-    "head_top",
-)
-"""The refiner's 15 joints in PoseTrack 2017 order (REFERENCE.md, section 1)."""
+from dataclasses import dataclass
+from functools import cached_property
 
-JOINT_GROUPS = {
-    "Head": ("head_top", "head_bottom", "nose"),
-    "Shou": ("right_shoulder", "left_shoulder"),
-    "Elb": ("right_elbow", "left_elbow"),
-    "Wri": ("right_wrist", "left_wrist"),
-    "Hip": ("right_hip", "left_hip"),
-    "Knee": ("right_knee", "left_knee"),
-    "Ankl": ("right_ankle", "left_ankle"),
-}
-"""The columns of the tables that PoseTrack results are printed in."""
+import numpy as np
+from numpy.typing import NDArray
 
-NUM_JOINTS = len(JOINTS)
-HEAD_BOTTOM = JOINTS.index("head_bottom")
-HEAD_TOP = JOINTS.index("head_top")
+from hpr.errors import UserError
 
-_LIMBS = (
-    ("right_ankle", "right_knee"),
-    ("right_knee", "right_hip"),
-    ("right_hip", "right_shoulder"),
-    ("right_shoulder", "right_elbow"),
-    ("right_elbow", "right_wrist"),
-    ("right_shoulder", "head_bottom"),
-    ("left_ankle", "left_knee"),
-    ("left_knee", "left_hip"),
-    ("left_hip", "left_shoulder"),
-    ("left_shoulder", "left_elbow"),
-    ("left_elbow", "left_wrist"),
-    ("left_shoulder", "head_bottom"),
-    ("head_bottom", "nose"),
-    ("nose", "head_top"),
-    ("right_hip", "left_hip"),
-)
-LIMBS = tuple((JOINTS.index(a), JOINTS.index(b)) for a, b in _LIMBS)
-"""Pairs of joints that a drawn skeleton connects."""
+
+@dataclass(frozen=True)
+class Skeleton:
+    """The keypoints of a pose, in order.
+
+    Attributes:
+        names: One for each keypoint; those of a side begin with "left_" or "right_".
+        limbs: Pairs of names that a drawing connects.
+        sigmas: One for each keypoint: the spread of careful annotators relative to the person's size, as in COCO's
+            object keypoint similarity (docs/formats.md, section 1).
+        name: What configurations and weight files call it.
+    """
+
+    names: tuple[str, ...]
+    limbs: tuple[tuple[str, str], ...]
+    sigmas: tuple[float, ...]
+    name: str = "custom"
+
+    def __post_init__(self) -> None:
+        """Checks that the parts fit together."""
+        if len(set(self.names)) != len(self.names):
+            raise ValueError(f"skeleton {self.name}: expected every keypoint once, found {', '.join(self.names)}")
+        if len(self.sigmas) != len(self.names):
+            found = f"{len(self.sigmas)} for {len(self.names)} keypoints"
+            raise ValueError(f"skeleton {self.name}: expected one sigma for each keypoint, found {found}")
+        unknown = {name for limb in self.limbs for name in limb} - set(self.names)
+        if unknown:
+            raise ValueError(f"skeleton {self.name}: its limbs name {', '.join(sorted(unknown))}, not a keypoint of it")
+
+    def __len__(self) -> int:
+        """Returns the number of keypoints, K."""
+        return len(self.names)
+
+    @cached_property
+    def _indices(self) -> dict[str, int]:
+        return {name: index for index, name in enumerate(self.names)}
+
+    def __contains__(self, name: object) -> bool:
+        return name in self._indices
+
+    def index(self, name: str) -> int:
+        """Returns the place of a keypoint.
+
+        Raises:
+            KeyError: There is no such keypoint.
+        """
+        return self._indices[name]
+
+    def indices(self, *names: str) -> list[int]:
+        """Returns the places of several keypoints."""
+        return [self._indices[name] for name in names]
+
+    @cached_property
+    def mirror(self) -> tuple[int, ...]:
+        """For each keypoint, the place of the one that a mirror image shows there; its own on the body's axis."""
+        return tuple(self._indices.get(mirrored(name), index) for index, name in enumerate(self.names))
+
+    @cached_property
+    def limb_indices(self) -> tuple[tuple[int, int], ...]:
+        """The limbs as pairs of places."""
+        return tuple((self.index(a), self.index(b)) for a, b in self.limbs)
+
+    def mapping_to(self, other: "Skeleton") -> NDArray[np.int64]:
+        """Returns (K',) for each keypoint of another skeleton the place of the one of that name here; -1 if none."""
+        return np.array([self._indices.get(name, -1) for name in other.names], np.int64)
+
+    def convert(self, values: NDArray[np.float64], other: "Skeleton", missing: float = np.nan) -> NDArray[np.float64]:
+        """Brings values of this skeleton's keypoints into another skeleton's order.
+
+        Args:
+            values: (N, K, ...).
+            other: With K' keypoints.
+            missing: What the other's keypoints that are not here get.
+
+        Returns:
+            (N, K', ...), a copy.
+        """
+        if self.names == other.names:
+            return values.copy()
+        places = self.mapping_to(other)
+        converted = np.full((len(values), len(other), *values.shape[2:]), missing)
+        converted[:, places >= 0] = values[:, places[places >= 0]]
+        return converted
 
 
 def mirrored(name: str) -> str:
-    """Returns the joint that a mirror image shows in this one's place."""
+    """Returns the name of the keypoint that a mirror image shows in this one's place."""
     side, _, rest = name.partition("_")
     return {"right": f"left_{rest}", "left": f"right_{rest}"}.get(side, name)
 
 
-MIRROR = tuple(JOINTS.index(mirrored(name)) for name in JOINTS)
-"""For each joint, the index of its mirror partner (itself on the body's axis)."""
+def kind(name: str) -> str:
+    """Returns a keypoint's name without its side."""
+    return name.removeprefix("left_").removeprefix("right_")
 
-POSETRACK18_KEYPOINTS = (
-    "nose",
-    "head_bottom",
-    "head_top",
-    "left_ear",
-    "right_ear",
-    "left_shoulder",
-    "right_shoulder",
-    "left_elbow",
-    "right_elbow",
-    "left_wrist",
-    "right_wrist",
-    "left_hip",
-    "right_hip",
-    "left_knee",
-    "right_knee",
-    "left_ankle",
-    "right_ankle",
+
+# COCO's sigmas by kind of keypoint. COCO has none of the others: those of the head's ends are CrowdPose's for head and
+# neck, and thorax and pelvis have those of the keypoints beside them.
+_SIGMAS = {
+    "nose": 0.026,
+    "eye": 0.025,
+    "ear": 0.035,
+    "shoulder": 0.079,
+    "elbow": 0.072,
+    "wrist": 0.062,
+    "hip": 0.107,
+    "knee": 0.087,
+    "ankle": 0.089,
+    "head_bottom": 0.079,
+    "head_top": 0.079,
+    "thorax": 0.079,
+    "pelvis": 0.107,
+}
+
+_ARMS_AND_LEGS = tuple(
+    (f"{side}_{a}", f"{side}_{b}")
+    for side in ("right", "left")
+    for a, b in (("ankle", "knee"), ("knee", "hip"), ("hip", "shoulder"), ("shoulder", "elbow"), ("elbow", "wrist"))
 )
-"""The 17 keypoint slots of PoseTrack 2018 and 2021 files; the ears are always empty."""
+_HIPS = (("right_hip", "left_hip"),)
+_HEAD = (
+    ("right_shoulder", "head_bottom"),
+    ("left_shoulder", "head_bottom"),
+    ("head_bottom", "nose"),
+    ("nose", "head_top"),
+)
+_FACE = (
+    *(("nose", "left_eye"), ("nose", "right_eye"), ("left_eye", "left_ear"), ("right_eye", "right_ear")),
+    ("left_shoulder", "right_shoulder"),
+)
+_SPINE = (
+    *(("pelvis", "thorax"), ("thorax", "head_bottom"), ("head_bottom", "head_top")),
+    *(("right_shoulder", "thorax"), ("left_shoulder", "thorax"), ("right_hip", "pelvis"), ("left_hip", "pelvis")),
+)
 
-POSETRACK18_SLOTS = tuple(POSETRACK18_KEYPOINTS.index(name) for name in JOINTS)
-"""For each of the refiner's joints, its slot in a PoseTrack 2018 file."""
+
+def _skeleton(name: str, names: str, limbs: tuple[tuple[str, str], ...]) -> Skeleton:
+    keypoints = tuple(names.split())
+    return Skeleton(keypoints, limbs, tuple(_SIGMAS[kind(keypoint)] for keypoint in keypoints), name)
+
+
+POSETRACK15 = _skeleton(
+    "posetrack15",
+    "right_ankle right_knee right_hip left_hip left_knee left_ankle right_wrist right_elbow right_shoulder "
+    "left_shoulder left_elbow left_wrist head_bottom nose head_top",
+    (*_ARMS_AND_LEGS, *_HEAD, *_HIPS),
+)
+"""PoseTrack 2017, and the published network (docs/published.md, section 1)."""
+
+POSETRACK18 = _skeleton(
+    "posetrack18",
+    "nose head_bottom head_top left_ear right_ear left_shoulder right_shoulder left_elbow right_elbow left_wrist "
+    "right_wrist left_hip right_hip left_knee right_knee left_ankle right_ankle",
+    (*_ARMS_AND_LEGS, *_HEAD, *_HIPS),
+)
+"""PoseTrack 2018 and 2021; their files leave the ears empty."""
+
+COCO17 = _skeleton(
+    "coco17",
+    "nose left_eye right_eye left_ear right_ear left_shoulder right_shoulder left_elbow right_elbow left_wrist "
+    "right_wrist left_hip right_hip left_knee right_knee left_ankle right_ankle",
+    (*_ARMS_AND_LEGS, *_FACE, *_HIPS),
+)
+
+MPII16 = _skeleton(
+    "mpii16",
+    "right_ankle right_knee right_hip left_hip left_knee left_ankle pelvis thorax head_bottom head_top right_wrist "
+    "right_elbow right_shoulder left_shoulder left_elbow left_wrist",
+    (*_ARMS_AND_LEGS, *_SPINE),
+)
+"""MPII; its "upper neck" is what PoseTrack calls head_bottom."""
+
+SKELETONS = {skeleton.name: skeleton for skeleton in (POSETRACK15, POSETRACK18, COCO17, MPII16)}
+
+
+def get_skeleton(name: str) -> Skeleton:
+    """Returns the skeleton of that name.
+
+    Raises:
+        UserError: There is none.
+    """
+    if name not in SKELETONS:
+        raise UserError(f"unknown skeleton '{name}': expected one of {', '.join(SKELETONS)}")
+    return SKELETONS[name]

@@ -1,14 +1,14 @@
 """What the tests share: the golden data, the commands, and a stand-in for the published weights."""
 
+import importlib
+import io
 import json
-import multiprocessing
-import multiprocessing.reduction
 import os
-import runpy
 import shutil
 import subprocess
 import sys
-import tempfile
+from contextlib import redirect_stderr, redirect_stdout
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -19,11 +19,12 @@ import torch
 from omegaconf import DictConfig
 from torch import nn
 
-from hpr.cli import CONF
-from hpr.models.architectures import Architecture
-from hpr.models.refiner import Refiner
+from hpr.commands import app
+from hpr.models.backbones.resnet import ResNet
+from hpr.models.network import Refiner
 from hpr.poses import FloatArray
-from hpr.training.loop import MIN_CPU_CHANNELS
+from hpr.skeleton import POSETRACK15, Skeleton
+from hpr.weights.resnets import ResNetShape
 
 ROOT = Path(__file__).resolve().parents[1]
 GOLDEN = ROOT / "tests" / "golden"
@@ -33,58 +34,91 @@ COMMAND_SECONDS = 240
 """A command that hangs is killed before the test itself is (setup.cfg, faulthandler_timeout)."""
 
 
-def command(*words: object, cwd: Path = ROOT) -> subprocess.CompletedProcess[str]:
-    """Runs a python program of the project as a user would, in the folder cwd."""
-    program, *settings = [str(word) for word in words]
-    line = [sys.executable, str(ROOT / program), *settings]
-    return subprocess.run(line, cwd=cwd, capture_output=True, text=True, check=False, timeout=COMMAND_SECONDS)
+def succeed(program: str, *settings: object, cwd: Path = ROOT) -> str:
+    """Runs a command that has to succeed, in this process, and returns what it printed."""
+    status, printed, errors = _run(program, settings, cwd)
+    assert status == 0, printed + errors
+    return printed
 
 
-def succeed(*words: object, cwd: Path = ROOT) -> str:
-    """Runs a command that has to succeed and returns what it printed."""
-    result = command(*words, cwd=cwd)
-    assert result.returncode == 0, result.stdout + result.stderr
-    return result.stdout
-
-
-def fail(*words: object, cwd: Path = ROOT) -> str:
-    """Runs a command that has to fail with one line and returns that line.
-
-    Nearly all of such a command's time is PyTorch's start, so it is a fork of a process that has PyTorch loaded.
-    """
-    with tempfile.TemporaryFile("w+") as printed, tempfile.TemporaryFile("w+") as errors:
-        inherited = [multiprocessing.reduction.DupFd(file.fileno()) for file in (printed, errors)]
-        process = _FORKS.Process(target=_run, args=([str(word) for word in words], cwd, *inherited))
-        process.start()
-        process.join(COMMAND_SECONDS)
-        process.kill()  # nothing to do where it has ended
-        process.join()
-        for file in (printed, errors):
-            file.seek(0)
-        message = errors.read()
-        assert process.exitcode == 1, printed.read() + message
-    lines = message.strip().split("\n")
-    assert len(lines) == 1, message
+def fail(program: str, *settings: object, cwd: Path = ROOT) -> str:
+    """Runs a command that has to fail with one line, in this process, and returns that line."""
+    status, printed, errors = _run(program, settings, cwd)
+    assert status == 1, printed + errors
+    lines = errors.strip().split("\n")
+    assert len(lines) == 1, errors
     assert lines[0].startswith("error: ")
     return lines[0]
 
 
-_FORKS = multiprocessing.get_context("forkserver")
-_FORKS.set_forkserver_preload(["conftest", "hpr.refining", "hpr.evaluation.comparison", "hpr.training.loop"])
+def _run(program: str, settings: tuple[object, ...], cwd: Path) -> tuple[int, str, str]:
+    """Runs a command as `main` does and returns its exit status and what it printed."""
+    module = importlib.import_module(f"hpr.commands.{Path(program).stem}")
+    before = Path.cwd()
+    with redirect_stdout(io.StringIO()) as printed, redirect_stderr(io.StringIO()) as errors:
+        os.chdir(cwd)
+        try:
+            app.with_arguments(module.COMMAND, [str(word) for word in settings])
+            status = 0
+        except SystemExit as end:
+            status = int(end.code or 0)
+        finally:
+            os.chdir(before)
+    return status, printed.getvalue(), errors.getvalue()
 
 
-def _run(words: list[str], cwd: Path, printed: Any, errors: Any) -> None:
-    """Runs a python program of the project in this process, with its output going to two files."""
-    os.dup2(printed.detach(), 1)
-    os.dup2(errors.detach(), 2)
-    os.chdir(cwd)
-    sys.argv = [str(ROOT / words[0]), *words[1:]]
-    runpy.run_path(sys.argv[0], run_name="__main__")
+def command(program: str, *settings: object, cwd: Path = ROOT, **changes: str) -> subprocess.CompletedProcess[str]:
+    """Runs a program of the project as a user would, in a process of its own.
+
+    Args:
+        program: A file of the repository.
+        *settings: Words of the command line.
+        cwd: The folder to run it in.
+        **changes: To the environment.
+    """
+    line = [sys.executable, str(ROOT / program), *(str(word) for word in settings)]
+    return subprocess.run(
+        line,
+        cwd=cwd,
+        capture_output=True,
+        text=True,
+        check=False,
+        timeout=COMMAND_SECONDS,
+        env={**os.environ, **changes},
+    )
+
+
+def torchrun(program: str, *settings: object) -> subprocess.CompletedProcess[str]:
+    """Runs a program of the project in two processes on this machine."""
+    line = [sys.executable, "-m", "torch.distributed.run", "--nproc-per-node=2", "--standalone", str(ROOT / program)]
+    return subprocess.run(
+        [*line, *(str(word) for word in settings)],
+        capture_output=True,
+        text=True,
+        check=False,
+        timeout=COMMAND_SECONDS,
+        env={**os.environ, "OMP_NUM_THREADS": "1"},
+    )
+
+
+def port(*settings: object) -> str:
+    """Ports a checkpoint by the command, in a process of its own: TensorFlow and Triton do not fit into one."""
+    result = command("tools/port_tf_weights.py", *settings)
+    assert result.returncode == 0, result.stdout + result.stderr
+    return result.stdout
+
+
+def port_fails(*settings: object) -> str:
+    """Runs a port that has to fail with one line, and returns that line."""
+    result = command("tools/port_tf_weights.py", *settings)
+    assert result.returncode == 1, result.stdout + result.stderr
+    assert result.stderr.count("\n") == 1, result.stderr
+    return result.stderr
 
 
 def compose(command: str, *settings: str) -> DictConfig:
     """Composes the real configuration of a command."""
-    with hydra.initialize_config_dir(str(CONF), version_base="1.3"):
+    with hydra.initialize_config_dir(str(ROOT / "conf"), version_base="1.3"):
         return hydra.compose(command, list(settings))
 
 
@@ -96,9 +130,10 @@ def joints_of(case: dict[str, Any]) -> FloatArray:
     return joints
 
 
-def small_network() -> Refiner:
+def small_network(skeleton: Skeleton = POSETRACK15) -> Refiner:
     """A refiner with every kind of layer and lively batch-norm statistics, as narrow as can be trained on any CPU."""
-    network = Refiner(Architecture((1, 2, 2, 1), width=MIN_CPU_CHANNELS)).eval()
+    shape = ResNetShape((1, 2, 2, 1), width=8)
+    network = Refiner(partial(ResNet, shape=shape), skeleton).eval()
     for module in network.modules():
         if isinstance(module, nn.BatchNorm2d):
             module.running_mean = torch.randn_like(module.weight) * 0.1
@@ -118,14 +153,15 @@ def case(request: pytest.FixtureRequest) -> dict[str, Any]:
 def snapshot(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """Prefix of a stand-in for the published snapshot, with the optimizer slots of a training run."""
     prefix = tmp_path_factory.mktemp("model") / "snapshot-515000"
-    succeed("tests/standin.py", "refiner", prefix)
+    result = command("tests/standin.py", "refiner", prefix)
+    assert result.returncode == 0, result.stderr
     return prefix
 
 
 @pytest.fixture(scope="session")
 def weights(snapshot: Path) -> Path:
     """The stand-in snapshot, ported by the command."""
-    succeed("tools/port_tf_weights.py", f"checkpoint={snapshot}")
+    port(f"checkpoint={snapshot}")
     return snapshot.with_name("snapshot-515000.safetensors")
 
 

@@ -2,26 +2,42 @@
 
 import re
 from pathlib import Path
+from typing import Any
 
 import hydra
 import pytest
-from conftest import compose
+from conftest import ROOT, compose
 from omegaconf import DictConfig, OmegaConf
 
-from hpr.cli import CONF
-from hpr.models.architectures import ARCHITECTURES
+from hpr.commands import app, benchmark, evaluate, make_sample, port, refine, show_errors, train
+from hpr.errors import UserError
+from hpr.models.registry import architectures
+from hpr.skeleton import SKELETONS
 
+CONF = ROOT / "conf"
 COMMANDS = sorted(path.stem for path in CONF.glob("*.yaml") if path.stem != "plain")
 CHOICES = [(path.parent.name, path.stem) for path in sorted(CONF.glob("*/*.yaml"))]
 
 
+NEEDED = {
+    "evaluate": ["dataset.predictions=DIR"],
+    "make_sample": ["output_dir=DIR"],
+}
+"""What a command cannot run without."""
+
+
 def test_commands() -> None:
-    assert COMMANDS == ["benchmark", "evaluate", "make_sample", "port", "refine", "show_errors", "train"]
+    modules = (benchmark, evaluate, make_sample, port, refine, show_errors, train)
+    assert [module.COMMAND.config for module in modules] == COMMANDS
 
 
-@pytest.mark.parametrize("command", COMMANDS)
-def test_defaults_compose(command: str) -> None:
-    compose(command)
+@pytest.mark.parametrize("module", [benchmark, evaluate, make_sample, port, refine, show_errors, train])
+def test_defaults_are_what_the_command_takes(module: Any) -> None:
+    command = module.COMMAND
+    app.compose(command, *NEEDED.get(command.config, []))
+    for setting in NEEDED.get(command.config, []):
+        with pytest.raises(UserError, match=f"{setting.partition('=')[0]} is not set; add .*=VALUE to the command"):
+            app.compose(command)
 
 
 @pytest.mark.parametrize(("group", "choice"), CHOICES)
@@ -35,12 +51,15 @@ def test_choices_compose_and_build(group: str, choice: str) -> None:
             continue  # changes settings of other groups only
         node = cfg[group]
         if "_target_" in node:
-            hydra.utils.instantiate(node)
+            content = OmegaConf.to_container(node)
+            assert isinstance(content, dict)
+            app.build(group, {str(name): value for name, value in content.items()})
         elif group == "dataset":
             hydra.utils.instantiate(node.format)
             assert all(callable(hydra.utils.get_object(part["_target_"])) for part in _parts(node))
         elif group == "model":
-            assert node.architecture in ARCHITECTURES
+            assert node.architecture in architectures()
+            assert node.skeleton in SKELETONS
 
 
 def _parts(node: DictConfig) -> list[DictConfig]:

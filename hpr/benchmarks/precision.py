@@ -1,23 +1,34 @@
 """What a lower precision does to the poses and the scores of annotated clips."""
 
 import time
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
-from hpr.files import json_files
-from hpr.formats import Format
-from hpr.inference import PoseRefiner
+from hpr.evaluation.comparison import MOTA_THRESHOLD
+from hpr.evaluation.posetrack import NamedSequences
+from hpr.formats import Format, pose_files
+from hpr.images import ImageFolder
+from hpr.inference.engine import PoseRefiner
 from hpr.models.loading import load_network
-from hpr.poses import FloatArray, Sequence
-from hpr.training.validation import MOTA_THRESHOLD, Validation
+from hpr.poses import FloatArray
+from hpr.report.tables import format_table
+from hpr.skeleton import Skeleton
+from hpr.training.validation import Validation
 
 Result = dict[str, Any]
 
 
 def benchmark_precisions(
-    weights: Path, device: str, precisions: list[str], file_format: Format, root: Path, predictions: Path, truth: Path
+    weights: Path,
+    device: str,
+    precisions: Sequence[str],
+    file_format: Format,
+    images: ImageFolder,
+    predictions: Path,
+    truth: Path,
 ) -> list[Result]:
     """Refines predictions in several precisions and compares each with fp32.
 
@@ -26,60 +37,74 @@ def benchmark_precisions(
         device: As for `PoseRefiner`.
         precisions: As for `PoseRefiner`.
         file_format: Of the files.
-        root: The folder that the images' names start from.
+        images: Where the images are.
         predictions: A folder of files.
         truth: A folder of annotations in files of the same names.
 
     Returns:
-        For fp32 and each of the precisions: how far a joint moves in image pixels, on average and in the middle, the
-        share of joints that move by more than a pixel, how many of the decisions to keep a joint for MOTA change, mAP
-        and MOTA in percent, and people per second.
+        For fp32 and each of the precisions: how far a keypoint moves in image pixels, on average and in the middle, the
+        share of keypoints that move by more than a pixel, how many of the decisions to keep a keypoint for MOTA change,
+        mAP and MOTA in percent, and people per second.
     """
-    paths = json_files(predictions, "predictions")
-    annotated = [file_format.read(truth / path.name, scoring=True) for path in paths]
-    clips = Validation(annotated, [file_format.read(path) for path in paths], root)
+    paths = pose_files(predictions)
+    estimates = {path.name: file_format.read(path) for path in paths}
+    clips = Validation({path.name: file_format.read(truth / path.name) for path in paths}, estimates, images)
+    network = load_network(weights)
+
     results: list[Result] = []
     exact: tuple[FloatArray, FloatArray] | None = None
     for precision in dict.fromkeys(("fp32", *precisions)):
-        refiner = PoseRefiner(load_network(weights), device, precision)
+        refiner = PoseRefiner(network, device, precision)
         start = time.perf_counter()
         refined = clips.refined(refiner)
         seconds = time.perf_counter() - start
-        joints, confidence = _poses(refined)
-        exact = exact or (joints, confidence)
-        shift = np.linalg.norm(joints - exact[0], axis=-1)  # (N, 15)
+
+        poses, confidence = _refined_people(refined, refiner.skeleton)
+        exact = exact or (poses, confidence)
         scores = clips.scores(refined)
         results.append(
             {
                 "precision": precision,
                 "device": refiner.device_name,
-                "mean_shift": float(np.nanmean(shift)),
-                "median_shift": float(np.nanmedian(shift)),
-                "share_above_a_pixel": float((shift > 1).mean()),
-                "decisions_changed": int(((confidence > MOTA_THRESHOLD) != (exact[1] > MOTA_THRESHOLD)).sum()),
-                "decisions": confidence.size,
+                **_differences(exact, (poses, confidence)),
                 "mAP": scores.mean_ap,
                 "MOTA": scores.mota,
-                "persons_per_second": len(joints) / seconds,
+                "persons_per_second": len(poses) / seconds,
             }
         )
     return results
 
 
-def _poses(sequences: list[Sequence]) -> tuple[FloatArray, FloatArray]:
-    """Returns joints (N, 15, 2) and confidence (N, 15) of all people that were refined."""
-    people = [(person.joints, person.confidence) for sequence in sequences for person in sequence.persons()]
-    joints, confidence = zip(*((pose, sure) for pose, sure in people if sure is not None), strict=True)
-    return np.array(joints), np.array(confidence)
+def _refined_people(files: NamedSequences, skeleton: Skeleton) -> tuple[FloatArray, FloatArray]:
+    """Returns keypoints (N, K, 2) and confidence (N, K) of all people that were refined."""
+    poses, confidences = [], []
+    frames = [frame for sequences in files.values() for sequence in sequences for frame in sequence.frames]
+    for frame in frames:
+        people = frame.select(np.asarray(~np.isnan(frame.confidences).all(axis=1)))
+        poses.append(people.skeleton.convert(people.keypoints, skeleton))
+        confidences.append(people.skeleton.convert(people.confidences, skeleton))
+    return np.concatenate(poses), np.concatenate(confidences)
 
 
-def precision_table(results: list[Result]) -> str:
+def _differences(exact: tuple[FloatArray, FloatArray], other: tuple[FloatArray, FloatArray]) -> dict[str, float]:
+    """Returns how keypoints (N, K, 2) and confidences (N, K) differ from the exact ones."""
+    shift = np.linalg.norm(other[0] - exact[0], axis=-1)  # (N, K)
+    before, after = (confidence > MOTA_THRESHOLD for confidence in (exact[1], other[1]))
+    return {
+        "mean_shift": float(np.nanmean(shift)),
+        "median_shift": float(np.nanmedian(shift)),
+        "share_above_a_pixel": float((shift > 1).mean()),
+        "decisions_changed": int((before != after).sum()),
+        "decisions": before.size,
+    }
+
+
+def precision_table(results: Sequence[Result]) -> str:
     """Returns the figures as a table, a row for each precision."""
-    titles = ("precision", "shift/px", "median", "> 1 px", "kept", "mAP", "MOTA", "persons/s")
-    rows = ["".join(f"{title:>11}" for title in titles)]
+    rows = [["precision", "shift/px", "median", "> 1 px", "kept", "mAP", "MOTA", "persons/s"]]
     for result in results:
-        cells = [result["precision"], f"{result['mean_shift']:.4f}", f"{result['median_shift']:.4f}"]
-        cells += [f"{100 * result['share_above_a_pixel']:.2f} %", f"{result['decisions_changed']} differ"]
-        cells += [f"{result['mAP']:.2f}", f"{result['MOTA']:.2f}", f"{result['persons_per_second']:.2f}"]
-        rows.append("".join(f"{cell:>11}" for cell in cells))
-    return "\n".join(rows)
+        shifts = [f"{result['mean_shift']:.4f}", f"{result['median_shift']:.4f}"]
+        changes = [f"{100 * result['share_above_a_pixel']:.2f} %", f"{result['decisions_changed']} differ"]
+        scores = [f"{result[name]:.2f}" for name in ("mAP", "MOTA", "persons_per_second")]
+        rows.append([result["precision"], *shifts, *changes, *scores])
+    return format_table(rows)

@@ -1,7 +1,7 @@
 """How long a training step takes, and whether the examples keep up with it."""
 
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from functools import partial
 from typing import Any
 
@@ -10,8 +10,13 @@ from torch.utils.data import default_collate
 from torch.utils.flop_counter import FlopCounterMode
 
 from hpr.benchmarks.refining import measured_peaks, median_seconds
-from hpr.models.refiner import build
-from hpr.processes import ALONE
+from hpr.models.network import Refiner
+from hpr.models.padding import PaddedBatch
+from hpr.models.registry import build_network
+from hpr.report.tables import format_table
+from hpr.runtime.precision import PrecisionName
+from hpr.runtime.processes import ALONE
+from hpr.skeleton import Skeleton
 from hpr.training.examples import Augmentation, Examples
 from hpr.training.loop import Settings, Trainer, example_batches
 from hpr.training.people import SyntheticPeople
@@ -21,39 +26,63 @@ from hpr.training.schedules import WarmUpCosine
 _PASSES_PER_STEP = 3
 """A step is about three forward passes: one forward, and one each for the gradients of weights and of inputs."""
 
+Result = dict[str, Any]
+
 
 def benchmark_training(
     architecture: str,
-    device: str,
-    precision: str,
+    skeleton: Skeleton,
+    device: torch.device,
+    precision: PrecisionName,
     errors: PoseErrors,
     augmentation: Augmentation,
-    canvas: list[int],
+    canvas: Sequence[int],
     batch_size: int,
     workers: int,
     steps: int,
-) -> dict[str, Any]:
+) -> Result:
     """Measures steps on examples in memory, and a training with examples drawn as it goes.
 
     Args:
         architecture: Of the network.
-        device: "cpu" or "cuda".
+        skeleton: Of the network.
+        device: Where to train.
         precision: Of the training.
         errors: Of the estimates.
         augmentation: Of the examples.
         canvas: Height and width of the crops.
         batch_size: Examples in a step.
         workers: Processes that make examples.
-        steps: Number of steps to measure.
+        steps: Number of steps to measure, two or more.
 
     Returns:
         Seconds per step bare and with the loader, seconds per example drawn, GFLOP and shares of the peaks.
     """
-    target = torch.device(device)
-    network = build(architecture)
-    examples = Examples(SyntheticPeople(0), errors, augmentation, canvas, network.mean_head, seed=0)
-    schedule: dict[str, int] = {"validate_every": steps, "checkpoint_every": steps, "log_every": steps}
-    settings = Settings(
+    network = build_network(architecture, skeleton)
+    examples = Examples(SyntheticPeople(0), errors, augmentation, canvas, skeleton, network.mean_head, seed=0)
+    settings = _settings(precision, batch_size, workers, steps)
+    optimizer: Callable[..., torch.optim.Optimizer] = partial(torch.optim.AdamW, lr=0.0)
+    trainer = Trainer(network, optimizer, WarmUpCosine(0.001, 1), settings, device, ALONE)
+
+    start = time.perf_counter()
+    batch = default_collate([examples[i] for i in range(batch_size)])
+    drawing = (time.perf_counter() - start) / batch_size
+    bare = median_seconds(lambda: trainer.step([batch]), device)
+    overall = _seconds_with_loader(trainer, examples)
+
+    gflop = _forward_gflop(trainer.network, canvas, device) * _PASSES_PER_STEP * batch_size
+    return {
+        "seconds_per_step": bare,
+        "seconds_per_step_with_loader": overall,
+        "seconds_per_example_drawn": drawing,
+        "gflop_per_step": gflop,
+        "share_of_convolution_peak": gflop / bare / measured_peaks(device, precision)["convolution"],
+    }
+
+
+def _settings(precision: PrecisionName, batch_size: int, workers: int, steps: int) -> Settings:
+    """Returns settings of a run that only trains."""
+    return Settings(
         steps=steps,
         batch_size=batch_size,
         accumulate=1,
@@ -62,27 +91,38 @@ def benchmark_training(
         max_gradient_norm=1.0,
         ema=0.99,
         workers=workers,
-        **schedule,
+        validate_every=steps,
+        checkpoint_every=steps,
+        log_every=steps,
     )
-    optimizer: Callable[..., torch.optim.Optimizer] = partial(torch.optim.AdamW, lr=0.0)
-    trainer = Trainer(network, optimizer, WarmUpCosine(0.001, 1), settings, target, ALONE)
-    start = time.perf_counter()
-    batch = default_collate([examples[i] for i in range(batch_size)])
-    drawing = (time.perf_counter() - start) / batch_size
-    bare = median_seconds(lambda: trainer.step([batch]), target)
-    loaded = example_batches(examples, settings, ALONE, 0)
+
+
+def _seconds_with_loader(trainer: Trainer, examples: Examples) -> float:
+    """Returns the mean time of a step with examples drawn as it goes, after one step that does not count."""
+    loaded = example_batches(examples, trainer.settings, ALONE, 0)
     trainer.step(next(loaded))
     start = time.perf_counter()
     for parts in loaded:
         trainer.step(parts)
-    overall = (time.perf_counter() - start) / (steps - 1)
+    return (time.perf_counter() - start) / (trainer.settings.steps - 1)
+
+
+def _forward_gflop(network: Refiner, canvas: Sequence[int], device: torch.device) -> float:
+    """Returns the work of one example's forward pass."""
+    inputs = torch.zeros(1, 3 + len(network.skeleton), *canvas, device=device)
     with FlopCounterMode(display=False) as counter, torch.no_grad():
-        trainer.network(torch.zeros(1, 18, *canvas, device=target))
-    gflop = counter.get_total_flops() * _PASSES_PER_STEP * batch_size / 1e9
-    return {
-        "seconds_per_step": bare,
-        "seconds_per_step_with_loader": overall,
-        "seconds_per_example_drawn": drawing,
-        "gflop_per_step": gflop,
-        "share_of_convolution_peak": gflop / bare / measured_peaks(target, precision)["convolution"],
+        network(PaddedBatch.whole(inputs))
+    return int(counter.get_total_flops()) / 1e9
+
+
+def training_table(result: Result) -> str:
+    """Returns the figures as a table."""
+    milliseconds = {
+        "step": result["seconds_per_step"],
+        "step with loader": result["seconds_per_step_with_loader"],
+        "drawing an example on one core": result["seconds_per_example_drawn"],
     }
+    rows = [[name, f"{1000 * seconds:.1f} ms"] for name, seconds in milliseconds.items()]
+    return format_table(
+        [*rows, ["of the peak of 3×3 convolutions", f"{100 * result['share_of_convolution_peak']:.1f} %"]]
+    )

@@ -1,1 +1,1 @@
-"""Scores of estimated poses against annotated ones."""
+"""Scores of predicted poses against ground truth."""

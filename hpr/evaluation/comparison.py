@@ -1,60 +1,150 @@
 """Scores before and after refining: as a table, as numbers for a file and as a chart."""
 
 import math
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
 import numpy as np
-from matplotlib.figure import Figure
 
-from hpr.evaluation.posetrack import AP_SCORES, MOT_SCORES, Evaluation, by_group, cells
-from hpr.files import replacing
-from hpr.skeleton import JOINT_GROUPS
+from hpr.evaluation.posetrack import (
+    AP_SCORES,
+    COLUMNS,
+    MOT_SCORES,
+    Evaluation,
+    NamedSequences,
+    by_group,
+    evaluate_named,
+    or_none,
+)
+from hpr.poses import Frame, PoseSequence
+from hpr.report.charts import save_grouped_bars
+from hpr.report.tables import format_table, number
 
-GROUPS = (*JOINT_GROUPS, "Total")
+MAP_THRESHOLD, MOTA_THRESHOLD = 0.0, 0.7
+"""Confidences above which a keypoint is kept, for each objective as published (docs/published.md, section 3.3)."""
+
 _SHOWN = ("AP", "MOTA")
 
 
+@dataclass(frozen=True)
+class ObjectiveScores:
+    """What refining is for, in percent.
+
+    Attributes:
+        mean_ap: mAP.
+        mota: MOTA.
+        pckh: Share of the annotated keypoints that are found within half a head size.
+    """
+
+    mean_ap: float
+    mota: float
+    pckh: float
+
+    @property
+    def mean(self) -> float:
+        """The mean of mAP and MOTA; mAP alone where MOTA has no value, as for single images."""
+        return self.mean_ap if math.isnan(self.mota) else (self.mean_ap + self.mota) / 2
+
+
+class Comparison:
+    """Ground truth to score poses against, before and after they are refined.
+
+    Attributes:
+        before: Scores of the poses that are to be refined.
+    """
+
+    before: Evaluation
+
+    def __init__(
+        self,
+        truth: NamedSequences,
+        predicted: NamedSequences,
+        origins: tuple[str, str] = ("the annotations", "the predictions"),
+        progress: Callable[[int], Any] = lambda files: None,
+    ) -> None:
+        """Scores the predictions as they are. See `evaluate_named`.
+
+        Args:
+            truth: Files of ground truth; each that has a prediction is looked up once.
+            predicted: Files of predictions.
+            origins: What both are called in messages, such as their folders.
+            progress: Called with the number of files done.
+
+        Raises:
+            UserError: No two files have the same name, or not one sequence can be scored.
+        """
+        # Of files without a prediction only the names are needed, for the warning.
+        self._truth = {name: truth[name] if name in predicted else [] for name in truth}
+        self._origins = origins
+        self.before = evaluate_named(self._truth, predicted, origins, progress)
+
+    def after(self, refined: NamedSequences, progress: Callable[[int], Any] = lambda files: None) -> Evaluation:
+        """Scores refined files of the same names."""
+        return evaluate_named(self._truth, refined, self._origins, progress)
+
+    @property
+    def objectives_before(self) -> ObjectiveScores:
+        """What `objectives_after` is compared with."""
+        return _objectives(self.before, self.before)
+
+    def objectives_after(self, refined: NamedSequences) -> ObjectiveScores:
+        """Scores files refined with MAP_THRESHOLD for both published objectives.
+
+        MOTA is of the confident keypoints alone, those above MOTA_THRESHOLD.
+        """
+        sure = {name: [confident(clip, MOTA_THRESHOLD) for clip in sequences] for name, sequences in refined.items()}
+        return _objectives(self.after(refined), self.after(sure))
+
+
+def confident(sequence: PoseSequence, threshold: float) -> PoseSequence:
+    """Returns a sequence without the refined keypoints whose confidence is not above a threshold."""
+    return replace(sequence, frames=[_confident(frame, threshold) for frame in sequence.frames])
+
+
+def _confident(frame: Frame, threshold: float) -> Frame:
+    kept = np.isnan(frame.confidences) | (frame.confidences > threshold)  # (N, K); NaN where nothing was refined
+    keypoints = np.where(kept[..., None], frame.keypoints, np.nan)
+    return replace(frame, keypoints=keypoints, flags=np.where(kept, frame.flags, 0.0))
+
+
+def _objectives(everything: Evaluation, sure: Evaluation) -> ObjectiveScores:
+    total = everything.total
+    return ObjectiveScores(total["AP"]["total"], sure.total["MOTA"]["total"], total["AP_recall"]["total"])
+
+
 def comparison_table(before: Evaluation, after: Evaluation) -> str:
-    """Returns AP and MOTA of each joint group before and after, and the difference."""
-    rows = ["".join(f"{title:>8}" for title in ("", "", *GROUPS))]
+    """Returns AP and MOTA of each group of keypoints before and after, and the difference."""
+    rows = [["", *COLUMNS]]
     for name in _SHOWN:
-        first, second = (np.array(by_group(evaluation.total[name])) for evaluation in (before, after))
-        rows += [f"{name:<6}before    {cells(first)}", f"{'':<6}after     {cells(second)}"]
-        rows += [f"{'':<6}difference{cells(second - first, sign='+')}"]
-    return "\n".join(rows)
+        first, second = (by_group(evaluation.total[name]) for evaluation in (before, after))
+        differences = np.subtract(second, first).tolist()
+        rows.append([f"{name:<6}before", *(number(value) for value in first)])
+        rows.append([f"{'':<6}after", *(number(value) for value in second)])
+        rows.append([f"{'':<6}difference", *(number(value, sign=True) for value in differences)])
+    return format_table(rows)
 
 
 def totals(evaluation: Evaluation) -> dict[str, Any]:
-    """Returns an evaluation as it stands in report.json: the totals, and AP and MOTA of each joint."""
-    values: dict[str, Any] = {name: _number(evaluation.total[name]["total"]) for name in AP_SCORES + MOT_SCORES}
-    joints = {name: {joint: _number(value) for joint, value in evaluation.total[name].items()} for name in _SHOWN}
-    return {"mAP": values.pop("AP"), **values, "joints": joints}
+    """Returns an evaluation as it stands in report.json: the totals, and AP and MOTA of each keypoint."""
+    values: dict[str, Any] = {name: or_none(evaluation.total[name]["total"]) for name in AP_SCORES + MOT_SCORES}
+    keypoints = {name: _json_scores(evaluation.total[name]) for name in _SHOWN}
+    return {"mAP": values.pop("AP"), **values, "joints": keypoints}
+
+
+def _json_scores(score: Mapping[str, float]) -> dict[str, float | None]:
+    return {keypoint: or_none(value) for keypoint, value in score.items()}
 
 
 def save_chart(before: Evaluation, after: Evaluation, path: Path) -> None:
-    """Draws AP and MOTA of each joint group before and after as bars.
+    """Draws AP and, if there is one, MOTA of each group of keypoints before and after as bars.
 
     Raises:
         UserError: The file cannot be written.
     """
     has_mota = not math.isnan(after.total["MOTA"]["total"] + before.total["MOTA"]["total"])
-    shown = _SHOWN if has_mota else _SHOWN[:1]
-    figure = Figure(figsize=(9, 3.2 * len(shown)), layout="constrained")
-    places = np.arange(len(GROUPS))
-    for axes, name in zip(np.ravel(figure.subplots(len(shown), squeeze=False)), shown, strict=True):
-        for shift, evaluation, label, colour in ((-0.2, before, "before", "#9aa5b1"), (0.2, after, "after", "#1f77b4")):
-            bars = axes.bar(places + shift, by_group(evaluation.total[name]), 0.38, label=label, color=colour)
-            axes.bar_label(bars, fmt="%.1f", fontsize=8, padding=2)
-        axes.set_ylabel(f"{name} (%)")
-        axes.set_xticks(places, GROUPS)
-        axes.margins(y=0.15)
-        axes.axhline(0, color="black", linewidth=0.8)
-        axes.spines[["top", "right"]].set_visible(False)
-    figure.axes[0].legend(loc="upper right", bbox_to_anchor=(1, 1.15), ncols=2, frameon=False)
-    with replacing(path) as temporary:
-        figure.savefig(temporary, format="png", dpi=120)
-
-
-def _number(value: float) -> float | None:
-    return None if math.isnan(value) else value
+    panels = {}
+    for name in _SHOWN if has_mota else _SHOWN[:1]:
+        panels[f"{name} (%)"] = {"before": by_group(before.total[name]), "after": by_group(after.total[name])}
+    save_grouped_bars(COLUMNS, panels, path)

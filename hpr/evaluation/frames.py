@@ -1,153 +1,172 @@
-"""Truth and prediction of one image side by side, as the PoseTrack evaluation looks at them (FORMATS.md)."""
+"""Ground truth and prediction of one image side by side, as PoseTrack scores them (docs/formats.md, section 4)."""
 
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from functools import cached_property
 from pathlib import PurePosixPath
 
 import numpy as np
 import shapely
-from numpy.typing import NDArray
 
 from hpr.errors import UserError
-from hpr.poses import FloatArray, Frame, Person, Sequence
-from hpr.skeleton import NUM_JOINTS
+from hpr.poses import BoolArray, FloatArray, Frame, PoseSequence, TrackId
+from hpr.skeleton import POSETRACK15
+
+NUM_KEYPOINTS = len(POSETRACK15)
 
 MATCH_DISTANCE = 0.5
-"""A joint is found within this many head sizes (PCKh)."""
+"""A keypoint matches within this many head sizes (PCKh)."""
 
 _HEAD_SIZE_PER_DIAGONAL = 0.6
-
-BoolArray = NDArray[np.bool_]
 
 
 @dataclass(frozen=True)
 class ScoredFrame:
-    """One image with G annotated and P predicted people.
+    """One image with G people in the ground truth and P predicted ones, all with the keypoints of POSETRACK15.
 
     Attributes:
-        truth: (G, 15, 2) annotated joints in image pixels, NaN where not annotated.
-        predicted: (P, 15, 2) predicted joints, NaN where not predicted.
-        scores: (P, 15) of the predicted joints, NaN where the file holds none.
+        truth_keypoints: (G, 15, 2) annotated keypoints in image pixels; NaN where not annotated, infinite where the
+            coordinates are no numbers.
+        predicted_keypoints: (P, 15, 2) predicted keypoints, likewise.
+        scores: (P, 15) of the predicted keypoints; NaN where the file holds none.
         head_sizes: (G,) in pixels.
         truth_ids: Track ids of the G people; None where the file holds none.
         predicted_ids: Track ids of the P people; None where the file holds none.
     """
 
-    truth: FloatArray
-    predicted: FloatArray
+    truth_keypoints: FloatArray
+    predicted_keypoints: FloatArray
     scores: FloatArray
     head_sizes: FloatArray
-    truth_ids: list[int | str | None]
-    predicted_ids: list[int | str | None]
+    truth_ids: tuple[TrackId, ...]
+    predicted_ids: tuple[TrackId, ...]
 
     @cached_property
     def annotated(self) -> BoolArray:
-        """(G, 15), which joints the truth has."""
-        return ~np.isnan(self.truth[..., 0])
+        """(G, 15) which keypoints the ground truth has."""
+        return ~np.isnan(self.truth_keypoints[..., 0])
 
     @cached_property
-    def found(self) -> BoolArray:
-        """(P, 15), which joints the prediction has."""
-        return ~np.isnan(self.predicted[..., 0])
+    def predicted(self) -> BoolArray:
+        """(P, 15) which keypoints the prediction has."""
+        return ~np.isnan(self.predicted_keypoints[..., 0])
 
     @cached_property
     def distances(self) -> FloatArray:
-        """(P, G, 15), between joints in head sizes; infinite where one is missing or they are too far apart."""
+        """(P, G, 15) between keypoints in head sizes; infinite where one is missing or they are too far apart."""
         with np.errstate(invalid="ignore", divide="ignore"):  # infinite coordinates, heads without a size
-            offsets = self.predicted[:, None] - self.truth[None]  # (P, G, 15, 2)
+            offsets = self.predicted_keypoints[:, None] - self.truth_keypoints[None]  # (P, G, 15, 2)
             distances = np.linalg.norm(offsets, axis=-1) / self.head_sizes[None, :, None]
         return np.where(distances <= MATCH_DISTANCE, distances, np.inf)
 
 
-def pair(truth: Sequence, predicted: Sequence) -> tuple[list[ScoredFrame], list[str]]:
-    """Puts the frames of truth and prediction side by side, without what is not scored.
+def pair(truth: PoseSequence, predicted: PoseSequence) -> tuple[list[ScoredFrame], list[str]]:
+    """Puts the frames of ground truth and prediction side by side, without what is not scored.
 
-    Frames without an annotated person are left out, and within a frame the joints in an ignore region
-    and the people who then have none left (FORMATS.md, scoring 3).
+    Every keypoint that a file has is present (section 4, step 2). Frames without a person in the ground truth are left
+    out, and within a frame people without a list of keypoints, the keypoints in an ignore region and the people who
+    then have none left (step 3).
 
     Args:
-        truth: Read for scoring.
-        predicted: Read for scoring.
+        truth: Of any skeleton; its keypoints are found by name.
+        predicted: Of any skeleton.
 
     Returns:
         The frames, and what is odd about the files, in words.
 
     Raises:
-        UserError: The frames cannot be told to belong together, or a head box is missing.
+        UserError: The frames cannot be paired, or a head box is missing.
     """
     pairs, warnings = _paired(truth, predicted)
     frames = []
-    for true, estimate in pairs:
-        if not true.persons and not true.unposed:
+    for true_frame, predicted_frame in pairs:
+        if len(true_frame) == 0:  # one that lists only people without keypoints is not left out
             continue
-        regions = [shapely.Polygon(region) for region in true.ignore_regions if len(region) > 2]
-        if len(regions) < len(true.ignore_regions):
-            warnings.append(
-                f"{truth.name}: {true.image} has an ignore region of less than three points, which is passed over"
-            )
-        people, estimates = true.persons, estimate.persons
-        if true.ignore_regions:
+        people, estimates = _scorable(true_frame), _scorable(predicted_frame)
+
+        if true_frame.ignore_regions:
+            regions = [shapely.Polygon(region) for region in true_frame.ignore_regions if len(region) > 2]
             people, estimates = _outside(people, regions), _outside(estimates, regions)
-        frames.append(_scored(people, estimates, truth.name, true.image))
+            if len(regions) < len(true_frame.ignore_regions):
+                odd = "has an ignore region of less than three points, which is passed over"
+                warnings.append(f"{truth.name}: {true_frame.image} {odd}")
+
+        if np.isnan(people.head_boxes).all(axis=1).any():
+            where = f"{truth.name}: someone annotated in {people.image}"
+            raise UserError(f"{where} has no head box, and distances are in head sizes")
+        frames.append(_side_by_side(people, estimates))
     return frames, warnings
 
 
-def _paired(truth: Sequence, predicted: Sequence) -> tuple[list[tuple[Frame, Frame]], list[str]]:
+def _paired(truth: PoseSequence, predicted: PoseSequence) -> tuple[list[tuple[Frame, Frame]], list[str]]:
     """Pairs frames by the names of their images; by position where the names say nothing.
 
-    The public tool pairs by position without a look at the names.
+    The public tool pairs by position and does not look at the names.
     """
     names, others = ([PurePosixPath(f.image).stem for f in sequence.frames] for sequence in (truth, predicted))
     by_position = list(zip(truth.frames, predicted.frames, strict=False))
     if names == others:
         return by_position, []
-    tells = set(names) & set(others) and len(set(names)) == len(names) and len(set(others)) == len(others)
-    if not tells and len(names) == len(others):
-        return by_position, [
-            f"{predicted.name}: its images have other names than the truth's; frames are paired by position"
-        ]
-    if not tells:
-        raise UserError(
-            f"{predicted.name}: expected {len(names)} frames or the truth's image names, found {len(others)}"
-        )
+
+    are_unique = len(set(names)) == len(names) and len(set(others)) == len(others)
+    if not are_unique or not set(names) & set(others):
+        if len(names) != len(others):
+            expected = f"expected {len(names)} frames or the truth's image names, found {len(others)}"
+            raise UserError(f"{predicted.name}: {expected}")
+        odd = "its images have other names than the truth's; frames are paired by position"
+        return by_position, [f"{predicted.name}: {odd}"]
+
     frames = dict(zip(others, predicted.frames, strict=True))
-    pairs = [(frame, frames.get(name, Frame(frame.image, []))) for name, frame in zip(names, truth.frames, strict=True)]
+    empty = (Frame.empty(frame.image, POSETRACK15) for frame in truth.frames)
+    by_name = [frames.get(name, nobody) for name, nobody in zip(names, empty, strict=True)]
+    odd = _difference(names, others)
+    return list(zip(truth.frames, by_name, strict=True)), [f"{predicted.name}: {odd}"]
+
+
+def _difference(names: Sequence[str], others: Sequence[str]) -> str:
+    """Returns how the prediction's image names differ from those of the truth, in words."""
     missing, extra = len(set(names) - set(others)), len(set(others) - set(names))
     if not missing and not extra:
-        return pairs, [f"{predicted.name}: its frames are in another order than the truth's; they are paired by name"]
-    warning = f"{predicted.name}: {missing} of the truth's {len(names)} frames are missing and count as empty"
-    return pairs, [f"{warning}; {extra} frames are not in the truth and do not count"]
+        return "its frames are in another order than the truth's; they are paired by name"
+    absent = f"{missing} of the truth's {len(names)} frames are missing and count as empty"
+    return f"{absent}; {extra} frames are not in the truth and do not count"
 
 
-def _outside(persons: list[Person], regions: list[shapely.Polygon]) -> list[Person]:
-    """Returns the people with the joints outside of the regions (their boundary is outside), without the jointless."""
-    joints = np.array([person.joints for person in persons]).reshape(-1, NUM_JOINTS, 2)
-    inside = np.zeros(joints.shape[:2], bool)
-    finite = np.isfinite(joints).all(axis=-1)
+def _scorable(frame: Frame) -> Frame:
+    """Returns the people who have a list of keypoints, be it an empty one, with the keypoints of POSETRACK15."""
+    people = frame.select(frame.posed)
+    keypoints, scores = (people.skeleton.convert(values, POSETRACK15) for values in (people.keypoints, people.scores))
+    return Frame(frame.image, POSETRACK15, keypoints, scores, head_boxes=people.head_boxes, track_ids=people.track_ids)
+
+
+def _outside(frame: Frame, regions: Sequence[shapely.Polygon]) -> Frame:
+    """Returns a frame without the keypoints inside of regions and the people who have none left.
+
+    The boundary of a region is outside of it.
+    """
+    finite = np.isfinite(frame.keypoints).all(axis=-1)  # (N, 15)
+    inside = np.zeros_like(finite)
     for region in regions:
-        inside[finite] |= shapely.contains_xy(region, joints[finite])
-    joints[inside] = np.nan
-    return [
-        replace(person, joints=left) for person, left in zip(persons, joints, strict=True) if not np.isnan(left).all()
-    ]
+        inside[finite] |= shapely.contains_xy(region, frame.keypoints[finite])
+    left = np.where(inside[..., None], np.nan, frame.keypoints)
+    gone = np.asarray(np.isnan(left).all(axis=(1, 2)))
+    return replace(frame, keypoints=left).select(~gone)
 
 
-def _scored(people: list[Person], estimates: list[Person], sequence: str, image: str) -> ScoredFrame:
-    """Stacks the people of one image into arrays."""
-    if any(person.head_box is None for person in people):
-        raise UserError(f"{sequence}: someone annotated in {image} has no head box, and distances are in head sizes")
-    boxes = np.array([person.head_box for person in people]).reshape(-1, 4)
+def _side_by_side(people: Frame, estimates: Frame) -> ScoredFrame:
+    """Returns the annotated and the predicted people of one image."""
+    diagonals = people.head_boxes[:, 2:] - people.head_boxes[:, :2]
     return ScoredFrame(
-        np.array([person.joints for person in people]).reshape(-1, NUM_JOINTS, 2),
-        np.array([person.joints for person in estimates]).reshape(-1, NUM_JOINTS, 2),
-        np.array([person.scores for person in estimates]).reshape(-1, NUM_JOINTS),
-        _HEAD_SIZE_PER_DIAGONAL * np.linalg.norm(boxes[:, 2:] - boxes[:, :2], axis=1),
-        [person.track_id for person in people],
-        [person.track_id for person in estimates],
+        people.keypoints,
+        estimates.keypoints,
+        estimates.scores,
+        _HEAD_SIZE_PER_DIAGONAL * np.linalg.norm(diagonals, axis=1),
+        people.track_ids,
+        estimates.track_ids,
     )
 
 
-def track_id_problem(frames: list[ScoredFrame]) -> str | None:
+def track_id_problem(frames: Sequence[ScoredFrame]) -> str | None:
     """Returns why the people of a sequence cannot be told apart over time; None if they can."""
     for frame in frames:
         for kind, ids in (("annotated", frame.truth_ids), ("predicted", frame.predicted_ids)):

@@ -1,28 +1,43 @@
-"""PoseTrack's AP and MOTA of whole files, to the digit of the public tool (FORMATS.md)."""
+"""PoseTrack's AP and MOTA of whole files, to the digit of the public tool (docs/formats.md, section 4)."""
 
 import math
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
 import numpy as np
-from tqdm import tqdm
 
 from hpr.errors import UserError
-from hpr.evaluation.average_precision import average_precision, detections, merged
+from hpr.evaluation.average_precision import Detections, average_precision, detections, merged
 from hpr.evaluation.frames import pair, track_id_problem
 from hpr.evaluation.tracking import TrackingCounts, count, tracking_scores
-from hpr.files import json_files
-from hpr.formats import Format
-from hpr.poses import FloatArray, Sequence
-from hpr.skeleton import JOINT_GROUPS, JOINTS
+from hpr.formats import Format, pose_files
+from hpr.poses import FloatArray, PoseSequence
+from hpr.report.tables import format_table, number
+from hpr.skeleton import POSETRACK15
 
 AP_SCORES = ("AP", "AP_precision", "AP_recall")
 MOT_SCORES = ("MOTA", "MOTP", "MOTP_poseval", "MOT_precision", "MOT_recall")
 
-Scores = dict[str, dict[str, float]]
-"""Score → joint → percent, with the mean over the joints as "total"; NaN where there is no value."""
+KEYPOINT_GROUPS = {
+    "Head": ("head_top", "head_bottom", "nose"),
+    "Shou": ("right_shoulder", "left_shoulder"),
+    "Elb": ("right_elbow", "left_elbow"),
+    "Wri": ("right_wrist", "left_wrist"),
+    "Hip": ("right_hip", "left_hip"),
+    "Knee": ("right_knee", "left_knee"),
+    "Ankl": ("right_ankle", "left_ankle"),
+}
+"""The columns of the tables that PoseTrack results are printed in, without the last: the total."""
+
+COLUMNS = (*KEYPOINT_GROUPS, "Total")
+
+KeypointScores = dict[str, dict[str, float]]
+"""Score → keypoint → percent, with the mean over the keypoints as "total"; NaN where there is no value."""
+
+NamedSequences = Mapping[str, Sequence[PoseSequence]]
+"""Name of a file → the sequences in it."""
 
 
 @dataclass
@@ -35,8 +50,8 @@ class Evaluation:
         warnings: What is odd about the files, or was left out.
     """
 
-    total: Scores
-    sequences: dict[str, Scores]
+    total: KeypointScores
+    sequences: dict[str, KeypointScores]
     warnings: list[str] = field(default_factory=list)
 
     def as_json(self) -> dict[str, Any]:
@@ -48,107 +63,216 @@ class Evaluation:
         }
 
 
-def evaluate(pairs: Iterable[tuple[Sequence, Sequence]]) -> Evaluation:
+@dataclass(frozen=True)
+class _ScoredSequence:
+    """What one sequence adds to the scores of all.
+
+    Attributes:
+        name: Of the sequence.
+        found: Its predicted people.
+        counts: Of its tracks; None where the file does not tell them apart.
+        warnings: What is odd about its files.
+    """
+
+    name: str
+    found: Detections
+    counts: TrackingCounts | None
+    warnings: list[str]
+
+
+def evaluate(pairs: Iterable[tuple[PoseSequence, PoseSequence]]) -> Evaluation:
     """Scores predictions.
 
     Args:
-        pairs: Truth and prediction of each sequence, both read for scoring.
+        pairs: Ground truth and prediction of each sequence.
 
     Raises:
         UserError: Not one sequence can be scored.
     """
-    found, tracked, sequences, warnings = [], TrackingCounts(), {}, []
-    all_tracked = True
+    scored: list[_ScoredSequence] = []
+    warnings: list[str] = []
     for truth, predicted in pairs:
         try:
-            frames, odd = pair(truth, predicted)
+            scored.append(_score(truth, predicted))
+            warnings += scored[-1].warnings
         except UserError as error:
             warnings.append(f"{error}: this sequence is not scored")
-            continue
-        warnings += odd
-        found.append(detections(frames))
-        scores = average_precision(found[-1])
-        if problem := track_id_problem(frames):
-            warnings.append(f"{truth.name}: {problem}, so that there is no MOTA")
-            all_tracked = False
-        else:
-            counts = count(frames)
-            tracked.add(counts)
-            scores |= tracking_scores(counts)
-            if len(frames) == 1:
-                warnings.append(f"{truth.name}: one annotated frame, and MOTA does not count a sequence's last")
-        sequences[truth.name] = _with_totals(scores)
-    if not sequences:
+    if not scored:
         raise UserError("; ".join(warnings) or "there is no sequence to be scored")
-    total = average_precision(merged(found)) | (tracking_scores(tracked) if all_tracked else {})
-    return Evaluation(_with_totals(total), sequences, warnings)
+    return Evaluation(_scores_of(scored), {sequence.name: _scores_of([sequence]) for sequence in scored}, warnings)
 
 
-def evaluate_files(file_format: Format, annotations: Path, predictions: Path) -> Evaluation:
+def evaluate_named(
+    truth: NamedSequences,
+    predicted: NamedSequences,
+    origins: tuple[str, str] = ("the annotations", "the predictions"),
+    progress: Callable[[int], Any] = lambda files: None,
+) -> Evaluation:
+    """Scores predictions against the ground truth in files of the same names.
+
+    Args:
+        truth: Files of ground truth. Those without a prediction are not looked into.
+        predicted: Files of predictions, likewise.
+        origins: What truth and predicted are called in messages, such as their folders.
+        progress: Called with the number of files done.
+
+    Raises:
+        UserError: No two files have the same name, or not one sequence can be scored.
+    """
+    names = sorted(truth.keys() & predicted.keys())
+    if predicted and not names:
+        expected = f"expected a file named like one of {origins[1]}, such as {min(predicted)}"
+        raise UserError(f"{origins[0]}: {expected}, found none")
+
+    evaluation = evaluate(_pairs(names, truth, predicted, progress))
+    unpredicted, unannotated = truth.keys() - predicted.keys(), predicted.keys() - truth.keys()
+    for kind, missing in (("prediction", unpredicted), ("truth", unannotated)):
+        if missing:
+            odd = f"have no {kind} and are not scored, such as {min(missing)}"
+            evaluation.warnings.append(f"{len(missing)} sequences {odd}")
+    return evaluation
+
+
+def evaluate_files(
+    file_format: Format, annotations: Path, predictions: Path, progress: Callable[[int], Any] = lambda files: None
+) -> Evaluation:
     """Scores the files of a folder against the annotations of the same names.
 
     Args:
         file_format: Of both.
-        annotations: A folder of .json files with the truth, or one such file.
+        annotations: A folder of .json files with the ground truth, or one such file.
         predictions: A folder of .json files, or one such file.
+        progress: Called with the number of files done.
 
     Raises:
         UserError: A folder or file is absent, broken or empty, or not one sequence can be scored.
     """
-    truths = {path.name: path for path in json_files(annotations, "dataset.annotations")}
-    estimates = {path.name: path for path in json_files(predictions, "dataset.predictions")}
-    names = sorted(truths.keys() & estimates.keys())
-    if not names:
-        where = f"dataset.annotations={annotations}"
-        raise UserError(
-            f"{where}: expected a file named like one of {predictions}, such as {min(estimates)}, found none"
-        )
-    bar = tqdm(names, desc="scoring", unit=" sequences", disable=None, leave=False)
-    pairs = (
-        (file_format.read(truths[name], scoring=True), file_format.read(estimates[name], scoring=True)) for name in bar
-    )
-    evaluation = evaluate(pairs)
-    for kind, missing in (
-        ("prediction", truths.keys() - estimates.keys()),
-        ("truth", estimates.keys() - truths.keys()),
-    ):
-        if missing:
-            warning = f"{len(missing)} sequences have no {kind} and are not scored, such as {min(missing)}"
-            evaluation.warnings.append(warning)
-    return evaluation
+    truth, predicted = FilesByName(file_format, annotations), FilesByName(file_format, predictions)
+    return evaluate_named(truth, predicted, (str(annotations), str(predictions)), progress)
+
+
+class FilesByName(Mapping[str, Sequence[PoseSequence]]):
+    """The files of a folder, each read when it is asked for, and again when it is asked for again."""
+
+    def __init__(self, file_format: Format, location: Path) -> None:
+        """Lists the files.
+
+        Args:
+            file_format: Of the files.
+            location: A folder of .json files, or one such file.
+
+        Raises:
+            UserError: There is none.
+        """
+        self._format = file_format
+        self._paths = {path.name: path for path in pose_files(location)}
+
+    def __getitem__(self, name: str) -> list[PoseSequence]:
+        """Reads a file.
+
+        Raises:
+            UserError: It is broken.
+        """
+        return self._format.read(self._paths[name])
+
+    def __contains__(self, name: object) -> bool:
+        return name in self._paths
+
+    def __iter__(self) -> Iterator[str]:
+        return iter(self._paths)
+
+    def __len__(self) -> int:
+        return len(self._paths)
 
 
 def table(evaluation: Evaluation) -> str:
     """Returns the table that PoseTrack results are printed in."""
-    rows = ["".join(f"{title:>8}" for title in ("", *JOINT_GROUPS, "Total"))]
-    rows += [f"{name:<8}" + cells(by_group(evaluation.total[name])) for name in ("AP", "MOTA")]
-    totals = [("AP precision", "AP_precision"), ("AP recall", "AP_recall"), ("MOTP", "MOTP")]
-    totals += [("MOT precision", "MOT_precision"), ("MOT recall", "MOT_recall")]
-    return "\n".join([*rows, "", *(f"{title:<16}{cells([evaluation.total[name]['total']])}" for title, name in totals)])
+    total = evaluation.total
+    groups = [[name, *(number(value) for value in by_group(total[name]))] for name in ("AP", "MOTA")]
+    titles = {
+        "AP_precision": "AP precision",
+        "AP_recall": "AP recall",
+        "MOTP": "MOTP",
+        "MOT_precision": "MOT precision",
+        "MOT_recall": "MOT recall",
+    }
+    totals = [[title, number(total[name]["total"])] for name, title in titles.items()]
+    return f"{format_table([['', *COLUMNS], *groups])}\n\n{format_table(totals)}"
 
 
-def by_group(score: dict[str, float]) -> list[float]:
-    """Returns a score's mean over the joints of each group of the table's columns, then its total."""
-    return [float(np.mean([score[joint] for joint in joints])) for joints in JOINT_GROUPS.values()] + [score["total"]]
+def by_group(score: Mapping[str, float]) -> list[float]:
+    """Returns a score's mean over the keypoints of each group, then its total, as in COLUMNS."""
+    groups = [[score[keypoint] for keypoint in keypoints] for keypoints in KEYPOINT_GROUPS.values()]
+    return [*(float(np.mean(values)) for values in groups), score["total"]]
 
 
-def cells(values: Iterable[float], sign: str = "") -> str:
-    """Returns numbers as the columns of a table; a dash where there is none."""
-    return "".join(f"{'–' if math.isnan(value) else f'{value:{sign}.1f}':>8}" for value in values)
+def _score(truth: PoseSequence, predicted: PoseSequence) -> _ScoredSequence:
+    """Scores one sequence.
+
+    Raises:
+        UserError: It cannot be scored.
+    """
+    frames, warnings = pair(truth, predicted)
+    counts = None
+    if problem := track_id_problem(frames):
+        warnings.append(f"{truth.name}: {problem}, so that there is no MOTA")
+    else:
+        counts = count(frames)
+        if len(frames) == 1:
+            warnings.append(f"{truth.name}: one annotated frame, and MOTA does not count a sequence's last")
+    return _ScoredSequence(truth.name, detections(frames), counts, warnings)
 
 
-def _with_totals(scores: dict[str, FloatArray]) -> Scores:
-    """Names the joints and adds their means, without the joints that have no value."""
+def _pairs(
+    names: Iterable[str], truth: NamedSequences, predicted: NamedSequences, progress: Callable[[int], Any]
+) -> Iterator[tuple[PoseSequence, PoseSequence]]:
+    for name in names:
+        yield from _pairs_of_file(truth[name], predicted[name])
+        progress(1)
+
+
+def _pairs_of_file(
+    truth: Sequence[PoseSequence], predicted: Sequence[PoseSequence]
+) -> list[tuple[PoseSequence, PoseSequence]]:
+    """Pairs the sequences of two files: by their names, unless each file has but one.
+
+    A sequence without a partner is paired with an empty one, which `evaluate` warns of.
+    """
+    if len(truth) == len(predicted) == 1:
+        return [(truth[0], predicted[0])]
+    true, estimated = ({sequence.name: sequence for sequence in sequences} for sequences in (truth, predicted))
+    pairs = []
+    for name in dict.fromkeys([*true, *estimated]):
+        empty = PoseSequence(name, [])
+        pairs.append((true.get(name, empty), estimated.get(name, empty)))
+    return pairs
+
+
+def _scores_of(sequences: Sequence[_ScoredSequence]) -> KeypointScores:
+    """Returns the scores over some sequences."""
+    scores = average_precision(merged([sequence.found for sequence in sequences]))
+    total = TrackingCounts()
+    for sequence in sequences:
+        if sequence.counts is None:
+            return _with_totals(scores)
+        total.add(sequence.counts)
+    return _with_totals(scores | tracking_scores(total))
+
+
+def _with_totals(scores: Mapping[str, FloatArray]) -> KeypointScores:
+    """Names the keypoints and adds their mean, without those that have no value."""
     named = {}
     for name in AP_SCORES + MOT_SCORES:
-        values = scores.get(name, np.full(len(JOINTS), np.nan))
-        mean = float(np.mean(values[~np.isnan(values)])) if not np.isnan(values).all() else math.nan
-        named[name] = {**dict(zip(JOINTS, values.tolist(), strict=True)), "total": mean}
+        values = scores.get(name, np.full(len(POSETRACK15), np.nan))
+        mean = math.nan if np.isnan(values).all() else float(np.mean(values[~np.isnan(values)]))
+        named[name] = {**dict(zip(POSETRACK15.names, values.tolist(), strict=True)), "total": mean}
     return named
 
 
-def _without_nan(scores: Scores) -> dict[str, dict[str, float | None]]:
-    return {
-        name: {joint: None if math.isnan(value) else value for joint, value in values.items()}
-        for name, values in scores.items()
-    }
+def _without_nan(scores: KeypointScores) -> dict[str, dict[str, float | None]]:
+    return {name: {keypoint: or_none(value) for keypoint, value in values.items()} for name, values in scores.items()}
+
+
+def or_none(value: float) -> float | None:
+    """Returns a score as JSON has it: null where there is no value."""
+    return None if math.isnan(value) else value

@@ -1,5 +1,7 @@
-"""PoseTrack 2017 files: `annolist` of images, every scalar a list of one (FORMATS.md)."""
+"""PoseTrack 2017 files: `annolist` of images, every scalar a list of one (docs/formats.md, section 3)."""
 
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -7,56 +9,71 @@ import numpy as np
 
 from hpr.errors import UserError
 from hpr.files import read_json, write_json
-from hpr.formats.checks import CUTOFF, IDENTIFIER, expect, field, numbers, summary
-from hpr.poses import FloatArray, Frame, Person, Sequence
-from hpr.skeleton import NUM_JOINTS
+from hpr.formats.fields import IDENTIFIER, expect, field, numbers, plain, summary
+from hpr.poses import NO_RECORD, FloatArray, Frame, PoseSequence
+from hpr.skeleton import POSETRACK15
+
+_KEYPOINTS = len(POSETRACK15)
+
+
+@dataclass(frozen=True)
+class _Original:
+    """A parsed file: its document, and its frames as they were read."""
+
+    document: dict[str, Any]
+    frames: list[Frame]
 
 
 class PoseTrack17:
-    """Reader and writer of PoseTrack 2017 files."""
+    """Reader and writer of PoseTrack 2017 files, one sequence each."""
 
-    def read(self, path: Path, scoring: bool = False) -> Sequence:
-        """Reads a file of ground truth or predictions.
+    removes_unposed = True
 
-        An image's path is the last three parts of the name in the file (REFERENCE.md, section 4).
+    def recognises(self, document: object) -> bool:
+        """See `Format`."""
+        return isinstance(document, dict) and "annolist" in document
 
-        Args:
-            path: The file.
-            scoring: Take for present what the PoseTrack evaluation does: every point in the file, and
-                everyone who has a list of points. A coordinate that is no number is then infinite:
-                present, and never right.
-
-        Raises:
-            UserError: The file is absent, not JSON or not of this format.
-        """
+    def read(self, path: Path) -> list[PoseSequence]:
+        """See `Format`. Images are named by the last three parts of the name in the file (docs/published.md, 4)."""
         document = expect(read_json(path), dict, str(path))
         frames = []
         for i, entry in enumerate(field(document, "annolist", list, str(path))):
-            where = f"{path}: annolist[{i}]"
-            name = _image_name(expect(entry, dict, where), where)
-            records = expect(entry.get("annorect") or [], list, f"{where}.annorect")
-            persons = [_person(record, j, f"{where}.annorect[{j}]", scoring) for j, record in enumerate(records)]
-            posed = [person for person in persons if person is not None]
-            regions = _ignore_regions(entry, f"{where}.ignore_regions")
-            frames.append(Frame("/".join(name.split("/")[-3:]), posed, regions, len(persons) - len(posed)))
-        return Sequence(path.stem, frames, document)
+            frames.append(_frame(expect(entry, dict, f"{path}: annolist[{i}]"), f"{path}: annolist[{i}]"))
+        return [PoseSequence(path.stem, frames, _Original(document, frames))]
 
-    def write(self, sequence: Sequence, path: Path) -> None:
-        """Writes a sequence that `read` returned and whose poses may have changed since.
+    def write(self, sequences: Sequence[PoseSequence], path: Path) -> None:
+        """See `Format`. A pose that has changed gets its points written anew, with score 0 where it has none."""
+        (sequence,) = sequences
+        if isinstance(sequence.original, _Original):
+            write_json(path, _onto(sequence.original, sequence), indent=4)  # indented as the published code does
+        else:
+            write_json(path, {"annolist": [_entry(frame) for frame in sequence.frames]})
 
-        A record whose pose has changed gets its points written anew, with score 0 where the file held
-        no such point; a record that holds no joint in the file is removed, as in the published code;
-        everything else is carried over as it was.
 
-        Raises:
-            UserError: The file cannot be written.
-        """
-        annolist = []
-        for entry, frame in zip(sequence.document["annolist"], sequence.frames, strict=True):
-            records = [_updated(entry["annorect"][person.record], person) for person in frame.persons]
-            kept = [record for record in records if record is not None]
-            annolist.append({**entry, "annorect": kept} if "annorect" in entry else entry)
-        write_json(path, {**sequence.document, "annolist": annolist})
+def _frame(entry: dict[str, Any], where: str) -> Frame:
+    """Returns an image and its people."""
+    name = _image_name(entry, where)
+    records = expect(entry.get("annorect") or [], list, f"{where}.annorect")
+    wheres = [f"{where}.annorect[{i}]" for i in range(len(records))]
+    points = [_points(expect(r, dict, place), place) for r, place in zip(records, wheres, strict=True)]
+    poses = np.array([_pose(p or [], place) for p, place in zip(points, wheres, strict=True)])
+    poses = poses.reshape(-1, _KEYPOINTS, 3)
+    track_ids = [
+        expect(_first(record.get("track_id")), (*IDENTIFIER, type(None)), f"{place}.track_id")
+        for record, place in zip(records, wheres, strict=True)
+    ]
+    head_boxes = [_head_box(record, place) for record, place in zip(records, wheres, strict=True)]
+    return Frame(
+        "/".join(name.split("/")[-3:]),
+        POSETRACK15,
+        poses[..., :2],
+        poses[..., 2],
+        head_boxes=np.array(head_boxes).reshape(-1, 4),
+        track_ids=tuple(track_ids),
+        posed=np.array([person is not None for person in points], bool),
+        records=np.arange(len(records)),
+        ignore_regions=_ignore_regions(entry, f"{where}.ignore_regions"),
+    )
 
 
 def _image_name(entry: dict[str, Any], where: str) -> str:
@@ -67,19 +84,6 @@ def _image_name(entry: dict[str, Any], where: str) -> str:
     if not isinstance(image, str):
         raise UserError(f"{where}.image: expected a name or a list with a name, found {summary(entry.get('image'))}")
     return image
-
-
-def _person(record: Any, place: int, where: str, scoring: bool) -> Person | None:
-    """Returns a person; None where one without a list of points is not to be scored."""
-    expect(record, dict, where)
-    points = _points(record, where)
-    if scoring and points is None:
-        return None
-    joints, scores = _pose(points or [], where, scoring)
-    track_id = expect(_first(record.get("track_id")), (*IDENTIFIER, type(None)), f"{where}.track_id")
-    box = [_first(record.get(key)) for key in ("x1", "y1", "x2", "y2")]
-    head_box = None if None in box else numbers(box, 4, f"{where}: head box")
-    return Person(joints, scores, place, track_id, head_box)
 
 
 def _points(record: dict[str, Any], where: str) -> list[Any] | None:
@@ -96,23 +100,25 @@ def _first(value: Any) -> Any:
     return (value[0] if value else None) if isinstance(value, list) else value
 
 
-def _pose(points: list[Any], where: str, scoring: bool = False) -> tuple[FloatArray, FloatArray]:
-    """Returns joints (15, 2) and scores (15,) of a person, NaN where missing."""
-    joints = np.full((NUM_JOINTS, 2), np.nan)
-    scores = np.full(NUM_JOINTS, np.nan)
+def _pose(points: list[Any], where: str) -> FloatArray:
+    """Returns x, y and score of a person's keypoints, (15, 3); of two points with one id, the first."""
     places, values = [], []
-    for point in reversed(points) if scoring else points:  # of two with one id the evaluation takes the first
-        joint = _first(expect(point, dict, f"{where}: point").get("id"))
-        if joint in range(NUM_JOINTS):
-            places.append(int(joint))
+    for point in points:
+        keypoint = _first(expect(point, dict, f"{where}: point").get("id"))
+        if keypoint in range(_KEYPOINTS) and int(keypoint) not in places:
+            places.append(int(keypoint))
             values += [_first(point.get(key)) for key in ("x", "y", "score")]
     table = numbers(values, len(values), f"{where}: x, y and score of the points").reshape(-1, 3)  # (points, 3)
-    finite = np.isfinite(table[:, :2]).all(axis=1)
-    table[~finite, :2] = np.inf
-    present = np.ones(len(table), bool) if scoring else finite & (table[:, :2] > CUTOFF).all(axis=1)
-    scores[places] = table[:, 2]
-    joints[np.array(places, int)[present]] = table[present, :2]
-    return joints, scores
+    table[~np.isfinite(table[:, :2]).all(axis=1), :2] = np.inf
+    pose = np.full((_KEYPOINTS, 3), np.nan)
+    pose[places] = table
+    return pose
+
+
+def _head_box(record: dict[str, Any], where: str) -> FloatArray:
+    """Returns the corners (4,) of a head; NaN if the file has none."""
+    box = [_first(record.get(key)) for key in ("x1", "y1", "x2", "y2")]
+    return np.full(4, np.nan) if None in box else numbers(box, 4, f"{where}: head box")
 
 
 def _ignore_regions(entry: dict[str, Any], where: str) -> tuple[FloatArray, ...]:
@@ -120,29 +126,64 @@ def _ignore_regions(entry: dict[str, Any], where: str) -> tuple[FloatArray, ...]
     regions = []
     for region in expect(entry.get("ignore_regions") or [], list, where):
         points = field(region, "point", list, where)
-        corners = [[_first(expect(point, dict, where).get(axis)) for axis in "xy"] for point in points]
-        regions.append(
-            numbers([value for corner in corners for value in corner], 2 * len(corners), where).reshape(-1, 2)
-        )
+        values = [_first(expect(point, dict, where).get(axis)) for point in points for axis in "xy"]
+        regions.append(numbers(values, 2 * len(points), where).reshape(-1, 2))  # (2 * n,) -> (n, 2)
     return tuple(regions)
 
 
-def _updated(record: dict[str, Any], person: Person) -> dict[str, Any] | None:
-    """Returns the record as it is, with the person's pose if that differs, or None if it held no joint."""
-    joints, _ = _pose(_points(record, "") or [], "")
-    if np.isnan(joints).all():
-        return None
-    if np.array_equal(joints, person.joints, equal_nan=True):
+def _onto(original: _Original, sequence: PoseSequence) -> dict[str, Any]:
+    """Returns the original document with the poses of the sequence."""
+    annolist = []
+    for entry, before, frame in zip(original.document["annolist"], original.frames, sequence.frames, strict=True):
+        records = [
+            _record(frame, person)
+            if record == NO_RECORD
+            else _updated(entry["annorect"][record], before, frame, person)
+            for person, record in enumerate(frame.records.tolist())
+        ]
+        annolist.append({**entry, "annorect": records} if records or "annorect" in entry else entry)
+    return {**original.document, "annolist": annolist}
+
+
+def _updated(record: dict[str, Any], before: Frame, frame: Frame, person: int) -> dict[str, Any]:
+    """Returns a record as it is, or with the person's pose if that differs."""
+    place = int(frame.records[person])
+    pairs = ((before.keypoints, frame.keypoints), (before.scores, frame.scores), (before.flags, frame.flags))
+    if all(np.array_equal(old[place], new[person], equal_nan=True) for old, new in pairs):
         return record
-    points = [
-        {
-            "id": [int(joint)],
-            "x": [float(person.joints[joint, 0])],
-            "y": [float(person.joints[joint, 1])],
-            "score": [0 if np.isnan(person.scores[joint]) else float(person.scores[joint])],
-        }
-        for joint in np.flatnonzero(person.present)
-    ]
-    annopoints = record["annopoints"]
-    first = {**(annopoints[0] if isinstance(annopoints, list) else annopoints), "point": points}
+    annopoints = record.get("annopoints") or [{}]
+    scored = replace(frame, scores=np.nan_to_num(frame.scores))
+    first = {**(_first(annopoints) or {}), "point": _new_points(scored, person)}
     return {**record, "annopoints": [first, *annopoints[1:]] if isinstance(annopoints, list) else first}
+
+
+def _new_points(frame: Frame, person: int) -> list[dict[str, Any]]:
+    """Returns the points of a pose, every scalar in a list; without a score where there is none."""
+    keypoints = frame.skeleton.convert(frame.keypoints[[person]], POSETRACK15)[0]
+    scores = frame.skeleton.convert(frame.scores[[person]], POSETRACK15)[0]
+    points = []
+    for keypoint in np.flatnonzero(np.isfinite(keypoints).all(axis=-1)).tolist():
+        x, y = keypoints[keypoint].tolist()
+        score = {} if np.isnan(scores[keypoint]) else {"score": [float(scores[keypoint])]}
+        points.append({"id": [keypoint], "x": [x], "y": [y], **score})
+    return points
+
+
+def _entry(frame: Frame) -> dict[str, Any]:
+    """Returns the record of an image that was not read from a file of this format."""
+    regions = [{"point": [{"x": [x], "y": [y]} for x, y in plain(region)]} for region in frame.ignore_regions]
+    records = [_record(frame, person) for person in range(len(frame))]
+    return {"image": [{"name": frame.image}], "ignore_regions": regions, "annorect": records}
+
+
+def _record(frame: Frame, person: int) -> dict[str, Any]:
+    """Returns the record of a person who was not read from a file of this format."""
+    record: dict[str, Any] = {}
+    if frame.posed[person]:
+        record["annopoints"] = [{"point": _new_points(frame, person)}]
+    if frame.track_ids[person] is not None:
+        record["track_id"] = [frame.track_ids[person]]
+    if np.isfinite(frame.head_boxes[person]).all():
+        corners = zip(("x1", "y1", "x2", "y2"), plain(frame.head_boxes[person]), strict=True)
+        record |= {key: [value] for key, value in corners}
+    return record

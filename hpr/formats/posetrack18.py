@@ -1,5 +1,7 @@
-"""PoseTrack 2018 and 2021 files: COCO-like, 17 keypoint triples per annotation (FORMATS.md)."""
+"""PoseTrack 2018 and 2021 files: like COCO's, with 17 keypoint triples per annotation (docs/formats.md, section 2)."""
 
+from collections.abc import Sequence
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -7,111 +9,144 @@ import numpy as np
 
 from hpr.errors import UserError
 from hpr.files import read_json, write_json
-from hpr.formats.checks import CUTOFF, IDENTIFIER, expect, field, numbers
-from hpr.poses import FloatArray, Frame, Person, Sequence
-from hpr.skeleton import JOINTS, POSETRACK18_KEYPOINTS
+from hpr.formats.fields import IDENTIFIER, expect, field, numbers, plain
+from hpr.poses import NO_RECORD, FloatArray, Frame, PoseSequence
+from hpr.skeleton import POSETRACK15, POSETRACK18
+
+_EARS = POSETRACK18.indices("left_ear", "right_ear")
+
+
+@dataclass(frozen=True)
+class _Original:
+    """A parsed file.
+
+    Attributes:
+        document: Its content.
+        slots: (17,) for each keypoint of POSETRACK18 its place in the file's triples; -1 if the file has none.
+        slot_count: Number of triples of an annotation.
+        keypoints: (M, 17, 2) of all annotations, as in `Frame`.
+        scores: (M, 17), likewise.
+        flags: (M, 17), likewise.
+    """
+
+    document: dict[str, Any]
+    slots: list[int]
+    slot_count: int
+    keypoints: FloatArray
+    scores: FloatArray
+    flags: FloatArray
 
 
 class PoseTrack18:
-    """Reader and writer of PoseTrack 2018 files."""
+    """Reader and writer of PoseTrack 2018 files, one sequence each."""
 
-    def read(self, path: Path, scoring: bool = False) -> Sequence:
-        """Reads a file of ground truth or predictions.
+    removes_unposed = False
 
-        Images come in the order of the file, each with its annotations in the order of the file.
+    def recognises(self, document: object) -> bool:
+        """See `Format`."""
+        return isinstance(document, dict) and {"images", "annotations"} <= document.keys()
 
-        Args:
-            path: The file.
-            scoring: Take for present what the PoseTrack evaluation does: every joint but one at (0, 0)
-                with flag 0. A coordinate that is no number is then infinite: present, and never right.
-
-        Raises:
-            UserError: The file is absent, not JSON or not of this format.
-        """
+    def read(self, path: Path) -> list[PoseSequence]:
+        """See `Format`. Images come in the order of the file, each with its annotations in the order of the file."""
         document = expect(read_json(path), dict, str(path))
-        slots = _Slots(document, path)
-        frames: dict[Any, Frame] = {}
+        images: dict[Any, dict[str, Any]] = {}
         for i, image in enumerate(field(document, "images", list, str(path))):
-            where = f"{path}: images[{i}]"
-            name = field(image, "file_name", str, where)
-            frames.setdefault(field(image, "id", IDENTIFIER, where), Frame(name, [], _ignore_regions(image, where)))
-        annotations = field(document, "annotations", list, str(path))
-        joints, scores = slots.poses(annotations, f"{path}: annotations", scoring)
-        for i, annotation in enumerate(annotations):
-            where = f"{path}: annotations[{i}]"
-            image_id = field(annotation, "image_id", IDENTIFIER, where)
-            if image_id not in frames:
-                raise UserError(f"{where}: image_id {image_id} is not among the file's images")
-            track_id = expect(annotation.get("track_id"), (*IDENTIFIER, type(None)), f"{where}.track_id")
-            person = Person(joints[i], scores[i], i, track_id, _head_box(annotation, where))
-            frames[image_id].persons.append(person)
-        return Sequence(path.stem, list(frames.values()), document)
+            field(image, "file_name", str, f"{path}: images[{i}]")
+            images.setdefault(field(image, "id", IDENTIFIER, f"{path}: images[{i}]"), {**image, "where": i})
 
-    def write(self, sequence: Sequence, path: Path) -> None:
-        """Writes a sequence that `read` returned and whose poses may have changed since.
+        original = _parsed(document, path)
+        rows: dict[Any, list[int]] = {image_id: [] for image_id in images}
+        for i, annotation in enumerate(document["annotations"]):
+            image_id = field(annotation, "image_id", IDENTIFIER, f"{path}: annotations[{i}]")
+            if image_id not in rows:
+                raise UserError(f"{path}: annotations[{i}]: image_id {image_id} is not among the file's images")
+            rows[image_id].append(i)
+        frames = [_frame(image, original, rows[image_id], path) for image_id, image in images.items()]
+        return [PoseSequence(path.stem, frames, original)]
 
-        A record whose pose has changed gets all its keypoint triples and scores written anew (missing
-        joints and ears as zeros); every other record and field is carried over as it was.
-
-        Raises:
-            UserError: The file cannot be written.
-        """
-        slots = _Slots(sequence.document, path)
-        annotations = list(sequence.document["annotations"])
-        for person in sequence.persons():
-            annotations[person.record] = slots.updated(annotations[person.record], person)
-        write_json(path, {**sequence.document, "annotations": annotations})
-
-
-class _Slots:
-    """Where a document keeps each joint: in PoseTrack's order, or in that which its category names."""
-
-    def __init__(self, document: dict[str, Any], path: Path) -> None:
-        names: tuple[str, ...] | list[str] = POSETRACK18_KEYPOINTS
-        for category in expect(document.get("categories") or [], list, f"{path}: categories"):
-            listed = category.get("keypoints") if isinstance(category, dict) else None
-            if isinstance(listed, list) and "left_eye" in listed:
-                raise UserError(f"{path}: expected PoseTrack's keypoints, found COCO's (left_eye in categories)")
-            if isinstance(listed, list) and all(joint in listed for joint in JOINTS):
-                names = listed
-        self._count = len(names)
-        self._slots = [names.index(joint) for joint in JOINTS]
-
-    def poses(self, annotations: list[Any], where: str, scoring: bool = False) -> tuple[FloatArray, FloatArray]:
-        """Returns joints (N, 15, 2) and scores (N, 15) of annotations, NaN where missing."""
-        triples = np.zeros((len(annotations), 3 * self._count))
-        scores = np.full((len(annotations), self._count), np.nan)
-        for i, annotation in enumerate(annotations):
-            expect(annotation, dict, f"{where}[{i}]")
-            if annotation.get("keypoints"):
-                triples[i] = numbers(annotation["keypoints"], 3 * self._count, f"{where}[{i}].keypoints")
-            if annotation.get("scores"):
-                scores[i] = numbers(annotation["scores"], self._count, f"{where}[{i}].scores")
-        slots = triples.reshape(-1, self._count, 3)[:, self._slots]  # (N, 51) -> (N, 17, 3) -> (N, 15, 3)
-        joints, flags = slots[..., :2], slots[..., 2]
-        finite = np.isfinite(joints).all(axis=2)
-        if scoring:
-            present = (slots != 0).any(axis=2)
-            joints[~finite] = np.inf
+    def write(self, sequences: Sequence[PoseSequence], path: Path) -> None:
+        """See `Format`. A pose that has changed gets all its triples and scores written anew, the ears empty."""
+        (sequence,) = sequences
+        if isinstance(sequence.original, _Original):
+            write_json(path, _onto(sequence.original, sequence), indent=4)  # indented as the published code does
         else:
-            # Some tools write the joint's score where the format has a flag: all above zero counts.
-            present = finite & (flags > 0) & (joints > CUTOFF).all(axis=2)
-        joints[~present] = np.nan
-        return joints, scores[:, self._slots]
+            write_json(path, _from_scratch(sequence))
 
-    def updated(self, annotation: dict[str, Any], person: Person) -> dict[str, Any]:
-        """Returns the annotation as it is, or with the person's pose if that differs."""
-        joints = self.poses([annotation], "")[0][0]
-        if np.array_equal(joints, person.joints, equal_nan=True):
-            return annotation
-        keypoints: list[float] = [0] * (3 * self._count)
-        scores: list[float] = [0] * self._count
-        for joint in np.flatnonzero(person.present):
-            slot = self._slots[joint]
-            keypoints[3 * slot : 3 * slot + 3] = [*person.joints[joint].tolist(), 1]
-            scores[slot] = 0 if np.isnan(person.scores[joint]) else float(person.scores[joint])
-        has_scores = bool(annotation.get("scores"))
-        return {**annotation, "keypoints": keypoints, **({"scores": scores} if has_scores else {})}
+
+def _parsed(document: dict[str, Any], path: Path) -> _Original:
+    """Reads the triples and scores of all annotations."""
+    slots, count = _slots(document, path)
+    annotations = field(document, "annotations", list, str(path))
+    triples = np.zeros((len(annotations), 3 * count))
+    scores = np.full((len(annotations), count), np.nan)
+    for i, annotation in enumerate(annotations):
+        where = f"{path}: annotations[{i}]"
+        expect(annotation, dict, where)
+        if annotation.get("keypoints"):
+            triples[i] = numbers(annotation["keypoints"], 3 * count, f"{where}.keypoints")
+        if annotation.get("scores"):
+            scores[i] = numbers(annotation["scores"], count, f"{where}.scores")
+
+    # A last column stands for the keypoints that the file has no slot for: slot -1.
+    by_slot = np.pad(triples.reshape(-1, count, 3), ((0, 0), (0, 1), (0, 0)))  # (M, 3 * slots) -> (M, slots + 1, 3)
+    ordered = by_slot[:, slots]  # (M, 17, 3)
+    keypoints, flags = ordered[..., :2].copy(), np.nan_to_num(ordered[..., 2])
+    keypoints[~np.isfinite(keypoints).all(axis=-1)] = np.inf
+    keypoints[(ordered == 0).all(axis=-1)] = np.nan
+    ordered_scores = np.pad(scores, ((0, 0), (0, 1)), constant_values=np.nan)[:, slots]
+    return _Original(document, slots, count, keypoints, ordered_scores, flags)
+
+
+def _slots(document: dict[str, Any], path: Path) -> tuple[list[int], int]:
+    """Returns where the file keeps each keypoint, in PoseTrack's order or in that of its category; and how many."""
+    names: Sequence[str] = POSETRACK18.names
+    for category in expect(document.get("categories") or [], list, f"{path}: categories"):
+        listed = category.get("keypoints") if isinstance(category, dict) else None
+        if isinstance(listed, list) and "left_eye" in listed:
+            raise UserError(f"{path}: expected PoseTrack's keypoints, found COCO's (left_eye in categories)")
+        if isinstance(listed, list) and all(name in listed for name in POSETRACK15.names):
+            names = listed
+    return [names.index(name) if name in names else -1 for name in POSETRACK18.names], len(names)
+
+
+def _frame(image: dict[str, Any], original: _Original, rows: list[int], path: Path) -> Frame:
+    """Returns an image with the annotations in some rows of the file."""
+    annotations = [original.document["annotations"][row] for row in rows]
+    wheres = [f"{path}: annotations[{row}]" for row in rows]
+    pairs = list(zip(annotations, wheres, strict=True))
+    track_ids = [expect(a.get("track_id"), (*IDENTIFIER, type(None)), f"{where}.track_id") for a, where in pairs]
+    boxes = np.array([_box(annotation) for annotation in annotations]).reshape(-1, 4)
+    head_boxes = np.array([_corners(a.get("bbox_head"), f"{where}.bbox_head") for a, where in pairs]).reshape(-1, 4)
+    width, height = image.get("width"), image.get("height")
+    return Frame(
+        image["file_name"],
+        POSETRACK18,
+        original.keypoints[rows],
+        original.scores[rows],
+        original.flags[rows],
+        boxes,
+        head_boxes,
+        tuple(track_ids),
+        records=np.array(rows, np.int64),
+        ignore_regions=_ignore_regions(image, f"{path}: images[{image['where']}]"),
+        size=(width, height) if isinstance(width, int) and isinstance(height, int) else None,
+    )
+
+
+def _corners(box: Any, where: str) -> FloatArray:
+    """Returns the corners (4,) of a box, which the file keeps as x, y, width and height; NaN if it has none."""
+    if not box:
+        return np.full(4, np.nan)
+    x, y, width, height = numbers(box, 4, where)
+    return np.array([x, y, x + width, y + height])
+
+
+def _box(annotation: dict[str, Any]) -> FloatArray:
+    """Returns the corners (4,) of a person's box; nothing depends on it, so that a broken one counts as none."""
+    try:
+        return _corners(annotation.get("bbox"), "")
+    except UserError:
+        return np.full(4, np.nan)
 
 
 def _ignore_regions(image: dict[str, Any], where: str) -> tuple[FloatArray, ...]:
@@ -128,9 +163,92 @@ def _ignore_regions(image: dict[str, Any], where: str) -> tuple[FloatArray, ...]
     return tuple(regions)
 
 
-def _head_box(annotation: dict[str, Any], where: str) -> FloatArray | None:
-    """Returns the head's corners (4,), which the file keeps as x, y, width and height."""
-    if annotation.get("bbox_head") is None:
-        return None
-    x, y, width, height = numbers(annotation["bbox_head"], 4, f"{where}.bbox_head")
-    return np.array([x, y, x + width, y + height])
+def _onto(original: _Original, sequence: PoseSequence) -> dict[str, Any]:
+    """Returns the original document with the poses of the sequence."""
+    kept: dict[int, dict[str, Any]] = {}
+    new: list[dict[str, Any]] = []
+    ids = [annotation.get("id") for annotation in original.document["annotations"]]
+    free_id = max((known for known in ids if isinstance(known, int)), default=-1) + 1
+    image_ids = list(dict.fromkeys(image["id"] for image in original.document["images"]))
+    for image_id, own_frame in zip(image_ids, sequence.frames, strict=True):
+        frame = own_frame.in_skeleton(POSETRACK18)
+        for person, record in enumerate(frame.records.tolist()):
+            if record == NO_RECORD:
+                pose = _record(frame, person, original.slots, original.slot_count)
+                new.append({"id": free_id + len(new), "image_id": image_id, **pose})
+            else:
+                kept[record] = _updated(original, record, frame, person)
+    return {**original.document, "annotations": [kept[record] for record in sorted(kept)] + new}
+
+
+def _updated(original: _Original, record: int, frame: Frame, person: int) -> dict[str, Any]:
+    """Returns an annotation as it is, or with the person's pose if that differs."""
+    annotation: dict[str, Any] = original.document["annotations"][record]
+    pairs = ((original.keypoints, frame.keypoints), (original.scores, frame.scores), (original.flags, frame.flags))
+    if all(np.array_equal(before[record], after[person], equal_nan=True) for before, after in pairs):
+        return annotation
+    keypoints: list[float] = [0] * (3 * original.slot_count)
+    scores: list[float] = [0] * original.slot_count
+    for keypoint in _written(frame, person):
+        slot = original.slots[keypoint]
+        flag = float(frame.flags[person, keypoint])
+        x, y = frame.keypoints[person, keypoint].tolist()
+        keypoints[3 * slot : 3 * slot + 3] = [x, y, int(flag) if flag.is_integer() else flag]
+        scores[slot] = float(np.nan_to_num(frame.scores[person, keypoint]))
+    has_scores = bool(annotation.get("scores"))
+    return {**annotation, "keypoints": keypoints, **({"scores": scores} if has_scores else {})}
+
+
+def _written(frame: Frame, person: int) -> list[int]:
+    """Returns the keypoints that a file can hold of a person; the format leaves the ears empty."""
+    finite = np.isfinite(frame.keypoints[person]).all(axis=-1)
+    return [keypoint for keypoint in np.flatnonzero(finite).tolist() if keypoint not in _EARS]
+
+
+def _from_scratch(sequence: PoseSequence) -> dict[str, Any]:
+    """Returns a document for sequences of any skeleton; keypoints that PoseTrack does not have are left out."""
+    images: list[dict[str, Any]] = []
+    annotations: list[dict[str, Any]] = []
+    slots = list(range(len(POSETRACK18)))
+    for number, own_frame in enumerate(sequence.frames):
+        frame = own_frame.in_skeleton(POSETRACK18)
+        images.append(
+            {
+                "id": number,
+                "frame_id": number,
+                "file_name": frame.image,
+                "vid_id": sequence.name,
+                "nframes": len(sequence.frames),
+                "is_labeled": True,
+                **({} if frame.size is None else {"width": frame.size[0], "height": frame.size[1]}),
+                "ignore_regions_x": [plain(region[:, 0]) for region in frame.ignore_regions],
+                "ignore_regions_y": [plain(region[:, 1]) for region in frame.ignore_regions],
+            }
+        )
+        for person in range(len(frame)):
+            annotations.append(
+                {"id": len(annotations), "image_id": number, **_record(frame, person, slots, len(slots))}
+            )
+    categories = [{"id": 1, "name": "person", "keypoints": list(POSETRACK18.names)}]
+    return {"images": images, "annotations": annotations, "categories": categories}
+
+
+def _record(frame: Frame, person: int, slots: list[int], slot_count: int) -> dict[str, Any]:
+    """Returns the record of a person who was not read from a file of this format; for the slots see `_Original`."""
+    written = _written(frame, person)
+    ordered = np.zeros((len(POSETRACK18), 4))  # x, y, flag and score
+    ordered[written, :2] = frame.keypoints[person, written]
+    ordered[written, 2] = frame.flags[person, written]
+    ordered[:, 3] = frame.scores[person]
+    ordered[_EARS, 3] = np.nan
+    by_slot = np.zeros((slot_count + 1, 4))  # the last for what the file has no slot for
+    by_slot[slots] = ordered
+
+    record: dict[str, Any] = {"category_id": 1, "keypoints": plain(by_slot[:-1, :3].reshape(-1))}  # (slots, 3)
+    record["scores"] = [] if np.isnan(ordered[:, 3]).all() else plain(by_slot[:-1, 3])
+    if frame.track_ids[person] is not None:
+        record["track_id"] = frame.track_ids[person]
+    for key, box in (("bbox", frame.boxes[person]), ("bbox_head", frame.head_boxes[person])):
+        if np.isfinite(box).all():
+            record[key] = plain(np.concatenate([box[:2], box[2:] - box[:2]]).round(6))
+    return record

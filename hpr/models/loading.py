@@ -7,21 +7,24 @@ import torch
 
 from hpr import weights
 from hpr.errors import UserError
-from hpr.models.refiner import Refiner, build
+from hpr.models.network import Refiner
+from hpr.models.registry import build_network
+from hpr.skeleton import Skeleton
 
 IMAGENET_MEAN = (123.68, 116.779, 103.939)
-"""Of R, G and B, as slim's ImageNet models expect it to be subtracted (REFERENCE.md, section 1)."""
+"""Of R, G and B, as slim's ImageNet models expect it to be subtracted (docs/published.md, section 1)."""
 
 
-def load_network(path: Path, architecture: str | None = None) -> Refiner:
+def load_network(path: Path, architecture: str | None = None, skeleton: Skeleton | None = None) -> Refiner:
     """Builds the network that a weight file is for and loads every tensor of it.
 
     Args:
         path: The weight file.
         architecture: What the weights have to be for; None takes what the file says.
+        skeleton: Likewise.
 
     Raises:
-        UserError: The weights are absent, damaged, not a refiner's or for another architecture.
+        UserError: The weights are absent, damaged, not a refiner's, or for another architecture or skeleton.
     """
     tensors, provenance = weights.load(path)
     if provenance.kind != "refiner":
@@ -29,40 +32,44 @@ def load_network(path: Path, architecture: str | None = None) -> Refiner:
             f"{path}: expected a refiner's weights, found a {provenance.kind}'s, which only training can use"
         )
     _check_architecture(path, provenance, architecture)
-    network = build(provenance.architecture)
+    found = _checked_skeleton(path, provenance, skeleton)
+    network = build_network(provenance.architecture, found)
     _load(network, tensors, path)
     return network
 
 
-def start_network(architecture: str, path: str | Path | None) -> Refiner:
+def start_network(architecture: str, skeleton: Skeleton, path: str | Path | None) -> Refiner:
     """Builds a network to be trained.
 
     Args:
         architecture: Of the network.
+        skeleton: Of the poses that it learns to refine.
         path: A refiner's weights, or those of a backbone such as an ImageNet model; None for random ones.
 
     Raises:
-        UserError: The weights are absent, damaged or for another architecture.
+        UserError: The weights are absent, damaged, or for another architecture or skeleton.
     """
-    network = build(architecture)
+    network = build_network(architecture, skeleton)
     if path is None:
         return network
     tensors, provenance = weights.load(Path(path))
     _check_architecture(Path(path), provenance, architecture)
     if provenance.kind == "backbone":
         tensors = _with_blind_stem(tensors, network)
+    else:
+        _checked_skeleton(Path(path), provenance, skeleton)
     _load(network, tensors, Path(path))
     return network
 
 
 def _with_blind_stem(backbone: weights.Tensors, network: Refiner) -> weights.Tensors:
-    """Completes a backbone's tensors: no weight on the joint maps yet, and the network's own heads.
+    """Completes a backbone's tensors: no weight on the keypoint discs yet, and the network's own heads.
 
     The backbone expects RGB minus ImageNet's mean, the refiner subtracts its own. What the difference adds to
     the stem's output is taken off again by its batch norm.
     """
     image_kernel = backbone["backbone.stem.conv.weight"]  # (64, 3, 7, 7)
-    stem = np.zeros(network.backbone.stem.conv.weight.shape, np.float32)
+    stem = np.zeros(network.get_parameter("backbone.stem.conv.weight").shape, np.float32)
     stem[:, :3] = image_kernel
     difference = np.array(IMAGENET_MEAN) - network.input_mean[0, :3, 0, 0].numpy()
     added = (image_kernel.sum(axis=(2, 3)) * difference).sum(axis=1)
@@ -77,6 +84,17 @@ def _check_architecture(path: Path, provenance: weights.Provenance, architecture
         raise UserError(
             f"{path}: expected weights of {architecture}, found {found}'s; use model={found} or another file"
         )
+
+
+def _checked_skeleton(path: Path, provenance: weights.Provenance, expected: Skeleton | None) -> Skeleton:
+    """Returns the skeleton that weights are for, if it is the expected one."""
+    found = provenance.checked_skeleton(path)
+    if expected is not None and found.names != expected.names:
+        raise UserError(
+            f"{path}: expected weights for the keypoints of {expected.name}, found {found.name}'s; "
+            f"use model.skeleton={found.name} or another file"
+        )
+    return found
 
 
 def _load(network: Refiner, tensors: weights.Tensors, path: Path) -> None:

@@ -1,4 +1,4 @@
-"""The training losses, as the published graph has them (REFERENCE.md, section 5)."""
+"""The training losses, as the published graph has them (docs/published.md, section 5)."""
 
 from dataclasses import dataclass
 
@@ -6,7 +6,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from hpr.maps import Targets
+from hpr.heatmaps import Targets
 
 OFFSET_WEIGHT = 0.05
 
@@ -16,7 +16,7 @@ class Losses:
     """The two terms of the loss.
 
     Attributes:
-        part: Mean sigmoid cross-entropy over the cells and joints.
+        part: Mean sigmoid cross-entropy over the cells and keypoints.
         offset: OFFSET_WEIGHT times the mean Huber distance of the offsets where there is a target.
     """
 
@@ -33,8 +33,8 @@ def refinement_losses(logits: Tensor, offsets: Tensor, targets: Targets, counts:
     """Returns the losses of a batch.
 
     Args:
-        logits: (B, 15, h, w).
-        offsets: (B, 30, h, w).
+        logits: (B, K, h, w).
+        offsets: (B, 2 * K, h, w).
         targets: What they should be.
         counts: (2,), what the two sums are divided by; by default this batch's own `loss_counts`.
     """
@@ -47,5 +47,5 @@ def refinement_losses(logits: Tensor, offsets: Tensor, targets: Targets, counts:
 
 
 def loss_counts(targets: Targets) -> Tensor:
-    """Returns (2,), over how many cells of all joints and over how many offsets the losses are means."""
+    """Returns (2,), over how many cells of all keypoints and over how many offsets the losses are means."""
     return torch.stack([targets.cells.sum() * targets.parts.shape[1], targets.offset_mask.sum()])

@@ -2,20 +2,28 @@
 
 from collections.abc import Sequence
 from dataclasses import replace
-from typing import NamedTuple, Protocol
+from typing import Annotated, NamedTuple
 
 import numpy as np
 import torch
 from numpy.typing import NDArray
-from torch import Tensor
+from pydantic import Field
 from torch.utils.data import Dataset
 from torchvision.transforms.v2 import functional as transforms
 
-from hpr import maps
-from hpr.crops import Crop, person_region
-from hpr.poses import FloatArray
-from hpr.skeleton import MIRROR
+from hpr import heatmaps
+from hpr.checks import NonNegative, Positive, Probability, checked
+from hpr.crops import Crop, person_region, person_scale
+from hpr.errors import UserError
+from hpr.images import Image
+from hpr.models.network import Refiner
+from hpr.models.padding import PaddedBatch
+from hpr.poses import FloatArray, IntArray
+from hpr.skeleton import Skeleton
+from hpr.training.people import AnnotatedPerson, People
 from hpr.training.pose_errors import PoseErrors
+
+_MAX_PASSED_OVER = 1000
 
 
 class Example(NamedTuple):
@@ -24,34 +32,30 @@ class Example(NamedTuple):
     Attributes:
         pixels: (H, W, 3) uint8, the crop in the upper left of a canvas.
         size: (2,) height and width of the crop in the canvas.
-        estimate: (15, 2) in crop_xy, NaN where missing.
-        truth: (15, 2) in crop_xy, NaN where there is no joint to be found.
+        estimate: (K, 2) in crop_xy, NaN where missing.
+        truth: (K, 2) in crop_xy, NaN where there is no keypoint to be found.
         scale: Scale jitter.
     """
 
     pixels: NDArray[np.uint8]
-    size: NDArray[np.int64]
+    size: IntArray
     estimate: FloatArray
     truth: FloatArray
     scale: float
 
 
-class People(Protocol):
-    """Where examples come from: annotated people in images."""
-
-    def person(self, index: int) -> tuple[NDArray[np.uint8], FloatArray, FloatArray]:
-        """Returns the index-th person, without end.
-
-        Returns:
-            The image (H, W, 3) RGB, the true joints (15, 2) in image pixels, NaN where there is none, and
-            those of the image's other people (M, 15, 2).
-        """
-
-
 class Augmentation:
     """Random changes to examples, beyond the mistakes in their estimates."""
 
-    def __init__(self, scale: Sequence[float], shift: float, mirror: float, colour: float, occlusion: float) -> None:
+    @checked
+    def __init__(
+        self,
+        scale: Annotated[Sequence[Positive], Field(min_length=2, max_length=2)],
+        shift: NonNegative,
+        mirror: Probability,
+        colour: NonNegative,
+        occlusion: Probability,
+    ) -> None:
         """Sets how much is changed.
 
         Args:
@@ -68,7 +72,7 @@ class Augmentation:
         self._colour = colour
         self._occlusion = occlusion
 
-    def recolour(self, pixels: NDArray[np.uint8], random: np.random.Generator) -> NDArray[np.uint8]:
+    def recolour(self, pixels: Image, random: np.random.Generator) -> Image:
         """Changes brightness, contrast, saturation and hue of pixels (H, W, 3)."""
         if self._colour == 0:
             return pixels
@@ -81,8 +85,8 @@ class Augmentation:
             image = transforms.adjust_hue(image, float(np.clip(random.normal(0, 0.1 * self._colour), -0.5, 0.5)))
         return np.ascontiguousarray(image.permute(1, 2, 0).numpy())
 
-    def occlude(self, pixels: NDArray[np.uint8], truth: FloatArray, random: np.random.Generator) -> None:
-        """Hides a part of pixels (H, W, 3) under a patch; joints (15, 2) below it are not to be found any more."""
+    def occlude(self, pixels: Image, truth: FloatArray, random: np.random.Generator) -> None:
+        """Hides a part of pixels (H, W, 3) under a patch; keypoints (K, 2) below it are not to be found any more."""
         if random.random() >= self._occlusion:
             return
         height, width = pixels.shape[:2]
@@ -90,6 +94,7 @@ class Augmentation:
         x, y = random.uniform(0, width), random.uniform(0, height)
         x0, y0 = int(max(x - extent[0] / 2, 0)), int(max(y - extent[1] / 2, 0))
         x1, y1 = int(x + extent[0] / 2), int(y + extent[1] / 2)
+
         pixels[y0:y1, x0:x1] = random.integers(0, 256, 3)
         with np.errstate(invalid="ignore"):
             hidden = (truth >= [x0, y0]).all(axis=1) & (truth < [x1, y1]).all(axis=1)
@@ -105,42 +110,62 @@ class Examples(Dataset[Example]):
         errors: PoseErrors,
         augmentation: Augmentation,
         canvas: Sequence[int],
+        skeleton: Skeleton,
         mean_head: float,
         seed: int,
     ) -> None:
         """Puts a training set together.
 
         Args:
-            people: Annotated people.
+            people: Annotated people of any skeleton.
             errors: What the estimates get wrong.
             augmentation: What else is changed.
             canvas: Height and width of all examples, in pixels.
-            mean_head: Of the network (`architectures.Architecture`).
+            skeleton: Of the network.
+            mean_head: Of the network (`registry.Architecture`).
             seed: Of mistakes and changes.
         """
         self._people, self._errors, self._augmentation = people, errors, augmentation
         self._canvas = (canvas[0], canvas[1])
-        self._mean_head, self._seed = mean_head, seed
+        self._skeleton, self._mean_head, self._seed = skeleton, mean_head, seed
 
     def __getitem__(self, index: int) -> Example:
         """Returns the index-th example, without end."""
         random = np.random.default_rng((self._seed, index))
-        image, truth, neighbours = self._people.person(index)
-        estimate, _ = self._errors.draw(truth, neighbours, random)
+        image, truth, neighbours = self._person(index)
+        estimate, _ = self._errors.draw(truth, neighbours, self._skeleton, random)
+
         jitter = random.uniform(*self._augmentation.scale)
-        crop = person_region(estimate, (image.shape[1], image.shape[0]), self._mean_head, jitter)
+        scale = person_scale(estimate, self._skeleton, self._mean_head) * jitter
+        crop = person_region(estimate, (image.shape[1], image.shape[0]), scale)
         crop = self._window(crop, crop.to_crop(estimate), random)
-        pixels = self._augmentation.recolour(crop.pixels(image), random)
         truth, estimate = crop.to_crop(truth), crop.to_crop(estimate)
+
+        pixels = self._augmentation.recolour(crop.pixels(image), random)
         self._augmentation.occlude(pixels, truth, random)
         if random.random() < self._augmentation.mirror:
-            pixels, truth, estimate = pixels[:, ::-1], mirrored(truth, crop.width), mirrored(estimate, crop.width)
-        canvas = np.zeros((*self._canvas, 3), np.uint8)
-        canvas[: crop.height, : crop.width] = pixels
-        return Example(canvas, np.array([crop.height, crop.width]), estimate, truth, jitter)
+            pixels = pixels[:, ::-1]
+            truth, estimate = (heatmaps.mirror_pose(p, crop.width, self._skeleton) for p in (truth, estimate))
+        size = np.array([crop.height, crop.width])
+        return Example(self._on_canvas(pixels), size, estimate, truth, jitter)
+
+    def _person(self, index: int) -> AnnotatedPerson:
+        """Returns the index-th person in the network's skeleton, or the next one with a keypoint of it.
+
+        Raises:
+            UserError: A great many people in a row have none.
+        """
+        convert = self._people.skeleton.convert
+        for place in range(index, index + _MAX_PASSED_OVER):
+            image, pose, neighbours = self._people.person(place)
+            pose = convert(pose[None], self._skeleton)[0]
+            if not np.isnan(pose).all():
+                return AnnotatedPerson(image, pose, convert(neighbours, self._skeleton))
+        found = f"{_MAX_PASSED_OVER} in a row without any"
+        raise UserError(f"training set: expected people with keypoints of {self._skeleton.name}, found {found}")
 
     def _window(self, crop: Crop, pose: FloatArray, random: np.random.Generator) -> Crop:
-        """Returns the part of a crop that fits into the canvas, with the pose (15, 2) about its middle."""
+        """Returns the part of a crop that fits into the canvas, with the pose (K, 2) about its middle."""
         middle = (np.nanmin(pose, axis=0) + np.nanmax(pose, axis=0)) / 2 + random.normal(0, self._augmentation.shift, 2)
         room = np.array([self._canvas[1], self._canvas[0]])
         excess = np.maximum([crop.width - room[0], crop.height - room[1]], 0)
@@ -149,21 +174,31 @@ class Examples(Dataset[Example]):
         x1, y1 = min(x0 + room[0], crop.box[2]), min(y0 + room[1], crop.box[3])
         return replace(crop, box=(x0, y0, int(x1), int(y1)))
 
+    def _on_canvas(self, pixels: Image) -> NDArray[np.uint8]:
+        """Returns pixels (h, w, 3) in the upper left of a canvas (H, W, 3)."""
+        canvas = np.zeros((*self._canvas, 3), np.uint8)
+        canvas[: pixels.shape[0], : pixels.shape[1]] = pixels
+        return canvas
 
-def mirrored(joints: FloatArray, width: int) -> FloatArray:
-    """Returns joints (15, 2) as they are in the mirror image of a crop of that width: pixel x becomes width - 1 - x."""
-    swapped = joints[list(MIRROR)]
-    return np.column_stack([width - 1 - swapped[:, 0], swapped[:, 1]])
 
-
-def prepare(batch: Example, device: torch.device) -> tuple[Tensor, Tensor, maps.Targets]:
+def prepare(batch: Example, network: Refiner, device: torch.device) -> tuple[PaddedBatch, heatmaps.Targets]:
     """Turns B stacked examples into what the network and the losses take.
 
+    Args:
+        batch: From a loader.
+        network: To be trained; says how many cells its heatmaps have.
+        device: To bring them to.
+
     Returns:
-        Inputs (B, 18, H, W) uint8, where they are image (B, 1, H, W), and the targets.
+        The crops (B, 3 + K, H, W) uint8 in the corners of their canvases, and the targets, on the device.
     """
-    pixels, sizes, estimate, truth, scale = (torch.as_tensor(value).to(device, non_blocking=True) for value in batch)
-    height, width = pixels.shape[1:3]
-    image = maps.inside(sizes, height, width).float()  # (B, 1, H, W)
-    inputs = maps.network_input(pixels, estimate).contiguous(memory_format=torch.channels_last)
-    return inputs, image, maps.targets(truth, height, width, scale, sizes)
+    height, width = batch.pixels.shape[1:3]
+    # Computed from the loader's tensors, which are on the host: no device has to be waited for.
+    is_padded = bool((torch.as_tensor(batch.size) != torch.tensor([height, width])).any())
+    pixels, sizes, estimate, truth, jitter = (torch.as_tensor(value).to(device, non_blocking=True) for value in batch)
+
+    inputs = heatmaps.network_input(pixels, estimate).contiguous(memory_format=torch.channels_last)
+    crops = PaddedBatch(inputs, sizes, torch.zeros_like(sizes), is_padded, masks_layers=False)
+    # A crop on a canvas of its own size would have as many cells as these.
+    cells = heatmaps.rectangles(network.heatmap_size(sizes), *(network.heatmap_size(n) for n in (height, width)))
+    return crops, heatmaps.targets(truth, cells, jitter)

@@ -1,33 +1,35 @@
 """The training loop."""
 
-import contextlib
 import signal
-from collections.abc import Callable, Iterator
-from dataclasses import dataclass
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import AbstractContextManager, nullcontext
 from pathlib import Path
-from typing import Any, Protocol
+from typing import Annotated, Any, Literal, Protocol
 
 import cv2
 import torch
-from tensorboardX import SummaryWriter
+from pydantic import BaseModel, ConfigDict, Field
 from torch import Tensor, nn
 from torch.nn.parallel import DistributedDataParallel
 from torch.optim import Optimizer
 from torch.optim.swa_utils import AveragedModel
 from torch.utils.data import DataLoader, Dataset
-from tqdm import tqdm
 
+from hpr.checks import Count, Positive, WholeNumber
 from hpr.errors import UserError
-from hpr.inference import fp32_arithmetic
+from hpr.evaluation.comparison import ObjectiveScores
+from hpr.heatmaps import Targets
 from hpr.models.losses import Losses, loss_counts, refinement_losses
-from hpr.models.refiner import Refiner
-from hpr.processes import Processes
+from hpr.models.network import Refiner
+from hpr.models.padding import PaddedBatch
+from hpr.runtime.precision import PrecisionName, dtype_of, fp32_arithmetic
+from hpr.runtime.processes import Processes
 from hpr.training.examples import Example, prepare
+from hpr.training.monitoring import Curves, Monitor, Several
 from hpr.training.runs import CHECKPOINT, Progress, load_checkpoint, save_checkpoint, save_weights
-from hpr.training.validation import Scores, Validation, table
+from hpr.training.validation import Validation
 
-AUTOCAST = {"fp32": None, "tf32": None, "bf16": torch.bfloat16, "fp16": torch.float16}
-BATCH_NORMS = ("live", "frozen")
+BatchNormMode = Literal["live", "frozen"]
 
 MIN_CPU_CHANNELS = 8
 """Input channels of 1×1 convolutions that PyTorch can train on any CPU.
@@ -44,8 +46,7 @@ class Schedule(Protocol):
         """Returns the learning rate of a step in a run of so many."""
 
 
-@dataclass(frozen=True)
-class Settings:
+class Settings(BaseModel):
     """How a run is trained.
 
     Attributes:
@@ -62,28 +63,31 @@ class Settings:
         log_every: Steps.
     """
 
-    steps: int
-    batch_size: int
-    accumulate: int
-    batch_norm: str
-    precision: str
-    max_gradient_norm: float
-    ema: float
-    workers: int
-    validate_every: int
-    checkpoint_every: int
-    log_every: int
+    model_config = ConfigDict(strict=True, extra="forbid", frozen=True)
 
-    def __post_init__(self) -> None:
-        """Checks the values that a user may have got wrong."""
-        if self.batch_norm not in BATCH_NORMS:
-            raise UserError(f"batch_norm={self.batch_norm}: expected one of {', '.join(BATCH_NORMS)}")
-        if self.precision not in AUTOCAST:
-            raise UserError(f"precision={self.precision}: expected one of {', '.join(AUTOCAST)}")
+    steps: Count
+    batch_size: Count
+    accumulate: Count
+    batch_norm: BatchNormMode
+    precision: PrecisionName
+    max_gradient_norm: Positive
+    ema: Annotated[float, Field(ge=0, lt=1)]
+    workers: WholeNumber
+    validate_every: Count
+    checkpoint_every: Count
+    log_every: Count
 
 
 class Trainer:
-    """A network on its way, with everything that has to be kept to go on later."""
+    """A network under training, with everything that has to be kept to go on later.
+
+    Attributes:
+        settings: How to train.
+        device: Where to.
+        processes: Who takes part.
+        network: That is trained.
+        progress: How far it is.
+    """
 
     def __init__(
         self,
@@ -109,22 +113,23 @@ class Trainer:
         """
         if device.type == "cpu":
             _check_width(network)
-        parts = processes.count * settings.accumulate
-        if settings.batch_size % parts:
-            split = f"{processes.count} processes × accumulate={settings.accumulate}"
-            raise UserError(f"batch_size={settings.batch_size}: expected a multiple of {parts} ({split})")
+        _check_split(settings, processes)
         self.settings, self.device, self.processes = settings, device, processes
+        self.progress = Progress()
         self._schedule = schedule
+
+        # Each process sees a few examples of a step: batch norms take their statistics over all of them.
         if settings.batch_norm == "live" and processes.count > 1 and device.type == "cuda":
             network = nn.SyncBatchNorm.convert_sync_batchnorm(network)  # type: ignore[no-untyped-call]
+        # Channels last is the order that convolutions are fast in.
         self.network = network.to(device, memory_format=torch.channels_last)  # type: ignore[call-overload]
         self._averaged = AveragedModel(self.network, avg_fn=_ema(settings.ema), use_buffers=True)
         self._optimizer = optimizer(parameter_groups(self.network))
+        # fp16 has no numbers small enough for some gradients: the loss is scaled up, and the gradients down again.
         self._scaler = torch.amp.GradScaler(device.type, enabled=settings.precision == "fp16")
         self._replica: nn.Module = self.network
         if processes.count > 1:
             self._replica = DistributedDataParallel(self.network, [device] if device.type == "cuda" else None)
-        self.progress = Progress()
 
     @property
     def averaged(self) -> Refiner:
@@ -132,6 +137,16 @@ class Trainer:
         network = self._averaged.module
         assert isinstance(network, Refiner)
         return network
+
+    @property
+    def rate(self) -> float:
+        """The learning rate of the latest step."""
+        return float(self._optimizer.param_groups[0]["lr"])
+
+    def state(self) -> dict[str, Any]:
+        """Returns what a checkpoint holds the state of."""
+        names = ("network", "averaged", "optimizer", "scaler")
+        return dict(zip(names, (self.network, self._averaged, self._optimizer, self._scaler), strict=True))
 
     def step(self, batches: list[Example]) -> tuple[Losses, float]:
         """Does one step.
@@ -145,56 +160,66 @@ class Trainer:
         Raises:
             UserError: A loss is not finite.
         """
-        rate = self._schedule.rate(self.progress.step, self.settings.steps)
+        # The rate is a function of the step alone, so that a run can be continued anywhere.
         for group in self._optimizer.param_groups:
-            group["lr"] = rate
+            group["lr"] = self._schedule.rate(self.progress.step, self.settings.steps)
+        # Frozen batch norms use their stored statistics and do not update them.
         set_mode(self.network, self.settings.batch_norm)
-        prepared = [prepare(batch, self.device) for batch in batches]
-        counts = self.processes.summed(torch.stack([loss_counts(targets) for *_, targets in prepared]).sum(dim=0))
+
+        # The losses are means over the whole step: what they are divided by has to be known before the first part.
+        prepared = [prepare(batch, self.network, self.device) for batch in batches]
+        counts = torch.stack([loss_counts(targets) for _, targets in prepared]).sum(dim=0)
+        counts = self.processes.summed(counts)
+
+        # Parts add up their gradients; the last one exchanges them with the other processes.
         total = torch.zeros(2, device=self.device)
-        for i, (inputs, image, targets) in enumerate(prepared):
-            with self._arithmetic(), self._without_exchange(last=i == len(prepared) - 1):
-                with torch.autocast(self.device.type, self._autocast, enabled=self._autocast is not None):
-                    logits, offsets = self._replica(inputs, image)
-                losses = refinement_losses(logits, offsets, targets, counts)
-                # The gradients of all processes are averaged; their sum is wanted.
-                torch.autograd.backward(self._scaler.scale(losses.total * self.processes.count))
+        for number, (crops, targets) in enumerate(prepared, start=1):
+            with self._without_exchange() if number < len(prepared) else nullcontext():
+                losses = self._accumulate_gradients(crops, targets, counts)
             total += torch.stack([losses.part.detach(), losses.offset.detach()])
+        losses = self._over_all_processes(total)
+
+        # Gradients are brought back to their true length, which is then limited: one odd batch must not undo much.
+        self._scaler.unscale_(self._optimizer)
+        norm = nn.utils.clip_grad_norm_(self.network.parameters(), self.settings.max_gradient_norm)
+        # The scaler leaves out a step whose gradients are not finite, and scales less from then on.
+        self._scaler.step(self._optimizer)
+        self._scaler.update()
+        # The memory is freed rather than filled with zeros.
+        self._optimizer.zero_grad(set_to_none=True)
+
+        self._averaged.update_parameters(self.network)
+        self.progress.step += 1
+        return losses, float(norm)
+
+    def _accumulate_gradients(self, crops: PaddedBatch, targets: Targets, counts: Tensor) -> Losses:
+        """Runs the network forward and backward on a part of a step and returns the part's share of the losses."""
+        dtype = dtype_of(self.settings.precision)
+        # Weights stay in fp32 and are converted for each convolution; the losses are computed in fp32.
+        half = torch.autocast(self.device.type, dtype) if dtype != torch.float32 else nullcontext()
+        with fp32_arithmetic(tf32=self.settings.precision != "fp32"):
+            with half:
+                logits, offsets = self._replica(crops)
+            losses = refinement_losses(logits, offsets, targets, counts)
+            # The gradients of all processes are averaged; their sum is wanted.
+            torch.autograd.backward(self._scaler.scale(losses.total * self.processes.count))
+        return losses
+
+    def _without_exchange(self) -> AbstractContextManager[None]:
+        """Lets this process keep its gradients to itself for now."""
+        return self._replica.no_sync() if isinstance(self._replica, DistributedDataParallel) else nullcontext()
+
+    def _over_all_processes(self, total: Tensor) -> Losses:
+        """Adds up the part and offset losses (2,) of all processes.
+
+        Raises:
+            UserError: One is not finite.
+        """
         part, offset = self.processes.summed(total)
         if not torch.isfinite(part + offset):
             terms = f"part {part.item()}, offset {offset.item()}"
             raise UserError(f"step {self.progress.step}: the loss is not finite ({terms}); lower the learning rate")
-        self._scaler.unscale_(self._optimizer)
-        norm = nn.utils.clip_grad_norm_(self.network.parameters(), self.settings.max_gradient_norm)
-        self._scaler.step(self._optimizer)
-        self._scaler.update()
-        self._optimizer.zero_grad(set_to_none=True)
-        self._averaged.update_parameters(self.network)
-        self.progress.step += 1
-        return Losses(part, offset), float(norm)
-
-    def parts(self) -> dict[str, Any]:
-        """Returns what a checkpoint holds the state of."""
-        names = ("network", "averaged", "optimizer", "scaler")
-        return dict(zip(names, (self.network, self._averaged, self._optimizer, self._scaler), strict=True))
-
-    @property
-    def rate(self) -> float:
-        """The learning rate of the latest step."""
-        return float(self._optimizer.param_groups[0]["lr"])
-
-    @property
-    def _autocast(self) -> torch.dtype | None:
-        return AUTOCAST[self.settings.precision]
-
-    def _arithmetic(self) -> contextlib.AbstractContextManager[None]:
-        return fp32_arithmetic(tf32=self.settings.precision != "fp32")
-
-    def _without_exchange(self, last: bool) -> contextlib.AbstractContextManager[None]:
-        """Lets the processes exchange gradients with the last part of a step only."""
-        if isinstance(self._replica, DistributedDataParallel) and not last:
-            return self._replica.no_sync()
-        return contextlib.nullcontext()
+        return Losses(part, offset)
 
 
 def train(
@@ -204,8 +229,9 @@ def train(
     folder: Path,
     resume: bool,
     architecture: str,
+    monitors: Sequence[Monitor] = (),
     stopping: Callable[[], bool] = lambda: False,
-) -> Scores | None:
+) -> ObjectiveScores | None:
     """Trains until the last step, or until told to stop; keeps the best weights and the latest state.
 
     Args:
@@ -215,6 +241,7 @@ def train(
         folder: Of the run.
         resume: Whether to go on from the folder's checkpoint.
         architecture: Name of the network's architecture.
+        monitors: Are told how it goes, in the first process alone; curves for TensorBoard are written anyway.
         stopping: Asked after each step whether to stop here; the state is saved.
 
     Returns:
@@ -223,36 +250,45 @@ def train(
     Raises:
         UserError: The loss is not finite, an example cannot be read, or the folder cannot be written to.
     """
-    settings, processes, progress = trainer.settings, trainer.processes, trainer.progress
+    settings, processes = trainer.settings, trainer.processes
     if resume:
-        trainer.progress = progress = load_checkpoint(folder / CHECKPOINT, trainer.parts(), trainer.device)
-    scores: Scores | None = None
-    # Curves of the steps after the checkpoint are dropped where a run goes on.
-    writer = SummaryWriter(str(folder / "curves"), purge_step=progress.step) if processes.is_first else None
-    bar = tqdm(total=settings.steps, initial=progress.step, unit=" steps", disable=None if processes.is_first else True)
-    for batches in example_batches(examples, settings, processes, progress.step):
-        losses, norm = trainer.step(batches)
-        step = progress.step
-        bar.update()
-        if step % settings.log_every == 0 or step == 1:
-            bar.set_postfix(loss=f"{losses.total.item():.4f}", rate=f"{trainer.rate:.1e}")
-            _log(writer, step, {"part": losses.part, "offset": losses.offset, "gradient": norm, "rate": trainer.rate})
-        # Where one process is told to stop, all do.
-        stopped = bool(processes.summed(torch.tensor(float(stopping()), device=trainer.device)))
-        done = step == settings.steps
-        if processes.is_first and validation is not None and (done or step % settings.validate_every == 0):
-            scores = _validate(trainer, validation, folder, architecture, writer)
-        if processes.is_first and (done or stopped or step % settings.checkpoint_every == 0):
-            save_checkpoint(folder / CHECKPOINT, trainer.parts(), progress)
-            save_weights(folder / "last.safetensors", trainer.averaged, str(folder), step, architecture)
-        if stopped and not done:
-            scores = None
-            break
-    processes.wait()
-    bar.close()
-    if writer is not None:
-        writer.close()
+        trainer.progress = load_checkpoint(folder / CHECKPOINT, trainer.state(), trainer.device)
+    progress, scores = trainer.progress, None
+    told = Several(Curves(folder / "curves", settings.log_every), *monitors) if processes.is_first else Several()
+
+    told.on_start(progress.step, settings.steps)
+    try:
+        for batches in example_batches(examples, settings, processes, progress.step):
+            losses, norm = trainer.step(batches)
+            told.on_step(progress.step, losses, norm, trainer.rate)
+
+            # Where one process is told to stop, all do.
+            stopped = bool(processes.summed(torch.tensor(float(stopping()), device=trainer.device)))
+            is_last = progress.step == settings.steps
+            # The first process alone validates and saves; the others wait for it at their next exchange of gradients.
+            is_due = is_last or progress.step % settings.validate_every == 0
+            if processes.is_first and validation is not None and is_due:
+                scores = validation.after(trainer.averaged, str(trainer.device))
+                told.on_validation(progress.step, scores)
+                _keep_best(trainer, scores, folder, architecture)
+            if processes.is_first and (is_last or stopped or progress.step % settings.checkpoint_every == 0):
+                save_checkpoint(folder / CHECKPOINT, trainer.state(), progress)
+                save_weights(folder / "last.safetensors", trainer.averaged, str(folder), progress.step, architecture)
+            if stopped and not is_last:
+                scores = None
+                break
+        processes.wait()
+    finally:
+        told.on_end()
     return scores
+
+
+def _keep_best(trainer: Trainer, scores: ObjectiveScores, folder: Path, architecture: str) -> None:
+    """Writes the averaged weights if they have the highest scores so far."""
+    progress = trainer.progress
+    if scores.mean > progress.best:
+        progress.best = scores.mean
+        save_weights(folder / "best.safetensors", trainer.averaged, str(folder), progress.step, architecture)
 
 
 def _check_width(network: nn.Module) -> None:
@@ -263,6 +299,14 @@ def _check_width(network: nn.Module) -> None:
             raise UserError(
                 f"model: expected {MIN_CPU_CHANNELS} or more to train on a CPU, {found}; use a wider network"
             )
+
+
+def _check_split(settings: Settings, processes: Processes) -> None:
+    """Refuses steps that cannot be split evenly over processes and parts."""
+    parts = processes.count * settings.accumulate
+    if settings.batch_size % parts:
+        split = f"{processes.count} processes × accumulate={settings.accumulate}"
+        raise UserError(f"batch_size={settings.batch_size}: expected a multiple of {parts} ({split})")
 
 
 def parameter_groups(network: nn.Module) -> list[dict[str, Any]]:
@@ -284,7 +328,7 @@ def _ema(keep: float) -> Callable[[Tensor, Tensor, Tensor | int], Tensor]:
     return average
 
 
-def set_mode(network: nn.Module, batch_norm: str) -> None:
+def set_mode(network: nn.Module, batch_norm: BatchNormMode) -> None:
     """Puts a network into training mode, its batch norms only if they are live."""
     network.train()
     for module in network.modules():
@@ -292,54 +336,41 @@ def set_mode(network: nn.Module, batch_norm: str) -> None:
             module.train(batch_norm == "live")
 
 
-def _validate(
-    trainer: Trainer, validation: Validation, folder: Path, architecture: str, writer: SummaryWriter | None
-) -> Scores:
-    """Scores the averaged weights, prints and logs the scores, and keeps the weights if they are the best so far."""
-    scores, progress = validation.after(trainer.averaged, str(trainer.device)), trainer.progress
-    tqdm.write(f"\nstep {progress.step}\n{table(validation.before, scores)}")
-    _log(writer, progress.step, {"mAP": scores.mean_ap, "MOTA": scores.mota, "PCKh": scores.pckh})
-    if scores.mean > progress.best:
-        progress.best = scores.mean
-        save_weights(folder / "best.safetensors", trainer.averaged, str(folder), progress.step, architecture)
-    return scores
-
-
-def _log(writer: SummaryWriter | None, step: int, values: dict[str, float | Tensor]) -> None:
-    if writer is not None:
-        for name, value in values.items():
-            writer.add_scalar(name, float(value), step)
-
-
 def example_batches(
     examples: Dataset[Example], settings: Settings, processes: Processes, start: int
 ) -> Iterator[list[Example]]:
-    """Yields this process's share of each step from the start-th on, in parts, made by worker processes."""
-    size = settings.batch_size // (processes.count * settings.accumulate)
-    # Parts of a step follow each other; each process takes a row of them.
-    indices = (
-        list(range(first, first + size))
-        for step in range(start, settings.steps)
-        for part in range(settings.accumulate)
-        for first in [step * settings.batch_size + (processes.rank * settings.accumulate + part) * size]
-    )
+    """Yields this process's share of each step from the start-th on, in parts, made by worker processes.
+
+    Raises:
+        UserError: An example cannot be read.
+    """
     loader = DataLoader(
         examples,
-        batch_sampler=_Batches(indices),
+        batch_sampler=_Batches(_indices(settings, processes, start)),
         num_workers=settings.workers,
         worker_init_fn=_start_worker,
         pin_memory=torch.cuda.is_available(),
         prefetch_factor=4 if settings.workers else None,
     )
-    row: list[Example] = []
+    parts: list[Example] = []
     try:
         for batch in loader:
-            row.append(batch)
-            if len(row) == settings.accumulate:
-                yield row
-                row = []
+            parts.append(batch)
+            if len(parts) == settings.accumulate:
+                yield parts
+                parts = []
     except UserError as error:  # from a worker it comes with the worker's traceback around it
         raise UserError(str(error).strip().splitlines()[-1].removeprefix("hpr.errors.UserError: ")) from None
+
+
+def _indices(settings: Settings, processes: Processes, start: int) -> Iterator[list[int]]:
+    """Yields the indices of the examples in each part of this process; the parts of a step follow each other."""
+    size = settings.batch_size // (processes.count * settings.accumulate)
+    for step in range(start, settings.steps):
+        own = step * settings.batch_size + processes.rank * settings.accumulate * size
+        for part in range(settings.accumulate):
+            first = own + part * size
+            yield list(range(first, first + size))
 
 
 class _Batches:

@@ -1,85 +1,128 @@
 """The annotated people that a training learns from."""
 
 from pathlib import Path
+from typing import NamedTuple, Protocol
 
 import numpy as np
-from numpy.typing import NDArray
 
 from hpr.errors import UserError
-from hpr.files import json_files, read_image
-from hpr.formats import Format
-from hpr.poses import FloatArray
-from hpr.skeleton import NUM_JOINTS
+from hpr.formats import Format, pose_files
+from hpr.images import Image, ImageFolder
+from hpr.poses import FloatArray, Frame, IntArray
+from hpr.skeleton import POSETRACK15, Skeleton
 from hpr.training.synthetic.scene import Clip
-from hpr.training.synthetic.tree import MIN_JOINTS
+from hpr.training.synthetic.tree import MIN_KEYPOINTS
 
 PEOPLE_PER_IMAGE = 4
 """Examples in a row that come from one drawn image: drawing takes longer than all else."""
 
 
+class AnnotatedPerson(NamedTuple):
+    """One person in an image.
+
+    Attributes:
+        image: (H, W, 3) RGB.
+        pose: (K, 2) true keypoints in image pixels, NaN where there is none.
+        neighbours: (M, K, 2) those of the image's other people.
+    """
+
+    image: Image
+    pose: FloatArray
+    neighbours: FloatArray
+
+
+class People(Protocol):
+    """Where examples come from: annotated people in images."""
+
+    @property
+    def skeleton(self) -> Skeleton:
+        """Of the poses."""
+
+    def person(self, index: int) -> AnnotatedPerson:
+        """Returns the index-th person, without end."""
+
+
 class SyntheticPeople:
     """Drawn people: every four examples are from a new frame of a new scene."""
+
+    skeleton = POSETRACK15
 
     def __init__(self, seed: int) -> None:
         """Sets the seed; that of the bundled sample and that of the validation are others."""
         self._seed = seed
-        self._latest: tuple[int, NDArray[np.uint8], FloatArray] | None = None
+        self._latest: tuple[int, Image, FloatArray] | None = None
 
-    def person(self, index: int) -> tuple[NDArray[np.uint8], FloatArray, FloatArray]:
-        """See `examples.People`."""
+    def person(self, index: int) -> AnnotatedPerson:
+        """See `People`."""
         frame = index // PEOPLE_PER_IMAGE
         if self._latest is None or self._latest[0] != frame:
             self._latest = (frame, *self._draw(frame))
-        _, image, people = self._latest
-        number = index % len(people)
-        return image, people[number], np.delete(people, number, axis=0)
+        _, image, poses = self._latest
+        return _person_of(image, poses, index % len(poses))
 
-    def _draw(self, number: int) -> tuple[NDArray[np.uint8], FloatArray]:
-        """Returns an image and its people (N, 15, 2); tries until somebody can be seen in it."""
+    def _draw(self, number: int) -> tuple[Image, FloatArray]:
+        """Returns an image and its people (N, 15, 2); draws scenes until one shows enough of a person."""
         random = np.random.default_rng((self._seed, number))
         attempt = 0
         while True:
             image, people = Clip((self._seed, number, attempt)).frame(random.uniform(0, 2))
-            joints = np.array([person.annotated for person in people]).reshape(-1, NUM_JOINTS, 2)
-            joints = joints[(~np.isnan(joints[..., 0])).sum(axis=1) >= MIN_JOINTS]
-            if len(joints):
-                return image, joints
+            poses = np.array([person.annotated for person in people]).reshape(-1, len(self.skeleton), 2)
+            poses = poses[(~np.isnan(poses[..., 0])).sum(axis=1) >= MIN_KEYPOINTS]
+            if len(poses):
+                return image, poses
             attempt += 1
 
 
 class AnnotatedPeople:
     """People from annotation files, all of them once before one comes again."""
 
-    def __init__(self, file_format: Format, annotations: str, root: str, seed: int) -> None:
+    def __init__(self, file_format: Format, annotations: str | Path, images: ImageFolder, seed: int) -> None:
         """Reads the annotations.
 
         Args:
             file_format: Of the files.
             annotations: A folder of .json files, or one file.
-            root: The folder that the images' names start from.
+            images: Where the images are.
             seed: Of the order.
 
         Raises:
-            UserError: There are no annotations, or none with a joint.
+            UserError: There are no annotations, one is broken, or none has a keypoint.
         """
-        self._images: list[tuple[Path, FloatArray]] = []
-        people = []
-        for path in json_files(Path(annotations), "dataset.training.annotations"):
-            for frame in file_format.read(path).frames:
-                joints = np.array([p.joints for p in frame.persons if p.present.any()]).reshape(-1, NUM_JOINTS, 2)
-                people += [(len(self._images), number) for number in range(len(joints))]
-                self._images.append((Path(root) / frame.image, joints))
-        if not people:
-            raise UserError(f"dataset.training.annotations={annotations}: expected people with joints, found none")
-        self._people = np.array(people)
-        self._seed = seed
-        self._order: tuple[int, NDArray[np.int64]] | None = None
+        self._frames = _annotated_frames(file_format, Path(annotations))
+        self.skeleton = self._frames[0].skeleton
+        self._people = np.array([(i, n) for i, frame in enumerate(self._frames) for n in range(len(frame))])
+        self._images, self._seed = images, seed
+        self._order: tuple[int, IntArray] | None = None
 
-    def person(self, index: int) -> tuple[NDArray[np.uint8], FloatArray, FloatArray]:
-        """See `examples.People`."""
+    def person(self, index: int) -> AnnotatedPerson:
+        """See `People`.
+
+        Raises:
+            UserError: The image is absent, cannot be decoded, or lies outside of its folder.
+        """
         epoch, place = divmod(index, len(self._people))
         if self._order is None or self._order[0] != epoch:
             self._order = (epoch, np.random.default_rng((self._seed, epoch)).permutation(len(self._people)))
-        image, number = self._people[self._order[1][place]]
-        path, joints = self._images[image]
-        return read_image(path), joints[number], np.delete(joints, number, axis=0)
+        number, person = self._people[self._order[1][place]]
+        frame = self._frames[number]
+        return _person_of(self._images.read(frame.image), frame.poses, person)
+
+
+def _annotated_frames(file_format: Format, annotations: Path) -> list[Frame]:
+    """Reads all files and returns the frames with the people who have a keypoint, at least one in each.
+
+    Raises:
+        UserError: There are no files, one is broken, or there is no such frame.
+    """
+    frames = []
+    for path in pose_files(annotations):
+        for sequence in file_format.read(path):
+            frames += [frame.select(frame.is_posed) for frame in sequence.frames if frame.is_posed.any()]
+    if not frames:
+        raise UserError(f"{annotations}: expected people with keypoints, found none")
+    return frames
+
+
+def _person_of(image: Image, poses: FloatArray, number: int) -> AnnotatedPerson:
+    """Returns one of the people (N, K, 2) in an image."""
+    return AnnotatedPerson(image, poses[number], np.delete(poses, number, axis=0))

@@ -7,11 +7,11 @@ from typing import Any
 
 import torch
 from omegaconf import OmegaConf
-from torch import Tensor, nn
 
 from hpr import weights
 from hpr.errors import UserError
 from hpr.files import replacing
+from hpr.models.network import Refiner
 
 CHECKPOINT = "last.pt"
 CONFIG = "config.yaml"
@@ -42,13 +42,19 @@ def save_checkpoint(path: Path, parts: dict[str, Any], progress: Progress) -> No
         progress: How far the run is.
     """
     state = {name: part.state_dict() for name, part in parts.items()}
-    random = {"cpu": torch.get_rng_state(), "cuda": torch.cuda.get_rng_state_all() if torch.cuda.is_available() else []}
+    on_gpus = torch.cuda.get_rng_state_all() if torch.cuda.is_available() else []
+    random = {"cpu": torch.get_rng_state(), "cuda": on_gpus}
     with replacing(path) as temporary:
         torch.save({**state, "step": progress.step, "best": progress.best, "random": random}, temporary)
 
 
 def load_checkpoint(path: Path, parts: dict[str, Any], device: torch.device) -> Progress:
     """Puts a run back to where it was saved.
+
+    Args:
+        path: The file.
+        parts: As for `save_checkpoint`.
+        device: To load the tensors to.
 
     Raises:
         UserError: The checkpoint is absent, damaged or of another run.
@@ -70,6 +76,11 @@ def load_checkpoint(path: Path, parts: dict[str, Any], device: torch.device) -> 
 def start_folder(folder: Path, config: dict[str, Any], resume: bool) -> None:
     """Writes the configuration and the state of the code into a run's folder, or checks it where the run goes on.
 
+    Args:
+        folder: Of the run.
+        config: All settings, in nested groups.
+        resume: Whether the run goes on.
+
     Raises:
         UserError: Another run is in the folder, or the one to go on with had other settings.
     """
@@ -80,6 +91,7 @@ def start_folder(folder: Path, config: dict[str, Any], resume: bool) -> None:
         with replacing(saved) as temporary:
             temporary.write_text(OmegaConf.to_yaml({**config, "code": code_state()}))
         return
+
     if not saved.is_file():
         raise UserError(f"{folder}: no run to go on with; set output_dir to the folder of one")
     before = _flat(OmegaConf.to_container(OmegaConf.load(saved)))
@@ -116,8 +128,17 @@ def code_state() -> dict[str, str]:
         return {"commit": "unknown", "changed_files": "unknown"}
 
 
-def save_weights(path: Path, network: nn.Module, source: str, step: int, architecture: str) -> None:
-    """Writes a network's weights so that `refine.py model.weights=…` takes them."""
-    tensors: dict[str, Tensor] = network.state_dict()
-    arrays = {n: t.detach().float().cpu().numpy() for n, t in tensors.items() if not n.endswith("num_batches_tracked")}
-    weights.save(path, arrays, weights.Provenance(source, str(step), architecture, "refiner"))
+def save_weights(path: Path, network: Refiner, source: str, step: int, architecture: str) -> None:
+    """Writes a network's weights so that `refine.py model.weights=…` takes them.
+
+    Args:
+        path: The file.
+        network: Whose weights.
+        source: The run that they are from.
+        step: Number of steps they have been trained for.
+        architecture: Name of the network's architecture.
+    """
+    # Batch norm's count of training batches has no part in what the network computes.
+    tensors = {n: t for n, t in network.state_dict().items() if not n.endswith("num_batches_tracked")}
+    arrays = {name: tensor.detach().float().cpu().numpy() for name, tensor in tensors.items()}
+    weights.save(path, arrays, weights.Provenance.of_refiner(source, str(step), architecture, network.skeleton))

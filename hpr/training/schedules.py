@@ -1,15 +1,17 @@
 """Learning rates by step: functions without a state, so that a run can be continued anywhere."""
 
 import math
-from collections.abc import Sequence
+
+from hpr.checks import Count, NonNegative, Positive, WholeNumber, checked
 
 
 class Steps:
-    """The parent's schedule: constant rates up to given steps (REFERENCE.md, section 5)."""
+    """The parent's schedule: constant rates up to given steps (docs/published.md, section 5)."""
 
-    def __init__(self, rates: Sequence[float], until: Sequence[int]) -> None:
+    @checked
+    def __init__(self, rates: list[NonNegative], until: list[Count]) -> None:
         """Sets the rates and, for each, the step at which it ends; the last goes on without end."""
-        self._rates, self._until = list(rates), list(until)
+        self._rates, self._until = rates, until
 
     def rate(self, step: int, total: int) -> float:
         """Returns the learning rate of a step, from 0, in a run of so many."""
@@ -20,7 +22,8 @@ class Steps:
 class WarmUpCosine:
     """A linear rise, then half a cosine down to nothing at the end of the run."""
 
-    def __init__(self, peak: float, warm_up: int) -> None:
+    @checked
+    def __init__(self, peak: Positive, warm_up: WholeNumber) -> None:
         """Sets the highest rate and how many steps it takes to get there."""
         self._peak, self._warm_up = peak, warm_up
 

@@ -1,84 +1,70 @@
 """Refining held-out clips in the middle of a training, and scoring them before and after."""
 
-import copy
-from dataclasses import dataclass, replace
+from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 
-from hpr.evaluation.posetrack import Evaluation, evaluate
-from hpr.files import json_files
-from hpr.formats import Format, PoseTrack18
-from hpr.inference import PoseRefiner
-from hpr.models.refiner import Refiner
-from hpr.poses import Sequence
-from hpr.refining import refine_sequences
-from hpr.skeleton import NUM_JOINTS
+from hpr.evaluation.comparison import MAP_THRESHOLD, Comparison, ObjectiveScores
+from hpr.evaluation.posetrack import NamedSequences
+from hpr.formats import Format, PoseTrack18, pose_files
+from hpr.images import ImageFolder
+from hpr.inference.engine import PoseRefiner
+from hpr.models.network import Refiner
+from hpr.poses import Frame, PoseSequence
+from hpr.refining.stream import refine_sequences
+from hpr.report.tables import format_table, number
+from hpr.skeleton import POSETRACK15
 from hpr.training.pose_errors import PoseErrors, draw_scores
 from hpr.training.synthetic.tree import write_tree
 
-_VALIDATION_SEED = 1
-
-MAP_THRESHOLD, MOTA_THRESHOLD = 0.0, 0.7
-"""Confidences above which a joint is kept, for each score as published (REFERENCE.md, 3.3)."""
-
-
-@dataclass(frozen=True)
-class Scores:
-    """Of a set of clips, in percent.
-
-    Attributes:
-        mean_ap: mAP.
-        mota: MOTA.
-        pckh: Share of the annotated joints that are found within half a head size.
-    """
-
-    mean_ap: float
-    mota: float
-    pckh: float
-
-    @property
-    def mean(self) -> float:
-        """What the best weights are chosen by: the mean of mAP and MOTA."""
-        return (self.mean_ap + self.mota) / 2
+VALIDATION_SEED = 1
+"""Of the clips and mistakes that are drawn for validation; that of a training is another."""
 
 
 class Validation:
-    """Held-out clips with estimates to be refined."""
+    """Held-out clips with estimates to be refined.
 
-    def __init__(self, truth: list[Sequence], estimates: list[Sequence], root: Path) -> None:
+    Attributes:
+        before: Scores of the estimates as they are.
+    """
+
+    before: ObjectiveScores
+
+    def __init__(self, truth: NamedSequences, estimates: NamedSequences, images: ImageFolder) -> None:
         """Scores the estimates as they are.
 
         Args:
-            truth: Of each clip, read for scoring.
-            estimates: Of each clip.
-            root: The folder that the images' names start from.
+            truth: Files of ground truth.
+            estimates: Files of the same names.
+            images: Where the images are.
 
         Raises:
             UserError: Nothing can be scored.
         """
-        self._truth, self._estimates, self._root = truth, estimates, root
-        before = self._evaluate(estimates)
-        self.before = _scores(before, before)
+        self._estimates, self._images = estimates, images
+        self._comparison = Comparison(truth, estimates)
+        self.before = self._comparison.objectives_before
 
-    def after(self, network: Refiner, device: str) -> Scores:
-        """Refines the clips with a copy of a network and scores them."""
-        return self.scores(self.refined(PoseRefiner(copy.deepcopy(network), device)))
+    def after(self, network: Refiner, device: str) -> ObjectiveScores:
+        """Refines the clips with a network and scores them."""
+        return self.scores(self.refined(PoseRefiner(network, device)))
 
-    def refined(self, refiner: PoseRefiner) -> list[Sequence]:
-        """Refines the estimates of each clip."""
-        return [sequence for sequence, _ in refine_sequences(refiner, self._estimates, self._root, MAP_THRESHOLD)]
+    def refined(self, refiner: PoseRefiner) -> NamedSequences:
+        """Refines the estimates."""
+        clips = [clip for sequences in self._estimates.values() for clip in sequences]
+        refined = iter(refine_sequences(refiner, clips, self._images, MAP_THRESHOLD))
+        return {name: [next(refined) for _ in sequences] for name, sequences in self._estimates.items()}
 
-    def scores(self, refined: list[Sequence]) -> Scores:
-        """Scores refined clips."""
-        confident = [_above(sequence, MOTA_THRESHOLD) for sequence in refined]
-        return _scores(self._evaluate(refined), self._evaluate(confident))
-
-    def _evaluate(self, sequences: list[Sequence]) -> Evaluation:
-        return evaluate(zip(self._truth, sequences, strict=True))
+    def scores(self, refined: NamedSequences) -> ObjectiveScores:
+        """Scores what `refined` returned."""
+        return self._comparison.objectives_after(refined)
 
 
-def synthetic_validation(clips: int, frames: int, folder: Path, errors: PoseErrors) -> Validation:
+def synthetic_validation(
+    clips: int, frames: int, folder: Path, errors: PoseErrors, progress: Callable[[int], Any] = lambda clips: None
+) -> Validation:
     """Draws clips of people in clothes that training never draws.
 
     Args:
@@ -86,16 +72,25 @@ def synthetic_validation(clips: int, frames: int, folder: Path, errors: PoseErro
         frames: Of each clip.
         folder: Of the run; the clips are written to `validation` in it.
         errors: Of the estimates.
+        progress: Called with the number of clips done.
     """
     root, file_format = folder / "validation", PoseTrack18()
-    write_tree(root, [(_VALIDATION_SEED, number) for number in range(clips)], frames, errors, held_out=True)
-    paths = json_files(root / "predictions", "validation")
-    truth = [file_format.read(root / "annotations" / path.name, scoring=True) for path in paths]
-    return Validation(truth, [file_format.read(path) for path in paths], root)
+    seeds = [(VALIDATION_SEED, number) for number in range(clips)]
+    write_tree(root, seeds, frames, errors, held_out=True, progress=progress)
+
+    estimates = _read(file_format, root / "predictions", lambda files: None)
+    truth = {name: file_format.read(root / "annotations" / name) for name in estimates}
+    return Validation(truth, estimates, ImageFolder(root))
 
 
 def annotated_validation(
-    file_format: Format, annotations: str, predictions: str | None, root: str, folder: Path, errors: PoseErrors
+    file_format: Format,
+    annotations: str | Path,
+    predictions: str | Path | None,
+    images: ImageFolder,
+    folder: Path,
+    errors: PoseErrors,
+    progress: Callable[[int], Any] = lambda files: None,
 ) -> Validation:
     """Reads annotated clips and an estimator's predictions for them, or draws mistakes in place of those.
 
@@ -103,64 +98,61 @@ def annotated_validation(
         file_format: Of the files.
         annotations: A folder of .json files.
         predictions: A folder of .json files of the same names, or None.
-        root: The folder that the images' names start from.
-        folder: Of the run.
+        images: Where the images are.
+        folder: Of the run; nothing is written to it.
         errors: Of the estimates that are drawn.
+        progress: Called with the number of files done.
 
     Raises:
         UserError: A folder or file is absent or broken, or nothing in it can be scored.
     """
     if predictions is None:
-        paths = json_files(Path(annotations), "dataset.validation.annotations")
-        estimates = [_with_mistakes(file_format.read(path), number, errors) for number, path in enumerate(paths)]
+        truth = _read(file_format, Path(annotations), progress)
+        estimates = {name: _drawn(clips, errors, place) for place, (name, clips) in enumerate(truth.items())}
     else:
-        paths = json_files(Path(predictions), "dataset.validation.predictions")
-        estimates = [file_format.read(path) for path in paths]
-    truth = [file_format.read(Path(annotations) / path.name, scoring=True) for path in paths]
-    return Validation(truth, estimates, Path(root))
+        estimates = _read(file_format, Path(predictions), progress)
+        truth = {name: file_format.read(Path(annotations) / name) for name in estimates}
+    return Validation(truth, estimates, images)
 
 
-def _with_mistakes(truth: Sequence, number: int, errors: PoseErrors) -> Sequence:
-    """Returns estimates of everyone in a clip, drawn from the true poses."""
-    random = np.random.default_rng((_VALIDATION_SEED, number))
-    frames = []
-    for frame in truth.frames:
-        people = [person for person in frame.persons if person.present.any()]
-        joints = np.array([person.joints for person in people]).reshape(-1, NUM_JOINTS, 2)
-        drawn = [errors.draw(pose, np.delete(joints, i, axis=0), random) for i, pose in enumerate(joints)]
-        estimates = [
-            replace(person, joints=pose, scores=draw_scores(mistakes, random))
-            for person, (pose, mistakes) in zip(people, drawn, strict=True)
-        ]
-        frames.append(replace(frame, persons=estimates))
-    return replace(truth, frames=frames)
+def _read(file_format: Format, location: Path, progress: Callable[[int], Any]) -> dict[str, list[PoseSequence]]:
+    """Reads a file, or all of a folder, by name.
+
+    Raises:
+        UserError: There is none, or one is broken.
+    """
+    files = {}
+    for path in pose_files(location):
+        files[path.name] = file_format.read(path)
+        progress(1)
+    return files
 
 
-def table(before: Scores, after: Scores) -> str:
+def _drawn(truth: list[PoseSequence], errors: PoseErrors, place: int) -> list[PoseSequence]:
+    """Draws estimates of all people in the clips of the file at that place in the folder."""
+    random = np.random.default_rng((VALIDATION_SEED, place))
+    estimates = []
+    for clip in truth:
+        frames = [_estimated(frame, errors, random) for frame in clip.frames]
+        estimates.append(PoseSequence(clip.name, frames))
+    return estimates
+
+
+def _estimated(frame: Frame, errors: PoseErrors, random: np.random.Generator) -> Frame:
+    """Returns estimates of the people in a frame who have a keypoint, of the keypoints that are scored."""
+    poses = frame.skeleton.convert(frame.poses, POSETRACK15)
+    posed = np.asarray(~np.isnan(poses).all(axis=(1, 2)))
+    people, poses = frame.select(posed), poses[posed]
+
+    drawn = [errors.draw(pose, np.delete(poses, i, axis=0), POSETRACK15, random) for i, pose in enumerate(poses)]
+    estimates = np.array([estimate for estimate, _ in drawn]).reshape(poses.shape)
+    scores = np.array([draw_scores(mistakes, random) for _, mistakes in drawn]).reshape(poses.shape[:2])
+    return Frame(frame.image, POSETRACK15, estimates, scores, track_ids=people.track_ids, size=frame.size)
+
+
+def score_table(before: ObjectiveScores, after: ObjectiveScores) -> str:
     """Returns the scores of the input and of the refined poses side by side."""
-    rows = [f"{'':<10}{'mAP':>8}{'MOTA':>8}{'PCKh':>8}"]
+    rows = [["", "mAP", "MOTA", "PCKh"]]
     for name, scores in (("input", before), ("refined", after)):
-        rows.append(f"{name:<10}{scores.mean_ap:8.1f}{scores.mota:8.1f}{scores.pckh:8.1f}")
-    return "\n".join(rows)
-
-
-def _scores(everything: Evaluation, confident: Evaluation) -> Scores:
-    """Takes MOTA from the confident joints alone, as the two published objectives do."""
-    return Scores(
-        everything.total["AP"]["total"], confident.total["MOTA"]["total"], everything.total["AP_recall"]["total"]
-    )
-
-
-def _above(sequence: Sequence, threshold: float) -> Sequence:
-    """Drops the refined joints whose confidence is not above the threshold."""
-    frames = []
-    for frame in sequence.frames:
-        persons = []
-        for person in frame.persons:
-            if person.confidence is None:
-                persons.append(person)
-                continue
-            keep = (person.confidence > threshold)[:, None]
-            persons.append(replace(person, joints=np.where(keep, person.joints, np.nan)))
-        frames.append(replace(frame, persons=persons))
-    return replace(sequence, frames=frames)
+        rows.append([name, *(number(value) for value in (scores.mean_ap, scores.mota, scores.pckh))])
+    return format_table(rows)

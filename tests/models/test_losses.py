@@ -1,3 +1,5 @@
+"""Targets and losses, against the golden training step and by hand."""
+
 import json
 from pathlib import Path
 
@@ -5,34 +7,42 @@ import numpy as np
 import pytest
 import torch
 from conftest import CASES, GOLDEN, joints_of
+from torch import Tensor
 
-from hpr import maps
 from hpr.crops import Crop
+from hpr.heatmaps import Targets, draw_discs, targets
 from hpr.models.loading import load_network
 from hpr.models.losses import Losses, loss_counts, refinement_losses
-from hpr.models.refiner import Refiner
+from hpr.models.network import Refiner
+from hpr.models.padding import PaddedBatch
 
 STEP = json.loads((GOLDEN / "train_step.json").read_text())
 CASE = next(case for case in CASES if case["name"] == STEP["case"])
 HEIGHT, WIDTH = CASE["crop_hw"]
 
 
-def golden_targets() -> maps.Targets:
-    joints = torch.full((1, 15, 2), torch.nan, dtype=torch.float64)
-    for joint, x, y in STEP["ground_truth_in_crop"]:
-        joints[0, joint] = torch.tensor([x, y], dtype=torch.float64)
-    return maps.targets(joints, HEIGHT, WIDTH)
+def targets_of(keypoints: Tensor, height: int, width: int) -> Targets:
+    """Targets of poses (B, K, 2) in crops that fill their canvases."""
+    cells = torch.ones(len(keypoints), 1, 2 * -(-height // 16), 2 * -(-width // 16), dtype=torch.bool)
+    return targets(keypoints, cells)
+
+
+def golden_targets() -> Targets:
+    keypoints = torch.full((1, 15, 2), torch.nan, dtype=torch.float64)
+    for keypoint, x, y in STEP["ground_truth_in_crop"]:
+        keypoints[0, keypoint] = torch.tensor([x, y], dtype=torch.float64)
+    return targets_of(keypoints, HEIGHT, WIDTH)
 
 
 def test_golden_targets() -> None:
-    targets = golden_targets()
+    made = golden_targets()
     golden = np.load(GOLDEN / "train_targets.npz")
-    assert list(targets.parts.shape[2:]) == STEP["target_hw"]
-    np.testing.assert_array_equal(targets.parts[0].permute(1, 2, 0), golden["part_score"])
-    np.testing.assert_array_equal(targets.offset_mask[0].permute(1, 2, 0), golden["locref_mask"])
-    np.testing.assert_array_equal(targets.offsets[0].permute(1, 2, 0), golden["locref"])
-    assert targets.parts[0].sum(dim=(1, 2)).tolist() == STEP["positive_cells"]
-    assert loss_counts(targets).tolist() == [48 * 62 * 15, 2 * STEP["locref_cells"]]
+    assert list(made.parts.shape[2:]) == STEP["target_hw"]
+    np.testing.assert_array_equal(made.parts[0].permute(1, 2, 0), golden["part_score"])
+    np.testing.assert_array_equal(made.offset_mask[0].permute(1, 2, 0), golden["locref_mask"])
+    np.testing.assert_array_equal(made.offsets[0].permute(1, 2, 0), golden["locref"])
+    assert made.parts[0].sum(dim=(1, 2)).tolist() == STEP["positive_cells"]
+    assert loss_counts(made).tolist() == [48 * 62 * 15, 2 * STEP["locref_cells"]]
 
 
 @pytest.fixture(scope="module")
@@ -40,9 +50,9 @@ def trained(weights: Path) -> tuple[Refiner, Losses]:
     """The network after one backward pass of the golden training step."""
     network = load_network(weights).eval()  # frozen batch norms
     crop = Crop(CASE["scale"], (0, 0), (*CASE["crop_xy"], CASE["crop_xy"][0] + WIDTH, CASE["crop_xy"][1] + HEIGHT))
-    discs = maps.draw(torch.from_numpy(crop.to_crop(joints_of(CASE)))[None], HEIGHT, WIDTH)
+    discs = draw_discs(torch.from_numpy(crop.to_crop(joints_of(CASE)))[None], HEIGHT, WIDTH)
     pixels = torch.from_numpy(np.load(GOLDEN / "plain.npz")["rgb"]).permute(2, 0, 1)[None].float()
-    logits, offsets = network(torch.cat([pixels, discs], dim=1))
+    logits, offsets = network(PaddedBatch.whole(torch.cat([pixels, discs], dim=1)))
     losses = refinement_losses(logits, offsets, golden_targets())
     torch.autograd.backward(losses.total)
     return network, losses
@@ -85,34 +95,40 @@ def test_golden_gradients(trained: tuple[Refiner, Losses], variable: str) -> Non
     assert gradient.norm().item() == pytest.approx(STEP["grad_norm"][variable], rel=tolerance)
 
 
-def test_masked_cells_do_not_count() -> None:
-    joints = torch.tensor([[[20.0, 20.0]] * 15], dtype=torch.float64)
-    targets = maps.targets(joints, 64, 64)
-    logits, offsets = torch.randn(1, 15, 8, 8), torch.randn(1, 30, 8, 8)
-    targets.cells[..., 4:] = 0
-    assert loss_counts(targets)[0] == 8 * 4 * 15
-    before = refinement_losses(logits, offsets, targets)
+@pytest.mark.parametrize("count", [1, 15, 17])
+def test_masked_cells_do_not_count(count: int) -> None:
+    made = targets_of(torch.tensor([[[20.0, 20.0]] * count], dtype=torch.float64), 64, 64)
+    logits, offsets = torch.randn(1, count, 8, 8), torch.randn(1, 2 * count, 8, 8)
+    made.cells[..., 4:] = 0
+    assert loss_counts(made)[0] == 8 * 4 * count
+    before = refinement_losses(logits, offsets, made)
     logits[..., 4:] += 100
-    after = refinement_losses(logits, offsets, targets)
+    after = refinement_losses(logits, offsets, made)
     assert before.part == after.part
     assert before.offset == after.offset
 
 
+def test_an_empty_batch_gives_a_finite_loss() -> None:
+    made = targets_of(torch.empty(0, 15, 2, dtype=torch.float64), 32, 32)
+    losses = refinement_losses(torch.zeros(0, 15, 4, 4), torch.zeros(0, 30, 4, 4), made)
+    assert (losses.part.item(), losses.offset.item(), losses.total.item()) == (0, 0, 0)
+
+
 def test_nobody_annotated_gives_a_finite_loss() -> None:
-    targets = maps.targets(torch.full((2, 15, 2), torch.nan, dtype=torch.float64), 32, 32)
-    losses = refinement_losses(torch.zeros(2, 15, 4, 4), torch.zeros(2, 30, 4, 4), targets)
+    made = targets_of(torch.full((2, 15, 2), torch.nan, dtype=torch.float64), 32, 32)
+    losses = refinement_losses(torch.zeros(2, 15, 4, 4), torch.zeros(2, 30, 4, 4), made)
     assert losses.part.item() == pytest.approx(np.log(2))
     assert losses.offset.item() == 0
 
 
 def test_halves_of_a_batch_add_up_with_common_counts() -> None:
-    joints = torch.rand(4, 15, 2, dtype=torch.float64) * 64
-    joints[0] = torch.nan
-    targets = maps.targets(joints, 64, 64)
+    keypoints = torch.rand(4, 15, 2, dtype=torch.float64) * 64
+    keypoints[0] = torch.nan
+    made = targets_of(keypoints, 64, 64)
     logits, offsets = torch.randn(4, 15, 8, 8), torch.randn(4, 30, 8, 8)
-    whole = refinement_losses(logits, offsets, targets)
+    whole = refinement_losses(logits, offsets, made)
     parts = [
-        maps.Targets(*(getattr(targets, f)[i : i + 2] for f in ("parts", "offsets", "offset_mask", "cells")))
+        Targets(*(getattr(made, field)[i : i + 2] for field in ("parts", "offsets", "offset_mask", "cells")))
         for i in (0, 2)
     ]
     counts = torch.stack([loss_counts(part) for part in parts]).sum(dim=0)

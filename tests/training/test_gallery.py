@@ -2,9 +2,12 @@
 
 from pathlib import Path
 
-from conftest import ROOT, fail, succeed
+from conftest import ROOT, compose, fail, succeed
+from hydra.utils import instantiate
 
-from hpr.files import read_image
+from hpr.images import read_image
+from hpr.skeleton import COCO17, POSETRACK15
+from hpr.training.gallery import mistakes_picture
 
 
 def test_command_draws_every_kind(tmp_path: Path) -> None:
@@ -19,6 +22,13 @@ def test_unknown_errors() -> None:
     assert "there is no such pose_errors" in fail("tools/show_errors.py", "pose_errors=none")
 
 
-def test_readme_carries_it() -> None:
-    assert "docs/pose_errors.jpg" in (ROOT / "README.md").read_text()
+def test_the_documentation_carries_it() -> None:
+    assert "](pose_errors.jpg)" in (ROOT / "docs" / "training.md").read_text()
     assert (ROOT / "docs" / "pose_errors.jpg").is_file()
+
+
+def test_other_skeletons() -> None:
+    errors = instantiate(compose("show_errors").pose_errors)
+    pictures = [mistakes_picture(errors, 3, skeleton).astype(int) for skeleton in (POSETRACK15, COCO17)]
+    assert pictures[0].shape == pictures[1].shape
+    assert abs(pictures[0] - pictures[1]).max() > 60

@@ -9,52 +9,26 @@ import numpy as np
 import pytest
 import torch
 from conftest import small_network
-from numpy.typing import NDArray
+from dots import QUIET, DotPeople, batch, examples
+from pydantic import ValidationError
 from torch import nn
-from torch.utils.data import Dataset
 
-from hpr import maps, weights
-from hpr.crops import Crop
+from hpr import weights
 from hpr.errors import UserError
-from hpr.models.architectures import MEAN_HEAD, Architecture
-from hpr.models.loading import start_network
-from hpr.models.refiner import Refiner
-from hpr.poses import FloatArray
-from hpr.processes import Processes
-from hpr.skeleton import MIRROR
-from hpr.training.examples import Augmentation, Example, Examples, mirrored, prepare
+from hpr.evaluation.comparison import ObjectiveScores
+from hpr.inference.engine import PoseRefiner
+from hpr.models.backbones.resnet import ResNet
+from hpr.models.losses import Losses
+from hpr.models.network import Refiner
+from hpr.runtime.processes import ALONE, Processes
+from hpr.skeleton import COCO17, MPII16, POSETRACK15, Skeleton
 from hpr.training.loop import Settings, Trainer, train
-from hpr.training.pose_errors import JOINT_KINDS, PoseErrors
+from hpr.training.people import AnnotatedPerson
 from hpr.training.runs import start_folder
-from hpr.training.schedules import Steps, WarmUpCosine
+from hpr.training.schedules import WarmUpCosine
+from hpr.weights.resnets import ResNetShape
 
-CANVAS = (96, 80)
 CPU = torch.device("cpu")
-ALONE = Processes(rank=0, count=1, local_rank=0)
-QUIET = Augmentation(scale=(1.0, 1.0), shift=0.0, mirror=0.0, colour=0.0, occlusion=0.0)
-EVERYTHING = Augmentation(scale=(0.85, 1.15), shift=20.0, mirror=0.5, colour=0.2, occlusion=0.5)
-
-
-class DotPeople:
-    """People of 15 dots, each of its own colour."""
-
-    def person(self, index: int) -> tuple[NDArray[np.uint8], FloatArray, FloatArray]:
-        random = np.random.default_rng(index)
-        image = np.full((120, 100, 3), 40, np.uint8)
-        cells = random.permutation(20)[:15]
-        joints = np.column_stack([12 + 24 * (cells % 4), 12 + 22 * (cells // 4)]).astype(float)
-        for number, (x, y) in enumerate(joints.astype(int)):
-            image[y - 6 : y + 7, x - 6 : x + 7] = (10 + 16 * number, 255 - 16 * number, 128)
-        return image, joints, np.empty((0, 15, 2))
-
-
-def pose_errors(chance: float = 0.1) -> PoseErrors:
-    table = dict.fromkeys(JOINT_KINDS, chance)
-    return PoseErrors(table, table, table, table, table, shift=0.0, crowded_swap=1.0, few_joints_miss=1.0)
-
-
-def examples(augmentation: Augmentation = EVERYTHING) -> Examples:
-    return Examples(DotPeople(), pose_errors(), augmentation, CANVAS, mean_head=MEAN_HEAD, seed=0)
 
 
 def settings(**changes: Any) -> Settings:
@@ -64,15 +38,16 @@ def settings(**changes: Any) -> Settings:
     return Settings(**{**defaults, **changes})
 
 
-def trainer(processes: Processes = ALONE, optimizer: Any = None, rate: float = 0.01, **changes: Any) -> Trainer:
+def trainer(
+    processes: Processes = ALONE,
+    optimizer: Any = None,
+    rate: float = 0.01,
+    skeleton: Skeleton = POSETRACK15,
+    **changes: Any,
+) -> Trainer:
     torch.manual_seed(0)
     make = optimizer or partial(torch.optim.AdamW, lr=0.0)
-    return Trainer(small_network(), make, WarmUpCosine(rate, 2), settings(**changes), CPU, processes)
-
-
-def batch(start: int, stop: int, source: Dataset[Example] | None = None) -> Example:
-    made: Example = torch.utils.data.default_collate([(source or examples())[i] for i in range(start, stop)])
-    return made
+    return Trainer(small_network(skeleton), make, WarmUpCosine(rate, 2), settings(**changes), CPU, processes)
 
 
 def state(network: nn.Module) -> dict[str, torch.Tensor]:
@@ -83,83 +58,11 @@ def same_state(first: dict[str, torch.Tensor], second: dict[str, torch.Tensor]) 
     return first.keys() == second.keys() and all(torch.equal(first[name], second[name]) for name in first)
 
 
-class TestExamples:
-    def test_the_same_index_gives_the_same(self) -> None:
-        first, second = examples()[7], examples()[7]
-        for a, b in zip(first, second, strict=True):
-            np.testing.assert_array_equal(a, b)
-        assert not np.array_equal(first.pixels, examples()[8].pixels)
-
-    @pytest.mark.parametrize("index", range(12))
-    def test_truth_stays_on_its_pixels(self, index: int) -> None:
-        """Through scaling, cutting, shifting and mirroring."""
-        plain = Augmentation(scale=(0.9, 1.4), shift=20.0, mirror=0.5, colour=0.0, occlusion=0.0)
-        example = Examples(DotPeople(), pose_errors(), plain, (400, 400), mean_head=MEAN_HEAD, seed=0)[index]
-        height, width = example.size
-        checked = 0
-        for number, (x, y) in enumerate(np.round(example.truth).astype(int)):
-            if 0 <= x < width and 0 <= y < height:
-                colours = [(10 + 16 * n, 255 - 16 * n, 128) for n in range(15)]
-                distance = np.abs(example.pixels[y, x].astype(int) - colours).sum(axis=1)
-                assert distance.argmin() in (number, MIRROR[number])
-                checked += 1
-        assert checked >= 4
-
-    def test_a_person_larger_than_the_canvas_is_cut_and_a_smaller_one_padded(self) -> None:
-        big = Examples(_Sized(400), pose_errors(0.0), QUIET, CANVAS, mean_head=MEAN_HEAD, seed=0)[0]
-        assert big.size.tolist() == list(CANVAS)
-        small = Examples(_Sized(40), pose_errors(0.0), QUIET, (400, 400), mean_head=MEAN_HEAD, seed=0)[0]
-        assert small.size[0] < 400
-        assert not small.pixels[small.size[0] :].any()
-
-    def test_mirroring_twice_is_nothing(self) -> None:
-        joints = np.random.default_rng(0).uniform(0, 50, (15, 2))
-        joints[3] = np.nan
-        np.testing.assert_allclose(mirrored(mirrored(joints, 50), 50), joints)
-        discs = maps.draw(torch.from_numpy(joints)[None], 40, 50)
-        flipped = maps.draw(torch.from_numpy(mirrored(joints, 50))[None], 40, 50)
-        assert torch.equal(maps.mirror(discs), flipped)
-
-    def test_occluded_joints_are_not_to_be_found(self) -> None:
-        hiding = Augmentation(scale=(1.0, 1.0), shift=0.0, mirror=0.0, colour=0.0, occlusion=1.0)
-        lost = 0
-        for index in range(20):
-            before, after = examples(QUIET)[index], examples(hiding)[index]
-            changed = (before.pixels != after.pixels).any(axis=2)
-            hidden = np.isnan(after.truth[:, 0])
-            lost += hidden.sum()
-            for x, y in before.truth[hidden].astype(int):
-                if 0 <= x < CANVAS[1] and 0 <= y < CANVAS[0]:
-                    assert changed[y, x]
-        assert lost > 5
-
-    def test_prepared_batch_masks_the_border(self) -> None:
-        made = batch(0, 3, Examples(_Sized(40), pose_errors(0.0), QUIET, (400, 400), mean_head=MEAN_HEAD, seed=0))
-        inputs, image, targets = prepare(made, CPU)
-        assert inputs.shape == (3, 18, 400, 400)
-        for i, (height, width) in enumerate(made.size.tolist()):
-            assert image[i, 0, :height, :width].all()
-            assert image[i].sum() == height * width
-            cells = targets.cells[i, 0]
-            assert cells.sum() == maps.output_size(height) * maps.output_size(width)
-
-
-class _Sized:
-    """A person in a square image of a given size, with a head that makes the scale 1."""
-
-    def __init__(self, size: int) -> None:
-        self._size = size
-
-    def person(self, index: int) -> tuple[NDArray[np.uint8], FloatArray, FloatArray]:
-        joints = np.full((15, 2), self._size / 2)
-        joints[12], joints[14] = (self._size / 2, self._size / 2), (self._size / 2, self._size / 2 + 49)
-        return np.full((self._size, self._size, 3), 255, np.uint8), joints, np.empty((0, 15, 2))
-
-
 class TestTrainer:
-    def test_learns(self) -> None:
-        model = trainer(steps=30, rate=0.02)
-        made = [batch(0, 4)]
+    @pytest.mark.parametrize("skeleton", [POSETRACK15, COCO17, MPII16])
+    def test_learns(self, skeleton: Skeleton) -> None:
+        model = trainer(steps=30, rate=0.02, skeleton=skeleton)
+        made = [batch(0, 4, examples(skeleton=skeleton))]
         first = model.step(copy.deepcopy(made))[0].total
         for _ in range(25):
             last = model.step(copy.deepcopy(made))[0].total
@@ -172,7 +75,7 @@ class TestTrainer:
         assert near.total.item() == pytest.approx(exact.total.item(), rel=0.02)
 
     def test_parts_of_a_batch_are_the_whole(self) -> None:
-        """With frozen batch norms; the mean is over the cells and joints of the whole batch."""
+        """With frozen batch norms; the mean is over the cells and keypoints of the whole batch."""
         whole, parts = trainer(batch_norm="frozen"), trainer(batch_norm="frozen")
         a, _ = whole.step([batch(0, 4)])
         b, _ = parts.step([batch(0, 2), batch(2, 4)])
@@ -219,23 +122,31 @@ class TestTrainer:
 
     def test_a_network_too_narrow_for_a_cpu(self) -> None:
         """With fewer than eight channels, PyTorch's gradients corrupt memory on a CPU without AVX-512."""
-        narrow = Refiner(Architecture((1, 2, 2, 1), width=4))
+        narrow = Refiner(partial(ResNet, shape=ResNetShape((1, 2, 2, 1), width=4)), POSETRACK15)
         with pytest.raises(UserError, match=r"expected 8 or more to train on a CPU, .*conv1.conv has 4 input channels"):
             Trainer(narrow, partial(torch.optim.AdamW, lr=0.0), WarmUpCosine(0.01, 2), settings(), CPU, ALONE)
 
     @pytest.mark.parametrize(
         ("changes", "message"),
-        [({"batch_norm": "cold"}, "expected one of live, frozen"), ({"precision": "fp8"}, "fp32, tf32")],
+        [
+            ({"batch_norm": "cold"}, r"batch_norm\n.*'live' or 'frozen'"),
+            ({"precision": "fp8"}, r"precision\n.*'fp32', 'tf32', 'bf16' or 'fp16'"),
+            ({"steps": 0}, r"steps\n.*greater than"),
+            ({"ema": 1.0}, r"ema\n.*less than 1"),
+            ({"epochs": 3}, r"epochs\n.*not permitted"),
+        ],
     )
-    def test_wrong_settings(self, changes: dict[str, str], message: str) -> None:
-        with pytest.raises(UserError, match=message):
+    def test_wrong_settings(self, changes: dict[str, Any], message: str) -> None:
+        """The words that a user sees are tested with the command."""
+        with pytest.raises(ValidationError, match=message):
             settings(**changes)
 
 
 class TestRuns:
     def run(self, folder: Path, resume: bool = False, stop_at: int | None = None, **changes: Any) -> Trainer:
         model = trainer(steps=6, **changes)
-        train(model, examples(), None, folder, resume, "demo", lambda: model.progress.step == stop_at)
+        source = examples(skeleton=model.network.skeleton)
+        train(model, source, None, folder, resume, "demo", stopping=lambda: model.progress.step == stop_at)
         return model
 
     @pytest.mark.parametrize("workers", [0, 2])
@@ -252,13 +163,22 @@ class TestRuns:
         assert str(a["optimizer"]) == str(b["optimizer"])
         assert not same_state(state(stopped.network), state(straight.network))
 
-    def test_weights_are_a_refiners(self, tmp_path: Path) -> None:
-        model = self.run(tmp_path)
+    @pytest.mark.parametrize("skeleton", [POSETRACK15, COCO17])
+    def test_weights_are_a_refiners(self, skeleton: Skeleton, tmp_path: Path) -> None:
+        model = self.run(tmp_path, skeleton=skeleton)
         tensors, provenance = weights.load(tmp_path / "last.safetensors")
         assert (provenance.kind, provenance.step, provenance.architecture) == ("refiner", "6", "demo")
+        assert provenance.checked_skeleton(tmp_path) is skeleton
         averaged = state(model.averaged)
         assert all(np.array_equal(tensor, averaged[name].numpy()) for name, tensor in tensors.items())
         assert list(tmp_path.glob(".*")) == []
+
+    def test_what_was_trained_refines(self, tmp_path: Path) -> None:
+        refiner = PoseRefiner(self.run(tmp_path, skeleton=COCO17).averaged, "cpu")
+        image, pose, _ = DotPeople(COCO17).person(0)
+        refined = refiner(image, pose[None])
+        assert refined.keypoints.shape == (1, 17, 2)
+        assert refiner.skeleton == COCO17
 
     def test_curves_are_written(self, tmp_path: Path) -> None:
         self.run(tmp_path)
@@ -293,68 +213,79 @@ class TestRuns:
 
     def test_an_image_that_cannot_be_read(self, tmp_path: Path) -> None:
         model = trainer(workers=1)
-        source = Examples(_Unreadable(), pose_errors(), QUIET, CANVAS, mean_head=MEAN_HEAD, seed=0)
         with pytest.raises(UserError, match=r"^a.jpg: no such image$"):
-            train(model, source, None, tmp_path, False, "demo")
+            train(model, examples(QUIET, _Unreadable()), None, tmp_path, False, "demo")
 
 
 class _Unreadable:
-    def person(self, index: int) -> tuple[NDArray[np.uint8], FloatArray, FloatArray]:
+    skeleton = POSETRACK15
+
+    def person(self, index: int) -> AnnotatedPerson:
         raise UserError("a.jpg: no such image")
 
 
-class TestSchedules:
-    def test_steps(self) -> None:
-        schedule = Steps([0.005, 0.02, 0.002], [10, 20, 30])
-        assert [schedule.rate(step, 0) for step in (0, 9, 10, 19, 20, 29, 1000)] == [0.005] * 2 + [0.02] * 2 + [
-            0.002
-        ] * 3
+class TestMonitors:
+    """What the outside is told."""
 
-    def test_warm_up_and_cosine(self) -> None:
-        schedule = WarmUpCosine(0.01, 5)
-        rates = [schedule.rate(step, 105) for step in range(105)]
-        assert rates[:5] == pytest.approx([0.002, 0.004, 0.006, 0.008, 0.01])
-        assert rates[55] == pytest.approx(0.005)
-        assert rates[5:] == sorted(rates[5:], reverse=True)
-        assert rates[-1] < 1e-5
+    def test_of_every_step(self, tmp_path: Path, capfd: pytest.CaptureFixture[str]) -> None:
+        told, model = _Recorder(), trainer(steps=3)
+        train(model, examples(), None, tmp_path, False, "demo", [told])
+        assert told.events[0] == ("start", 0, 3)
+        assert [event[:2] for event in told.events[1:-1]] == [("step", 1), ("step", 2), ("step", 3)]
+        assert all(loss > 0 and norm > 0 for _, _, loss, norm, _ in told.events[1:-1])
+        assert [rate for *_, rate in told.events[1:-1]] == [0.005, 0.01, 0.01]
+        assert told.events[-1] == ("end",)
+        assert capfd.readouterr() == ("", "")
 
+    def test_of_where_it_goes_on(self, tmp_path: Path) -> None:
+        for resume in (False, True):
+            told, model = _Recorder(), trainer(steps=3)
+            is_late = partial(lambda trained: trained.progress.step == 2, model)
+            train(model, examples(), None, tmp_path, resume, "demo", [told], is_late)
+        assert told.events[0] == ("start", 2, 3)
+        assert [event[0] for event in told.events] == ["start", "step", "end"]
 
-class TestStart:
-    def test_from_nothing(self) -> None:
-        assert isinstance(start_network("demo", None), Refiner)
+    def test_of_the_end_after_an_error(self, tmp_path: Path) -> None:
+        told = _Recorder()
+        with pytest.raises(UserError):
+            train(trainer(), examples(QUIET, _Unreadable()), None, tmp_path, False, "demo", [told])
+        assert told.events == [("start", 0, 4), ("end",)]
 
-    def test_an_imagenet_backbone_sees_what_it_saw(self, tmp_path: Path) -> None:
-        """On a plain picture the stem returns what slim's would for the picture minus ImageNet's mean."""
-        source = start_network("demo", None).eval()
-        tensors = {
-            n: t.numpy() for n, t in source.state_dict().items() if n.startswith("backbone") and "batches" not in n
-        }
-        kernel = tensors["backbone.stem.conv.weight"][:, :3].copy()
-        tensors["backbone.stem.conv.weight"] = kernel
-        path = tmp_path / "imagenet.safetensors"
-        weights.save(path, tensors, weights.Provenance("resnet_v1_50.ckpt", "unknown", "demo", "backbone"))
-        network = start_network("demo", path).eval()
-        picture = torch.rand(1, 3, 32, 32) * 255
-        mean = torch.tensor([123.68, 116.779, 103.939]).view(1, 3, 1, 1)
-        expected = source.backbone.stem.norm(
-            nn.functional.conv2d(picture - mean, torch.from_numpy(kernel), stride=2, padding=3)
-        )
-        inputs = torch.cat([picture, torch.zeros(1, 15, 32, 32)], dim=1)
-        found = network.backbone.stem(inputs - network.input_mean)
-        torch.testing.assert_close(found[..., 2:-2, 2:-2], expected[..., 2:-2, 2:-2], rtol=1e-3, atol=1e-3)
-
-    def test_weights_of_another_architecture(self, tmp_path: Path) -> None:
-        weights.save(tmp_path / "a.safetensors", {}, weights.Provenance("a", "1", "resnet50", "backbone"))
-        with pytest.raises(UserError, match="expected weights of demo, found resnet50's"):
-            start_network("demo", tmp_path / "a.safetensors")
+    def test_of_validations(self, tmp_path: Path) -> None:
+        told, model, validation = _Recorder(), trainer(steps=5, validate_every=2), _FakeValidation([1.0, 3.0, 2.0])
+        last = train(model, examples(), validation, tmp_path, False, "demo", [told])  # type: ignore[arg-type]
+        seen = [event[1:] for event in told.events if event[0] == "validation"]
+        assert [(step, scores.mean) for step, scores in seen] == [(2, 1.0), (4, 3.0), (5, 2.0)]
+        assert last is seen[-1][1]
+        _, best = weights.load(tmp_path / "best.safetensors")
+        assert (best.step, model.progress.best) == ("4", 3.0)
 
 
-def test_crop_windows_stay_within_the_crop() -> None:
-    maker = examples()
-    crop = Crop(1.0, (1000, 1000), (100, 200, 900, 230))
-    for seed in range(50):
-        pose = np.random.default_rng(seed).uniform(-300, 1200, (15, 2))
-        window = maker._window(crop, pose, np.random.default_rng(seed))
-        assert 100 <= window.box[0] < window.box[2] <= 900
-        assert (window.box[1], window.box[3]) == (200, 230)
-        assert window.width == CANVAS[1]
+class _Recorder:
+    """Writes down what it is told."""
+
+    def __init__(self) -> None:
+        self.events: list[tuple[Any, ...]] = []
+
+    def on_start(self, step: int, steps: int) -> None:
+        self.events.append(("start", step, steps))
+
+    def on_step(self, step: int, losses: Losses, gradient_norm: float, rate: float) -> None:
+        self.events.append(("step", step, losses.total.item(), gradient_norm, rate))
+
+    def on_validation(self, step: int, scores: ObjectiveScores) -> None:
+        self.events.append(("validation", step, scores))
+
+    def on_end(self) -> None:
+        self.events.append(("end",))
+
+
+class _FakeValidation:
+    """Has scores ready."""
+
+    def __init__(self, means: list[float]) -> None:
+        self._means = iter(means)
+
+    def after(self, network: Refiner, device: str) -> ObjectiveScores:
+        mean = next(self._means)
+        return ObjectiveScores(mean, mean, 0.0)

@@ -9,10 +9,9 @@ from conftest import compose, succeed
 from hydra.utils import instantiate
 
 from hpr.evaluation.posetrack import evaluate_files
-from hpr.files import read_image
 from hpr.formats import PoseTrack18
-from hpr.skeleton import JOINTS, NUM_JOINTS
-from hpr.training.people import PEOPLE_PER_IMAGE, SyntheticPeople
+from hpr.images import read_image
+from hpr.skeleton import POSETRACK15
 from hpr.training.synthetic.body import ANGLES, Build, draw_build, draw_motion, posture
 from hpr.training.synthetic.scene import HIDDEN, OUTSIDE, SELF_HIDDEN, VISIBLE, Clip
 from hpr.training.synthetic.tree import write_tree
@@ -59,7 +58,7 @@ def test_the_same_seed_draws_the_same() -> None:
     (first, people), (second, others) = Clip((5, 1)).frame(0.3), Clip((5, 1)).frame(0.3)
     np.testing.assert_array_equal(first, second)
     for a, b in zip(people, others, strict=True):
-        np.testing.assert_array_equal(a.joints, b.joints)
+        np.testing.assert_array_equal(a.keypoints, b.keypoints)
     assert not np.array_equal(first, Clip((5, 1)).frame(0.4)[0])
     another = Clip((5, 2)).frame(0.3)[0]
     assert first.shape != another.shape or not np.array_equal(first, another)
@@ -70,19 +69,21 @@ def test_truth_is_consistent(seed: int) -> None:
     image, people = Clip((11, seed)).frame(0.5)
     height, width = image.shape[:2]
     for person in people:
-        inside = ((person.joints >= 0) & (person.joints < [width, height])).all(axis=1)
+        inside = ((person.keypoints >= 0) & (person.keypoints < [width, height])).all(axis=1)
         np.testing.assert_array_equal(person.occlusion != OUTSIDE, inside)
         annotated = ~np.isnan(person.annotated[:, 0])
         np.testing.assert_array_equal(annotated, np.isin(person.occlusion, (VISIBLE, SELF_HIDDEN)))
         x0, y0, x1, y1 = person.head_box
-        x, y = (person.joints[JOINTS.index("head_top")] + person.joints[JOINTS.index("head_bottom")]) / 2
+        x, y = (
+            person.keypoints[POSETRACK15.index("head_top")] + person.keypoints[POSETRACK15.index("head_bottom")]
+        ) / 2
         assert x0 < x < x1
         assert y0 < y < y1
 
 
 def test_every_kind_of_occlusion_occurs() -> None:
     kinds = [person.occlusion for seed in range(12) for person in Clip((12, seed)).frame(0.2)[1]]
-    shares = np.bincount(np.concatenate(kinds), minlength=4) / (len(kinds) * NUM_JOINTS)
+    shares = np.bincount(np.concatenate(kinds), minlength=4) / (len(kinds) * len(POSETRACK15))
     assert shares[VISIBLE] > 0.4
     assert (shares[[SELF_HIDDEN, HIDDEN, OUTSIDE]] > 0.03).all()
 
@@ -91,7 +92,7 @@ def test_people_move_and_keep_their_ids() -> None:
     clip = Clip((13, 4))
     before, after = ({p.track_id: p for p in clip.frame(time)[1]} for time in (0.0, 0.5))
     assert before.keys() & after.keys()
-    moved = [np.abs(before[i].joints - after[i].joints).max() for i in before.keys() & after.keys()]
+    moved = [np.abs(before[i].keypoints - after[i].keypoints).max() for i in before.keys() & after.keys()]
     assert min(moved) > 0
 
 
@@ -124,17 +125,6 @@ def _hue(colour: tuple[int, int, int]) -> int:
     return round(100 * sixth / 6) % 100
 
 
-def test_training_people() -> None:
-    people = SyntheticPeople(seed=0)
-    image, joints, others = people.person(5)
-    again = SyntheticPeople(seed=0).person(5)
-    np.testing.assert_array_equal(image, again[0])
-    np.testing.assert_array_equal(joints, again[1])
-    assert (~np.isnan(joints[:, 0])).sum() >= 4
-    assert others.shape[1:] == (15, 2)
-    assert people.person(4)[0] is people.person(PEOPLE_PER_IMAGE)[0]  # drawn once
-
-
 def test_tree_is_a_posetrack_tree(tmp_path: Path) -> None:
     errors = instantiate(compose("train").pose_errors)
     write_tree(tmp_path, [(3, 0), (3, 1)], frames=3, errors=errors, held_out=True)
@@ -151,7 +141,7 @@ def test_tree_is_a_posetrack_tree(tmp_path: Path) -> None:
             picture = read_image(tmp_path / image["file_name"])
             assert picture.shape == (image["height"], image["width"], 3)
         assert {annotation["track_id"] for annotation in document["annotations"]}
-        assert all(len(annotation["occlusion"]) == 17 for annotation in document["annotations"])
+        assert all(len(annotation["keypoints"]) == 51 for annotation in document["annotations"])
 
 
 def test_make_sample_command(tmp_path: Path) -> None:

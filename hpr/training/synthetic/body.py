@@ -1,4 +1,4 @@
-"""Articulated bodies that move: joint angles over time, and where they put the joints in space.
+"""Articulated bodies that move: joint angles over time, and where they put the body's points in space.
 
 Lengths are in metres. A body's own axes are x to its left, y up and z forward; the world has y up
 too, and a body with yaw 0 looks along the world's z axis, towards the camera.
@@ -7,7 +7,6 @@ too, and a body with yaw 0 looks along the world's z axis, towards the camera.
 from dataclasses import dataclass
 
 import numpy as np
-from numpy.typing import NDArray
 
 from hpr.poses import FloatArray
 
@@ -35,7 +34,7 @@ POINTS = (
     *(f"{side}_{name}" for side in ("left", "right") for name in ("shoulder", "elbow", "wrist", "hand")),
     *(f"{side}_{name}" for side in ("left", "right") for name in ("hip", "knee", "ankle", "heel", "toe")),
 )
-"""Named places of a body; those that are joints have the names of `skeleton.JOINTS`."""
+"""Named places of a body; those that are keypoints have the names of `skeleton.POSETRACK15`."""
 
 _MOTIONS = ("stand", "walk", "run", "gesture", "squat", "stoop", "dance")
 
@@ -110,63 +109,115 @@ def draw_build(random: np.random.Generator) -> Build:
     return Build(height, arms, legs, torso, shoulders, hips, head)
 
 
+@dataclass
+class _Draft:
+    """A motion under way; see `Motion`.
+
+    Attributes:
+        mean: Degrees, by name of the angle.
+        amplitude: Degrees, likewise.
+        phase: Of a swing, likewise.
+        pace: Swings per second.
+        speed: Metres per second, forward.
+    """
+
+    mean: dict[str, float]
+    amplitude: dict[str, float]
+    phase: dict[str, float]
+    pace: float
+    speed: float = 0.0
+
+
 def draw_motion(random: np.random.Generator) -> Motion:
     """Draws one of several ways to move, and its particulars."""
-    mean, amplitude = {name: random.normal(0, 4) for name in ANGLES}, {name: random.uniform(0, 3) for name in ANGLES}
+    draft = _draw_at_rest(random)
+    kind = _MOTIONS[random.integers(len(_MOTIONS))]
+    if kind in ("walk", "run"):
+        _stride(draft, kind == "run", random)
+    if kind in ("gesture", "dance", "squat", "stand") and (kind != "stand" or random.random() < 0.4):
+        _wave(draft, random)
+    if kind == "dance":
+        _dance(draft, random)
+    if kind == "squat":
+        _squat(draft, random)
+    if kind == "stoop":
+        _stoop(draft, random)
+
+    tables = (draft.mean, draft.amplitude, draft.phase)
+    mean, amplitude, phase = (np.array([table[name] for name in ANGLES]) for table in tables)
+    # A stride keeps arms and legs in step; in all else every angle has a pace of its own.
+    variation = np.ones(len(ANGLES)) if kind in ("walk", "run") else random.uniform(0.6, 1.4, len(ANGLES))
+    return Motion(mean, amplitude, draft.pace * variation, phase, draft.speed)
+
+
+def _draw_at_rest(random: np.random.Generator) -> _Draft:
+    """Draws a person who stands and hardly moves."""
+    mean = {name: random.normal(0, 4) for name in ANGLES}
+    amplitude = {name: random.uniform(0, 3) for name in ANGLES}
     phase = {name: random.random() for name in ANGLES}
-    pace, speed = random.uniform(0.3, 0.8), 0.0
+    pace = random.uniform(0.3, 0.8)
     mean |= {"head_yaw": random.normal(0, 25), "head_pitch": random.normal(5, 12), "bend": random.normal(4, 6)}
     for side in ("left", "right"):
         mean |= {f"{side}_swing": random.normal(8, 12), f"{side}_lift": random.uniform(3, 20)}
         mean |= {f"{side}_elbow": random.uniform(5, 50), f"{side}_turn": random.normal(0, 20)}
         mean |= {f"{side}_spread": random.uniform(1, 10), f"{side}_thigh": random.normal(2, 5)}
         mean |= {f"{side}_knee": random.uniform(2, 14)}
-    kind = _MOTIONS[random.integers(len(_MOTIONS))]
-    if kind in ("walk", "run"):
-        stride = random.uniform(18, 28) if kind == "walk" else random.uniform(30, 45)
-        pace, speed = (
-            (random.uniform(0.7, 1.1), stride / 20) if kind == "walk" else (random.uniform(1.2, 1.6), stride / 14)
-        )
-        begin = random.random()
-        for side, half in (("left", 0.0), ("right", 0.5)):
-            bent = random.uniform(18, 28) if kind == "walk" else random.uniform(45, 60)
-            mean |= {f"{side}_thigh": stride * 0.3, f"{side}_knee": bent, f"{side}_swing": 0.0}
-            mean |= {f"{side}_elbow": random.uniform(10, 35) if kind == "walk" else random.uniform(70, 100)}
-            amplitude |= {f"{side}_thigh": stride, f"{side}_knee": bent - 3, f"{side}_swing": stride * 0.9}
-            phase |= {
-                f"{side}_thigh": begin + half,
-                f"{side}_knee": begin + half - 0.2,
-                f"{side}_swing": begin + half + 0.5,
-            }
-    if kind in ("gesture", "dance", "squat", "stand") and (kind != "stand" or random.random() < 0.4):
-        for side in ("left", "right"):
-            mean |= {f"{side}_swing": random.uniform(-30, 150), f"{side}_lift": random.uniform(0, 90)}
-            mean |= {f"{side}_elbow": random.uniform(0, 130), f"{side}_turn": random.uniform(-70, 70)}
-            for name in ("swing", "lift", "elbow"):
-                amplitude[f"{side}_{name}"] = random.uniform(5, 40)
-    if kind == "dance":
-        for side in ("left", "right"):
-            mean |= {f"{side}_thigh": random.uniform(-15, 50), f"{side}_spread": random.uniform(0, 35)}
-            mean |= {f"{side}_knee": random.uniform(5, 80)}
-            amplitude |= {f"{side}_thigh": random.uniform(0, 25), f"{side}_knee": random.uniform(0, 20)}
-        mean |= {"lean": random.normal(0, 10), "twist": random.normal(0, 20), "roll": random.normal(0, 8)}
-    if kind == "squat":
-        deep = random.uniform(40, 95)
-        for side in ("left", "right"):
-            mean |= {
-                f"{side}_thigh": deep + random.normal(0, 8),
-                f"{side}_knee": deep * 1.1,
-                f"{side}_spread": random.uniform(3, 25),
-            }
-        mean["bend"] = random.uniform(0, 40)
-    if kind == "stoop":
-        mean |= {"bend": random.uniform(30, 80), "head_pitch": random.uniform(-30, 10)}
-        for side in ("left", "right"):
-            mean[f"{side}_swing"] = random.uniform(20, 100)
-    arrays = (np.array([table[name] for name in ANGLES]) for table in (mean, amplitude, phase))
-    means, amplitudes, phases = arrays
-    frequency = np.full(len(ANGLES), pace) if kind in ("walk", "run") else pace * random.uniform(0.6, 1.4, len(ANGLES))
-    return Motion(means, amplitudes, frequency, phases, speed)
+    return _Draft(mean, amplitude, phase, pace)
+
+
+def _stride(draft: _Draft, runs: bool, random: np.random.Generator) -> None:
+    """Makes a person walk or run: the legs swing against each other, and each arm against its leg."""
+    stride = random.uniform(30, 45) if runs else random.uniform(18, 28)
+    draft.pace = random.uniform(1.2, 1.6) if runs else random.uniform(0.7, 1.1)
+    draft.speed = stride / (14 if runs else 20)
+    begin = random.random()
+    for side, half in (("left", 0.0), ("right", 0.5)):
+        bent = random.uniform(45, 60) if runs else random.uniform(18, 28)
+        draft.mean |= {f"{side}_thigh": stride * 0.3, f"{side}_knee": bent, f"{side}_swing": 0.0}
+        draft.mean |= {f"{side}_elbow": random.uniform(70, 100) if runs else random.uniform(10, 35)}
+        draft.amplitude |= {f"{side}_thigh": stride, f"{side}_knee": bent - 3, f"{side}_swing": stride * 0.9}
+        draft.phase |= {
+            f"{side}_thigh": begin + half,
+            f"{side}_knee": begin + half - 0.2,
+            f"{side}_swing": begin + half + 0.5,
+        }
+
+
+def _wave(draft: _Draft, random: np.random.Generator) -> None:
+    """Makes a person move their arms."""
+    for side in ("left", "right"):
+        draft.mean |= {f"{side}_swing": random.uniform(-30, 150), f"{side}_lift": random.uniform(0, 90)}
+        draft.mean |= {f"{side}_elbow": random.uniform(0, 130), f"{side}_turn": random.uniform(-70, 70)}
+        for name in ("swing", "lift", "elbow"):
+            draft.amplitude[f"{side}_{name}"] = random.uniform(5, 40)
+
+
+def _dance(draft: _Draft, random: np.random.Generator) -> None:
+    """Makes a person move their legs and trunk on the spot."""
+    for side in ("left", "right"):
+        draft.mean |= {f"{side}_thigh": random.uniform(-15, 50), f"{side}_spread": random.uniform(0, 35)}
+        draft.mean |= {f"{side}_knee": random.uniform(5, 80)}
+        draft.amplitude |= {f"{side}_thigh": random.uniform(0, 25), f"{side}_knee": random.uniform(0, 20)}
+    draft.mean |= {"lean": random.normal(0, 10), "twist": random.normal(0, 20), "roll": random.normal(0, 8)}
+
+
+def _squat(draft: _Draft, random: np.random.Generator) -> None:
+    """Bends a person's knees."""
+    deep = random.uniform(40, 95)
+    for side in ("left", "right"):
+        draft.mean |= {
+            f"{side}_thigh": deep + random.normal(0, 8),
+            f"{side}_knee": deep * 1.1,
+            f"{side}_spread": random.uniform(3, 25),
+        }
+    draft.mean["bend"] = random.uniform(0, 40)
+
+
+def _stoop(draft: _Draft, random: np.random.Generator) -> None:
+    """Bends a person's back."""
+    draft.mean |= {"bend": random.uniform(30, 80), "head_pitch": random.uniform(-30, 10)}
+    for side in ("left", "right"):
+        draft.mean[f"{side}_swing"] = random.uniform(20, 100)
 
 
 def posture(build: Build, angles: dict[str, float], yaw: float) -> Posture:
@@ -182,6 +233,7 @@ def posture(build: Build, angles: dict[str, float], yaw: float) -> Posture:
     lower = root @ _about_x(0.4 * angles["bend"]) @ _about_y(0.4 * angles["twist"])
     chest = root @ _about_x(angles["bend"]) @ _about_y(angles["twist"])
     head = chest @ _about_y(angles["head_yaw"]) @ _about_x(angles["head_pitch"] - 0.5 * angles["bend"])
+
     torso, skull = unit * build.torso, unit * build.head
     points = {"pelvis": np.zeros(3)}
     points["waist"] = lower @ [0, 0.20 * torso, 0]
@@ -194,6 +246,7 @@ def posture(build: Build, angles: dict[str, float], yaw: float) -> Posture:
     for side, sign in (("left", 1.0), ("right", -1.0)):
         points |= _arm(side, sign, points["neck"], chest, unit, build, angles)
         points |= _leg(side, sign, root, unit, build, angles)
+
     ground = min(point[1] for name, point in points.items() if name.endswith(("heel", "toe", "ankle", "knee")))
     return Posture({name: point - [0, ground, 0] for name, point in points.items()}, chest, head)
 
@@ -220,22 +273,20 @@ def _leg(
     knee = hip + thigh @ [0, -0.43 * unit * build.legs, 0]
     ankle = knee + shin @ [0, -0.41 * unit * build.legs, 0]
     heel, toe = ankle + shin @ [0, -0.07 * unit, -0.05 * unit], ankle + shin @ [0, -0.08 * unit, 0.17 * unit]
-    return {
-        f"{side}_{name}": p
-        for name, p in (("hip", hip), ("knee", knee), ("ankle", ankle), ("heel", heel), ("toe", toe))
-    }
+    points = {"hip": hip, "knee": knee, "ankle": ankle, "heel": heel, "toe": toe}
+    return {f"{side}_{name}": point for name, point in points.items()}
 
 
-def _about_x(angle: float) -> NDArray[np.float64]:
+def _about_x(angle: float) -> FloatArray:
     c, s = np.cos(angle), np.sin(angle)
     return np.array([[1, 0, 0], [0, c, -s], [0, s, c]])
 
 
-def _about_y(angle: float) -> NDArray[np.float64]:
+def _about_y(angle: float) -> FloatArray:
     c, s = np.cos(angle), np.sin(angle)
     return np.array([[c, 0, s], [0, 1, 0], [-s, 0, c]])
 
 
-def _about_z(angle: float) -> NDArray[np.float64]:
+def _about_z(angle: float) -> FloatArray:
     c, s = np.cos(angle), np.sin(angle)
     return np.array([[c, -s, 0], [s, c, 0], [0, 0, 1]])

@@ -8,6 +8,7 @@ import cv2
 import numpy as np
 from numpy.typing import NDArray
 
+from hpr.images import Image
 from hpr.poses import FloatArray
 from hpr.training.synthetic.body import Build, Posture
 from hpr.training.synthetic.wardrobe import Colour, Outfit
@@ -25,7 +26,7 @@ PARTS = (
 PARTS_PER_PERSON = 100
 """A pixel of person p's part i is owned by 100 * (p + 1) + i."""
 
-_JOINT_PARTS = {
+_KEYPOINT_PARTS = {
     "shoulder": ("upper_arm",),
     "elbow": ("upper_arm", "forearm"),
     "wrist": ("forearm",),
@@ -66,7 +67,7 @@ class Canvas:
         light: (2,), unit vector in the image towards the light.
     """
 
-    image: NDArray[np.uint8]
+    image: Image
     owner: NDArray[np.int16]
     light: FloatArray
 
@@ -333,13 +334,13 @@ class Figure:
         canvas.fill(self.seen["nose"].xy + _CIRCLE * 0.16 * radius, _lit(skin, 0.75))
 
 
-def covers(part: str, joint: str) -> bool:
-    """Returns whether a part may cover a joint without hiding it."""
-    side, _, kind = joint.partition("_")
-    if kind in _JOINT_PARTS:
+def covers(part: str, keypoint: str) -> bool:
+    """Returns whether a part may cover a keypoint without hiding it."""
+    side, _, kind = keypoint.partition("_")
+    if kind in _KEYPOINT_PARTS:
         wide = {"shoulder": ("torso", "backpack"), "hip": ("torso", "skirt"), "knee": ("skirt",)}.get(kind, ())
-        return part in wide or part in {f"{side}_{name}" for name in _JOINT_PARTS[kind]}
-    return part == "head" or (joint == "head_bottom" and part in ("neck", "torso"))
+        return part in wide or part in {f"{side}_{name}" for name in _KEYPOINT_PARTS[kind]}
+    return part == "head" or (keypoint == "head_bottom" and part in ("neck", "torso"))
 
 
 def _hull(centres: list[FloatArray], radii: list[float]) -> FloatArray:

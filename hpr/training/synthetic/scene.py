@@ -1,4 +1,4 @@
-"""People before a moving camera: clips and single frames, with exact joints, head boxes and occlusion."""
+"""People before a moving camera: clips and single frames, with exact keypoints, head boxes and occlusion."""
 
 from dataclasses import dataclass
 from functools import cached_property
@@ -7,17 +7,18 @@ import cv2
 import numpy as np
 from numpy.typing import NDArray
 
-from hpr.files import decode_image
-from hpr.poses import FloatArray
-from hpr.skeleton import JOINTS, NUM_JOINTS
+from hpr.images import Image, decode_image
+from hpr.poses import FloatArray, IntArray
+from hpr.skeleton import POSETRACK15
 from hpr.training.synthetic.body import Build, Motion, Posture, draw_build, draw_motion, posture
 from hpr.training.synthetic.painting import PARTS, PARTS_PER_PERSON, Canvas, Figure, Seen, covers
 from hpr.training.synthetic.wardrobe import Outfit, draw_outfit
 
 VISIBLE, SELF_HIDDEN, HIDDEN, OUTSIDE = range(4)
-"""Whether a joint is seen, behind the person's own body, behind something else, or outside of the image."""
+"""Whether a keypoint is seen, behind the person's own body, behind something else, or outside of the image."""
 
 _OBJECT = -1
+_NEAREST = 0.8  # metres from the camera; people nearer than that are not drawn
 
 
 @dataclass(frozen=True)
@@ -74,7 +75,7 @@ class Camera:
         """Returns where the camera is at a time, (3,) in metres."""
         return np.array([self.drift[0] * time, self.height + self.drift[1] * time, 0.0])
 
-    def rotation_at(self, time: float) -> NDArray[np.float64]:
+    def rotation_at(self, time: float) -> FloatArray:
         """Returns the rotation (3, 3) from world to camera axes: right, up, towards the viewer."""
         pan, pitch = self.pan * time, self.pitch
         turn = np.array([[np.cos(pan), 0, -np.sin(pan)], [0, 1, 0], [np.sin(pan), 0, np.cos(pan)]])
@@ -118,24 +119,24 @@ class Finish:
 
 @dataclass(frozen=True)
 class PersonTruth:
-    """One person in one frame, exactly.
+    """One person in one frame, exactly; keypoints are in the order of POSETRACK15.
 
     Attributes:
         track_id: Number of the person in the clip.
-        joints: (15, 2) in image pixels, also where hidden or outside of the image.
+        keypoints: (15, 2) in image pixels, also where hidden or outside of the image.
         occlusion: (15,), VISIBLE, SELF_HIDDEN, HIDDEN or OUTSIDE.
         head_box: (4,) x0, y0, x1, y1.
     """
 
     track_id: int
-    joints: FloatArray
-    occlusion: NDArray[np.int64]
+    keypoints: FloatArray
+    occlusion: IntArray
     head_box: FloatArray
 
     @property
     def annotated(self) -> FloatArray:
-        """(15, 2), NaN where an annotator would not mark the joint: behind something else, or outside."""
-        return np.where((self.occlusion <= SELF_HIDDEN)[:, None], self.joints, np.nan)
+        """(15, 2), NaN where an annotator would not mark the keypoint: behind something else, or outside."""
+        return np.where((self.occlusion <= SELF_HIDDEN)[:, None], self.keypoints, np.nan)
 
 
 class Clip:
@@ -161,13 +162,24 @@ class Clip:
         self._light = np.array([np.cos(angle), -abs(np.sin(angle))])
         self._backdrop_seed = int(random.integers(2**31))
 
-    def frame(self, time: float) -> tuple[NDArray[np.uint8], list[PersonTruth]]:
-        """Returns the image (H, W, 3) RGB at a time in seconds, and everyone of whom something is in it."""
+    def frame(self, time: float) -> tuple[Image, list[PersonTruth]]:
+        """Returns the image (H, W, 3) RGB at a time in seconds, and the people with a keypoint in it."""
         encoded, people = self.encoded_frame(time)
         return decode_image(np.frombuffer(encoded, np.uint8)), people
 
     def encoded_frame(self, time: float) -> tuple[bytes, list[PersonTruth]]:
         """Returns the same image as a JPEG file."""
+        width, height = self.size
+        image = self._background(time)
+        canvas = Canvas(image, np.zeros((height, width), np.int16), self._light)
+        figures = self._paint(canvas, time)
+
+        people = [_truth(figure, number, canvas.owner) for number, figure in figures.items()]
+        encoded = _encoded(image, self._finish, seed=(*self._seed, int(1000 * time)))
+        return encoded, [person for person in people if (person.occlusion != OUTSIDE).any()]
+
+    def _paint(self, canvas: Canvas, time: float) -> dict[int, Figure]:
+        """Paints people and things, the far ones first; returns the people who are not too near, by number."""
         camera, place, rotation = self._camera, self._camera.place_at(time), self._camera.rotation_at(time)
         width, height = self.size
 
@@ -181,29 +193,25 @@ class Clip:
             way: FloatArray = place - point
             return way / np.linalg.norm(way)
 
-        image = self._background(time)
-        canvas = Canvas(image, np.zeros((height, width), np.int16), self._light)
-        figures = [Figure(a.posture_at(time), a.build, a.outfit, see, viewer) for a in self._actors]
-        layers = [(figure.depth, number) for number, figure in enumerate(figures)]
+        figures = {n: Figure(a.posture_at(time), a.build, a.outfit, see, viewer) for n, a in enumerate(self._actors)}
+        figures = {number: figure for number, figure in figures.items() if figure.depth > _NEAREST}
+        layers = [(figure.depth, number) for number, figure in figures.items()]
         layers += [(see(thing.corners.mean(axis=0)).depth, -1 - i) for i, thing in enumerate(self._things)]
         for _, number in sorted(layers, reverse=True):
             if number >= 0:
-                if figures[number].depth > 0.8:
-                    figures[number].paint(canvas, number)
+                figures[number].paint(canvas, number)
             else:
                 thing = self._things[-1 - number]
                 outline = np.array([see(corner).xy for corner in thing.corners])
                 canvas.fill(outline, thing.colour, _OBJECT)
-        people = [_truth(figure, number, canvas.owner) for number, figure in enumerate(figures) if figure.depth > 0.8]
-        seed = (*self._seed, int(1000 * time))
-        return _encoded(image, self._finish, seed), [person for person in people if (person.occlusion != OUTSIDE).any()]
+        return figures
 
     @cached_property
-    def _backdrop(self) -> NDArray[np.uint8]:
+    def _backdrop(self) -> Image:
         """A cluttered picture, larger than the frame so that the camera can pan over it."""
         return _draw_backdrop(self.size, np.random.default_rng(self._backdrop_seed))
 
-    def _background(self, time: float) -> NDArray[np.uint8]:
+    def _background(self, time: float) -> Image:
         """Returns the part of the backdrop that the camera looks at."""
         (width, height), backdrop = self.size, self._backdrop
         drift = self._camera.drift * time
@@ -215,18 +223,29 @@ class Clip:
 
 
 def _truth(figure: Figure, number: int, owner: NDArray[np.int16]) -> PersonTruth:
+    """Returns where a person's keypoints are and what is seen in their places.
+
+    Args:
+        figure: The person.
+        number: Of the person, from 0.
+        owner: (H, W) as in `Canvas`.
+    """
     height, width = owner.shape
-    joints = np.array([figure.seen[name].xy for name in JOINTS])
-    occlusion = np.full(NUM_JOINTS, OUTSIDE)
-    for i, (x, y) in enumerate(np.floor(joints).astype(int)):
+    keypoints = np.array([figure.seen[name].xy for name in POSETRACK15.names])
+    occlusion = np.full(len(POSETRACK15), OUTSIDE)
+    for i, (x, y) in enumerate(np.floor(keypoints).astype(int)):
         if 0 <= x < width and 0 <= y < height:
-            person, part = divmod(int(owner[y, x]), PARTS_PER_PERSON)
-            if person != number + 1:
-                # Of a joint on the very outline, the background may show: nothing is in front of it then.
-                occlusion[i] = HIDDEN if owner[y, x] != 0 else VISIBLE
-            else:
-                occlusion[i] = VISIBLE if covers(PARTS[part], JOINTS[i]) else SELF_HIDDEN
-    return PersonTruth(number, joints, occlusion, figure.head_outline())
+            occlusion[i] = _occlusion(POSETRACK15.names[i], number, int(owner[y, x]))
+    return PersonTruth(number, keypoints, occlusion, figure.head_outline())
+
+
+def _occlusion(keypoint: str, number: int, owner: int) -> int:
+    """Returns whether a person's keypoint can be seen where a pixel has that owner (`Canvas`)."""
+    person, part = divmod(owner, PARTS_PER_PERSON)
+    if person == number + 1:
+        return VISIBLE if covers(PARTS[part], keypoint) else SELF_HIDDEN
+    # Of a keypoint on the very outline, the background may show: nothing is in front of it then.
+    return VISIBLE if owner == 0 else HIDDEN
 
 
 def _draw_camera(size: tuple[int, int], random: np.random.Generator) -> Camera:
@@ -276,7 +295,7 @@ def _draw_finish(random: np.random.Generator) -> Finish:
     return Finish(gain, random.uniform(0.8, 1.25), blur, shake, random.uniform(0, 5), int(random.integers(45, 96)))
 
 
-def _draw_backdrop(size: tuple[int, int], random: np.random.Generator) -> NDArray[np.uint8]:
+def _draw_backdrop(size: tuple[int, int], random: np.random.Generator) -> Image:
     """Draws floor and wall, soft blotches, and a clutter of shapes, some of them limb-like."""
     width, height = int(size[0] * 1.4), int(size[1] * 1.2)
     vivid = random.uniform(0.2, 1.0)
@@ -284,23 +303,37 @@ def _draw_backdrop(size: tuple[int, int], random: np.random.Generator) -> NDArra
     picture = np.empty((height, width, 3), np.uint8)
     picture[:horizon], picture[horizon:] = _draw_colour(vivid, random), _draw_colour(vivid, random)
     for _ in range(int(random.integers(8, 60))):
-        x, y = int(random.uniform(0, width)), int(random.uniform(0, height))
-        colour = _draw_colour(vivid, random)
-        extent = size[1] * random.uniform(0.02, 0.3) * random.uniform(0.2, 1.0, 2)
-        a, b = max(int(extent[0]), 1), max(int(extent[1]), 1)
-        kind = random.integers(4)
-        if kind == 0:
-            cv2.rectangle(picture, (x - a, y - b), (x + a, y + b), colour, -1)
-        elif kind == 1:
-            cv2.ellipse(picture, (x, y), (a, b), random.uniform(0, 180), 0, 360, colour, -1, cv2.LINE_AA)
-        else:
-            across, down = random.normal(0, size[1] * 0.15, 2)
-            thickness = max(1, int(size[1] * random.uniform(0.004, 0.05)))
-            cv2.line(picture, (x, y), (int(x + across), int(y + down)), colour, thickness, cv2.LINE_AA)
+        _draw_shape(picture, size[1], vivid, random)
+
     coarse = random.normal(128, random.uniform(5, 30), (int(random.integers(4, 24)), int(random.integers(4, 24)), 3))
     blotches = cv2.resize(np.clip(coarse, 0, 255).astype(np.uint8), (width, height), interpolation=cv2.INTER_LINEAR)
     picture = cv2.addWeighted(picture, 1.0, blotches, 1.0, -128.0)
     return np.asarray(cv2.GaussianBlur(picture, (0, 0), random.uniform(0.3, 2.5)), np.uint8)
+
+
+def _draw_shape(picture: Image, unit: int, vivid: float, random: np.random.Generator) -> None:
+    """Draws a rectangle, an ellipse or a thick line.
+
+    Args:
+        picture: To draw on.
+        unit: Sizes are relative to this, in pixels.
+        vivid: Of the colour, see `_draw_colour`.
+        random: Source of all draws.
+    """
+    height, width = picture.shape[:2]
+    x, y = int(random.uniform(0, width)), int(random.uniform(0, height))
+    colour = _draw_colour(vivid, random)
+    extent = unit * random.uniform(0.02, 0.3) * random.uniform(0.2, 1.0, 2)
+    a, b = max(int(extent[0]), 1), max(int(extent[1]), 1)
+    kind = random.integers(4)
+    if kind == 0:
+        cv2.rectangle(picture, (x - a, y - b), (x + a, y + b), colour, -1)
+    elif kind == 1:
+        cv2.ellipse(picture, (x, y), (a, b), random.uniform(0, 180), 0, 360, colour, -1, cv2.LINE_AA)
+    else:
+        across, down = random.normal(0, unit * 0.15, 2)
+        thickness = max(1, int(unit * random.uniform(0.004, 0.05)))
+        cv2.line(picture, (x, y), (int(x + across), int(y + down)), colour, thickness, cv2.LINE_AA)
 
 
 def _draw_colour(vivid: float, random: np.random.Generator) -> tuple[int, int, int]:
@@ -310,16 +343,12 @@ def _draw_colour(vivid: float, random: np.random.Generator) -> tuple[int, int, i
     return red, green, blue
 
 
-def _encoded(image: NDArray[np.uint8], finish: Finish, seed: tuple[int, ...]) -> bytes:
+def _encoded(image: Image, finish: Finish, seed: tuple[int, ...]) -> bytes:
     """Applies light and lens to an RGB image and returns it as a JPEG."""
     if finish.blur > 0.2:
         image = cv2.GaussianBlur(image, (0, 0), finish.blur)
-    reach = np.round(finish.shake * min(1.0, 5 / max(float(np.linalg.norm(finish.shake)), 1e-6))).astype(int)
-    if reach.any():
-        middle = np.abs(reach)
-        kernel = np.zeros((2 * middle[1] + 1, 2 * middle[0] + 1), np.float32)
-        cv2.line(kernel, (middle - reach).tolist(), (middle + reach).tolist(), 1.0)
-        image = cv2.filter2D(image, -1, kernel / kernel.sum())
+    image = _shaken(image, finish.shake)
+
     levels = np.arange(256) / 255
     tables = [255 * np.clip(levels**finish.gamma * gain, 0, 1) for gain in finish.gain]
     image = cv2.LUT(image, np.stack(tables, axis=1).astype(np.uint8)[None])  # (1, 256, 3)
@@ -328,5 +357,17 @@ def _encoded(image: NDArray[np.uint8], finish: Finish, seed: tuple[int, ...]) ->
         cv2.setRNGSeed(int(np.random.SeedSequence(seed).generate_state(1)[0] & 0x7FFFFFFF))
         cv2.randn(grain, 0, finish.noise)
         image = cv2.add(image, grain, dtype=cv2.CV_8U)
+
     bgr = cv2.cvtColor(image, cv2.COLOR_RGB2BGR)
     return cv2.imencode(".jpg", bgr, [cv2.IMWRITE_JPEG_QUALITY, finish.quality])[1].tobytes()
+
+
+def _shaken(image: Image, shake: FloatArray) -> Image:
+    """Returns an image with the motion blur of a movement (2,), in pixels, of five pixels at most."""
+    reach = np.round(shake * min(1.0, 5 / max(float(np.linalg.norm(shake)), 1e-6))).astype(int)
+    if not reach.any():
+        return image
+    middle = np.abs(reach)
+    kernel = np.zeros((2 * middle[1] + 1, 2 * middle[0] + 1), np.float32)
+    cv2.line(kernel, (middle - reach).tolist(), (middle + reach).tolist(), 1.0)
+    return np.asarray(cv2.filter2D(image, -1, kernel / kernel.sum()), np.uint8)

@@ -1,21 +1,21 @@
 """Synthetic clips on disk, as a PoseTrack 2018 tree: images, annotations, and predictions with errors."""
 
-import json
-from collections.abc import Iterable
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import numpy as np
-from tqdm import tqdm
 
 from hpr.files import replacing
-from hpr.poses import FloatArray
-from hpr.skeleton import NUM_JOINTS, POSETRACK18_KEYPOINTS, POSETRACK18_SLOTS
+from hpr.formats import PoseTrack18
+from hpr.poses import FloatArray, Frame, PoseSequence
+from hpr.skeleton import POSETRACK15
 from hpr.training.pose_errors import PoseErrors, draw_scores
 from hpr.training.synthetic.scene import OUTSIDE, Clip, PersonTruth
 
-MIN_JOINTS = 4
-"""Whoever has fewer joints to be seen is not annotated; an ignore region is put there instead."""
+MIN_KEYPOINTS = 4
+"""People with fewer keypoints to be seen are not annotated; an ignore region is put there instead."""
 
 FRAMES_PER_SECOND = 10.0
 
@@ -24,11 +24,12 @@ _MISSED_PERSON, _FALSE_PERSON, _IDENTITY_SWITCH = 0.05, 0.10, 0.02
 
 def write_tree(
     folder: Path,
-    seeds: Iterable[tuple[int, ...]],
+    seeds: Sequence[tuple[int, ...]],
     frames: int,
     errors: PoseErrors,
     held_out: bool,
     size: tuple[int, int] | None = None,
+    progress: Callable[[int], Any] = lambda clips: None,
 ) -> None:
     """Writes clips to `folder/images/<clip>`, `folder/annotations` and `folder/predictions`.
 
@@ -37,146 +38,158 @@ def write_tree(
         seeds: One for each clip, which is named after it.
         frames: Of each clip.
         errors: What the predictions get wrong about each pose. Besides, people are missed (5%) or seen
-            where nobody is (in 10% of the frames), and two people change their track ids (2%).
+            where there is none (in 10% of the frames), and two people change their track ids (2%).
         held_out: Whether people wear what training never draws.
         size: Width and height of the images; by default different for each clip.
+        progress: Called with the number of clips done.
 
     Raises:
         UserError: The folder cannot be written to.
     """
-    for seed in tqdm(list(seeds), desc="drawing clips", unit=" clips", disable=None, leave=False):
+    for seed in seeds:
         name = "clip_" + "_".join(f"{number:04d}" for number in seed)
-        images, truth, predictions = _draw_clip(folder / "images" / name, seed, frames, errors, held_out, size)
-        categories = [{"id": 1, "name": "person", "keypoints": list(POSETRACK18_KEYPOINTS)}]
-        for kind, annotations in (("annotations", truth), ("predictions", predictions)):
-            for number, annotation in enumerate(annotations):
-                annotation["id"] = number
-            document = {"images": images, "annotations": annotations, "categories": categories}
-            with replacing(folder / kind / f"{name}.json") as temporary:
-                temporary.write_text(json.dumps(document, separators=(",", ":")))
+        truth, predictions = _draw_clip(folder, name, seed, frames, errors, held_out, size)
+        PoseTrack18().write([PoseSequence(name, truth)], folder / "annotations" / f"{name}.json")
+        PoseTrack18().write([PoseSequence(name, predictions)], folder / "predictions" / f"{name}.json")
+        progress(1)
 
 
 def _draw_clip(
     folder: Path,
+    name: str,
     seed: tuple[int, ...],
     frames: int,
     errors: PoseErrors,
     held_out: bool,
     size: tuple[int, int] | None,
-) -> tuple[list[dict[str, Any]], list[dict[str, Any]], list[dict[str, Any]]]:
-    """Writes the images of a clip and returns the records of its images, its truth and its predictions."""
-    clip, random = Clip(seed, held_out, size), np.random.default_rng((*seed, 1))
-    images: list[dict[str, Any]] = []
-    truth: list[dict[str, Any]] = []
-    predictions: list[dict[str, Any]] = []
-    tracks: dict[int, int] = {}
+) -> tuple[list[Frame], list[Frame]]:
+    """Writes the images of a clip and returns the truth and the predictions of its frames."""
+    clip = Clip(seed, held_out, size)
+    estimator = _Estimator(errors, {}, np.random.default_rng((*seed, 1)))
+    truth, predictions = [], []
     for number in range(frames):
         encoded, people = clip.encoded_frame(number / FRAMES_PER_SECOND)
-        path = folder / f"{number:06d}.jpg"
-        with replacing(path) as temporary:
+        image = f"images/{name}/{number:06d}.jpg"
+        with replacing(folder / image) as temporary:
             temporary.write_bytes(encoded)
-        annotated = [person for person in people if _joint_count(person) >= MIN_JOINTS]
-        hidden = [_region(person, clip.size) for person in people if 0 < _joint_count(person) < MIN_JOINTS]
-        images.append(
-            {
-                "id": number,
-                "frame_id": number,
-                "file_name": f"images/{folder.name}/{path.name}",
-                "vid_id": folder.name,
-                "nframes": frames,
-                "is_labeled": True,
-                "width": clip.size[0],
-                "height": clip.size[1],
-                "ignore_regions_x": [region[:, 0].tolist() for region in hidden],
-                "ignore_regions_y": [region[:, 1].tolist() for region in hidden],
-            }
-        )
-        truth += [{"image_id": number, **_truth_record(person)} for person in annotated]
-        estimates = _estimates(annotated, clip.size, tracks, errors, random)
-        predictions += [{"image_id": number, **estimate} for estimate in estimates]
-    return images, truth, predictions
+
+        annotated = [person for person in people if _keypoint_count(person) >= MIN_KEYPOINTS]
+        hidden = [person for person in people if 0 < _keypoint_count(person) < MIN_KEYPOINTS]
+        regions = tuple(_region(person, clip.size) for person in hidden)
+        truth.append(_truth(image, annotated, regions, clip.size))
+        predictions.append(estimator.frame(image, annotated, regions, clip.size))
+    return truth, predictions
 
 
-def _joint_count(person: PersonTruth) -> int:
+def _keypoint_count(person: PersonTruth) -> int:
     return int((~np.isnan(person.annotated[:, 0])).sum())
 
 
 def _region(person: PersonTruth, size: tuple[int, int]) -> FloatArray:
     """Returns the corners (4, 2) of a box around the part of a person that lies in the image."""
-    inside = person.joints[person.occlusion != OUTSIDE]
+    inside = person.keypoints[person.occlusion != OUTSIDE]
     x0, y0 = np.maximum(inside.min(axis=0) - 15, 0).round()
     x1, y1 = np.minimum(inside.max(axis=0) + 15, size).round()
     return np.array([[x0, y0], [x1, y0], [x1, y1], [x0, y1]])
 
 
-def _truth_record(person: PersonTruth) -> dict[str, Any]:
-    x0, y0, x1, y1 = person.head_box.round(2).tolist()
-    occlusion = np.full(len(POSETRACK18_KEYPOINTS), OUTSIDE)
-    occlusion[list(POSETRACK18_SLOTS)] = person.occlusion
-    return {
-        "track_id": person.track_id,
-        "category_id": 1,
-        "keypoints": _keypoints(person.annotated),
-        "scores": [],
-        "bbox": _box(person.annotated),
-        "bbox_head": [x0, y0, round(x1 - x0, 2), round(y1 - y0, 2)],
-        "occlusion": occlusion.tolist(),
-    }
+def _truth(image: str, people: list[PersonTruth], regions: tuple[FloatArray, ...], size: tuple[int, int]) -> Frame:
+    """Returns the annotation of a frame."""
+    poses = _poses(people)
+    return Frame(
+        image,
+        POSETRACK15,
+        poses.round(2),
+        boxes=_boxes(poses),
+        head_boxes=np.array([person.head_box for person in people]).reshape(-1, 4).round(2),
+        track_ids=tuple(person.track_id for person in people),
+        ignore_regions=regions,
+        size=size,
+    )
 
 
-def _estimates(
-    people: list[PersonTruth],
-    size: tuple[int, int],
-    tracks: dict[int, int],
-    errors: PoseErrors,
-    random: np.random.Generator,
-) -> list[dict[str, Any]]:
-    """Returns what an estimator might have made of a frame.
+@dataclass
+class _Estimate:
+    """A person as an estimator sees them: keypoints (15, 2), NaN where missing, scores (15,) and track id."""
 
-    Args:
-        people: In it.
-        size: Width and height of the image.
-        tracks: Predicted track id of each true one; changed where identities are switched.
+    pose: FloatArray
+    scores: FloatArray
+    track_id: int
+
+
+@dataclass
+class _Estimator:
+    """Draws what an estimator might make of the frames of a clip, one after the other.
+
+    Attributes:
         errors: What it gets wrong about each pose.
-        random: Source of chance.
+        tracks: Predicted track id of each true one; changed where identities are switched.
+        random: Source of all draws.
     """
-    joints = np.array([person.annotated for person in people]).reshape(-1, NUM_JOINTS, 2)
-    for person in people:
-        tracks.setdefault(person.track_id, person.track_id)
-    if len(people) > 1 and random.random() < _IDENTITY_SWITCH:
-        a, b = (people[i].track_id for i in random.choice(len(people), 2, replace=False))
-        tracks[a], tracks[b] = tracks[b], tracks[a]
-    estimates = []
-    for i, person in enumerate(people):
-        if random.random() < _MISSED_PERSON:
-            continue
-        pose, mistakes = errors.draw(joints[i], np.delete(joints, i, axis=0), random)
-        estimates.append(_estimate(pose, draw_scores(mistakes, random), tracks[person.track_id]))
-    if len(people) and random.random() < _FALSE_PERSON:
-        pose = joints[random.integers(len(joints))] * random.uniform(0.5, 1.0)
-        pose += random.uniform(0, size) - np.nanmean(pose, axis=0)
-        track = 1000 + int(random.integers(1000))
-        estimates.append(_estimate(pose, random.uniform(0.05, 0.65, NUM_JOINTS), track))
-    return estimates
+
+    errors: PoseErrors
+    tracks: dict[int, int]
+    random: np.random.Generator
+
+    def frame(
+        self, image: str, people: list[PersonTruth], regions: tuple[FloatArray, ...], size: tuple[int, int]
+    ) -> Frame:
+        """Returns the prediction for a frame."""
+        self._switch_identities(people)
+        estimates = self._seen(people)
+        if people and self.random.random() < _FALSE_PERSON:
+            estimates.append(self._false_person(_poses(people), size))
+
+        poses = np.array([estimate.pose for estimate in estimates]).reshape(-1, len(POSETRACK15), 2)
+        scores = np.array([estimate.scores for estimate in estimates]).reshape(-1, len(POSETRACK15))
+        return Frame(
+            image,
+            POSETRACK15,
+            poses.round(2),
+            np.where(np.isnan(poses[..., 0]), 0, scores).round(3),
+            boxes=_boxes(poses),
+            track_ids=tuple(estimate.track_id for estimate in estimates),
+            ignore_regions=regions,
+            size=size,
+        )
+
+    def _switch_identities(self, people: list[PersonTruth]) -> None:
+        """Gives new people their own track ids; sometimes swaps those of two people."""
+        for person in people:
+            self.tracks.setdefault(person.track_id, person.track_id)
+        if len(people) > 1 and self.random.random() < _IDENTITY_SWITCH:
+            a, b = (people[i].track_id for i in self.random.choice(len(people), 2, replace=False))
+            self.tracks[a], self.tracks[b] = self.tracks[b], self.tracks[a]
+
+    def _seen(self, people: list[PersonTruth]) -> list[_Estimate]:
+        """Returns the estimates of the people who are not missed."""
+        poses = _poses(people)
+        estimates = []
+        for i, person in enumerate(people):
+            if self.random.random() < _MISSED_PERSON:
+                continue
+            neighbours = np.delete(poses, i, axis=0)
+            pose, mistakes = self.errors.draw(poses[i], neighbours, POSETRACK15, self.random)
+            scores = draw_scores(mistakes, self.random)
+            estimates.append(_Estimate(pose, scores, self.tracks[person.track_id]))
+        return estimates
+
+    def _false_person(self, poses: FloatArray, size: tuple[int, int]) -> _Estimate:
+        """Returns an estimate of a person who is not there: one of the true poses (N, 15, 2), smaller and elsewhere."""
+        pose = poses[self.random.integers(len(poses))] * self.random.uniform(0.5, 1.0)
+        pose += self.random.uniform(0, size) - np.nanmean(pose, axis=0)
+        track_id = 1000 + int(self.random.integers(1000))
+        return _Estimate(pose, self.random.uniform(0.05, 0.65, len(POSETRACK15)), track_id)
 
 
-def _estimate(pose: FloatArray, scores: FloatArray, track: int) -> dict[str, Any]:
-    """Returns the record of a predicted person with joints (15, 2) and scores (15,)."""
-    slots = np.zeros(len(POSETRACK18_KEYPOINTS))
-    slots[list(POSETRACK18_SLOTS)] = np.where(np.isnan(pose[:, 0]), 0, scores).round(3)
-    keypoints, box = _keypoints(pose), _box(pose)
-    return {"track_id": track, "category_id": 1, "keypoints": keypoints, "scores": slots.tolist(), "bbox": box}
+def _poses(people: list[PersonTruth]) -> FloatArray:
+    """Returns the annotated keypoints (N, 15, 2)."""
+    return np.array([person.annotated for person in people]).reshape(-1, len(POSETRACK15), 2)
 
 
-def _keypoints(joints: FloatArray) -> list[float]:
-    """Returns the format's 17 triples, to a hundredth of a pixel."""
-    triples = np.zeros((len(POSETRACK18_KEYPOINTS), 3))
-    present = ~np.isnan(joints[:, 0])
-    triples[np.array(POSETRACK18_SLOTS)[present]] = np.c_[joints[present].round(2), np.ones(present.sum())]
-    return [int(value) if value.is_integer() else value for value in triples.ravel().tolist()]
-
-
-def _box(joints: FloatArray) -> list[float]:
-    """Returns x, y, width and height of the joints' box."""
-    low, high = np.nanmin(joints, axis=0), np.nanmax(joints, axis=0)
-    return [float(value) for value in np.concatenate([low, high - low]).round(1)]
+def _boxes(poses: FloatArray) -> FloatArray:
+    """Returns the boxes (N, 4) of keypoints (N, K, 2), with corner and extent rounded to a tenth of a pixel."""
+    if len(poses) == 0:
+        return np.empty((0, 4))
+    low, high = np.nanmin(poses, axis=1), np.nanmax(poses, axis=1)
+    return np.concatenate([low.round(1), low.round(1) + (high - low).round(1)], axis=1)

@@ -1,0 +1,1 @@
+"""The configurations; in the package as hpr.conf (setup.cfg)."""

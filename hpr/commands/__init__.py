@@ -1,0 +1,1 @@
+"""What each command does, callable without a command line. `app` is the only module that knows Hydra."""

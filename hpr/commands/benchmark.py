@@ -1,0 +1,123 @@
+"""Measure speed: hpr-benchmark, python tools/benchmark.py [what=refining|precision|training|evaluation]."""
+
+from pathlib import Path
+from typing import Annotated, Any, Literal
+
+from pydantic import Field
+
+from hpr.benchmarks.evaluation import benchmark_evaluation
+from hpr.benchmarks.precision import benchmark_precisions, precision_table
+from hpr.benchmarks.refining import benchmark_refining, refining_table, save_chart
+from hpr.benchmarks.training import benchmark_training, training_table
+from hpr.checks import Count, WholeNumber
+from hpr.commands import app
+from hpr.commands.settings import Component, ModelSettings, Precision, Section
+from hpr.files import write_json
+from hpr.formats import PoseTrack18
+from hpr.images import ImageFolder
+from hpr.runtime.device import select_device
+from hpr.runtime.memory import keep_freed_memory
+from hpr.runtime.precision import select_precision
+from hpr.skeleton import get_skeleton
+
+
+class _Refining(Section):
+    crops: list[list[int]]
+    people: list[int]
+    rounds: Count
+
+
+class _Training(Section):
+    canvas: Annotated[list[Count], Field(min_length=2, max_length=2)]
+    batch_size: Count
+    workers: WholeNumber
+    steps: Annotated[int, Field(ge=2)]
+
+
+class _Evaluation(Section):
+    sequences: Count
+    frames: Count
+    people: Count
+
+
+class BenchmarkSettings(Section):
+    """conf/benchmark.yaml."""
+
+    what: Literal["refining", "precision", "training", "evaluation"]
+    model: ModelSettings
+    device: str
+    precision: Precision
+    precisions: list[Precision]
+    output_dir: str
+    refining: _Refining
+    training: _Training
+    evaluation: _Evaluation
+    pose_errors: Component
+    augmentation: Component
+
+
+def benchmark(settings: BenchmarkSettings) -> Any:
+    """Runs the benchmark that the settings name, prints its figures and returns them."""
+    keep_freed_memory()
+    measure = {"refining": _refining, "precision": _precision, "training": _training, "evaluation": _evaluation}
+    return measure[settings.what](settings)
+
+
+def _refining(settings: BenchmarkSettings) -> Any:
+    """Compares the engine with the plain mode; writes a table and a plot."""
+    sizes = settings.refining
+    architecture = settings.model.architecture
+    result = benchmark_refining(
+        architecture, settings.device, settings.precision, sizes.crops, sizes.people, sizes.rounds
+    )
+    print(f"{architecture} in {result['precision']} on {result['device']} ({result['threads']} CPU threads), flip on")
+    peaks = ", ".join(f"{name} {value:.0f}" for name, value in result["peak_gflops"].items())
+    print(f"measured peaks in GFLOP/s: {peaks}; peak memory {result['peak_memory_mb']:.0f} MB")
+    print(f"\npeople per second\n{refining_table(result)}")
+    folder = Path(settings.output_dir)
+    write_json(folder / "refining.json", result, indent=4)
+    save_chart(result, folder / "refining.png")
+    print(f"\nwrote {folder}: refining.json, refining.png")
+    return result
+
+
+def _precision(settings: BenchmarkSettings) -> Any:
+    """Compares the precisions on the bundled sample."""
+    tree = app.ASSETS / "sample"
+    folders = {"predictions": tree / "predictions", "truth": tree / "annotations"}
+    weights, images = app.ASSETS / "demo.safetensors", ImageFolder(tree)
+    results = benchmark_precisions(weights, settings.device, settings.precisions, PoseTrack18(), images, **folders)
+    print(f"the bundled sample refined on {results[0]['device']}, each precision against fp32")
+    print(precision_table(results))
+    write_json(Path(settings.output_dir) / "precision.json", results, indent=4)
+    return results
+
+
+def _training(settings: BenchmarkSettings) -> Any:
+    """Measures the training step and its loader."""
+    errors = app.build("pose_errors", settings.pose_errors)
+    augmentation = app.build("augmentation", settings.augmentation)
+    device, architecture = select_device(settings.device), settings.model.architecture
+    precision, sizes = select_precision(settings.precision, device), settings.training
+    skeleton = get_skeleton(settings.model.skeleton)
+    result = benchmark_training(architecture, skeleton, device, precision, errors, augmentation, **sizes.model_dump())
+    print(f"{architecture} in {precision} on {device}, {sizes.batch_size} crops a step")
+    print(training_table(result))
+    write_json(Path(settings.output_dir) / "training.json", result, indent=4)
+    return result
+
+
+def _evaluation(settings: BenchmarkSettings) -> Any:
+    """Measures scoring."""
+    result = benchmark_evaluation(**settings.evaluation.model_dump())
+    size = f"{result['sequences']} sequences of {result['frames']} frames with {result['people']} people"
+    print(f"{size}, {result['megabytes']:.0f} MB of JSON: {result['seconds']:.2f} s")
+    return result
+
+
+COMMAND = app.Command("benchmark", BenchmarkSettings, benchmark)
+
+
+def main() -> None:
+    """Runs the command."""
+    app.main(COMMAND)

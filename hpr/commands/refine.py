@@ -1,0 +1,298 @@
+"""Refine estimated poses: hpr-refine, python refine.py objective=mota dataset.predictions=DIR."""
+
+import time
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import torch
+
+from hpr.commands import app
+from hpr.commands.progress import progress_bar, say
+from hpr.commands.settings import ModelSettings, ObjectiveSettings, Precision, PredictionSettings, Section
+from hpr.errors import UserError
+from hpr.evaluation.comparison import Comparison, comparison_table, save_chart, totals
+from hpr.evaluation.posetrack import FilesByName
+from hpr.files import write_json
+from hpr.formats import Format
+from hpr.images import ImageFolder
+from hpr.inference.engine import PoseRefiner
+from hpr.models.loading import load_network
+from hpr.poses import Frame
+from hpr.refining.files import FileAssembly, PoseFile, RefinedPiece, check_images, read_files, refine_share
+from hpr.refining.sharing import Part, share
+from hpr.refining.tally import Tally
+from hpr.report.drawing import save_comparison
+from hpr.report.tables import format_row
+from hpr.runtime.device import select_device
+from hpr.runtime.memory import keep_freed_memory
+from hpr.runtime.precision import slow_precision
+from hpr.runtime.processes import Processes
+from hpr.skeleton import get_skeleton
+
+_PICTURED_FILES = 3
+
+_COLUMNS = ("sequence", "frames", "persons", "refined", "as were", "kept", "dropped", "added")
+
+_OWN_PREDICTIONS = """
+This was the bundled sample: drawn people, and weights that have seen no others. To refine your own predictions,
+port the published weights (python tools/port_tf_weights.py) or train (python train.py), and run
+  python refine.py dataset=posetrack18 dataset.root=FOLDER dataset.predictions=FOLDER [model.weights=FILE]"""
+
+
+class _WeightedModel(ModelSettings):
+    weights: str
+
+
+class RefineSettings(Section):
+    """conf/refine.yaml."""
+
+    model: _WeightedModel
+    objective: ObjectiveSettings
+    dataset: PredictionSettings
+    device: str
+    precision: Precision
+    flip: bool
+    output_dir: str
+
+    @property
+    def images(self) -> ImageFolder:
+        """Where the images are."""
+        return ImageFolder(Path(self.dataset.root), self.dataset.outside)
+
+
+@dataclass
+class _Share:
+    """What one process did.
+
+    Attributes:
+        device: Its device's name.
+        tallies: What happened in each sequence whose file it has written.
+        pieces: Its pieces of files that other processes have pieces of, too.
+        failure: Why it did not refine all of its share.
+    """
+
+    device: str
+    tallies: dict[str, Tally] = field(default_factory=dict)
+    pieces: list[RefinedPiece] = field(default_factory=list)
+    failure: str | None = None
+
+
+def refine(settings: RefineSettings) -> dict[str, Any] | None:
+    """Refines predictions, writes them and report.json, and prints what happened.
+
+    Returns:
+        The report, in the first process; None in others that torchrun may have started.
+
+    Raises:
+        UserError: An input is absent or broken, an output cannot be written, or a process failed.
+    """
+    keep_freed_memory()
+    _check_sample(settings.dataset)
+    processes = Processes.from_environment()
+    refiner = _refiner(settings, processes)
+    if processes.is_first and (warning := slow_precision(refiner.precision, refiner.device)):
+        print(f"warning: {warning}")
+    processes.join(torch.device("cpu"))  # poses and counts are exchanged, no tensors
+    try:
+        report = _refine(settings, refiner, processes)
+    finally:
+        processes.leave()
+
+    if report is not None:
+        _print_summary(settings, report)
+        if report["failures"]:
+            raise UserError(f"not all sequences were refined: {'; '.join(report['failures'])}")
+    return report
+
+
+def _check_sample(dataset: PredictionSettings) -> None:
+    """Refuses other files than its own under the default data set: its weights are not meant for them."""
+    folders = {"root": dataset.root, "predictions": dataset.predictions, "annotations": dataset.annotations}
+    for name, path in folders.items():
+        if dataset.name == "sample" and path is not None and not Path(path).is_relative_to(app.ASSETS):
+            raise UserError(
+                f"dataset.{name}={path}: dataset=sample is the bundled clips; "
+                "for files of your own add dataset=posetrack18 or dataset=posetrack17"
+            )
+
+
+def _refiner(settings: RefineSettings, processes: Processes) -> PoseRefiner:
+    model = settings.model
+    network = load_network(Path(model.weights), model.architecture, get_skeleton(model.skeleton))
+    device = processes.own_device(select_device(settings.device))
+    return PoseRefiner(network, str(device), settings.precision, settings.flip)
+
+
+def _refine(settings: RefineSettings, refiner: PoseRefiner, processes: Processes) -> dict[str, Any] | None:
+    """Reads, refines and writes; returns the report in the first process."""
+    file_format: Format = app.build("dataset.format", settings.dataset.format)
+    output = Path(settings.output_dir)
+    files = _read(file_format, Path(settings.dataset.predictions), processes)
+    if (output / "predictions").resolve() == files[0].path.parent.resolve():
+        raise UserError(f"{output / 'predictions'}: these are the predictions to be refined; set another output_dir")
+    check_images(files, settings.images)
+    # Scoring the input first finds what is wrong with the annotations before the long work.
+    comparison = _comparison(settings, file_format, files) if processes.is_first else None
+
+    start = time.perf_counter()
+    shares = share([file.sequences for file in files], processes.count)
+    own = _refine_share(settings, refiner, file_format, files, shares, processes)
+    all_shares: list[_Share] = processes.gathered(own)
+    if not processes.is_first:
+        return None
+    tallies = _merged(all_shares, FileAssembly(file_format, files, shares, output / "predictions"))
+
+    report = _report(settings, refiner, all_shares, tallies, time.perf_counter() - start)
+    if not report["failures"]:
+        _compare(settings, file_format, files, comparison, report)
+    write_json(output / "report.json", report, indent=4)
+    return report
+
+
+def _read(file_format: Format, location: Path, processes: Processes) -> list[PoseFile]:
+    with progress_bar("files", shown=processes.is_first, doing="reading") as progress:
+        return read_files(file_format, location, progress)
+
+
+def _comparison(settings: RefineSettings, file_format: Format, files: Sequence[PoseFile]) -> Comparison | None:
+    """Scores the input, if there are annotations."""
+    annotations = settings.dataset.annotations
+    if annotations is None:
+        return None
+    before = {file.path.name: file.sequences for file in files}
+    with progress_bar("files", len(files), doing="scoring") as progress:
+        truth = FilesByName(file_format, Path(annotations))
+        return Comparison(truth, before, (annotations, settings.dataset.predictions), progress)
+
+
+def _refine_share(
+    settings: RefineSettings,
+    refiner: PoseRefiner,
+    file_format: Format,
+    files: Sequence[PoseFile],
+    shares: Sequence[Sequence[Part]],
+    processes: Processes,
+) -> _Share:
+    """Refines this process's share of the files and prints a row for each sequence."""
+    own, parts = _Share(refiner.device_name), shares[processes.rank]
+    width = max(len(_COLUMNS[0]), *(len(sequence.name) for file in files for sequence in file.sequences))
+    if processes.is_first:
+        say(format_row(_COLUMNS, width))
+    people = sum(part.people for part in parts)
+    output = Path(settings.output_dir) / "predictions"
+    try:
+        with (
+            progress_bar("persons", people, shown=processes.is_first) as progress,
+            FileAssembly(file_format, files, shares, output) as assembly,
+        ):
+            threshold = settings.objective.threshold
+            for piece in refine_share(refiner, files, parts, settings.images, threshold, progress):
+                _print_bad_images(piece.tally)
+                own.tallies |= _print_rows(assembly.put(piece), width)
+            own.tallies |= _print_rows(assembly.rest(), width)
+            own.pieces = assembly.incomplete()
+    except Exception as error:
+        if processes.count == 1:
+            raise
+        own.failure = f"process {processes.rank}: {error}"
+    return own
+
+
+def _merged(shares: Sequence[_Share], assembly: FileAssembly) -> dict[str, Tally]:
+    """Writes the files that several processes had pieces of; returns what happened in each sequence, by name."""
+    tallies = {name: tally for own in shares for name, tally in own.tallies.items()}
+    with assembly:
+        for piece in (piece for own in shares for piece in own.pieces):
+            tallies |= assembly.put(piece)
+        tallies |= assembly.rest()
+    return dict(sorted(tallies.items()))
+
+
+def _report(
+    settings: RefineSettings, refiner: PoseRefiner, shares: Sequence[_Share], tallies: dict[str, Tally], seconds: float
+) -> dict[str, Any]:
+    """Returns the content of report.json."""
+    total = Tally()
+    for tally in tallies.values():
+        total.add(tally)
+    return {
+        **total.as_json(),
+        "failures": [own.failure for own in shares if own.failure],
+        "seconds": seconds,
+        "device": " and ".join(sorted({own.device for own in shares})),
+        "precision": refiner.precision,
+        "processes": len(shares),
+        "settings": settings.model_dump(),
+        "sequences": {name: tally.as_json() for name, tally in tallies.items()},
+        "pictures": [],
+    }
+
+
+def _compare(
+    settings: RefineSettings,
+    file_format: Format,
+    files: Sequence[PoseFile],
+    comparison: Comparison | None,
+    report: dict[str, Any],
+) -> None:
+    """Adds to a report what can be seen of a whole run: a few frames, and the scores before and after."""
+    output = Path(settings.output_dir)
+    # What has been written is what is drawn and scored.
+    wanted = files if comparison is not None else files[:_PICTURED_FILES]
+    names = [file.path.name for file in wanted]
+    refined = {name: file_format.read(output / "predictions" / name) for name in names}
+    pairs = [_middle_frames(file, refined[file.path.name]) for file in files[:_PICTURED_FILES]]
+    if save_comparison([pair for pair in pairs if pair], settings.images, output / "frames.jpg"):
+        report["pictures"].append("frames.jpg")
+
+    if comparison is not None:
+        before, after = comparison.before, comparison.after(refined)
+        report["metrics"] = {"before": totals(before), "after": totals(after), "warnings": after.warnings}
+        save_chart(before, after, output / "metrics.png")
+        report["pictures"].append("metrics.png")
+        print(f"\n{comparison_table(before, after)}")
+        for warning in after.warnings:
+            print(f"warning: {warning}")
+
+
+def _middle_frames(file: PoseFile, refined: Sequence[Any]) -> tuple[Frame, Frame] | None:
+    """Returns the middle one of the frames with people, before and after; None where there are no people."""
+    before = [frame for sequence in file.sequences for frame in sequence.frames]
+    after = [frame for sequence in refined for frame in sequence.frames]
+    populated = [pair for pair in zip(before, after, strict=True) if len(pair[0])]
+    return populated[len(populated) // 2] if populated else None
+
+
+def _print_rows(tallies: dict[str, Tally], width: int) -> dict[str, Tally]:
+    for name, tally in tallies.items():
+        counts = (tally.frames, tally.people, tally.refined, tally.passed_through)
+        say(format_row((name, *counts, tally.kept, tally.dropped, tally.added), width))
+    return tallies
+
+
+def _print_bad_images(tally: Tally) -> None:
+    for problem, people in tally.bad_images.items():
+        say(f"warning: {problem}; its {people} poses stay as they were")
+
+
+def _print_summary(settings: RefineSettings, report: dict[str, Any]) -> None:
+    persons, joints = report["persons"], report["joints"]
+    rate = f"{persons['seen'] / report['seconds']:.2f} persons per second"
+    reasons = "".join(f", {count}: {reason}" for reason, count in persons["reasons"].items())
+    print(f"\n{'persons':<8} {persons['refined']} of {persons['seen']} refined{reasons}")
+    print(f"{'joints':<8} {joints['kept']} kept, {joints['dropped']} dropped, {joints['added']} added")
+    print(f"{'time':<8} {report['seconds']:.1f} s on {report['device']} in {report['precision']}, {rate}")
+    written = ", ".join(["predictions", "report.json", *report["pictures"]])
+    print(f"{'wrote':<8} {settings.output_dir}: {written}")
+    if settings.dataset.name == "sample":
+        print(_OWN_PREDICTIONS)
+
+
+COMMAND = app.Command("refine", RefineSettings, refine)
+
+
+def main() -> None:
+    """Runs the command."""
+    app.main(COMMAND)

@@ -1,0 +1,51 @@
+"""The settings that several commands share: their types and ranges, said once."""
+
+from typing import Annotated, Any, Literal
+
+from pydantic import BaseModel, ConfigDict, Field
+
+Component = dict[str, Any]
+"""A node with a `_target_`, whose constructor checks the rest."""
+
+Precision = Literal["auto", "fp32", "tf32", "bf16", "fp16"]
+Threshold = Annotated[float, Field(ge=0, lt=1)]
+"""A probability that some are above."""
+
+
+class Section(BaseModel):
+    """A group of settings: values are of exactly their types, and there are no others."""
+
+    model_config = ConfigDict(strict=True, extra="forbid", frozen=True)
+
+
+class ModelSettings(Section):
+    """A network: conf/model."""
+
+    architecture: str
+    skeleton: str
+    weights: str | None
+
+
+class ObjectiveSettings(Section):
+    """What refining is for: conf/objective."""
+
+    name: str
+    threshold: Threshold
+
+
+class DatasetSettings(Section):
+    """Where poses, images and annotations are: conf/dataset."""
+
+    name: str
+    format: Component
+    outside: bool = False
+    annotations: str | None = None
+    training: Component | None = None
+    validation: Component | None = None
+
+
+class PredictionSettings(DatasetSettings):
+    """A data set with images and predictions."""
+
+    root: str
+    predictions: str

@@ -1,0 +1,32 @@
+"""Draw the mistakes that training makes in true poses: hpr-show-errors, python tools/show_errors.py."""
+
+from pathlib import Path
+
+from hpr.checks import WholeNumber
+from hpr.commands import app
+from hpr.commands.settings import Component, Section
+from hpr.report.drawing import save_jpeg
+from hpr.training.gallery import mistakes_picture
+
+
+class ShowErrorsSettings(Section):
+    """conf/show_errors.yaml."""
+
+    pose_errors: Component
+    seed: WholeNumber
+    output: str
+
+
+def show_errors(settings: ShowErrorsSettings) -> None:
+    """Draws and writes the picture."""
+    errors = app.build("pose_errors", settings.pose_errors)
+    save_jpeg(mistakes_picture(errors, settings.seed), Path(settings.output))
+    print(f"wrote {settings.output}")
+
+
+COMMAND = app.Command("show_errors", ShowErrorsSettings, show_errors)
+
+
+def main() -> None:
+    """Runs the command."""
+    app.main(COMMAND)

@@ -1,0 +1,187 @@
+"""Train a refiner: hpr-train, python train.py [dataset=synthetic|posetrack18|posetrack17] [model=demo|resnet101|…]."""
+
+import os
+import signal
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Annotated, Any
+
+import torch
+from pydantic import Field
+from tqdm import tqdm
+
+from hpr.checks import WholeNumber
+from hpr.commands import app
+from hpr.commands.progress import progress_bar, say
+from hpr.commands.settings import Component, DatasetSettings, ModelSettings, Section
+from hpr.errors import UserError
+from hpr.evaluation.comparison import ObjectiveScores
+from hpr.models.loading import start_network
+from hpr.models.losses import Losses
+from hpr.runtime.device import select_device
+from hpr.runtime.memory import keep_freed_memory
+from hpr.runtime.precision import slow_precision
+from hpr.runtime.processes import Processes
+from hpr.skeleton import get_skeleton
+from hpr.training.examples import Examples
+from hpr.training.loop import Settings, Trainer, train
+from hpr.training.runs import start_folder
+from hpr.training.validation import Validation, score_table
+
+
+class _TrainingDataset(DatasetSettings):
+    root: str | None = None
+    predictions: str | None = None
+
+
+class TrainSettings(Section):
+    """conf/train.yaml."""
+
+    model: ModelSettings
+    dataset: _TrainingDataset
+    pose_errors: Component
+    validation_errors: Component
+    augmentation: Component
+    optimizer: Component
+    schedule: Component
+    canvas: Annotated[list[Annotated[int, Field(ge=16)]], Field(min_length=2, max_length=2)]
+    training: Settings
+    seed: WholeNumber
+    device: str
+    resume: bool
+    output_dir: str
+
+
+def train_refiner(settings: TrainSettings) -> ObjectiveScores | None:
+    """Trains as the settings say and prints how it goes; Ctrl-C saves the state and stops.
+
+    Returns:
+        The last validation's scores in the first process; None in others, and where the run was stopped.
+
+    Raises:
+        UserError: An input is absent or broken, or the run's folder holds another run.
+    """
+    keep_freed_memory()
+    processes = Processes.from_environment()
+    device = processes.own_device(select_device(settings.device))
+    torch.manual_seed(settings.seed)
+    processes.join(device)
+    try:
+        with _stop_requests() as stopping:
+            return _train(settings, device, processes, stopping)
+    finally:
+        processes.leave()
+
+
+def _train(
+    settings: TrainSettings, device: torch.device, processes: Processes, stopping: Callable[[], bool]
+) -> ObjectiveScores | None:
+    folder, dataset = Path(processes.agreed(settings.output_dir)), settings.dataset
+    if dataset.training is None:
+        raise UserError(f"dataset={dataset.name}: nothing to train on in it; use dataset=synthetic or posetrack18")
+    skeleton = get_skeleton(settings.model.skeleton)
+    network = start_network(settings.model.architecture, skeleton, settings.model.weights)
+    people = app.build("dataset.training", dataset.training, seed=settings.seed)
+    errors = app.build("pose_errors", settings.pose_errors)
+    augmentation = app.build("augmentation", settings.augmentation)
+    examples = Examples(people, errors, augmentation, settings.canvas, skeleton, network.mean_head, settings.seed)
+    optimizer = app.build("optimizer", settings.optimizer)
+    schedule = app.build("schedule", settings.schedule)
+    trainer = Trainer(network, optimizer, schedule, settings.training, device, processes)
+
+    validation: Validation | None = None
+    if processes.is_first:
+        start_folder(folder, settings.model_dump(), settings.resume)
+        validation = _validation(settings, folder)
+        _print_start(settings, device, folder)
+    monitors = [_Console(validation, settings.training.log_every)] if validation is not None else []
+    architecture = settings.model.architecture
+    scores = train(trainer, examples, validation, folder, settings.resume, architecture, monitors, stopping)
+    if validation is not None:
+        _print_end(settings, trainer, validation, scores, folder)
+    return scores
+
+
+def _validation(settings: TrainSettings, folder: Path) -> Validation:
+    """Prepares the clips to validate on."""
+    errors = app.build("validation_errors", settings.validation_errors)
+    assert settings.dataset.validation is not None
+    with progress_bar("clips", doing="preparing the validation") as progress:
+        validation: Validation = app.build(
+            "dataset.validation", settings.dataset.validation, folder=folder, errors=errors, progress=progress
+        )
+    return validation
+
+
+class _Console:
+    """Shows a bar with loss and rate, and a table at each validation."""
+
+    def __init__(self, validation: Validation, log_every: int) -> None:
+        self._validation, self._log_every = validation, log_every
+
+    def on_start(self, step: int, steps: int) -> None:
+        """See `training.monitoring.Monitor`."""
+        self._bar = tqdm(total=steps, initial=step, unit=" steps", disable=None)
+
+    def on_step(self, step: int, losses: Losses, gradient_norm: float, rate: float) -> None:
+        """See `training.monitoring.Monitor`."""
+        self._bar.update()
+        if step % self._log_every == 0 or step == 1:
+            self._bar.set_postfix(loss=f"{losses.total.item():.4f}", rate=f"{rate:.1e}")
+
+    def on_validation(self, step: int, scores: ObjectiveScores) -> None:
+        """See `training.monitoring.Monitor`."""
+        say(f"\nstep {step}\n{score_table(self._validation.before, scores)}")
+
+    def on_end(self) -> None:
+        """See `training.monitoring.Monitor`."""
+        self._bar.close()
+
+
+@contextmanager
+def _stop_requests() -> Iterator[Callable[[], bool]]:
+    """Yields what tells whether Ctrl-C or SIGTERM came; a second one ends the program at once."""
+    requests: list[int] = []
+
+    def note(number: int, frame: Any) -> None:
+        if requests:
+            os._exit(130)
+        requests.append(number)
+
+    before = {number: signal.signal(number, note) for number in (signal.SIGINT, signal.SIGTERM)}
+    try:
+        yield lambda: bool(requests)
+    finally:
+        for number, handler in before.items():
+            signal.signal(number, handler)
+
+
+def _print_start(settings: TrainSettings, device: torch.device, folder: Path) -> None:
+    if warning := slow_precision(settings.training.precision, device):
+        print(f"warning: {warning}")
+    what = f"{settings.model.architecture} for {settings.model.skeleton} on {settings.dataset.name}"
+    print(f"run {folder}: {what}, {settings.training.steps} steps on {device}")
+
+
+def _print_end(
+    settings: TrainSettings, trainer: Trainer, validation: Validation, scores: ObjectiveScores | None, folder: Path
+) -> None:
+    if scores is None:
+        print(f"\nstopped after step {trainer.progress.step}; go on with the same settings and")
+        print(f"  resume=true output_dir={folder}")
+        return
+    table = score_table(validation.before, scores)
+    print(f"\nafter {trainer.progress.step} steps, on clips that training never sees\n{table}")
+    print(f"\nwrote {folder}: best.safetensors, last.safetensors, last.pt, config.yaml, curves; refine with")
+    model = settings.model
+    skeleton = "" if model.skeleton == "posetrack15" else f" model.skeleton={model.skeleton}"
+    print(f"  python refine.py model={model.architecture}{skeleton} model.weights={folder}/best.safetensors")
+
+
+COMMAND = app.Command("train", TrainSettings, train_refiner)
+
+
+def main() -> None:
+    """Runs the command."""
+    app.main(COMMAND)

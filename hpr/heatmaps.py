@@ -1,0 +1,166 @@
+"""Between poses and maps: keypoint discs for the input, training targets, heatmaps to poses (docs/published.md)."""
+
+from dataclasses import dataclass
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from hpr.crops import STANDARD_SCALE
+from hpr.poses import FloatArray
+from hpr.skeleton import Skeleton
+
+STRIDE = 8
+"""Pixels per cell of the network's heatmaps."""
+
+OFFSET_UNIT = 7.2801
+"""Pixels per unit of a predicted location offset."""
+
+DISC_RADIUS = 17 * STANDARD_SCALE
+"""Pixels around a keypoint that its input map marks."""
+
+DISC_VALUE = 255
+
+
+def network_input(pixels: Tensor, keypoints: Tensor) -> Tensor:
+    """Puts crops and their estimated poses together; in bytes, which a GPU moves four times as fast as floats.
+
+    Args:
+        pixels: (B, H, W, 3) RGB uint8.
+        keypoints: (B, K, 2) float64 in crop_xy, NaN where missing.
+
+    Returns:
+        (B, 3 + K, H, W) uint8: RGB, then the keypoint discs.
+    """
+    discs = draw_discs(keypoints, *pixels.shape[1:3])
+    return torch.cat([pixels.permute(0, 3, 1, 2), discs], dim=1)  # (B, H, W, 3) -> (B, 3, H, W)
+
+
+def draw_discs(keypoints: Tensor, height: int, width: int) -> Tensor:
+    """Draws the network's input maps (docs/published.md, section 2.4).
+
+    Args:
+        keypoints: (B, K, 2) float64 in crop_xy, NaN where missing.
+        height: Of the maps, in pixels.
+        width: Of the maps, in pixels.
+
+    Returns:
+        (B, K, height, width) uint8: DISC_VALUE on every pixel within DISC_RADIUS of the keypoint, else 0.
+    """
+    batch, count, _ = keypoints.shape
+    reach = int(DISC_RADIUS) + 1
+    offsets = torch.arange(-reach, reach + 1, device=keypoints.device)
+    # A keypoint far outside draws nothing, wherever it is; clamping keeps whole numbers within their range.
+    near = keypoints.nan_to_num(nan=-1e6).clamp(-1e6, 1e6)
+
+    pixels = near.round().long()[..., None] + offsets  # (B, K, 2, D): the disc's columns and rows
+    squared = (pixels - near[..., None]) ** 2
+    inside = squared[:, :, 1, :, None] + squared[:, :, 0, None, :] <= DISC_RADIUS**2  # (B, K, D, D)
+    columns, rows = pixels[:, :, 0, None, :], pixels[:, :, 1, :, None]
+    inside &= (columns >= 0) & (columns < width) & (rows >= 0) & (rows < height)
+
+    plane = torch.arange(batch * count, device=keypoints.device).view(batch, count, 1, 1)
+    size = batch * count * height * width
+    # One spare element takes what falls outside, so that no data-dependent shape stalls a GPU.
+    flat = torch.zeros(size + 1, dtype=torch.uint8, device=keypoints.device)
+    flat[torch.where(inside, (plane * height + rows) * width + columns, size)] = DISC_VALUE
+    return flat[:size].view(batch, count, height, width)  # (B * K * H * W,) -> (B, K, H, W)
+
+
+def rectangles(sizes: Tensor, height: int, width: int, starts: Tensor | None = None) -> Tensor:
+    """Marks a rectangle on each of B maps.
+
+    Args:
+        sizes: (B, 2) whole numbers, height and width of the rectangles.
+        height: Of the maps.
+        width: Of the maps.
+        starts: (B, 2) first row and column of the rectangles; by default the corner.
+
+    Returns:
+        (B, 1, height, width) bool.
+    """
+    starts = torch.zeros_like(sizes) if starts is None else starts
+    ends = starts + sizes
+    rows, columns = (
+        (places >= starts[:, i, None]) & (places < ends[:, i, None])
+        for i, places in enumerate(torch.arange(n, device=sizes.device) for n in (height, width))
+    )  # (B, height) and (B, width)
+    return rows[:, None, :, None] & columns[:, None, None, :]
+
+
+@dataclass(frozen=True)
+class Targets:
+    """What the network should return for B crops.
+
+    Attributes:
+        parts: (B, K, h, w), 1 on the cells near a keypoint, else 0.
+        offsets: (B, 2 * K, h, w), x and y of each keypoint in turn, in units of OFFSET_UNIT pixels.
+        offset_mask: (B, 2 * K, h, w), 1 where there is an offset to be learnt, else 0.
+        cells: (B, 1, h, w), 1 on the cells that count, 0 on those beyond the crop's border.
+    """
+
+    parts: Tensor
+    offsets: Tensor
+    offset_mask: Tensor
+    cells: Tensor
+
+
+def targets(keypoints: Tensor, cells: Tensor, scale: float | Tensor = 1.0) -> Targets:
+    """Makes the training targets of true poses (docs/published.md, section 5).
+
+    Args:
+        keypoints: (B, K, 2) float64 in crop_xy, NaN where there is no keypoint.
+        cells: (B, 1, h, w) bool, the heatmap cells that count, STRIDE pixels each.
+        scale: Scale jitter of the crops, a number or (B,).
+    """
+    batch, count, _ = keypoints.shape
+    height, width = cells.shape[2:]
+    rows = torch.arange(height, device=keypoints.device) * STRIDE + STRIDE / 2
+    columns = torch.arange(width, device=keypoints.device) * STRIDE + STRIDE / 2
+    grid = torch.stack(torch.meshgrid(columns, rows, indexing="xy"))  # (2, h, w): x and y of the centres
+
+    offsets = keypoints[..., None, None] - grid  # (B, K, 2, h, w)
+    radius = DISC_RADIUS * torch.as_tensor(scale, dtype=torch.float64, device=keypoints.device).view(-1, 1, 1, 1)
+    near = offsets.square().sum(dim=2) <= radius**2  # (B, K, h, w); never where the keypoint is NaN
+    mask = near[:, :, None].expand_as(offsets)
+    offsets = torch.where(mask, offsets / OFFSET_UNIT, 0.0)
+    shape = (batch, 2 * count, height, width)  # (B, K, 2, h, w) -> (B, 2 * K, h, w)
+    return Targets(near.float(), offsets.float().reshape(shape), mask.float().reshape(shape), cells.float())
+
+
+def swap_sides(maps: Tensor, skeleton: Skeleton) -> Tensor:
+    """Swaps the maps (B, K, H, W) of left and right keypoints."""
+    return maps[:, list(skeleton.mirror)]
+
+
+def mirror_pose(pose: FloatArray, width: int, skeleton: Skeleton) -> FloatArray:
+    """Returns a pose as it is in the mirror image of its crop: pixel x becomes width - 1 - x, left becomes right.
+
+    Args:
+        pose: (K, 2) in crop_xy, NaN where missing.
+        width: Of the crop, in pixels.
+        skeleton: Of the pose.
+    """
+    swapped = pose[list(skeleton.mirror)]
+    return np.column_stack([width - 1 - swapped[:, 0], swapped[:, 1]])
+
+
+def decode(probabilities: Tensor, offsets: Tensor) -> tuple[Tensor, Tensor]:
+    """Reads poses off the network's output (docs/published.md, section 3.2).
+
+    Args:
+        probabilities: (B, K, h, w), one cell per STRIDE pixels.
+        offsets: (B, 2 * K, h, w), x and y of each keypoint in turn, in units of OFFSET_UNIT pixels.
+
+    Returns:
+        Keypoints (B, K, 2) float64 in crop_xy, and their confidence (B, K): the highest probability.
+    """
+    batch, count, height, width = probabilities.shape
+    flat = probabilities.reshape(batch, count, height * width)
+    cell = flat.argmax(dim=-1, keepdim=True)  # (B, K, 1); of several equal, the first
+    confidence = flat.gather(-1, cell).squeeze(-1)
+
+    columns_rows = torch.cat([cell % width, cell // width], dim=-1)  # (B, K, 2)
+    per_keypoint = offsets.reshape(batch, count, 2, height * width)  # (B, 2 * K, h, w) -> (B, K, 2, h * w)
+    offset = per_keypoint.gather(-1, cell[:, :, None].expand(-1, -1, 2, 1)).squeeze(-1)  # (B, K, 2)
+    return columns_rows * STRIDE + STRIDE / 2 + OFFSET_UNIT * offset.double(), confidence

@@ -1,0 +1,1 @@
+"""The engine: images and estimated poses in, refined poses out."""

@@ -1,0 +1,92 @@
+"""People of unequal size in one batch, each with the result that it would have alone (`models.padding`)."""
+
+from collections.abc import Hashable, Iterator, Sequence
+from dataclasses import dataclass
+
+import numpy as np
+import torch
+
+from hpr.crops import Crop
+from hpr.heatmaps import network_input
+from hpr.images import Image
+from hpr.models.network import Refiner
+from hpr.models.padding import PaddedBatch
+from hpr.poses import FloatArray
+
+_CANVAS_STEP = 64
+"""Canvases are of few different sizes, for which cuDNN has to find its algorithms anew."""
+
+
+@dataclass(frozen=True)
+class PersonCrop:
+    """What the network sees of one person.
+
+    Attributes:
+        key: Whose it is; the result carries it, too.
+        crop: Where the pixels are from.
+        pixels: (h, w, 3) RGB.
+        keypoints: (K, 2) in crop_xy, NaN where missing.
+    """
+
+    key: Hashable
+    crop: Crop
+    pixels: Image
+    keypoints: FloatArray
+
+    @property
+    def area(self) -> int:
+        """Pixels of the crop."""
+        return self.crop.width * self.crop.height
+
+
+def group(people: Sequence[PersonCrop], max_pixels: int) -> Iterator[list[PersonCrop]]:
+    """Yields people who go into one batch: of like size, and on canvases of so many pixels in all at most.
+
+    A person larger than that is a batch of their own.
+    """
+    batch: list[PersonCrop] = []
+    for person in sorted(people, key=lambda person: person.pixels.shape[:2]):
+        height, width = canvas_size([*batch, person])
+        if batch and height * width * (len(batch) + 1) > max_pixels:
+            yield batch
+            batch = []
+        batch.append(person)
+    if batch:
+        yield batch
+
+
+def canvas_size(people: Sequence[PersonCrop]) -> tuple[int, int]:
+    """Returns height and width of the canvas for a batch: the crops' own where they agree."""
+    sizes = {(person.crop.height, person.crop.width) for person in people}
+    if len(sizes) == 1:
+        return sizes.pop()
+    height, width = (max(side) + 2 for side in zip(*sizes, strict=True))  # backbones may place crops two pixels in
+    return -(-height // _CANVAS_STEP) * _CANVAS_STEP, -(-width // _CANVAS_STEP) * _CANVAS_STEP
+
+
+def collate(people: Sequence[PersonCrop], network: Refiner, device: torch.device) -> PaddedBatch:
+    """Puts people's crops and drawn poses together, on the device.
+
+    Args:
+        people: B of them.
+        network: Says where crops have to lie on a canvas.
+        device: To bring them to.
+
+    Returns:
+        (B, 3 + K, H, W) uint8, the network's input.
+    """
+    height, width = canvas_size(people)
+    sizes = np.array([person.pixels.shape[:2] for person in people])  # (B, 2)
+    is_padded = bool((sizes != (height, width)).any())
+    starts = network.backbone.placement(sizes) if is_padded else np.zeros_like(sizes)
+
+    canvas = torch.zeros(len(people), height, width, 3, dtype=torch.uint8, pin_memory=device.type == "cuda")
+    for person, place, (y, x), (h, w) in zip(people, canvas, starts, sizes, strict=True):
+        place[y : y + h, x : x + w] = torch.from_numpy(person.pixels)
+    keypoints = np.stack([person.keypoints for person in people]) + starts[:, None, ::-1]  # (B, K, 2)
+
+    pixels = canvas.to(device, non_blocking=True)
+    places, sides, corners = (
+        torch.from_numpy(np.ascontiguousarray(array)).to(device) for array in (keypoints, sizes, starts)
+    )
+    return PaddedBatch(network_input(pixels, places), sides, corners, is_padded)

@@ -1,0 +1,137 @@
+"""ResNet-v1 as the published refiner has it: fully convolutional, output stride 16 (docs/published.md, section 1)."""
+
+from functools import partial
+
+import numpy as np
+import torch.nn.functional as F
+from torch import Tensor, nn
+from torch.nn.utils.fusion import fuse_conv_bn_eval
+
+from hpr.models.network import Backbone
+from hpr.models.padding import PaddedBatch
+from hpr.models.registry import Architecture, register
+from hpr.poses import IntArray
+from hpr.weights.resnets import EXPANSION, RESNETS, ResNetShape
+
+BATCH_NORM_EPSILON = 1e-5
+
+
+class ConvNorm(nn.Sequential):
+    """A convolution without bias, padded by half its kernel on all sides, and batch norm."""
+
+    def __init__(self, in_channels: int, out_channels: int, kernel: int, stride: int = 1, dilation: int = 1) -> None:
+        padding = dilation * (kernel // 2)
+        super().__init__()
+        self.conv = nn.Conv2d(in_channels, out_channels, kernel, stride, padding, dilation, bias=False)
+        self.norm = nn.BatchNorm2d(out_channels, eps=BATCH_NORM_EPSILON)
+
+
+class Bottleneck(nn.Module):
+    """1×1, 3×3 and 1×1 convolutions beside a shortcut; the stride is on the 3×3 and on the shortcut."""
+
+    def __init__(self, in_channels: int, depth: int, stride: int, dilation: int) -> None:
+        super().__init__()
+        self.conv1 = ConvNorm(in_channels, depth, 1)
+        self.conv2 = ConvNorm(depth, depth, 3, stride, dilation)
+        self.conv3 = ConvNorm(depth, EXPANSION * depth, 1)
+        # A new network starts shallow, as if there were nothing but stem and shortcuts, and so learns faster.
+        nn.init.zeros_(self.conv3.norm.weight)
+        self.stride = stride
+        projects = in_channels != EXPANSION * depth
+        self.shortcut = ConvNorm(in_channels, EXPANSION * depth, 1, stride) if projects else None
+
+    def forward(self, x: Tensor, valid: Tensor | None = None) -> Tensor:
+        """Maps (B, in, H, W) to (B, 4 * depth, ceil(H / stride), ceil(W / stride)).
+
+        Args:
+            x: The features.
+            valid: (B, 1, H, W), 1 on each crop's own cells and 0 beyond its border; None for crops without a border.
+        """
+        shortcut = self.shortcut(x) if self.shortcut is not None else x[:, :, :: self.stride, :: self.stride]
+        x = F.relu_(self.conv1(x))
+        if valid is not None:
+            x = x * valid  # the one convolution that sees its neighbours follows
+        x = F.relu_(self.conv2(x))
+        return F.relu_(self.conv3(x) + shortcut)
+
+
+class ResNet(Backbone):
+    """Stem and four blocks of bottleneck units.
+
+    A block's stride sits in its last unit. Blocks 1 and 2 have stride 2; block 3 would, but stride 16
+    is reached by then, so block 4 has dilation 2 instead.
+
+    Masking the input alone would not keep the canvas out of a crop's features, since batch norms turn zeros into other
+    values: what lies beyond the border is set to zero again before every layer that looks around. One layer needs more
+    care: TensorFlow's SAME max pool pads a side of odd length by one on both ends, one of even length at its end only.
+    A crop whose side is odd after the stem therefore begins two pixels into the canvas, where the windows of the
+    canvas's even side are its own.
+    """
+
+    def __init__(self, in_channels: int, shape: ResNetShape) -> None:
+        """Builds the network for a number of input channels."""
+        super().__init__()
+        self.stem = ConvNorm(in_channels, shape.width, 7, stride=2)
+        blocks, channels = [], shape.width
+        for i, (count, stride, dilation) in enumerate(zip(shape.units, (2, 2, 1, 1), (1, 1, 1, 2), strict=True)):
+            depth = shape.width * 2**i
+            strides = [1] * (count - 1) + [stride]
+            inputs = [channels] + [EXPANSION * depth] * (count - 1)
+            blocks.append(
+                nn.Sequential(*(Bottleneck(n, depth, s, dilation) for n, s in zip(inputs, strides, strict=True)))
+            )
+            channels = EXPANSION * depth
+        self.blocks = nn.ModuleList(blocks)
+        self.out_channels = channels
+
+    def placement(self, sizes: IntArray) -> IntArray:
+        """See `Backbone`."""
+        return np.asarray((sizes + 1) // 2 % 2 * 2)
+
+    def forward(self, batch: PaddedBatch) -> Tensor:
+        """See `Backbone`."""
+        masked = batch.is_padded and batch.masks_layers
+
+        def valid(stride: int, in_corner: bool = True) -> Tensor | None:
+            return batch.valid(stride, in_corner).to(batch.tensors.dtype) if masked else None
+
+        x = F.relu_(self.stem(batch.tensors))
+        if (mask := valid(2, in_corner=False)) is not None:
+            x = x * mask
+        x = max_pool_same(x)  # from here on, all crops begin in the corner
+        for block, stride in zip(self.blocks, (4, 8, 16, 16), strict=True):
+            mask = valid(stride)
+            for unit in block.children():
+                x = unit(x, mask)
+        return x if mask is None else x * mask
+
+    def fold_batch_norms(self) -> None:
+        """See `Backbone`."""
+        fold_batch_norms(self)
+
+
+def fold_batch_norms(module: nn.Module) -> None:
+    """Replaces every `ConvNorm` by one convolution with a bias that computes the same."""
+    for name, child in module.named_children():
+        if isinstance(child, ConvNorm):
+            setattr(module, name, fuse_conv_bn_eval(child.conv, child.norm))
+        else:
+            fold_batch_norms(child)
+
+
+def max_pool_same(x: Tensor) -> Tensor:
+    """3×3 max pool of stride 2 with TensorFlow's SAME padding: (B, C, H, W) to (B, C, ceil(H / 2), ceil(W / 2)).
+
+    An odd side is padded by one on both ends, an even side by one at its end only (which is where
+    `ceil_mode` lets the last window hang over).
+    """
+    height, width = x.shape[-2:]
+    return F.max_pool2d(x, 3, 2, padding=(height % 2, width % 2), ceil_mode=True)
+
+
+DEMO_MEAN_HEAD = 55.0
+"""Of the drawn people that the demo's weights have learnt from."""
+
+for _name, _shape in RESNETS.items():
+    _head = {"mean_head": DEMO_MEAN_HEAD} if _name == "demo" else {}
+    register(_name, Architecture(partial(ResNet, shape=_shape), **_head))

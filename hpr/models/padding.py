@@ -1,0 +1,75 @@
+"""Crops of unequal size in one batch: the canvases and where the crops lie on them, as one value."""
+
+from dataclasses import dataclass, replace
+
+import torch
+from torch import Tensor
+
+from hpr.heatmaps import rectangles
+
+
+@dataclass(frozen=True)
+class PaddedBatch:
+    """B crops on canvases of one size.
+
+    Attributes:
+        tensors: (B, C, H, W).
+        sizes: (B, 2) height and width of each crop, whole numbers.
+        starts: (B, 2) first row and column of each crop on its canvas.
+        is_padded: Whether any crop is smaller than the canvas; known on the host, so that nobody waits for a device.
+        masks_layers: Whether the layers within the network, too, are to see zeros beyond a crop's border, as they
+            would if the crop were alone. Training masks its input only.
+    """
+
+    tensors: Tensor
+    sizes: Tensor
+    starts: Tensor
+    is_padded: bool = True
+    masks_layers: bool = True
+
+    @classmethod
+    def whole(cls, tensors: Tensor) -> "PaddedBatch":
+        """Returns a batch of crops (B, C, H, W) that fill their canvases."""
+        sizes = torch.tensor([tensors.shape[2:]], device=tensors.device).expand(len(tensors), 2)
+        return cls(tensors, sizes, torch.zeros_like(sizes), is_padded=False)
+
+    def with_tensors(self, tensors: Tensor) -> "PaddedBatch":
+        """Returns the same crops with other values (B, C', H, W)."""
+        return replace(self, tensors=tensors)
+
+    def valid(self, stride: int = 1, in_corner: bool = False) -> Tensor:
+        """Returns the valid mask of maps with some pixels per cell.
+
+        Args:
+            stride: Pixels of the canvas per cell.
+            in_corner: Whether the maps of all crops begin in the corner, wherever the crops began.
+
+        Returns:
+            (B, 1, ceil(H / stride), ceil(W / stride)) bool: True on each crop's own cells.
+        """
+        height, width = (-(-side // stride) for side in self.tensors.shape[2:])
+        starts = None if in_corner else self.starts // stride
+        return rectangles((self.sizes + stride - 1) // stride, height, width, starts)
+
+    def mirrored(self) -> "PaddedBatch":
+        """Mirrors each crop left to right within its own place."""
+        if not self.is_padded:
+            return self.with_tensors(self.tensors.flip(-1))
+        return self.with_tensors(mirror_columns(self.tensors, self.starts[:, 1], self.sizes[:, 1]))
+
+    def followed_by(self, other: "PaddedBatch") -> "PaddedBatch":
+        """Returns the crops of two batches with canvases of one size as one batch."""
+        return replace(
+            self,
+            tensors=torch.cat([self.tensors, other.tensors]),
+            sizes=torch.cat([self.sizes, other.sizes]),
+            starts=torch.cat([self.starts, other.starts]),
+            is_padded=self.is_padded or other.is_padded,
+        )
+
+
+def mirror_columns(maps: Tensor, starts: Tensor, lengths: Tensor) -> Tensor:
+    """Mirrors maps (B, C, H, W) about the middle of the columns from `starts` (B,) on, `lengths` (B,) of them."""
+    width = maps.shape[-1]
+    columns = 2 * starts[:, None] + lengths[:, None] - 1 - torch.arange(width, device=maps.device)  # (B, W)
+    return maps.gather(-1, columns.clamp(0, width - 1)[:, None, None, :].expand_as(maps))

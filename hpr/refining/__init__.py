@@ -1,0 +1,1 @@
+"""Refining sequences of frames as one stream, whatever files they come from."""

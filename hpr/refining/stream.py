@@ -1,0 +1,219 @@
+"""Refining frames as one stream: images read ahead, people in batches, each result put in its place by its key."""
+
+import os
+from collections import deque
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from concurrent.futures import Future, ThreadPoolExecutor
+from dataclasses import dataclass, replace
+from typing import Any, NamedTuple, TypeVar
+
+import numpy as np
+
+from hpr.errors import UserError
+from hpr.images import Image, ImageFolder
+from hpr.inference.batching import PersonCrop
+from hpr.inference.engine import Outcome, PassedThrough, PoseRefiner, RefinedPose, gather
+from hpr.poses import FloatArray, Frame, PoseSequence
+from hpr.refining.tally import Tally
+from hpr.skeleton import Skeleton
+
+S = TypeVar("S")
+T = TypeVar("T")
+
+
+class PersonKey(NamedTuple):
+    """Whose pose it is: the place of the part in the stream, of the frame in it and of the person in that."""
+
+    part: int
+    frame: int
+    person: int
+
+
+@dataclass(frozen=True)
+class RefinedPart:
+    """A part of the stream, refined.
+
+    Attributes:
+        number: Of the part.
+        frames: With the refined poses.
+        tally: What happened to them.
+    """
+
+    number: int
+    frames: list[Frame]
+    tally: Tally
+
+
+def refine_sequences(
+    refiner: PoseRefiner, sequences: Sequence[PoseSequence], images: ImageFolder, threshold: float
+) -> list[PoseSequence]:
+    """Refines every pose of some sequences."""
+    parts = refine_parts(refiner, [sequence.frames for sequence in sequences], images, threshold)
+    frames = {part.number: part.frames for part in parts}
+    return [replace(sequence, frames=frames[number]) for number, sequence in enumerate(sequences)]
+
+
+def refine_parts(
+    refiner: PoseRefiner,
+    parts: Sequence[Sequence[Frame]],
+    images: ImageFolder,
+    threshold: float,
+    progress: Callable[[int], Any] = lambda people: None,
+) -> Iterator[RefinedPart]:
+    """Refines every pose of some lists of frames.
+
+    Args:
+        refiner: The engine.
+        parts: Lists of frames.
+        images: Where their images are. One that cannot be read leaves its poses as they were.
+        threshold: Keypoints are kept if their confidence is above this.
+        progress: Called with the number of people done.
+
+    Yields:
+        Each part as soon as everyone in it is done.
+    """
+    pending = {number: _Pending(frames) for number, frames in enumerate(parts)}
+    for number in [number for number, part in pending.items() if part.missing == 0]:
+        yield pending.pop(number).finished(number, refiner.skeleton, threshold)
+
+    for result in refiner.refine(_people(refiner, parts, images)):
+        key = result.key
+        assert isinstance(key, PersonKey)
+        pending[key.part].put(key, result)
+        progress(1)
+        if pending[key.part].missing == 0:
+            yield pending.pop(key.part).finished(key.part, refiner.skeleton, threshold)
+
+
+class _Pending:
+    """A part whose results are coming in."""
+
+    def __init__(self, frames: Sequence[Frame]) -> None:
+        self._frames = frames
+        self._results: dict[tuple[int, int], RefinedPose | PassedThrough] = {}
+        self.people = sum(len(frame) for frame in frames)
+
+    @property
+    def missing(self) -> int:
+        """Number of people who are still under way."""
+        return self.people - len(self._results)
+
+    def put(self, key: PersonKey, result: RefinedPose | PassedThrough) -> None:
+        self._results[key.frame, key.person] = result
+
+    def finished(self, number: int, skeleton: Skeleton, threshold: float) -> RefinedPart:
+        """Returns the frames with their refined poses, and counts what happened."""
+        tally, frames = Tally(), []
+        for place, frame in enumerate(self._frames):
+            results = [self._results[place, person] for person in range(len(frame))]
+            frames.append(refined_frame(frame, results, skeleton, threshold, tally))
+        return RefinedPart(number, frames, tally)
+
+
+def refined_frame(
+    frame: Frame, results: Sequence[RefinedPose | PassedThrough], skeleton: Skeleton, threshold: float, tally: Tally
+) -> Frame:
+    """Returns a frame with its refined poses and counts what happened.
+
+    Keypoints that the network does not know stay as they are, and those that the frame's skeleton does not have are
+    left out. A refined keypoint has flag 1 and keeps the score of its place.
+
+    Args:
+        frame: As it was read.
+        results: One for each of its N people.
+        skeleton: Of the network.
+        threshold: Keypoints are kept if their confidence is above this.
+        tally: Gets the counts.
+    """
+    tally.frames += 1
+    if len(frame) == 0:
+        return frame
+    own = frame.skeleton
+    refined = gather(own.convert(frame.poses, skeleton), results, threshold)
+    changed = np.array([outcome is Outcome.REFINED for outcome in refined.outcomes])
+    known = skeleton.mapping_to(own) >= 0  # (K,) keypoints of the frame that the network knows
+
+    poses = skeleton.convert(refined.keypoints, own)
+    after = np.where(changed[:, None], ~np.isnan(poses[..., 0]), frame.present)
+    replaced = changed[:, None] & known  # (N, K)
+    tally.outcomes.update(refined.outcomes)
+    tally.count_keypoints(frame.present[:, known], after[:, known])
+    for result in results:
+        if isinstance(result, PassedThrough) and result.detail:
+            tally.bad_images[result.detail] += 1
+    return replace(
+        frame,
+        keypoints=np.where(replaced[..., None], poses, frame.keypoints),
+        flags=np.where(replaced, after, frame.flags),
+        confidences=skeleton.convert(refined.confidence, own),
+    )
+
+
+@dataclass(frozen=True)
+class _Loaded:
+    """A frame whose image has been looked for.
+
+    Attributes:
+        part: Number of its part.
+        number: Its place in the part.
+        poses: (N, K, 2) of its people, in the network's order.
+        image: (H, W, 3) RGB, or None if it cannot be read.
+        problem: What is wrong with the image.
+    """
+
+    part: int
+    number: int
+    poses: FloatArray
+    image: Image | None
+    problem: str = ""
+
+
+def _people(
+    refiner: PoseRefiner, parts: Sequence[Sequence[Frame]], images: ImageFolder
+) -> Iterator[PersonCrop | PassedThrough]:
+    """Yields what the network needs of each person, or why there is nothing.
+
+    Images are read and people cut out in threads: so many of each ahead of their use, whatever a frame holds.
+    """
+
+    def frames() -> Iterator[tuple[int, int, Frame]]:
+        for part, part_frames in enumerate(parts):
+            yield from ((part, number, frame) for number, frame in enumerate(part_frames) if len(frame))
+
+    def load(item: tuple[int, int, Frame]) -> _Loaded:
+        part, number, frame = item
+        poses = frame.skeleton.convert(frame.poses, refiner.skeleton)
+        try:
+            return _Loaded(part, number, poses, images.read(frame.image))
+        except UserError as error:
+            return _Loaded(part, number, poses, None, str(error))
+
+    def people() -> Iterator[tuple[PersonKey, FloatArray, Image | None, str]]:
+        for loaded in _ahead(pool, load, frames(), threads):
+            for person, pose in enumerate(loaded.poses):
+                yield PersonKey(loaded.part, loaded.number, person), pose, loaded.image, loaded.problem
+
+    def cut(person: tuple[PersonKey, FloatArray, Image | None, str]) -> PersonCrop | PassedThrough:
+        key, pose, image, problem = person
+        if image is None:
+            return PassedThrough(key, Outcome.BAD_IMAGE, problem)
+        return refiner.prepare(image, pose, key)
+
+    # On a CPU the network itself uses all cores.
+    threads = min(16, os.cpu_count() or 1) if refiner.device.type == "cuda" else 1
+    with ThreadPoolExecutor(threads) as pool:
+        try:
+            yield from _ahead(pool, cut, people(), 2 * threads)
+        finally:
+            pool.shutdown(wait=False, cancel_futures=True)
+
+
+def _ahead(pool: ThreadPoolExecutor, work: Callable[[S], T], items: Iterable[S], count: int) -> Iterator[T]:
+    """Yields what the work makes of each item, in order; up to `count` items are worked on ahead of their use."""
+    running: deque[Future[T]] = deque()
+    for item in items:
+        running.append(pool.submit(work, item))
+        if len(running) > count:
+            yield running.popleft().result()
+    while running:
+        yield running.popleft().result()

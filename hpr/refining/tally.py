@@ -1,0 +1,74 @@
+"""Counts of what refining did."""
+
+from collections import Counter
+from dataclasses import dataclass, field
+from typing import Any
+
+from hpr.inference.engine import Outcome
+from hpr.poses import BoolArray
+
+
+@dataclass
+class Tally:
+    """Counts of what happened to a number of poses.
+
+    Attributes:
+        frames: Images seen.
+        outcomes: People by what became of them.
+        kept: Keypoints that were in the estimate and are in the result.
+        dropped: Keypoints that were in the estimate and are not in the result.
+        added: Keypoints that were not in the estimate and are in the result.
+        bad_images: What is wrong with each image that could not be read, and how many poses it has.
+    """
+
+    frames: int = 0
+    outcomes: Counter[Outcome] = field(default_factory=Counter)
+    kept: int = 0
+    dropped: int = 0
+    added: int = 0
+    bad_images: Counter[str] = field(default_factory=Counter)
+
+    @property
+    def people(self) -> int:
+        """Everyone seen."""
+        return self.outcomes.total()
+
+    @property
+    def refined(self) -> int:
+        """People whose pose was refined."""
+        return self.outcomes[Outcome.REFINED]
+
+    @property
+    def passed_through(self) -> int:
+        """People whose pose is as it was."""
+        return self.people - self.refined
+
+    def count_keypoints(self, before: BoolArray, after: BoolArray) -> None:
+        """Counts the keypoints of N people, (N, K), that are there before and after."""
+        self.kept += int((before & after).sum())
+        self.dropped += int((before & ~after).sum())
+        self.added += int((~before & after).sum())
+
+    def add(self, other: "Tally") -> None:
+        """Adds the counts of other poses."""
+        self.frames += other.frames
+        self.outcomes += other.outcomes
+        self.kept += other.kept
+        self.dropped += other.dropped
+        self.added += other.added
+        self.bad_images.update(other.bad_images)
+
+    def as_json(self) -> dict[str, Any]:
+        """Returns the counts as they stand in report.json."""
+        reasons = {outcome.value: n for outcome, n in self.outcomes.items() if outcome is not Outcome.REFINED}
+        return {
+            "frames": self.frames,
+            "persons": {
+                "seen": self.people,
+                "refined": self.refined,
+                "passed_through": self.passed_through,
+                "reasons": reasons,
+            },
+            "joints": {"kept": self.kept, "dropped": self.dropped, "added": self.added},
+            "bad_images": list(self.bad_images),
+        }

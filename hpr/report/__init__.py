@@ -1,0 +1,1 @@
+"""Pictures, charts and tables of what was done."""

@@ -1,0 +1,1 @@
+"""What the machine gives: devices, precisions, processes and memory."""

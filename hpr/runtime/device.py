@@ -1,0 +1,29 @@
+"""Which device to compute on."""
+
+import torch
+
+from hpr.errors import UserError
+
+
+def select_device(name: str) -> torch.device:
+    """Returns the device of that name; "auto" is CUDA where there is a usable GPU, else the CPU.
+
+    Raises:
+        UserError: There is no such device.
+    """
+    if name == "auto":
+        name = "cuda" if torch.cuda.is_available() else "cpu"
+    try:
+        device = torch.device(name)
+    except RuntimeError:
+        raise UserError(f"device={name}: expected auto, cpu, cuda or cuda:INDEX") from None
+    if device.type == "cuda" and (device.index or 0) >= torch.cuda.device_count():
+        raise UserError(f"device={name}: PyTorch sees {torch.cuda.device_count()} CUDA devices here; use device=cpu")
+    if device.type not in ("cpu", "cuda"):
+        raise UserError(f"device={name}: expected auto, cpu, cuda or cuda:INDEX")
+    return device
+
+
+def device_name(device: torch.device) -> str:
+    """Returns the model of a GPU, or "cpu"."""
+    return torch.cuda.get_device_name(device) if device.type == "cuda" else "cpu"

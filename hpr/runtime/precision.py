@@ -1,0 +1,67 @@
+"""What numbers a network computes in."""
+
+import platform
+from collections.abc import Iterator
+from contextlib import contextmanager
+from typing import Literal, get_args
+
+import torch
+
+from hpr.errors import UserError
+
+PrecisionName = Literal["fp32", "tf32", "bf16", "fp16"]
+
+_DTYPES = {"fp32": torch.float32, "tf32": torch.float32, "bf16": torch.bfloat16, "fp16": torch.float16}
+
+
+def select_precision(name: str, device: torch.device) -> PrecisionName:
+    """Returns the precision of that name; "auto" is what changes no score on the device (docs/performance.md).
+
+    That is TF32 on CUDA and fp32 on a CPU, also on one that has bf16 arithmetic.
+
+    Raises:
+        UserError: There is no such precision.
+    """
+    if name == "auto":
+        return "tf32" if device.type == "cuda" else "fp32"
+    for known in get_args(PrecisionName):
+        if name == known:
+            return known  # type: ignore[no-any-return]
+    raise UserError(f"precision={name}: expected one of auto, {', '.join(get_args(PrecisionName))}")
+
+
+def dtype_of(precision: PrecisionName) -> torch.dtype:
+    """Returns the type of a precision's tensors."""
+    return _DTYPES[precision]
+
+
+def slow_precision(precision: PrecisionName, device: torch.device) -> str | None:
+    """Returns a warning where a device computes in a precision by emulation; None where it does not."""
+    emulated = precision == "fp16" or (precision == "bf16" and not cpu_has_bf16())
+    if device.type != "cpu" or not emulated:
+        return None
+    return f"precision={precision}: this CPU has no {precision} arithmetic and takes several times as long as in fp32"
+
+
+def cpu_has_bf16() -> bool:
+    """Returns whether the CPU multiplies in bf16; other than x86 is taken at its word."""
+    if platform.machine().lower() not in ("x86_64", "amd64"):
+        return True
+    # The first is lowered by ATEN_CPU_CAPABILITY, the second is what the processor says of itself.
+    return torch.backends.cpu.get_cpu_capability() == "AVX512" and bool(torch.cpu._is_avx512_bf16_supported())
+
+
+@contextmanager
+def fp32_arithmetic(tf32: bool) -> Iterator[None]:
+    """Makes convolutions and products of fp32 tensors on CUDA compute in TF32, or really in fp32.
+
+    PyTorch's own default is TF32 for convolutions: three decimal digits.
+    """
+    matmul = torch.backends.cuda.matmul
+    before = matmul.allow_tf32
+    with torch.backends.cudnn.flags(enabled=True, allow_tf32=tf32):
+        matmul.allow_tf32 = tf32
+        try:
+            yield
+        finally:
+            matmul.allow_tf32 = before

@@ -1,0 +1,56 @@
+"""Networks and skeletons other than the published ones, from training to refined files, by the commands alone."""
+
+import json
+from pathlib import Path
+
+import numpy as np
+import pytest
+from conftest import fail, succeed
+
+from hpr import PoseRefiner
+from hpr.formats import PoseTrack18
+from hpr.skeleton import COCO17, POSETRACK18, get_skeleton
+from hpr.weights import load
+
+TOY = ["canvas=[96,96]", "training.steps=4", "training.batch_size=4", "training.workers=0", "device=cpu"]
+TOY += ["dataset.validation.clips=1", "dataset.validation.frames=2"]
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize(
+    "model",
+    [
+        pytest.param(["model=torchvision_resnet18"], id="another backbone"),
+        pytest.param(["model=demo", "model.skeleton=coco17"], id="another skeleton"),
+        pytest.param(["model=torchvision_resnet18", "model.skeleton=mpii16"], id="both"),
+    ],
+)
+def test_trains_and_refines(model: list[str], tmp_path: Path) -> None:
+    run = tmp_path / "run"
+    printed = succeed("train.py", *model, "model.weights=null", *TOY, f"output_dir={run}")
+    assert f"model.weights={run}/best.safetensors" in printed
+    weights = run / "last.safetensors"
+    _, provenance = load(weights)
+    skeleton = get_skeleton(provenance.skeleton)
+    assert PoseRefiner.load(weights, "cpu").skeleton == skeleton
+
+    clips = run / "validation"
+    settings = ["dataset=posetrack18", f"dataset.root={clips}", f"dataset.predictions={clips / 'predictions'}"]
+    settings += [*model, f"model.weights={weights}", "objective=map", f"output_dir={tmp_path / 'out'}", "device=cpu"]
+    succeed("refine.py", *settings)
+    report = json.loads((tmp_path / "out" / "report.json").read_text())
+    assert report["persons"]["refined"] == report["persons"]["seen"] > 0
+
+    (path,) = (clips / "predictions").iterdir()
+    (before,), (after,) = (PoseTrack18().read(file) for file in (path, tmp_path / "out" / "predictions" / path.name))
+    known = skeleton.mapping_to(POSETRACK18) >= 0
+    for old, new in zip(before.frames, after.frames, strict=True):
+        np.testing.assert_array_equal(old.keypoints[:, ~known], new.keypoints[:, ~known])
+        assert not np.array_equal(old.keypoints[:, known], new.keypoints[:, known], equal_nan=True)
+
+
+@pytest.mark.slow
+def test_weights_of_another_skeleton_are_no_start(tmp_path: Path) -> None:
+    message = fail("train.py", "model=demo", "model.weights=${asset:demo.safetensors}", "model.skeleton=coco17", *TOY)
+    assert "expected weights for the keypoints of coco17, found posetrack15's" in message
+    assert len(COCO17) == 17

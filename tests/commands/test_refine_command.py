@@ -1,0 +1,388 @@
+"""The command refine.py, end to end on whole files."""
+
+import json
+import shutil
+import subprocess
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import cv2
+import numpy as np
+import pytest
+from conftest import GOLDEN, fail, succeed, torchrun
+
+from hpr import weights as weight_files
+
+PREDICTIONS = GOLDEN / "posetrack18" / "predictions"
+
+
+def numbers_apart(found: Any, expected: Any, where: str = "") -> list[tuple[str, float]]:
+    """Returns the places where numbers differ, and by how much; everything else has to be the same."""
+    if isinstance(expected, dict):
+        assert found.keys() == expected.keys(), where
+        return [pair for key in expected for pair in numbers_apart(found[key], expected[key], f"{where}.{key}")]
+    if isinstance(expected, list):
+        assert len(found) == len(expected), where
+        return [pair for i in range(len(expected)) for pair in numbers_apart(found[i], expected[i], f"{where}[{i}]")]
+    if found == expected:
+        return []
+    assert isinstance(found, float), where
+    assert isinstance(expected, float), where
+    return [(where, abs(found - expected))]
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("objective", ["mota", "map"])
+@pytest.mark.parametrize("dataset", ["posetrack18", "posetrack17"])
+def test_golden_files(dataset: str, objective: str, weights: Path, posetrack17_root: Path, tmp_path: Path) -> None:
+    output = succeed(
+        "refine.py",
+        f"dataset={dataset}",
+        f"objective={objective}",
+        f"dataset.predictions={GOLDEN / dataset / 'predictions'}",
+        f"dataset.root={GOLDEN if dataset == 'posetrack18' else posetrack17_root}",
+        f"model.weights={weights}",
+        "device=cpu",
+        f"output_dir={tmp_path}",
+    )
+    for name in ("seq_a", "seq_b"):
+        found = json.loads((tmp_path / "predictions" / f"{name}.json").read_text())
+        expected = json.loads((GOLDEN / dataset / f"refined_{objective}" / f"{name}.json").read_text())
+        apart = numbers_apart(found, expected)
+        assert apart, "not one number differs in its last digit: is the expected file itself being read?"
+        assert all(".keypoints[" in where or ".x[0]" in where or ".y[0]" in where for where, _ in apart)
+        assert max(distance for _, distance in apart) < 0.005
+    report = json.loads((tmp_path / "report.json").read_text())
+    joints = {"mota": (78, 16, 23), "map": (94, 0, 26)}[objective]
+    assert report["persons"] == {
+        "seen": 10,
+        "refined": 8,
+        "passed_through": 2,
+        "reasons": {"no joint to start from": 2},
+    }
+    assert tuple(report["joints"].values()) == joints
+    assert report["frames"] == 5
+    assert report["bad_images"] == []
+    assert report["seconds"] > 0
+    assert report["device"] == "cpu"
+    assert report["settings"]["objective"]["name"] == objective
+    assert report["sequences"].keys() == {"seq_a", "seq_b"}
+    assert "8 of 10 refined, 2: no joint to start from" in output
+    assert f"{joints[0]} kept, {joints[1]} dropped, {joints[2]} added" in output
+
+
+class TestBadInput:
+    """Each in one line, and nothing written."""
+
+    def refused(self, tmp_path: Path, weights: Path, *settings: str) -> str:
+        output = tmp_path / "output"
+        defaults = [
+            "dataset=posetrack18",
+            f"dataset.predictions={PREDICTIONS}",
+            f"dataset.root={GOLDEN}",
+            f"model.weights={weights}",
+        ]
+        message = fail("refine.py", *defaults, "device=cpu", f"output_dir={output}", *settings)
+        assert not output.exists()
+        return message
+
+    def test_no_such_folder(self, tmp_path: Path, weights: Path) -> None:
+        message = self.refused(tmp_path, weights, "dataset.predictions=/no/where")
+        assert "/no/where: no such file or folder; expected a folder of .json files" in message
+
+    def test_no_json(self, tmp_path: Path, weights: Path) -> None:
+        (tmp_path / "in").mkdir()
+        (tmp_path / "in" / "a.txt").touch()
+        message = self.refused(tmp_path, weights, f"dataset.predictions={tmp_path / 'in'}")
+        assert "expected .json files in it, found none in 1 entries" in message
+
+    def test_broken_json(self, tmp_path: Path, weights: Path) -> None:
+        shutil.copytree(PREDICTIONS, tmp_path / "in")
+        (tmp_path / "in" / "seq_c.json").write_text('{"images": [}')
+        message = self.refused(tmp_path, weights, f"dataset.predictions={tmp_path / 'in'}")
+        assert "seq_c.json: not valid JSON at line 1, column 13" in message
+
+    def test_no_image_at_all(self, tmp_path: Path, weights: Path) -> None:
+        message = self.refused(tmp_path, weights, "dataset.root=/no/where")
+        assert "/no/where: expected /no/where/images/a_640x480.png and 4 more images, found none" in message
+
+    def test_no_weights(self, tmp_path: Path, weights: Path) -> None:
+        message = self.refused(tmp_path, weights, "model.weights=nothing.safetensors")
+        assert "nothing.safetensors: no such weights" in message
+        assert "python tools/port_tf_weights.py" in message
+
+    def test_truncated_weights(self, tmp_path: Path, weights: Path) -> None:
+        (tmp_path / "half.safetensors").write_bytes(weights.read_bytes()[:1_000_000])
+        message = self.refused(tmp_path, weights, f"model.weights={tmp_path / 'half.safetensors'}")
+        assert "half.safetensors: not a complete safetensors file" in message
+
+    def test_weights_of_another_architecture(self, tmp_path: Path, weights: Path) -> None:
+        message = self.refused(tmp_path, weights, "model=resnet50")
+        assert "expected weights of resnet50, found resnet101's; use model=resnet101" in message
+
+    def test_foreign_weights(self, tmp_path: Path, weights: Path) -> None:
+        from safetensors.numpy import save_file
+
+        save_file({"a": np.zeros(1)}, tmp_path / "a.safetensors")
+        message = self.refused(tmp_path, weights, f"model.weights={tmp_path / 'a.safetensors'}")
+        assert "these weights do not say what they are" in message
+
+    def test_weights_that_do_not_fit(self, tmp_path: Path, weights: Path) -> None:
+        tensors, provenance = weight_files.load(weights)
+        del tensors["part_head.bias"]
+        weight_files.save(tmp_path / "a.safetensors", tensors, provenance)
+        message = self.refused(tmp_path, weights, f"model.weights={tmp_path / 'a.safetensors'}")
+        assert "1 tensors do not fit the network, first part_head.bias: expected shape (15,), found None" in message
+
+    def test_weights_for_other_keypoints(self, tmp_path: Path, weights: Path) -> None:
+        message = self.refused(tmp_path, weights, "model.skeleton=coco17")
+        assert "expected weights for the keypoints of coco17, found posetrack15's" in message
+
+    @pytest.mark.parametrize("keypoints", ["", "nose,left_eye", "nose"])
+    def test_weights_that_name_other_keypoints_than_their_skeleton_has(
+        self, keypoints: str, tmp_path: Path, weights: Path
+    ) -> None:
+        tensors, provenance = weight_files.load(weights)
+        weight_files.save(tmp_path / "a.safetensors", tensors, replace(provenance, keypoints=keypoints))
+        message = self.refused(tmp_path, weights, f"model.weights={tmp_path / 'a.safetensors'}")
+        assert f"expected the keypoints of posetrack15 in its order, found '{keypoints}'" in message
+
+    def test_predictions_would_be_overwritten(self, tmp_path: Path, weights: Path) -> None:
+        shutil.copytree(PREDICTIONS, tmp_path / "predictions")
+        before = (tmp_path / "predictions" / "seq_a.json").read_bytes()
+        message = fail(
+            "refine.py",
+            "dataset=posetrack18",
+            f"dataset.predictions={tmp_path / 'predictions'}",
+            f"dataset.root={GOLDEN}",
+            f"model.weights={weights}",
+            f"output_dir={tmp_path}",
+        )
+        assert "these are the predictions to be refined; set another output_dir" in message
+        assert (tmp_path / "predictions" / "seq_a.json").read_bytes() == before
+
+    @pytest.mark.parametrize(
+        ("setting", "message"),
+        [
+            ("objective=moat", "objective=moat: there is no such objective; expected one of map, mota"),
+            ("dataset.predictoins=a", "no setting 'dataset.predictoins'; did you mean dataset.predictions?"),
+            ("flip=maybe", "flip=maybe: expected true or false"),
+            ("flip=null", "flip=null: expected true or false"),
+            ("output_dir=5", "output_dir=5: expected a text"),
+            ("dataset.root=[a]", "dataset.root=['a']: expected a text"),
+            ("model.skeleton=coco71", "unknown skeleton 'coco71': expected one of posetrack15, posetrack18, coco17"),
+            ("precision=fp64", "precision=fp64: expected one of auto, fp32, tf32, bf16, fp16"),
+            ("device=gpu", "device=gpu: expected auto, cpu, cuda or cuda:INDEX"),
+            ("objective.threshold=70", "objective.threshold=70: expected a number below 1"),
+            ("predictions", "'predictions': expected NAME=VALUE; --help lists the settings"),
+            ("predictions/", "'predictions/': expected NAME=VALUE; --help lists the settings"),
+            ("+thresh=1", "there is no setting 'thresh'"),
+            ("dataset.predictions=???", "dataset.predictions is not set; add dataset.predictions=VALUE"),
+        ],
+    )
+    def test_wrong_settings(self, setting: str, message: str, tmp_path: Path, weights: Path) -> None:
+        assert message in self.refused(tmp_path, weights, setting)
+
+
+@pytest.mark.slow
+def test_a_bad_frame_keeps_its_poses(weights: Path, tmp_path: Path) -> None:
+    (tmp_path / "images").mkdir()
+    shutil.copy(GOLDEN / "images" / "b_333x501.png", tmp_path / "images")
+    (tmp_path / "images" / "d_97x61.png").write_bytes(b"not a picture")
+    prediction = json.loads((PREDICTIONS / "seq_a.json").read_text())
+    prediction["images"][1]["file_name"] = "images/d_97x61.png"
+    (tmp_path / "in").mkdir()
+    (tmp_path / "in" / "seq_a.json").write_text(json.dumps(prediction))
+    output = succeed(
+        "refine.py",
+        "dataset=posetrack18",
+        f"dataset.predictions={tmp_path / 'in'}",
+        f"dataset.root={tmp_path}",
+        f"model.weights={weights}",
+        "objective=map",
+        "device=cpu",
+        f"output_dir={tmp_path}",
+    )
+    report = json.loads((tmp_path / "report.json").read_text())
+    refined = json.loads((tmp_path / "predictions" / "seq_a.json").read_text())
+    expected = json.loads((GOLDEN / "posetrack18" / "refined_map" / "seq_a.json").read_text())
+    bad = {image["id"] for image in prediction["images"][:2]}
+    for before, after, golden in zip(
+        prediction["annotations"], refined["annotations"], expected["annotations"], strict=True
+    ):
+        if before["image_id"] in bad:
+            assert after == before
+        else:
+            np.testing.assert_allclose(after["keypoints"], golden["keypoints"], rtol=0, atol=0.005)
+    lost = sum(annotation["image_id"] in bad for annotation in prediction["annotations"])
+    assert report["persons"]["reasons"] == {"image missing or unreadable": lost}
+    assert report["persons"]["refined"] == len(prediction["annotations"]) - lost
+    missing, unreadable = report["bad_images"]
+    assert missing == f"{tmp_path}/images/a_640x480.png: no such image"
+    assert unreadable == f"{tmp_path}/images/d_97x61.png: not an image that OpenCV can decode"
+    assert f"warning: {missing}; its 2 poses stay as they were" in output
+
+
+@pytest.mark.slow
+def test_scores_before_and_after(weights: Path, tmp_path: Path) -> None:
+    (tmp_path / "truth").mkdir()
+    truth = json.loads((GOLDEN / "posetrack18" / "refined_map" / "seq_b.json").read_text())
+    for annotation in truth["annotations"]:  # the refined poses are declared true, so refining has to score full marks
+        annotation |= {"bbox_head": [0, 0, 30, 40], "scores": []}
+    for i, image in enumerate(truth["images"]):
+        image["file_name"] = f"{i}_{image['file_name']}"
+    (tmp_path / "truth" / "seq_b.json").write_text(json.dumps(truth))
+    output = succeed(
+        "refine.py",
+        "dataset=posetrack18",
+        "objective=map",
+        f"dataset.predictions={PREDICTIONS / 'seq_b.json'}",
+        f"dataset.annotations={tmp_path / 'truth'}",
+        f"dataset.root={GOLDEN}",
+        f"model.weights={weights}",
+        "device=cpu",
+        f"output_dir={tmp_path / 'out'}",
+    )
+    metrics = json.loads((tmp_path / "out" / "report.json").read_text())["metrics"]
+    assert metrics["before"]["mAP"] < 20
+    assert metrics["after"]["mAP"] == pytest.approx(100)
+    assert metrics["after"]["MOTA"] == pytest.approx(100)
+    assert metrics["before"].keys() == metrics["after"].keys()
+    assert metrics["after"]["joints"]["AP"]["nose"] == pytest.approx(100)
+    assert "difference" in output
+    chart = cv2.imread(str(tmp_path / "out" / "metrics.png"))
+    assert chart is not None
+    assert chart.std() > 10
+
+
+def test_broken_annotations_stop_before_the_work(weights: Path, tmp_path: Path) -> None:
+    (tmp_path / "seq_a.json").write_text("{")
+    message = fail(
+        "refine.py",
+        "dataset=posetrack18",
+        f"dataset.predictions={PREDICTIONS}",
+        f"dataset.annotations={tmp_path}",
+        f"dataset.root={GOLDEN}",
+        f"model.weights={weights}",
+        f"output_dir={tmp_path / 'out'}",
+    )
+    assert "seq_a.json: not valid JSON" in message
+    assert not (tmp_path / "out").exists()
+
+
+@pytest.mark.slow
+def test_ground_truth_with_scores_for_flags(weights: Path, tmp_path: Path) -> None:
+    """Some tools write the score into the visibility slot: the joint is there, and 1 is written back."""
+    prediction = json.loads((PREDICTIONS / "seq_a.json").read_text())
+    prediction["annotations"] = prediction["annotations"][:1]
+    keypoints = prediction["annotations"][0]["keypoints"]
+    keypoints[2::3] = [0.37 * flag for flag in keypoints[2::3]]
+    (tmp_path / "in.json").write_text(json.dumps(prediction))
+    succeed(
+        "refine.py",
+        "dataset=posetrack18",
+        f"dataset.predictions={tmp_path / 'in.json'}",
+        f"dataset.root={GOLDEN}",
+        f"model.weights={weights}",
+        "device=cpu",
+        f"output_dir={tmp_path / 'out'}",
+    )
+    (found,) = json.loads((tmp_path / "out" / "predictions" / "in.json").read_text())["annotations"]
+    golden = json.loads((GOLDEN / "posetrack18" / "refined_mota" / "seq_a.json").read_text())["annotations"][0]
+    np.testing.assert_allclose(found["keypoints"], golden["keypoints"], rtol=0, atol=0.005)
+    assert found["scores"] == golden["scores"]
+
+
+@pytest.mark.slow
+class TestSeveralProcesses:
+    """Under torchrun, without a GPU."""
+
+    def run(self, weights: Path, output: Path, predictions: Path = PREDICTIONS) -> "subprocess.CompletedProcess[str]":
+        settings = ["dataset=posetrack18", f"dataset.predictions={predictions}", f"dataset.root={GOLDEN}"]
+        settings += [f"model.weights={weights}", "device=cpu", "flip=false", f"output_dir={output}"]
+        return torchrun("refine.py", *settings)
+
+    def test_sequences_are_shared_and_reported_once(self, weights: Path, tmp_path: Path) -> None:
+        result = self.run(weights, tmp_path)
+        assert result.returncode == 0, result.stdout + result.stderr
+        report = json.loads((tmp_path / "report.json").read_text())
+        assert (report["processes"], report["failures"]) == (2, [])
+        assert report["sequences"].keys() == {"seq_a", "seq_b"}
+        assert report["persons"]["seen"] == 10
+        assert result.stdout.count("8 of 10 refined") == 1
+        assert {path.name for path in (tmp_path / "predictions").iterdir()} == {"seq_a.json", "seq_b.json"}
+
+    def test_a_huge_file_is_shared_by_frames(self, weights: Path, tmp_path: Path) -> None:
+        (tmp_path / "in").mkdir()
+        shutil.copy(PREDICTIONS / "seq_a.json", tmp_path / "in")
+        result = self.run(weights, tmp_path / "two", tmp_path / "in")
+        assert result.returncode == 0, result.stdout + result.stderr
+        report = json.loads((tmp_path / "two" / "report.json").read_text())
+        assert (report["processes"], report["sequences"].keys()) == (2, {"seq_a"})
+        assert report["frames"] == 3
+        found, expected = (
+            json.loads(path.read_text())["annotations"]
+            for path in (
+                tmp_path / "two" / "predictions" / "seq_a.json",
+                GOLDEN / "posetrack18" / "refined_mota" / "seq_a.json",
+            )
+        )
+        assert [entry["track_id"] for entry in found] == [entry["track_id"] for entry in expected]
+
+    def test_failure_of_one_loses_nothing_of_the_other(self, weights: Path, tmp_path: Path) -> None:
+        (tmp_path / "predictions" / "seq_b.json").mkdir(parents=True)  # in the way of the file
+        result = self.run(weights, tmp_path)
+        assert result.returncode != 0
+        assert "not all sequences were refined: process 1: " in result.stderr
+        assert "seq_b.json: cannot be written" in result.stderr
+        report = json.loads((tmp_path / "report.json").read_text())
+        assert report["sequences"].keys() == {"seq_a"}
+        assert len(report["failures"]) == 1
+        assert (tmp_path / "predictions" / "seq_a.json").is_file()
+
+
+@pytest.mark.slow
+def test_only_this_runs_files_are_scored(weights: Path, tmp_path: Path) -> None:
+    """A folder that an earlier run has written to holds other files, too."""
+    settings = ["dataset=posetrack18", f"dataset.root={GOLDEN}", f"model.weights={weights}", "device=cpu", "flip=false"]
+    settings += [f"dataset.annotations={GOLDEN / 'posetrack18' / 'refined_map'}", f"output_dir={tmp_path / 'out'}"]
+    truth = tmp_path / "truth"
+    truth.mkdir()
+    for name in ("seq_a", "seq_b"):
+        document = json.loads((GOLDEN / "posetrack18" / "refined_map" / f"{name}.json").read_text())
+        document["annotations"] = [entry | {"bbox_head": [0, 0, 30, 40]} for entry in document["annotations"]]
+        (truth / f"{name}.json").write_text(json.dumps(document))
+    settings.append(f"dataset.annotations={truth}")
+    succeed("refine.py", *settings, f"dataset.predictions={PREDICTIONS / 'seq_b.json'}", f"output_dir={tmp_path / 'b'}")
+    succeed("refine.py", *settings, f"dataset.predictions={PREDICTIONS}")
+    succeed("refine.py", *settings, f"dataset.predictions={PREDICTIONS / 'seq_b.json'}")
+    alone, used = (json.loads((tmp_path / run / "report.json").read_text())["metrics"] for run in ("b", "out"))
+    assert used == alone
+
+
+def test_an_image_outside_of_the_root_needs_permission(tmp_path: Path) -> None:
+    """On the demo network; a name that leads out of the folder leaves its poses as they were."""
+    document = json.loads((PREDICTIONS / "seq_a.json").read_text())
+    document["images"] = document["images"][:2]
+    first, second = (image["id"] for image in document["images"])
+    document["annotations"] = [entry for entry in document["annotations"] if entry["image_id"] in (first, second)]
+    document["images"][0]["file_name"] = f"../{Path(document['images'][0]['file_name']).name}"
+    (tmp_path / "in.json").write_text(json.dumps(document))
+    root = tmp_path / "data"
+    shutil.copytree(GOLDEN / "images", root / "images")
+    shutil.copy(GOLDEN / "images" / "a_640x480.png", tmp_path)
+
+    settings = ["dataset=posetrack18", "model=demo", "device=cpu", f"dataset.predictions={tmp_path / 'in.json'}"]
+    settings += [f"dataset.root={root}", f"output_dir={tmp_path / 'out'}"]
+    output = succeed("refine.py", *settings)
+    remedy = "if that is meant, add dataset.outside=true"
+    assert f"lies outside of {root}; {remedy}; its 2 poses stay as they were" in output
+    assert "image missing or unreadable" not in succeed("refine.py", *settings, "dataset.outside=true")
+
+
+def test_precision_that_the_cpu_does_not_have(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    monkeypatch.setattr("hpr.runtime.precision.cpu_has_bf16", lambda: False)
+    settings = ["device=cpu", "flip=false", f"output_dir={tmp_path}", "precision=bf16"]
+    output = succeed("refine.py", *settings)
+    assert output.startswith("warning: precision=bf16: this CPU has no bf16 arithmetic")

@@ -1,0 +1,280 @@
+"""The engine: refined poses against the golden data, and what it does with everything else."""
+
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+from conftest import CASES, GOLDEN, joints_of, small_network
+from torch import nn
+
+from hpr import PoseRefiner, RefinedPoses
+from hpr.crops import Crop
+from hpr.images import read_image
+from hpr.inference.batching import PersonCrop
+from hpr.inference.engine import Outcome, PassedThrough, RefinedPose, gather
+from hpr.models.network import Refiner
+from hpr.poses import FloatArray
+from hpr.skeleton import COCO17, POSETRACK15, SKELETONS, Skeleton
+
+HEAD_BOTTOM, HEAD_TOP = POSETRACK15.indices("head_bottom", "head_top")
+IMAGE = np.random.default_rng(0).integers(0, 256, (120, 160, 3), dtype=np.uint8)
+
+
+def small_refiner(skeleton: Skeleton = POSETRACK15, **settings: Any) -> PoseRefiner:
+    torch.manual_seed(0)
+    return PoseRefiner(small_network(skeleton), **{"device": "cpu", **settings})
+
+
+@pytest.fixture(scope="module", params=["refined", "refined_flip"])
+def published(request: pytest.FixtureRequest, weights: Path) -> tuple[PoseRefiner, str]:
+    """The engine with the stand-in weights, without and with flip, and the name of what it has to return."""
+    return PoseRefiner.load(weights, device="cpu", flip=request.param == "refined_flip"), request.param
+
+
+@pytest.mark.slow
+def test_golden_poses(published: tuple[PoseRefiner, str], case: dict[str, Any]) -> None:
+    refiner, golden = published
+    poses = refiner(read_image(GOLDEN / "images" / case["image"]), joints_of(case)[None])
+    expected = np.array(case[golden])
+    np.testing.assert_allclose(poses.keypoints[0], expected[:, 1:3], rtol=0, atol=0.005)
+    np.testing.assert_allclose(poses.confidence[0], expected[:, 3], rtol=0, atol=1e-4)
+    assert poses.outcomes == [Outcome.REFINED]
+
+
+@pytest.mark.parametrize("skeleton", SKELETONS.values(), ids=list(SKELETONS))
+def test_nobody(skeleton: Skeleton) -> None:
+    count = len(skeleton)
+    poses = small_refiner(skeleton)(IMAGE, np.empty((0, count, 2)))
+    assert isinstance(poses, RefinedPoses)
+    assert poses.keypoints.shape == (0, count, 2)
+    assert poses.confidence.shape == (0, count)
+    assert poses.outcomes == []
+
+
+def test_poses_that_cannot_be_refined_stay_as_they_were() -> None:
+    keypoints = np.full((3, 15, 2), np.nan)
+    keypoints[1, 0] = 30, 40
+    keypoints[2, [0, 1]] = [[0, 0], [9000, 9000]]
+    image = np.zeros((9000, 9000, 3), np.uint8)
+    poses = small_refiner()(image, keypoints, threshold=-1)
+    assert poses.outcomes == [Outcome.NO_KEYPOINTS, Outcome.REFINED, Outcome.CROP_SIZE]
+    np.testing.assert_array_equal(poses.keypoints[[0, 2]], keypoints[[0, 2]])
+    assert np.isnan(poses.confidence[[0, 2]]).all()
+    assert not np.isnan(poses.keypoints[1]).any()
+
+
+@pytest.mark.parametrize(
+    ("head_top", "size"),
+    [
+        pytest.param((30, 5000), (160, 120), id="head of 5000 pixels"),
+        pytest.param((30, 21), (160, 120), id="head of one pixel"),
+        pytest.param((1e300, 20), (160, 120), id="absurd coordinate"),
+        pytest.param((np.inf, 20), (160, 120), id="infinite coordinate counts as missing"),
+        pytest.param((30, 60), (1, 1), id="image of one pixel"),
+        pytest.param((30, 60), (7, 300), id="image narrower than 8 pixels"),
+    ],
+)
+def test_extreme_input_gets_a_finite_pose(head_top: tuple[float, float], size: tuple[int, int]) -> None:
+    keypoints = np.full((1, 15, 2), np.nan)
+    keypoints[0, [HEAD_BOTTOM, HEAD_TOP]] = [[30, 20], head_top]
+    poses = small_refiner()(np.zeros((size[1], size[0], 3), np.uint8), keypoints, threshold=-1)
+    if poses.outcomes == [Outcome.REFINED]:
+        assert np.isfinite(poses.keypoints).all()
+        assert np.isfinite(poses.confidence).all()
+    else:
+        assert poses.outcomes == [Outcome.CROP_SIZE]
+
+
+def people(skeleton: Skeleton = POSETRACK15) -> FloatArray:
+    random, count = np.random.default_rng(1), len(skeleton)
+    keypoints = random.uniform(0, 1, (5, count, 2)) * [60, 110] + random.uniform(0, 90, (5, 1, 2)) * [1, 0]
+    keypoints[random.uniform(size=(5, count)) < 0.2] = np.nan
+    return np.asarray(keypoints)
+
+
+@pytest.mark.parametrize("skeleton", SKELETONS.values(), ids=list(SKELETONS))
+def test_poses_of_any_skeleton(skeleton: Skeleton) -> None:
+    """Also of one without head top and head bottom, which give a person's scale."""
+    refiner, keypoints = small_refiner(skeleton), people(skeleton)
+    assert refiner.skeleton == skeleton
+    poses = refiner(IMAGE, keypoints, threshold=-1)
+    assert poses.keypoints.shape == (5, len(skeleton), 2)
+    assert poses.confidence.shape == (5, len(skeleton))
+    assert poses.outcomes == [Outcome.REFINED] * 5
+    assert np.isfinite(poses.keypoints).all()
+    assert ((poses.confidence >= 0) & (poses.confidence <= 1)).all()
+
+
+def test_a_network_for_coco() -> None:
+    poses = small_refiner(COCO17)(IMAGE, people(COCO17))
+    assert poses.keypoints.shape == (5, 17, 2)
+
+
+def test_a_pose_does_not_depend_on_its_company() -> None:
+    refiner, keypoints = small_refiner(), people()
+    together = refiner(IMAGE, keypoints)
+    for i, pose in enumerate(keypoints):
+        alone = refiner(IMAGE, pose[None])
+        np.testing.assert_allclose(together.keypoints[i], alone.keypoints[0], rtol=0, atol=0.005)
+        np.testing.assert_allclose(together.confidence[i], alone.confidence[0], rtol=0, atol=1e-4)
+
+
+@pytest.mark.parametrize("skeleton", [POSETRACK15, COCO17], ids=lambda skeleton: skeleton.name)
+def test_flip_swaps_sides(skeleton: Skeleton) -> None:
+    """With flip, the parts of an image and of its mirror image are averaged: the mirror image has the same, swapped."""
+    refiner, (pose, *_) = small_refiner(skeleton), people(skeleton)
+    crop = refiner.prepare(IMAGE, pose, 0)
+    assert isinstance(crop, PersonCrop)
+    width = crop.pixels.shape[1] // 16 * 16  # of whole cells, which are the same from left and right
+    pixels, keypoints = crop.pixels[:, :width], crop.keypoints
+    other = keypoints[list(skeleton.mirror)] * [-1, 1] + [width - 1, 0]
+    box = Crop(1.0, (0, 0), (0, 0, width, len(pixels)))
+    crops = [PersonCrop(0, box, pixels, keypoints), PersonCrop(1, box, np.ascontiguousarray(pixels[:, ::-1]), other)]
+    straight, mirrored = sorted(refiner.refine(crops), key=lambda result: str(result.key))
+    assert isinstance(straight, RefinedPose)
+    assert isinstance(mirrored, RefinedPose)
+    np.testing.assert_allclose(mirrored.confidence, straight.confidence[list(skeleton.mirror)], rtol=0, atol=1e-5)
+
+
+def test_threshold_is_exclusive() -> None:
+    refiner, keypoints = small_refiner(), people()[:1]
+    everything = refiner(IMAGE, keypoints, threshold=-1)
+    assert not np.isnan(everything.keypoints).any()
+    median = float(np.median(everything.confidence))
+    kept = refiner(IMAGE, keypoints, threshold=median)
+    np.testing.assert_array_equal(np.isnan(kept.keypoints[..., 0]), everything.confidence <= median)
+    np.testing.assert_array_equal(kept.confidence, everything.confidence)
+
+
+def test_the_input_is_left_alone() -> None:
+    keypoints, image = people(), IMAGE.copy()
+    before = keypoints.copy()
+    small_refiner()(image, keypoints)
+    np.testing.assert_array_equal(keypoints, before)
+    np.testing.assert_array_equal(image, IMAGE)
+
+
+@pytest.mark.parametrize(
+    ("image", "keypoints", "message"),
+    [
+        (
+            IMAGE[..., 0],
+            np.zeros((1, 15, 2)),
+            r"image: expected uint8 of shape \(H, W, 3\), found uint8 of shape \(120, 160\)",
+        ),
+        (IMAGE / 255, np.zeros((1, 15, 2)), "found float64"),
+        (IMAGE, np.zeros((15, 2)), r"keypoints: expected shape \(N, 15, 2\), found \(15, 2\)"),
+        (IMAGE, np.zeros((1, 17, 3)), r"found \(1, 17, 3\)"),
+        (IMAGE, np.zeros((1, 17, 2)), r"expected shape \(N, 15, 2\), found \(1, 17, 2\)"),
+    ],
+)
+def test_wrong_arguments(image: Any, keypoints: Any, message: str) -> None:
+    with pytest.raises(ValueError, match=message):
+        small_refiner()(image, keypoints)
+
+
+class TestPrepare:
+    def test_nothing_to_start_from(self) -> None:
+        assert small_refiner().prepare(IMAGE, np.full((15, 2), np.nan), "key") == PassedThrough(
+            "key", Outcome.NO_KEYPOINTS
+        )
+
+    def test_too_large_a_crop(self) -> None:
+        pose = np.full((15, 2), np.nan)
+        pose[[0, 1]] = [[0, 0], [9000, 9000]]
+        image = np.zeros((9000, 9000, 3), np.uint8)
+        assert small_refiner().prepare(image, pose, 7) == PassedThrough(7, Outcome.CROP_SIZE)
+
+    def test_a_crop(self) -> None:
+        pose = people()[0]
+        crop = small_refiner().prepare(IMAGE, pose, ("a", 3))
+        assert isinstance(crop, PersonCrop)
+        assert crop.key == ("a", 3)
+        assert crop.pixels.shape == (crop.crop.height, crop.crop.width, 3)
+        assert crop.area == crop.crop.height * crop.crop.width
+        np.testing.assert_array_equal(crop.keypoints, crop.crop.to_crop(pose))
+
+    def test_the_networks_mean_head_is_assumed(self) -> None:
+        """Where the pose has no head: the demo's people are smaller than PoseTrack's."""
+        network = small_network()
+        network.mean_head = 55.0
+        pose = people()[0]
+        pose[[HEAD_BOTTOM, HEAD_TOP]] = np.nan
+        crop, other = (PoseRefiner(n, "cpu").prepare(IMAGE, pose, 0) for n in (network, small_network()))
+        assert isinstance(crop, PersonCrop)
+        assert isinstance(other, PersonCrop)
+        assert crop.crop.scale / other.crop.scale == pytest.approx(101.4252 / 55)
+
+
+class TestGather:
+    def test_nobody(self) -> None:
+        poses = gather(np.empty((0, 15, 2)), [], 0.5)
+        assert poses.keypoints.shape == (0, 15, 2)
+        assert poses.confidence.shape == (0, 15)
+        assert poses.outcomes == []
+
+    def test_refined_and_passed_through(self) -> None:
+        before = np.arange(12.0).reshape(2, 3, 2)
+        refined = RefinedPose(0, -before[0], np.array([0.4, 0.5, 0.6]))
+        poses = gather(before, [refined, PassedThrough(1, Outcome.BAD_IMAGE, "gone.png")], 0.5)
+        np.testing.assert_array_equal(poses.keypoints[0], [[np.nan, np.nan], [np.nan, np.nan], [-4, -5]])
+        np.testing.assert_array_equal(poses.keypoints[1], before[1])
+        np.testing.assert_array_equal(poses.confidence, [[0.4, 0.5, 0.6], [np.nan] * 3])
+        assert poses.outcomes == [Outcome.REFINED, Outcome.BAD_IMAGE]
+        np.testing.assert_array_equal(before, np.arange(12.0).reshape(2, 3, 2))
+
+
+class TestTheNetworkIsLeftAlone:
+    def state(self, network: Refiner) -> dict[str, torch.Tensor]:
+        return {name: tensor.clone() for name, tensor in network.state_dict().items()}
+
+    @pytest.mark.parametrize("settings", [{}, {"precision": "bf16"}, {"flip": False}], ids=str)
+    @pytest.mark.parametrize("training", [False, True])
+    def test_by_the_engine(self, training: bool, settings: dict[str, Any]) -> None:
+        network = small_network().train(training)
+        network.get_submodule("backbone.stem").requires_grad_(False)
+        before, modules = self.state(network), [type(module) for module in network.modules()]
+        modes = {name: module.training for name, module in network.named_modules()}
+        trainable = {name: parameter.requires_grad for name, parameter in network.named_parameters()}
+        pointers = [parameter.data_ptr() for parameter in network.parameters()]
+
+        PoseRefiner(network, "cpu", **settings)(IMAGE, people())
+
+        after = self.state(network)
+        assert after.keys() == before.keys()
+        assert all(torch.equal(after[name], before[name]) for name in before)
+        assert all(after[name].dtype == before[name].dtype for name in before)
+        assert [type(module) for module in network.modules()] == modules
+        assert nn.BatchNorm2d in modules
+        assert {name: module.training for name, module in network.named_modules()} == modes
+        assert {name: p.requires_grad for name, p in network.named_parameters()} == trainable
+        assert len(set(trainable.values())) == 2
+        assert [parameter.data_ptr() for parameter in network.parameters()] == pointers
+        assert all(parameter.is_contiguous() for parameter in network.parameters())
+
+    def test_and_its_training_leaves_the_engine_alone(self) -> None:
+        network = small_network()
+        refiner = PoseRefiner(network, "cpu")
+        before = refiner(IMAGE, people())
+        for parameter in network.parameters():
+            nn.init.zeros_(parameter)
+        network.train()
+        after = refiner(IMAGE, people())
+        np.testing.assert_array_equal(after.keypoints, before.keypoints)
+        np.testing.assert_array_equal(after.confidence, before.confidence)
+
+    def test_two_engines_of_one_network_are_equal(self) -> None:
+        network = small_network().train()
+        first, second = (PoseRefiner(network, "cpu")(IMAGE, people()) for _ in range(2))
+        np.testing.assert_array_equal(first.keypoints, second.keypoints)
+
+
+@pytest.mark.cuda
+@pytest.mark.skipif(not torch.cuda.is_available(), reason="needs a CUDA device")
+@pytest.mark.parametrize("case", CASES[:3], ids=lambda case: case["name"])
+def test_golden_poses_on_cuda(weights: Path, case: dict[str, Any]) -> None:
+    refiner = PoseRefiner.load(weights, device="cuda", precision="fp32")
+    poses = refiner(read_image(GOLDEN / "images" / case["image"]), joints_of(case)[None])
+    np.testing.assert_allclose(poses.keypoints[0], np.array(case["refined_flip"])[:, 1:3], rtol=0, atol=0.005)

@@ -1,0 +1,179 @@
+"""The network: what it is built of, and what it returns, alone and against the golden data."""
+
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from conftest import CASES, GOLDEN, joints_of, small_network
+from torch import Tensor, nn
+
+from hpr.crops import Crop
+from hpr.heatmaps import draw_discs, rectangles
+from hpr.models.loading import load_network
+from hpr.models.network import Backbone, Refiner, input_means
+from hpr.models.padding import PaddedBatch
+from hpr.models.registry import build_network
+from hpr.skeleton import COCO17, MPII16, POSETRACK15, POSETRACK18, SKELETONS, Skeleton
+
+ALL = pytest.mark.parametrize("skeleton", SKELETONS.values(), ids=list(SKELETONS))
+
+
+def inputs(count: int, skeleton: Skeleton, height: int, width: int) -> PaddedBatch:
+    return PaddedBatch.whole(torch.rand(count, 3 + len(skeleton), height, width) * 255)
+
+
+@pytest.mark.parametrize("height", [1, 2, 3, 8, 15, 16, 17, 33, 34, 35])
+def test_output_has_two_cells_per_sixteen_pixels(height: int) -> None:
+    width, network = 50 - height, small_network()
+    logits, offsets = network(inputs(2, POSETRACK15, height, width))
+    assert logits.shape == (2, 15, 2 * -(-height // 16), 2 * -(-width // 16))
+    assert offsets.shape == (2, 30, *logits.shape[2:])
+    assert (network.heatmap_size(height), network.heatmap_size(width)) == logits.shape[2:]
+    assert network.heatmap_size(torch.tensor([height, width])).tolist() == list(logits.shape[2:])
+
+
+@ALL
+def test_channels_are_those_of_the_skeleton(skeleton: Skeleton) -> None:
+    network, count = small_network(skeleton), len(skeleton)
+    assert network.skeleton is skeleton
+    logits, offsets = network(inputs(1, skeleton, 40, 30))
+    assert logits.shape == (1, count, 6, 4)
+    assert offsets.shape == (1, 2 * count, 6, 4)
+    assert network.input_mean.shape == (1, 3 + count, 1, 1)
+
+
+def test_nobody() -> None:
+    logits, offsets = small_network()(inputs(0, POSETRACK15, 32, 48))
+    assert logits.shape == (0, 15, 4, 6)
+    assert offsets.shape == (0, 30, 4, 6)
+
+
+@pytest.mark.parametrize("name", ["plain", "odd_size", "tiny_image"])
+def test_golden_output(name: str, weights_network: Refiner) -> None:
+    case = next(case for case in CASES if case["name"] == name)
+    golden = np.load(GOLDEN / f"{name}.npz")
+    height, width = case["crop_hw"]
+    crop = Crop(case["scale"], (0, 0), (*case["crop_xy"], case["crop_xy"][0] + width, case["crop_xy"][1] + height))
+    discs = draw_discs(torch.from_numpy(crop.to_crop(joints_of(case)))[None], height, width)
+    pixels = torch.from_numpy(golden["rgb"]).permute(2, 0, 1)[None].float()
+    batch = PaddedBatch.whole(torch.cat([pixels, discs], dim=1))
+    with torch.inference_mode():
+        logits, offsets = weights_network(batch)
+        mirrored, _ = weights_network(weights_network.mirror_inputs(batch))
+    mean = (logits.sigmoid() + weights_network.mirror_heatmaps(mirrored.sigmoid(), batch)) / 2
+    np.testing.assert_allclose(mean[0].permute(1, 2, 0), golden["part_prob_flip_mean"], atol=1e-4)
+    np.testing.assert_allclose(offsets[0].permute(1, 2, 0), golden["locref"], atol=5e-4)
+
+
+@pytest.fixture(scope="module")
+def weights_network(weights: Path) -> Refiner:
+    """The published network with the stand-in weights, as trained (batch norms not folded)."""
+    return load_network(weights).eval()
+
+
+def test_every_parameter_gets_a_gradient() -> None:
+    network = small_network()
+    logits, offsets = network(inputs(1, POSETRACK15, 64, 64))
+    (logits.square().sum() + offsets.square().sum()).backward()
+    assert [name for name, p in network.named_parameters() if p.grad is None or not p.grad.abs().sum() > 0] == []
+
+
+class TestMirror:
+    def test_heatmaps(self) -> None:
+        """Sides are swapped and columns mirrored."""
+        maps = torch.zeros(1, 15, 2, 5)
+        maps[0, POSETRACK15.index("right_ankle"), 1, 0] = 1
+        maps[0, POSETRACK15.index("nose"), 0, 2] = 2
+        expected = torch.zeros(1, 15, 2, 5)
+        expected[0, POSETRACK15.index("left_ankle"), 1, 4] = 1
+        expected[0, POSETRACK15.index("nose"), 0, 2] = 2
+        network, batch = small_network(), inputs(1, POSETRACK15, 16, 40)
+        assert torch.equal(network.mirror_heatmaps(maps, batch), expected)
+        assert torch.equal(network.mirror_heatmaps(expected, batch), maps)
+
+    @ALL
+    def test_inputs(self, skeleton: Skeleton) -> None:
+        """Pixels are mirrored, discs are those of the mirrored pose."""
+        keypoints = torch.rand(1, len(skeleton), 2, dtype=torch.float64) * torch.tensor([30, 20])
+        mirrored = keypoints[:, list(skeleton.mirror)] * torch.tensor([-1, 1]) + torch.tensor([29, 0])
+        pixels = torch.randint(0, 256, (1, 3, 20, 30), dtype=torch.uint8)
+        batch = PaddedBatch.whole(torch.cat([pixels, draw_discs(keypoints, 20, 30)], dim=1))
+        found = small_network(skeleton).mirror_inputs(batch).tensors
+        assert torch.equal(found[:, :3], pixels.flip(-1))
+        assert torch.equal(found[:, 3:], draw_discs(mirrored, 20, 30))
+
+    def test_each_crop_of_a_padded_batch_within_its_own_cells(self) -> None:
+        network = small_network()
+        sizes = torch.tensor([[20, 30], [40, 17]])
+        batch = PaddedBatch(torch.rand(2, 18, 64, 64), sizes, torch.tensor([[2, 0], [0, 2]]))
+        maps = torch.rand(2, 15, 8, 8)
+        found = network.mirror_heatmaps(maps, batch)
+        for own, before, width in zip(found, maps, (4, 4), strict=True):  # cells of 30 and of 17 pixels
+            assert torch.equal(own[..., :width], before[list(POSETRACK15.mirror), :, :width].flip(-1))
+        mirrored = network.mirror_inputs(batch)
+        channels = [0, 1, 2, *(3 + place for place in POSETRACK15.mirror)]
+        assert torch.equal(mirrored.tensors[1, :, :40, 2:19], batch.tensors[1, channels, :40, 2:19].flip(-1))
+        valid = batch.valid()
+        twice = network.mirror_inputs(mirrored)
+        assert torch.equal(twice.tensors * valid, batch.tensors * valid)
+
+
+def test_only_each_crops_own_cells_count() -> None:
+    """Whatever is beyond the crop's border on the canvas."""
+    network = small_network()
+    sizes = torch.tensor([[20, 30], [40, 17]])
+    batch = PaddedBatch(torch.rand(2, 18, 64, 64) * 255, sizes, torch.tensor(network.backbone.placement(sizes.numpy())))
+    noise = torch.where(batch.valid(), batch.tensors, torch.rand(2, 18, 64, 64) * 255)
+    with torch.inference_mode():
+        found = network(batch.with_tensors(noise))
+        expected = network(batch)
+    cells = rectangles(network.heatmap_size(sizes), 8, 8)
+    for one, other in zip(found, expected, strict=True):
+        assert torch.equal(one * cells, other * cells)
+
+
+@pytest.mark.parametrize("skeleton", [Skeleton((), (), ()), POSETRACK15, POSETRACK18, COCO17, MPII16], ids=len)
+def test_input_means_go_by_name(skeleton: Skeleton) -> None:
+    means = input_means(skeleton)
+    published = input_means(POSETRACK15)
+    assert len(means) == 3 + len(skeleton)
+    assert means[:3] == published[:3]
+    other = float(np.mean(published[3:]))
+    for name, mean in zip(skeleton.names, means[3:], strict=True):
+        assert mean == pytest.approx(published[3 + POSETRACK15.index(name)] if name in POSETRACK15 else other)
+
+
+def test_training_starts_from_nowhere() -> None:
+    """The part head alone gives each cell the share of the cells that are near a keypoint."""
+    network = build_network("demo", COCO17)
+    torch.testing.assert_close(network.part_head.get_parameter("bias").sigmoid(), torch.full((17,), 0.005))
+
+
+def test_lower_precision_keeps_the_means() -> None:
+    network = small_network()
+    before = network.input_mean.clone()
+    network.compute_in(torch.bfloat16)
+    assert torch.equal(network.input_mean, before)
+    assert {p.dtype for p in network.parameters()} == {torch.bfloat16}
+    logits, offsets = network(inputs(1, POSETRACK15, 32, 32))
+    assert logits.dtype == offsets.dtype == torch.bfloat16
+
+
+def test_a_backbone_of_another_stride_is_refused() -> None:
+    class Coarse(Backbone):
+        stride, out_channels = 32, 8
+
+        def forward(self, batch: PaddedBatch) -> Tensor:
+            raise NotImplementedError
+
+    with pytest.raises(ValueError, match="backbone: expected a stride of 16, found 32"):
+        Refiner(lambda channels: Coarse(), POSETRACK15)
+
+
+def test_a_backbone_that_does_nothing_says_so() -> None:
+    with pytest.raises(NotImplementedError):
+        Backbone()(inputs(1, POSETRACK15, 16, 16))
+    Backbone().fold_batch_norms()
+    assert Backbone().placement(np.array([[3, 5]])).tolist() == [[0, 0]]
+    assert isinstance(Backbone(), nn.Module)

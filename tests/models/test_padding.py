@@ -1,0 +1,144 @@
+"""Crops of unequal size on canvases of one size."""
+
+import numpy as np
+import pytest
+import torch
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from torch import Tensor
+from torch.nn import functional
+
+from hpr.models.padding import PaddedBatch, mirror_columns
+
+
+def padded(height: int, width: int, *crops: tuple[int, ...]) -> PaddedBatch:
+    """Crops of height, width, first row and first column each, on canvases of random numbers."""
+    table = torch.tensor(crops, dtype=torch.int64).reshape(-1, 4)
+    return PaddedBatch(torch.rand(len(crops), 2, height, width), table[:, :2], table[:, 2:])
+
+
+def drawn(mask: Tensor) -> list[list[str]]:
+    """Returns masks (B, 1, h, w) as text."""
+    return [["".join(".#"[int(cell)] for cell in row) for row in own[0]] for own in mask]
+
+
+@st.composite
+def batches(draw: st.DrawFn, even: bool = False) -> PaddedBatch:
+    """Up to four crops, which begin at even places, or anywhere."""
+    height, width = draw(st.integers(1, 40)), draw(st.integers(1, 40))
+    crops = []
+    for _ in range(draw(st.integers(0, 4))):
+        starts = [draw(st.integers(0, side - 1)) for side in (height, width)]
+        starts = [start // 2 * 2 if even else start for start in starts]
+        sizes = [draw(st.integers(1, side - start)) for side, start in zip((height, width), starts, strict=True)]
+        crops.append((*sizes, *starts))
+    return padded(height, width, *crops)
+
+
+class TestValid:
+    def test_no_crop(self) -> None:
+        assert padded(5, 7).valid().shape == (0, 1, 5, 7)
+        assert padded(5, 7).valid(2).shape == (0, 1, 3, 4)
+
+    @pytest.mark.parametrize(
+        ("stride", "in_corner", "expected"),
+        [
+            pytest.param(1, False, [["###....", "###....", "......."], ["..####.", "..####.", "..####."]], id="pixels"),
+            pytest.param(1, True, [["###....", "###....", "......."], ["####...", "####...", "####..."]], id="corner"),
+            pytest.param(2, False, [["##..", "...."], [".##.", ".##."]], id="stride 2"),
+            pytest.param(2, True, [["##..", "...."], ["##..", "##.."]], id="stride 2 in the corner"),
+            pytest.param(4, True, [["#."], ["#."]], id="stride 4 in the corner"),
+            pytest.param(16, False, [["#"], ["#"]], id="one cell"),
+        ],
+    )
+    def test_cells(self, stride: int, in_corner: bool, expected: list[list[str]]) -> None:
+        assert drawn(padded(3, 7, (2, 3, 0, 0), (3, 4, 0, 2)).valid(stride, in_corner)) == expected
+
+    @settings(deadline=None)
+    @given(batch=batches())
+    def test_pixels_are_those_of_the_crops(self, batch: PaddedBatch) -> None:
+        expected = np.zeros((len(batch.tensors), 1, *batch.tensors.shape[2:]), bool)
+        pairs = zip(expected, batch.sizes.tolist(), batch.starts.tolist(), strict=True)
+        for own, (height, width), (y, x) in pairs:
+            own[0, y : y + height, x : x + width] = True
+        np.testing.assert_array_equal(batch.valid(), expected)
+
+    @settings(deadline=None)
+    @given(batch=batches(even=True), stride=st.sampled_from([2, 4, 8, 16]))
+    def test_cells_are_those_with_a_pixel_of_the_crop(self, batch: PaddedBatch, stride: int) -> None:
+        """At stride 2 wherever the crops begin, further down where they begin in the corner."""
+        if stride > 2:
+            corner = batch.valid(1, in_corner=True).float()
+            found = batch.valid(stride, in_corner=True)
+        else:
+            corner = batch.valid().float()
+            found = batch.valid(stride)
+        height, width = batch.tensors.shape[2:]
+        whole_cells = functional.pad(corner, (0, -width % stride, 0, -height % stride))
+        assert torch.equal(found, functional.max_pool2d(whole_cells, stride) > 0)
+
+
+class TestMirrored:
+    def test_no_crop(self) -> None:
+        assert padded(5, 7).mirrored().tensors.shape == (0, 2, 5, 7)
+
+    @settings(deadline=None)
+    @given(batch=batches())
+    def test_each_crop_within_its_place(self, batch: PaddedBatch) -> None:
+        mirrored = batch.mirrored()
+        pairs = zip(batch.tensors, mirrored.tensors, batch.sizes.tolist(), batch.starts.tolist(), strict=True)
+        for before, after, (height, width), (y, x) in pairs:
+            place = (..., slice(y, y + height), slice(x, x + width))
+            assert torch.equal(after[place], before[place].flip(-1))
+
+    @settings(deadline=None)
+    @given(batch=batches())
+    def test_twice_is_the_same(self, batch: PaddedBatch) -> None:
+        """Of the crops; beyond their borders, where nothing counts, the canvas may have other values."""
+        valid = batch.valid()
+        twice = batch.mirrored().mirrored()
+        assert torch.equal(twice.tensors * valid, batch.tensors * valid)
+        assert twice.sizes is batch.sizes
+        assert twice.starts is batch.starts
+
+    def test_whole_crops(self) -> None:
+        batch = PaddedBatch.whole(torch.rand(2, 3, 5, 7))
+        assert torch.equal(batch.mirrored().tensors, batch.tensors.flip(-1))
+        assert torch.equal(batch.mirrored().mirrored().tensors, batch.tensors)
+
+    def test_of_equal_sizes_is_that_of_whole_crops(self) -> None:
+        tensors = torch.rand(2, 3, 5, 7)
+        as_padded = mirror_columns(tensors, torch.zeros(2, dtype=torch.int64), torch.full((2,), 7))
+        assert torch.equal(as_padded, tensors.flip(-1))
+
+
+@pytest.mark.parametrize("count", [0, 1, 3])
+def test_whole(count: int) -> None:
+    batch = PaddedBatch.whole(torch.rand(count, 2, 5, 7))
+    assert not batch.is_padded
+    assert batch.sizes.tolist() == [[5, 7]] * count
+    assert batch.starts.tolist() == [[0, 0]] * count
+    for stride in (1, 2, 4, 16):
+        valid = batch.valid(stride)
+        assert valid.shape == (count, 1, -(-5 // stride), -(-7 // stride))
+        assert valid.all()
+
+
+def test_other_tensors_of_the_same_crops() -> None:
+    batch = padded(5, 7, (2, 3, 0, 2))
+    other = batch.with_tensors(torch.rand(1, 6, 5, 7))
+    assert other.tensors.shape == (1, 6, 5, 7)
+    assert torch.equal(other.valid(), batch.valid())
+    assert batch.tensors.shape == (1, 2, 5, 7)
+
+
+@pytest.mark.parametrize("counts", [(0, 0), (0, 2), (2, 0), (1, 2)], ids=str)
+def test_one_batch_after_another(counts: tuple[int, int]) -> None:
+    whole = PaddedBatch.whole(torch.rand(counts[0], 2, 5, 7))
+    some = padded(5, 7, *[(2, 3, 0, 2)] * counts[1])
+    both = whole.followed_by(some)
+    assert torch.equal(both.tensors, torch.cat([whole.tensors, some.tensors]))
+    assert torch.equal(both.valid(), torch.cat([whole.valid(), some.valid()]))
+    assert both.is_padded
+    assert some.followed_by(whole).is_padded
+    assert not whole.followed_by(whole).is_padded

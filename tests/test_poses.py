@@ -1,0 +1,214 @@
+"""Frames: what a file says of the people in an image, and which of their keypoints the refiner starts from."""
+
+from typing import Any
+
+import numpy as np
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from hpr.poses import CUTOFF, NO_RECORD, Frame, PoseSequence
+from hpr.skeleton import COCO17, MPII16, POSETRACK15, POSETRACK18, SKELETONS, Skeleton
+
+ARRAYS = ("keypoints", "scores", "flags", "boxes", "head_boxes", "posed", "records", "confidences")
+NO_KEYPOINT = Skeleton((), (), ())
+
+
+def full(people: int, skeleton: Skeleton = POSETRACK15) -> Frame:
+    """A frame in which no two values are equal."""
+    random, count = np.random.default_rng(people), len(skeleton)
+    return Frame(
+        "a.jpg",
+        skeleton,
+        keypoints=random.uniform(0, 100, (people, count, 2)),
+        scores=random.uniform(0, 1, (people, count)),
+        flags=random.uniform(0.1, 1, (people, count)),
+        boxes=random.uniform(0, 100, (people, 4)),
+        head_boxes=random.uniform(0, 100, (people, 4)),
+        track_ids=tuple(range(10, 10 + people)),
+        posed=np.arange(people) % 2 == 0,
+        records=np.arange(people) + 100,
+        ignore_regions=(random.uniform(0, 100, (3, 2)),),
+        confidences=random.uniform(0, 1, (people, count)),
+        size=(640, 480),
+    )
+
+
+@pytest.mark.parametrize("skeleton", [NO_KEYPOINT, *SKELETONS.values()], ids=lambda skeleton: skeleton.name)
+def test_empty(skeleton: Skeleton) -> None:
+    frame, count = Frame.empty("a.jpg", skeleton), len(skeleton)
+    assert frame.image == "a.jpg"
+    assert len(frame) == 0
+    shapes = {name: getattr(frame, name).shape for name in ARRAYS}
+    assert shapes == {
+        "keypoints": (0, count, 2),
+        "scores": (0, count),
+        "flags": (0, count),
+        "boxes": (0, 4),
+        "head_boxes": (0, 4),
+        "posed": (0,),
+        "records": (0,),
+        "confidences": (0, count),
+    }
+    assert (frame.track_ids, frame.ignore_regions, frame.size) == ((), (), None)
+    assert frame.present.shape == (0, count)
+    assert frame.is_posed.shape == (0,)
+    assert frame.poses.shape == (0, count, 2)
+    assert len(frame.select(np.zeros(0, bool))) == 0
+    assert PoseSequence("a", [frame]).people == 0
+
+
+def test_defaults() -> None:
+    keypoints = np.ones((2, 15, 2))
+    keypoints[1, 3] = np.nan
+    keypoints[1, 4] = np.inf
+    frame = Frame("a.jpg", POSETRACK15, keypoints)
+    assert len(frame) == 2
+    for name in ("scores", "boxes", "head_boxes", "confidences"):
+        assert np.isnan(getattr(frame, name)).all(), name
+    expected = np.ones((2, 15))
+    expected[1, 3] = 0
+    np.testing.assert_array_equal(frame.flags, expected)
+    assert frame.track_ids == (None, None)
+    assert frame.posed.tolist() == [True, True]
+    assert frame.records.tolist() == [NO_RECORD, NO_RECORD]
+    assert [getattr(frame, name).dtype for name in ("flags", "posed", "records")] == [np.float64, np.bool_, np.int64]
+
+
+@pytest.mark.parametrize("people", [0, 2])
+def test_what_is_given_is_kept(people: int) -> None:
+    keypoints, scores = np.ones((people, 15, 2)), np.zeros((people, 15))
+    frame = Frame("a.jpg", POSETRACK15, keypoints, scores=scores, track_ids=("a",) * people)
+    assert frame.keypoints is keypoints
+    assert frame.scores is scores
+    assert frame.track_ids == ("a",) * people
+
+
+@pytest.mark.parametrize(
+    ("name", "shape", "expected"),
+    [
+        pytest.param("keypoints", (0, 17, 2), r"\(0, 15, 2\)", id="nobody, of another skeleton"),
+        pytest.param("keypoints", (2, 15), r"\(2, 15, 2\)", id="keypoints without coordinates"),
+        pytest.param("keypoints", (2, 15, 3), r"\(2, 15, 2\)", id="keypoints of three numbers"),
+        pytest.param("keypoints", (2, 14, 2), r"\(2, 15, 2\)", id="a keypoint too few"),
+        pytest.param("scores", (2, 14), r"\(2, 15\)", id="scores"),
+        pytest.param("scores", (2,), r"\(2, 15\)", id="a score for each person"),
+        pytest.param("flags", (3, 15), r"\(2, 15\)", id="flags of somebody else"),
+        pytest.param("boxes", (2, 2, 2), r"\(2, 4\)", id="boxes"),
+        pytest.param("head_boxes", (1, 4), r"\(2, 4\)", id="head boxes"),
+        pytest.param("confidences", (2, 15, 1), r"\(2, 15\)", id="confidences"),
+        pytest.param("posed", (2, 15), r"\(2,\)", id="posed"),
+        pytest.param("records", (1,), r"\(2,\)", id="records"),
+    ],
+)
+def test_wrong_shapes(name: str, shape: tuple[int, ...], expected: str) -> None:
+    arrays: dict[str, Any] = {"keypoints": np.zeros((2, 15, 2)), name: np.zeros(shape)}
+    found = str(shape).replace("(", r"\(").replace(")", r"\)")
+    with pytest.raises(ValueError, match=f"b/a.jpg: expected {name} of shape {expected}, found {found}"):
+        Frame("b/a.jpg", POSETRACK15, **arrays)
+
+
+@pytest.mark.parametrize(("track_ids", "found"), [((), 0), ((1,), 1), ((1, 2, 3), 3)])
+def test_wrong_number_of_track_ids(track_ids: tuple[int, ...], found: int) -> None:
+    with pytest.raises(ValueError, match=f"a.jpg: expected 2 track_ids, found {found}"):
+        Frame("a.jpg", POSETRACK15, np.zeros((2, 15, 2)), track_ids=track_ids)
+
+
+@pytest.mark.parametrize(
+    ("x", "y", "flag", "present"),
+    [
+        pytest.param(np.nan, np.nan, 0, False, id="nothing"),
+        pytest.param(np.nan, np.nan, 1, False, id="a flag alone"),
+        pytest.param(10, 20, 1, True, id="flag 1"),
+        pytest.param(10, 20, 2, True, id="flag 2"),
+        pytest.param(10, 20, 0.01, True, id="a score in place of the flag"),
+        pytest.param(10, 20, 0, False, id="flag 0"),
+        pytest.param(10, 20, -1, False, id="negative flag"),
+        pytest.param(0, 0, 1, True, id="in the corner"),
+        pytest.param(-499.9, 20, 1, True, id="outside the image"),
+        pytest.param(CUTOFF, 20, 1, False, id="x at the cutoff"),
+        pytest.param(10, -500, 1, False, id="y at the cutoff"),
+        pytest.param(-600, -600, 1, False, id="both below the cutoff"),
+        pytest.param(1e300, 20, 1, True, id="far away"),
+        pytest.param(np.inf, 20, 1, False, id="x infinite"),
+        pytest.param(10, -np.inf, 1, False, id="y infinite"),
+        pytest.param(np.inf, np.inf, 1, False, id="both infinite"),
+    ],
+)
+def test_what_the_refiner_starts_from(x: float, y: float, flag: float, present: bool) -> None:
+    keypoints = np.full((2, 15, 2), np.nan)
+    keypoints[1, 4] = x, y
+    flags = np.zeros((2, 15))
+    flags[1, 4] = flag
+    frame = Frame("a.jpg", POSETRACK15, keypoints, flags=flags)
+    expected = np.zeros((2, 15), bool)
+    expected[1, 4] = present
+    np.testing.assert_array_equal(frame.present, expected)
+    assert frame.is_posed.tolist() == [False, present]
+    assert np.isfinite(frame.poses).all(axis=-1).tolist() == expected.tolist()
+    np.testing.assert_array_equal(frame.poses[1, 4], [x, y] if present else [np.nan, np.nan])
+    np.testing.assert_array_equal(frame.keypoints, keypoints)  # which says what the file says, as before
+
+
+@pytest.mark.parametrize(
+    ("people", "places"),
+    [
+        pytest.param(np.zeros(0, int), [], id="nobody"),
+        pytest.param(np.zeros(4, bool), [], id="an empty mask"),
+        pytest.param(np.ones(4, bool), [0, 1, 2, 3], id="everyone"),
+        pytest.param(np.array([False, True, True, False]), [1, 2], id="a mask"),
+        pytest.param(np.array([3, 0]), [3, 0], id="places in another order"),
+        pytest.param(np.array([-1]), [3], id="the last"),
+    ],
+)
+def test_select(people: Any, places: list[int]) -> None:
+    frame = full(4)
+    chosen = frame.select(people)
+    assert len(chosen) == len(places)
+    for name in ARRAYS:
+        np.testing.assert_array_equal(getattr(chosen, name), getattr(frame, name)[places], err_msg=name)
+    assert chosen.track_ids == tuple(frame.track_ids[place] for place in places)
+    for name in ("image", "skeleton", "ignore_regions", "size"):
+        assert getattr(chosen, name) is getattr(frame, name), name
+
+
+def test_select_copies() -> None:
+    frame = full(2)
+    before = frame.keypoints.copy()
+    frame.select(np.ones(2, bool)).keypoints[:] = 0
+    np.testing.assert_array_equal(frame.keypoints, before)
+
+
+@pytest.mark.parametrize("people", [0, 3])
+def test_in_another_skeleton(people: int) -> None:
+    frame = full(people, COCO17)
+    other = frame.in_skeleton(MPII16)
+    assert other.skeleton is MPII16
+    places = COCO17.mapping_to(MPII16)
+    known = places >= 0
+    for name in ("keypoints", "scores", "flags", "confidences"):
+        np.testing.assert_array_equal(getattr(other, name)[:, known], getattr(frame, name)[:, places[known]])
+    for name in ("keypoints", "scores", "confidences"):
+        assert np.isnan(getattr(other, name)[:, ~known]).all()
+    assert (other.flags[:, ~known] == 0).all()
+    for name in ("boxes", "head_boxes", "posed", "records", "track_ids", "ignore_regions", "size", "image"):
+        assert getattr(other, name) is getattr(frame, name), name
+
+
+def test_in_its_own_skeleton() -> None:
+    frame = full(2)
+    assert frame.in_skeleton(POSETRACK15) is frame
+
+
+@settings(deadline=None)
+@given(people=st.integers(0, 3), second=st.sampled_from(sorted(SKELETONS)))
+def test_presence_goes_along_to_another_skeleton(people: int, second: str) -> None:
+    frame, other = full(people, POSETRACK18), SKELETONS[second]
+    frame.flags[:, ::2] = 0
+    expected = POSETRACK18.convert(frame.present.astype(np.float64), other, 0.0) > 0
+    np.testing.assert_array_equal(frame.in_skeleton(other).present, expected)
+
+
+def test_people_of_a_sequence() -> None:
+    assert PoseSequence("a", []).people == 0
+    assert PoseSequence("a", [full(2), Frame.empty("b.jpg", POSETRACK15), full(3)]).people == 5

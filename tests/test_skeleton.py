@@ -1,0 +1,238 @@
+"""Skeletons: what is derived from the names of their keypoints."""
+
+from itertools import product
+
+import numpy as np
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from hpr.errors import UserError
+from hpr.skeleton import COCO17, MPII16, POSETRACK15, POSETRACK18, SKELETONS, Skeleton, get_skeleton, kind, mirrored
+
+EMPTY = Skeleton((), (), ())
+PAIR = Skeleton(("left_eye", "right_eye"), (("left_eye", "right_eye"),), (0.1, 0.1))
+PAIRS_OF_SKELETONS = list(product(SKELETONS, SKELETONS))
+ONE_SIDED = Skeleton(("nose", "left_ear"), (), (0.1, 0.1))
+
+
+@pytest.mark.parametrize(
+    ("skeleton", "count", "mirror", "limbs"),
+    [
+        pytest.param(EMPTY, 0, (), (), id="no keypoint"),
+        pytest.param(PAIR, 2, (1, 0), ((0, 1),), id="a pair"),
+        pytest.param(ONE_SIDED, 2, (0, 1), (), id="a side without its opposite is its own mirror image"),
+        pytest.param(
+            POSETRACK15,
+            15,
+            (5, 4, 3, 2, 1, 0, 11, 10, 9, 8, 7, 6, 12, 13, 14),
+            (
+                *((0, 1), (1, 2), (2, 8), (8, 7), (7, 6), (5, 4), (4, 3), (3, 9), (9, 10), (10, 11)),
+                *((8, 12), (9, 12), (12, 13), (13, 14), (2, 3)),
+            ),
+            id="posetrack15",
+        ),
+    ],
+)
+def test_derived(skeleton: Skeleton, count: int, mirror: tuple[int, ...], limbs: tuple[tuple[int, int], ...]) -> None:
+    assert len(skeleton) == count
+    assert skeleton.mirror == mirror
+    assert skeleton.limb_indices == limbs
+
+
+@pytest.mark.parametrize("name", SKELETONS)
+def test_mirror_pairs_are_left_and_right(name: str) -> None:
+    skeleton = SKELETONS[name]
+    for place, other in enumerate(skeleton.mirror):
+        assert skeleton.mirror[other] == place
+        assert skeleton.names[other] == mirrored(skeleton.names[place])
+        assert kind(skeleton.names[other]) == kind(skeleton.names[place])
+        assert (other == place) == (not skeleton.names[place].startswith(("left_", "right_")))
+
+
+@pytest.mark.parametrize("name", SKELETONS)
+def test_limbs_are_the_same_on_both_sides(name: str) -> None:
+    skeleton = SKELETONS[name]
+    limbs = {frozenset(limb) for limb in skeleton.limb_indices}
+    assert len(limbs) == len(skeleton.limbs)
+    assert {frozenset(skeleton.mirror[place] for place in limb) for limb in limbs} == limbs
+    assert set().union(*limbs) >= {i for i, name in enumerate(skeleton.names) if "_ear" not in name}
+
+
+_FROM_THE_SHOULDERS = (
+    "left shoulder, right shoulder, left elbow, right elbow, left wrist, right wrist, "
+    "left hip, right hip, left knee, right knee, left ankle, right ankle"
+)
+
+
+@pytest.mark.parametrize(
+    ("skeleton", "names"),
+    [
+        pytest.param(
+            POSETRACK15,
+            "right ankle, right knee, right hip, left hip, left knee, left ankle, right wrist, right elbow, "
+            "right shoulder, left shoulder, left elbow, left wrist, head bottom, nose, head top",
+            id="posetrack15",
+        ),
+        pytest.param(
+            POSETRACK18,
+            f"nose, head bottom, head top, left ear, right ear, {_FROM_THE_SHOULDERS}",
+            id="posetrack18",
+        ),
+        pytest.param(
+            COCO17,
+            f"nose, left eye, right eye, left ear, right ear, {_FROM_THE_SHOULDERS}",
+            id="coco17",
+        ),
+        pytest.param(
+            MPII16,
+            "right ankle, right knee, right hip, left hip, left knee, left ankle, pelvis, thorax, head bottom, "
+            "head top, right wrist, right elbow, right shoulder, left shoulder, left elbow, left wrist",
+            id="mpii16",
+        ),
+    ],
+)
+def test_orders(skeleton: Skeleton, names: str) -> None:
+    """As listed in docs/formats.md, section 1."""
+    assert [name.replace("_", " ") for name in skeleton.names] == names.split(", ")
+
+
+def test_slots_of_posetrack_2017_in_2018() -> None:
+    """As listed in docs/formats.md, section 1."""
+    slots = [16, 14, 12, 11, 13, 15, 10, 8, 6, 5, 7, 9, 1, 0, 2]
+    assert POSETRACK18.mapping_to(POSETRACK15).tolist() == slots
+    backwards = [slots.index(place) if place in slots else -1 for place in range(17)]
+    assert POSETRACK15.mapping_to(POSETRACK18).tolist() == backwards
+    assert [place for place, found in enumerate(backwards) if found == -1] == [3, 4]  # the ears
+
+
+def test_sigmas_are_those_of_coco() -> None:
+    """Two times these are the numbers of pycocotools: .26 .25 .25 .35 .35 .79 .79 .72 .72 .62 .62 1.07 … over 10."""
+    expected = [0.026, 0.025, 0.025, 0.035, 0.035]
+    expected += [sigma for sigma in (0.079, 0.072, 0.062, 0.107, 0.087, 0.089) for _ in "lr"]
+    assert list(COCO17.sigmas) == expected
+    for skeleton in SKELETONS.values():
+        assert all(sigma > 0 for sigma in skeleton.sigmas)
+        for name, sigma in zip(skeleton.names, skeleton.sigmas, strict=True):
+            assert sigma == skeleton.sigmas[skeleton.index(mirrored(name))]
+
+
+@pytest.mark.parametrize(("first", "second"), PAIRS_OF_SKELETONS)
+def test_mapping_goes_by_name(first: str, second: str) -> None:
+    one, other = SKELETONS[first], SKELETONS[second]
+    places = one.mapping_to(other)
+    assert places.shape == (len(other),)
+    assert places.dtype == np.int64
+    for name, place in zip(other.names, places.tolist(), strict=True):
+        assert place == (one.names.index(name) if name in one.names else -1)
+
+
+@pytest.mark.parametrize(("first", "second"), PAIRS_OF_SKELETONS)
+def test_convert_and_back(first: str, second: str) -> None:
+    one, other = SKELETONS[first], SKELETONS[second]
+    values = np.random.default_rng(0).normal(size=(3, len(one), 2))
+    before = values.copy()
+    there = one.convert(values, other)
+    assert there.shape == (3, len(other), 2)
+    back = other.convert(there, one)
+    common = [name in other for name in one.names]
+    np.testing.assert_array_equal(back[:, common], values[:, common])
+    assert np.isnan(back[:, np.logical_not(common)]).all()
+    there[:] = 0
+    np.testing.assert_array_equal(values, before)  # a copy, also between equal skeletons
+
+
+@pytest.mark.parametrize("shape", [(0, 15), (0, 15, 2), (2, 15), (2, 15, 2), (1, 15, 2, 3)], ids=str)
+def test_convert_takes_any_shape(shape: tuple[int, ...]) -> None:
+    converted = POSETRACK15.convert(np.ones(shape), COCO17, missing=-7.0)
+    assert converted.shape == (shape[0], 17, *shape[2:])
+    known = np.array([name in POSETRACK15 for name in COCO17.names])
+    assert (converted[:, known] == 1).all()
+    assert (converted[:, ~known] == -7).all()
+
+
+def test_convert_with_an_empty_skeleton() -> None:
+    assert EMPTY.convert(np.ones((2, 0, 2)), EMPTY).shape == (2, 0, 2)
+    assert POSETRACK15.convert(np.ones((2, 15, 2)), EMPTY).shape == (2, 0, 2)
+    assert np.isnan(EMPTY.convert(np.ones((2, 0, 2)), POSETRACK15)).all()
+
+
+NAMES = sorted({name for skeleton in SKELETONS.values() for name in skeleton.names})
+SUBSETS = st.lists(st.sampled_from(NAMES), unique=True).map(
+    lambda names: Skeleton(tuple(names), (), tuple(0.1 for _ in names))
+)
+
+
+@settings(deadline=None)
+@given(one=SUBSETS, other=SUBSETS, people=st.integers(0, 3))
+def test_convert_and_back_keeps_the_common_keypoints(one: Skeleton, other: Skeleton, people: int) -> None:
+    values = np.arange(people * len(one) * 2, dtype=np.float64).reshape(people, len(one), 2)
+    back = other.convert(one.convert(values, other), one)
+    for place, name in enumerate(one.names):
+        expected = values[:, place] if name in other else np.full((people, 2), np.nan)
+        np.testing.assert_array_equal(back[:, place], expected)
+
+
+@settings(deadline=None)
+@given(skeleton=SUBSETS)
+def test_mirrored_twice_is_the_same(skeleton: Skeleton) -> None:
+    assert [skeleton.mirror[place] for place in skeleton.mirror] == list(range(len(skeleton)))
+
+
+def test_places_of_names() -> None:
+    assert POSETRACK15.index("nose") == 13
+    assert POSETRACK15.indices() == []
+    assert POSETRACK15.indices("head_top", "right_ankle") == [14, 0]
+    assert "nose" in POSETRACK15
+    assert "left_eye" not in POSETRACK15
+    assert 13 not in POSETRACK15
+    with pytest.raises(KeyError):
+        POSETRACK15.index("left_eye")
+
+
+def test_skeletons_are_values() -> None:
+    again = Skeleton(POSETRACK15.names, POSETRACK15.limbs, POSETRACK15.sigmas, POSETRACK15.name)
+    assert again == POSETRACK15
+    assert hash(again) == hash(POSETRACK15)
+    assert again != COCO17
+
+
+@pytest.mark.parametrize(
+    ("names", "limbs", "sigmas", "message"),
+    [
+        pytest.param(("a", "b", "a"), (), (1, 1, 1), "custom: expected every keypoint once, found a, b, a", id="twice"),
+        pytest.param((), (), (1,), "expected one sigma for each keypoint, found 1 for 0 keypoints", id="no keypoint"),
+        pytest.param(("a", "b"), (), (1,), "expected one sigma for each keypoint, found 1 for 2", id="sigmas"),
+        pytest.param(("a", "b"), (("a", "c"), ("d", "b")), (1, 1), "its limbs name c, d, not a keypoint", id="limbs"),
+    ],
+)
+def test_parts_that_do_not_fit(
+    names: tuple[str, ...], limbs: tuple[tuple[str, str], ...], sigmas: tuple[float, ...], message: str
+) -> None:
+    with pytest.raises(ValueError, match=message):
+        Skeleton(names, limbs, sigmas)
+
+
+def test_skeletons_by_name() -> None:
+    assert list(SKELETONS) == ["posetrack15", "posetrack18", "coco17", "mpii16"]
+    for name, skeleton in SKELETONS.items():
+        assert get_skeleton(name) is skeleton
+        assert skeleton.name == name
+    with pytest.raises(UserError, match=r"unknown skeleton 'coco': expected one of posetrack15, .*mpii16"):
+        get_skeleton("coco")
+
+
+@pytest.mark.parametrize(
+    ("name", "opposite", "without_side"),
+    [
+        ("", "", ""),
+        ("nose", "nose", "nose"),
+        ("left_ear", "right_ear", "ear"),
+        ("right_ear", "left_ear", "ear"),
+        ("head_top", "head_top", "head_top"),
+        ("left_big_toe", "right_big_toe", "big_toe"),
+    ],
+)
+def test_names_of_sides(name: str, opposite: str, without_side: str) -> None:
+    assert mirrored(name) == opposite
+    assert kind(name) == without_side

@@ -1,0 +1,86 @@
+"""Small examples to train on: people of coloured dots."""
+
+import numpy as np
+import torch
+from torch.utils.data import Dataset, default_collate
+
+from hpr.crops import MEAN_HEAD
+from hpr.poses import FloatArray
+from hpr.skeleton import POSETRACK15, Skeleton
+from hpr.training.examples import Augmentation, Example, Examples
+from hpr.training.people import AnnotatedPerson, People
+from hpr.training.pose_errors import KEYPOINT_KINDS, PoseErrors
+
+CANVAS = (96, 80)
+QUIET = Augmentation(scale=(1.0, 1.0), shift=0.0, mirror=0.0, colour=0.0, occlusion=0.0)
+EVERYTHING = Augmentation(scale=(0.85, 1.15), shift=20.0, mirror=0.5, colour=0.2, occlusion=0.5)
+
+
+class DotPeople:
+    """People of K dots, each of its own colour."""
+
+    def __init__(self, skeleton: Skeleton = POSETRACK15) -> None:
+        self.skeleton = skeleton
+
+    def person(self, index: int) -> AnnotatedPerson:
+        random = np.random.default_rng(index)
+        image = np.full((120, 100, 3), 40, np.uint8)
+        cells = random.permutation(20)[: len(self.skeleton)]
+        pose = np.column_stack([12 + 24 * (cells % 4), 12 + 22 * (cells // 4)]).astype(float)
+        for (x, y), colour in zip(pose.astype(int), dot_colours(self.skeleton), strict=True):
+            image[y - 6 : y + 7, x - 6 : x + 7] = colour
+        return AnnotatedPerson(image, pose, np.empty((0, len(self.skeleton), 2)))
+
+
+class SizedPerson:
+    """A person in a square image of a given size, with a head that makes the scale 1."""
+
+    skeleton = POSETRACK15
+
+    def __init__(self, size: int) -> None:
+        self._size = size
+
+    def person(self, index: int) -> AnnotatedPerson:
+        pose = np.full((15, 2), self._size / 2)
+        pose[12], pose[14] = (self._size / 2, self._size / 2), (self._size / 2, self._size / 2 + 49)
+        return AnnotatedPerson(np.full((self._size, self._size, 3), 255, np.uint8), pose, np.empty((0, 15, 2)))
+
+
+class PosesOnly:
+    """Given poses (N, K, 2) in an empty image, one after the other."""
+
+    def __init__(self, poses: FloatArray, skeleton: Skeleton) -> None:
+        self.skeleton = skeleton
+        self._poses = poses
+
+    def person(self, index: int) -> AnnotatedPerson:
+        pose = self._poses[index % len(self._poses)]
+        return AnnotatedPerson(np.zeros((120, 100, 3), np.uint8), pose, np.empty((0, *pose.shape)))
+
+
+def dot_colours(skeleton: Skeleton) -> list[tuple[int, int, int]]:
+    step = 240 // len(skeleton)
+    return [(10 + step * number, 255 - step * number, 128) for number in range(len(skeleton))]
+
+
+def pose_errors(chance: float = 0.1) -> PoseErrors:
+    table = dict.fromkeys(KEYPOINT_KINDS, chance)
+    return PoseErrors(table, table, table, table, table, shift=0.0, crowded_swap=1.0, few_keypoints_miss=1.0)
+
+
+def examples(
+    augmentation: Augmentation = EVERYTHING,
+    people: People | None = None,
+    chance: float = 0.1,
+    canvas: tuple[int, int] = CANVAS,
+    skeleton: Skeleton = POSETRACK15,
+) -> Examples:
+    people = people or DotPeople(skeleton)
+    return Examples(people, pose_errors(chance), augmentation, canvas, skeleton, MEAN_HEAD, seed=0)
+
+
+def batch(start: int, stop: int, source: Dataset[Example] | None = None) -> Example:
+    """Examples of a training set, stacked as a loader does."""
+    made: Example = default_collate([(source or examples())[i] for i in range(start, stop)])
+    assert isinstance(made.pixels, torch.Tensor)
+    return made
