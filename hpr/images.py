@@ -1,4 +1,4 @@
-"""Where pixels come from. Nobody else joins a folder and a name."""
+"""Where pixels come from. No other module joins a folder and an image's name."""
 
 import os
 from contextlib import suppress

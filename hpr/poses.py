@@ -24,7 +24,7 @@ NO_RECORD = -1
 class Frame:
     """One image and the N people that a file lists for it, as the file says it.
 
-    Whether a keypoint counts is up to whoever uses it: `present` is the refiner's rule. Arrays that are not given are
+    Each user decides whether a keypoint counts: `present` is the refiner's rule. Arrays that are not given are
     made: without scores, boxes and track ids, and with flag 1 for every keypoint that is there.
 
     Attributes:
@@ -97,7 +97,7 @@ class Frame:
 
     @classmethod
     def empty(cls, image: str, skeleton: Skeleton) -> "Frame":
-        """Returns an image with nobody in it."""
+        """Returns an image without people."""
         return cls(image, skeleton, np.empty((0, len(skeleton), 2)))
 
     def __len__(self) -> int:

@@ -11,13 +11,13 @@ from hpr.benchmarks.refining import benchmark_refining, refining_table, save_cha
 from hpr.benchmarks.training import benchmark_training, training_table
 from hpr.checks import Count, WholeNumber
 from hpr.commands import app
-from hpr.commands.settings import Component, ModelSettings, Precision, Section
+from hpr.commands.settings import Component, ModelSettings, Section
 from hpr.files import write_json
 from hpr.formats import PoseTrack18
 from hpr.images import ImageFolder
 from hpr.runtime.device import select_device
 from hpr.runtime.memory import keep_freed_memory
-from hpr.runtime.precision import select_precision
+from hpr.runtime.precision import PrecisionSetting, select_precision
 from hpr.skeleton import get_skeleton
 
 
@@ -46,8 +46,8 @@ class BenchmarkSettings(Section):
     what: Literal["refining", "precision", "training", "evaluation"]
     model: ModelSettings
     device: str
-    precision: Precision
-    precisions: list[Precision]
+    precision: PrecisionSetting
+    precisions: list[PrecisionSetting]
     output_dir: str
     refining: _Refining
     training: _Training

@@ -10,7 +10,7 @@ import torch
 
 from hpr.commands import app
 from hpr.commands.progress import progress_bar, say
-from hpr.commands.settings import ModelSettings, ObjectiveSettings, Precision, PredictionSettings, Section
+from hpr.commands.settings import ModelSettings, ObjectiveSettings, PredictionSettings, Section
 from hpr.errors import UserError
 from hpr.evaluation.comparison import Comparison, comparison_table, save_chart, totals
 from hpr.evaluation.posetrack import FilesByName
@@ -27,7 +27,7 @@ from hpr.report.drawing import save_comparison
 from hpr.report.tables import format_row
 from hpr.runtime.device import select_device
 from hpr.runtime.memory import keep_freed_memory
-from hpr.runtime.precision import slow_precision
+from hpr.runtime.precision import PrecisionSetting, slow_precision
 from hpr.runtime.processes import Processes
 from hpr.skeleton import get_skeleton
 
@@ -52,7 +52,7 @@ class RefineSettings(Section):
     objective: ObjectiveSettings
     dataset: PredictionSettings
     device: str
-    precision: Precision
+    precision: PrecisionSetting
     flip: bool
     output_dir: str
 

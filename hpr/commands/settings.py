@@ -1,13 +1,12 @@
 """The settings that several commands share: their types and ranges, said once."""
 
-from typing import Annotated, Any, Literal
+from typing import Annotated, Any
 
 from pydantic import BaseModel, ConfigDict, Field
 
 Component = dict[str, Any]
 """A node with a `_target_`, whose constructor checks the rest."""
 
-Precision = Literal["auto", "fp32", "tf32", "bf16", "fp16"]
 Threshold = Annotated[float, Field(ge=0, lt=1)]
 """A probability that some are above."""
 

@@ -1,4 +1,4 @@
-"""Files of poses: one module per format. Nobody else knows how a file is built."""
+"""Files of poses: one module per format. No other module knows how a file is built."""
 
 from collections.abc import Sequence
 from pathlib import Path

@@ -39,14 +39,19 @@ class PersonCrop:
         return self.crop.width * self.crop.height
 
 
-def group(people: Sequence[PersonCrop], max_pixels: int) -> Iterator[list[PersonCrop]]:
+def group(people: Sequence[PersonCrop], max_pixels: int, room: int) -> Iterator[list[PersonCrop]]:
     """Yields people who go into one batch: of like size, and on canvases of so many pixels in all at most.
 
-    A person larger than that is a batch of their own.
+    A person larger than that is a batch alone.
+
+    Args:
+        people: To be grouped.
+        max_pixels: Of a batch.
+        room: See `canvas_size`.
     """
     batch: list[PersonCrop] = []
     for person in sorted(people, key=lambda person: person.pixels.shape[:2]):
-        height, width = canvas_size([*batch, person])
+        height, width = canvas_size([*batch, person], room)
         if batch and height * width * (len(batch) + 1) > max_pixels:
             yield batch
             batch = []
@@ -55,12 +60,17 @@ def group(people: Sequence[PersonCrop], max_pixels: int) -> Iterator[list[Person
         yield batch
 
 
-def canvas_size(people: Sequence[PersonCrop]) -> tuple[int, int]:
-    """Returns height and width of the canvas for a batch: the crops' own where they agree."""
+def canvas_size(people: Sequence[PersonCrop], room: int) -> tuple[int, int]:
+    """Returns height and width of the canvas for a batch: the crops' own where they agree.
+
+    Args:
+        people: Of the batch.
+        room: Pixels by which a backbone may move crops on a larger canvas (`Backbone.placement_room`).
+    """
     sizes = {(person.crop.height, person.crop.width) for person in people}
     if len(sizes) == 1:
         return sizes.pop()
-    height, width = (max(side) + 2 for side in zip(*sizes, strict=True))  # backbones may place crops two pixels in
+    height, width = (max(side) + room for side in zip(*sizes, strict=True))
     return -(-height // _CANVAS_STEP) * _CANVAS_STEP, -(-width // _CANVAS_STEP) * _CANVAS_STEP
 
 
@@ -75,7 +85,7 @@ def collate(people: Sequence[PersonCrop], network: Refiner, device: torch.device
     Returns:
         (B, 3 + K, H, W) uint8, the network's input.
     """
-    height, width = canvas_size(people)
+    height, width = canvas_size(people, network.backbone.placement_room)
     sizes = np.array([person.pixels.shape[:2] for person in people])  # (B, 2)
     is_padded = bool((sizes != (height, width)).any())
     starts = network.backbone.placement(sizes) if is_padded else np.zeros_like(sizes)

@@ -222,7 +222,7 @@ class PoseRefiner:
 
     def _refine_window(self, people: list[PersonCrop]) -> Iterator[RefinedPose | PassedThrough]:
         under_way: list[_Launched | PassedThrough] = []
-        for batch in group(people, self.batch_pixels):
+        for batch in group(people, self.batch_pixels, self._network.backbone.placement_room):
             # The next batch is brought to the device before the results of the last are waited for.
             launched = self._launch(batch)
             yield from _collected(under_way)
@@ -256,7 +256,7 @@ class PoseRefiner:
             straight, mirrored = parts.chunk(2)
             parts = (straight + network.mirror_heatmaps(mirrored, batch)) / 2
             offsets = offsets.chunk(2)[0]
-        if batch.is_padded:  # nobody is to be found beyond their crop's border
+        if batch.is_padded:  # no keypoint is to be found beyond the crop's border
             own = heatmaps.rectangles(network.heatmap_size(batch.sizes), *parts.shape[2:])  # (B, 1, h, w)
             parts = parts.masked_fill(~own, -1.0)
         return heatmaps.decode(parts, offsets.float())

@@ -21,7 +21,7 @@ def load_network(path: Path, architecture: str | None = None, skeleton: Skeleton
     Args:
         path: The weight file.
         architecture: What the weights have to be for; None takes what the file says.
-        skeleton: Likewise.
+        skeleton: What the weights have to be for; None takes what the file says.
 
     Raises:
         UserError: The weights are absent, damaged, not a refiner's, or for another architecture or skeleton.

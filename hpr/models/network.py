@@ -9,7 +9,7 @@ import torch
 from torch import Tensor, nn
 
 from hpr.crops import MEAN_HEAD
-from hpr.heatmaps import STRIDE
+from hpr.heatmaps import STRIDE, swap_sides
 from hpr.models.padding import PaddedBatch, mirror_columns
 from hpr.poses import IntArray
 from hpr.skeleton import POSETRACK15, Skeleton
@@ -34,9 +34,11 @@ class Backbone(nn.Module):
     Attributes:
         stride: Pixels per cell of the features.
         out_channels: Of the features.
+        placement_room: Most pixels by which `placement` moves a crop.
     """
 
     stride: int = 16
+    placement_room: int = 0
     out_channels: int
 
     def placement(self, sizes: IntArray) -> IntArray:
@@ -109,7 +111,7 @@ class Refiner(nn.Module):
 
     def mirror_heatmaps(self, parts: Tensor, batch: PaddedBatch) -> Tensor:
         """Mirrors heatmaps (B, K, h, w) of a batch left to right, each crop's own cells, and swaps left and right."""
-        swapped = parts[:, list(self.skeleton.mirror)]
+        swapped = swap_sides(parts, self.skeleton)
         if not batch.is_padded:
             return swapped.flip(-1)
         lengths = self.heatmap_size(batch.sizes[:, 1])

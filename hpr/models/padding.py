@@ -16,7 +16,7 @@ class PaddedBatch:
         tensors: (B, C, H, W).
         sizes: (B, 2) height and width of each crop, whole numbers.
         starts: (B, 2) first row and column of each crop on its canvas.
-        is_padded: Whether any crop is smaller than the canvas; known on the host, so that nobody waits for a device.
+        is_padded: Whether any crop is smaller than the canvas; known on the host, without a wait for the device.
         masks_layers: Whether the layers within the network, too, are to see zeros beyond a crop's border, as they
             would if the crop were alone. Training masks its input only.
     """

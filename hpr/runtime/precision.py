@@ -11,6 +11,9 @@ from hpr.errors import UserError
 
 PrecisionName = Literal["fp32", "tf32", "bf16", "fp16"]
 
+PrecisionSetting = Literal["auto", "fp32", "tf32", "bf16", "fp16"]
+"""What a user can choose."""
+
 _DTYPES = {"fp32": torch.float32, "tf32": torch.float32, "bf16": torch.bfloat16, "fp16": torch.float16}
 
 
@@ -27,7 +30,7 @@ def select_precision(name: str, device: torch.device) -> PrecisionName:
     for known in get_args(PrecisionName):
         if name == known:
             return known  # type: ignore[no-any-return]
-    raise UserError(f"precision={name}: expected one of auto, {', '.join(get_args(PrecisionName))}")
+    raise UserError(f"precision={name}: expected one of {', '.join(get_args(PrecisionSetting))}")
 
 
 def dtype_of(precision: PrecisionName) -> torch.dtype:

@@ -71,7 +71,7 @@ def save(path: Path, tensors: Mapping[str, NDArray[Any]], provenance: Provenance
     """
     contiguous = {name: np.ascontiguousarray(value) for name, value in tensors.items()}
     with replacing(path) as temporary:
-        # As bytes: safetensors' own writing makes files that nobody but their owner can read.
+        # As bytes: safetensors' own writing makes files that only their owner can read.
         temporary.write_bytes(serialize(contiguous, {"format": "pt", **asdict(provenance)}))
 
 

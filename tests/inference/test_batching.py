@@ -20,6 +20,7 @@ from hpr.models.padding import PaddedBatch
 from hpr.skeleton import COCO17, POSETRACK15, Skeleton
 
 CPU = torch.device("cpu")
+ROOM = 2
 Results = list[RefinedPose | PassedThrough]
 
 ROUNDING = 1e-5
@@ -100,31 +101,31 @@ def test_it_is_the_masks_that_do_it(monkeypatch: pytest.MonkeyPatch) -> None:
 
 class TestGroup:
     def test_nobody(self) -> None:
-        assert list(group([], 1000)) == []
+        assert list(group([], 1000, ROOM)) == []
 
     def test_one_at_a_time(self) -> None:
         people = [person(20, 30, 3), person(10, 30, 5), person(20, 30, 9)]
-        assert [[member.key for member in batch] for batch in group(people, 0)] == [[5], [3], [9]]
+        assert [[member.key for member in batch] for batch in group(people, 0, ROOM)] == [[5], [3], [9]]
 
     def test_limit_holds_and_nobody_is_lost(self) -> None:
         people = [person(20 + 7 * i % 60, 20 + 11 * i % 90, i) for i in range(40)]
-        batches = list(group(people, 50_000))
+        batches = list(group(people, 50_000, ROOM))
         assert {member.key for batch in batches for member in batch} == set(range(40))
         assert sum(len(batch) for batch in batches) == 40
         for batch in batches:
-            height, width = canvas_size(batch)
+            height, width = canvas_size(batch, ROOM)
             assert len(batch) == 1 or len(batch) * height * width <= 50_000
         assert len(batches) < 20
 
     def test_equal_sizes_are_not_padded(self) -> None:
         people = [person(21, 33, key) for key in range(3)]
-        assert canvas_size(people) == (21, 33)
+        assert canvas_size(people, ROOM) == (21, 33)
         assert not collate(people, small_network(), CPU).is_padded
 
     @settings(deadline=None)
     @given(sizes=st.lists(st.tuples(st.integers(1, 300), st.integers(1, 300)), min_size=1, max_size=5))
     def test_canvases_have_room_wherever_a_crop_begins(self, sizes: list[tuple[int, int]]) -> None:
-        height, width = canvas_size([person(*size) for size in sizes])
+        height, width = canvas_size([person(*size) for size in sizes], ROOM)
         if len(set(sizes)) > 1:
             assert height % 64 == width % 64 == 0
             assert height >= max(size[0] for size in sizes) + 2

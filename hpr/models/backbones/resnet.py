@@ -68,6 +68,8 @@ class ResNet(Backbone):
     canvas's even side are its own.
     """
 
+    placement_room = 2
+
     def __init__(self, in_channels: int, shape: ResNetShape) -> None:
         """Builds the network for a number of input channels."""
         super().__init__()
