@@ -25,7 +25,7 @@ def read_json(path: Path) -> Any:
     except json.JSONDecodeError as error:
         where = f"line {error.lineno}, column {error.colno}"
         raise UserError(f"{path}: not valid JSON at {where} ({error.msg}); repair or remove the file") from None
-    except (UnicodeDecodeError, RecursionError):
+    except (ValueError, RecursionError):  # another encoding, a number of thousands of digits, deep nesting
         raise UserError(f"{path}: not a JSON text; repair or remove the file") from None
 
 

@@ -1,6 +1,7 @@
 """Where pixels come from. No other module joins a folder and an image's name."""
 
 import os
+import stat
 from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
@@ -68,6 +69,8 @@ def read_image(path: Path) -> Image:
         UserError: The image is absent or cannot be decoded.
     """
     try:
+        if not stat.S_ISREG(path.stat().st_mode):  # reading a named pipe would wait for ever
+            raise UserError(f"{path}: cannot be read (not a file)")
         encoded = np.fromfile(path, np.uint8)
     except FileNotFoundError:
         raise UserError(f"{path}: no such image") from None

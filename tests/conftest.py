@@ -34,10 +34,10 @@ COMMAND_SECONDS = 240
 """A command that hangs is killed before the test itself is (setup.cfg, faulthandler_timeout)."""
 
 
-def succeed(program: str, *settings: object, cwd: Path = ROOT) -> str:
-    """Runs a command that has to succeed, in this process, and returns what it printed."""
-    status, printed, errors = _run(program, settings, cwd)
-    assert status == 0, printed + errors
+def succeed(program: str, *settings: object, cwd: Path = ROOT, status: int = 0) -> str:
+    """Runs a command that has to end with a status, in this process, and returns what it printed."""
+    found, printed, errors = _run(program, settings, cwd)
+    assert found == status, printed + errors
     return printed
 
 

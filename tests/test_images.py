@@ -1,5 +1,6 @@
 """Where pixels come from: folders of images, and what OpenCV makes of a file."""
 
+import os
 from pathlib import Path
 
 import cv2
@@ -176,3 +177,9 @@ class TestImageFolder:
         assert not images.has("a.png")
         with pytest.raises(UserError, match=r"gone/a.png: no such image"):
             images.read("a.png")
+
+
+def test_a_named_pipe_is_not_waited_for(tmp_path: Path) -> None:
+    os.mkfifo(tmp_path / "a.png")
+    with pytest.raises(UserError, match=r"a.png: cannot be read \(not a file\)"):
+        read_image(tmp_path / "a.png")

@@ -42,11 +42,13 @@ class Command(Generic[Settings]):
         config: A file in conf/, without its ending.
         settings: What the composed configuration has to be.
         run: Does the work and prints.
+        status: Exit status for what `run` returned.
     """
 
     config: str
     settings: type[Settings]
-    run: Callable[[Settings], object]
+    run: Callable[[Settings], Any]
+    status: Callable[[Any], int] = lambda result: 0
 
 
 def main(command: Command[Any]) -> None:
@@ -54,7 +56,7 @@ def main(command: Command[Any]) -> None:
 
     def checked(cfg: DictConfig) -> None:
         with _one_line_errors(command):
-            command.run(_validated(command, cfg))
+            sys.exit(command.status(command.run(_validated(command, cfg))))
 
     # With this set, Hydra raises its errors instead of printing them over several lines.
     os.environ["HYDRA_FULL_ERROR"] = "1"

@@ -1,7 +1,9 @@
 """Refine estimated poses: hpr-refine, python refine.py objective=mota dataset.predictions=DIR."""
 
+import signal
 import time
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager, nullcontext
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -26,6 +28,7 @@ from hpr.refining.tally import Tally
 from hpr.report.drawing import save_comparison
 from hpr.report.tables import format_row
 from hpr.runtime.device import select_device
+from hpr.runtime.folders import sole_use
 from hpr.runtime.memory import keep_freed_memory
 from hpr.runtime.precision import PrecisionSetting, slow_precision
 from hpr.runtime.processes import Processes
@@ -54,6 +57,8 @@ class RefineSettings(Section):
     device: str
     precision: PrecisionSetting
     flip: bool
+    strict: bool
+    skip_broken: bool
     output_dir: str
 
     @property
@@ -71,12 +76,14 @@ class _Share:
         tallies: What happened in each sequence whose file it has written.
         pieces: Its pieces of files that other processes have pieces of, too.
         failure: Why it did not refine all of its share.
+        stopped: Whether it was told to stop before the end.
     """
 
     device: str
     tallies: dict[str, Tally] = field(default_factory=dict)
     pieces: list[RefinedPiece] = field(default_factory=list)
     failure: str | None = None
+    stopped: bool = False
 
 
 def refine(settings: RefineSettings) -> dict[str, Any] | None:
@@ -96,7 +103,8 @@ def refine(settings: RefineSettings) -> dict[str, Any] | None:
         print(f"warning: {warning}")
     processes.join(torch.device("cpu"))  # poses and counts are exchanged, no tensors
     try:
-        report = _refine(settings, refiner, processes)
+        with _signals_as_interrupt():
+            report = _refine(settings, refiner, processes)
     finally:
         processes.leave()
 
@@ -129,14 +137,31 @@ def _refine(settings: RefineSettings, refiner: PoseRefiner, processes: Processes
     """Reads, refines and writes; returns the report in the first process."""
     file_format: Format = app.build("dataset.format", settings.dataset.format)
     output = Path(settings.output_dir)
-    files = _read(file_format, Path(settings.dataset.predictions), processes)
-    if (output / "predictions").resolve() == files[0].path.parent.resolve():
-        raise UserError(f"{output / 'predictions'}: these are the predictions to be refined; set another output_dir")
+    broken: list[str] | None = [] if settings.skip_broken else None
+    files = _read(file_format, Path(settings.dataset.predictions), processes, broken)
+    for folder in (output, output / "predictions"):
+        if folder.resolve() == files[0].path.parent.resolve():
+            raise UserError(f"{folder}: these are the predictions to be refined; set another output_dir")
     check_images(files, settings.images)
     # Scoring the input first finds what is wrong with the annotations before the long work.
     comparison = _comparison(settings, file_format, files) if processes.is_first else None
 
-    start = time.perf_counter()
+    with sole_use(output) if processes.is_first else nullcontext():
+        processes.wait()  # no process writes before the folder is known to be free
+        return _refine_files(settings, refiner, file_format, files, comparison, processes, broken or [])
+
+
+def _refine_files(
+    settings: RefineSettings,
+    refiner: PoseRefiner,
+    file_format: Format,
+    files: Sequence[PoseFile],
+    comparison: Comparison | None,
+    processes: Processes,
+    broken: Sequence[str],
+) -> dict[str, Any] | None:
+    """Refines files that have been read and checked; returns the report in the first process."""
+    start, output = time.perf_counter(), Path(settings.output_dir)
     shares = share([file.sequences for file in files], processes.count)
     own = _refine_share(settings, refiner, file_format, files, shares, processes)
     all_shares: list[_Share] = processes.gathered(own)
@@ -144,16 +169,33 @@ def _refine(settings: RefineSettings, refiner: PoseRefiner, processes: Processes
         return None
     tallies = _merged(all_shares, FileAssembly(file_format, files, shares, output / "predictions"))
 
-    report = _report(settings, refiner, all_shares, tallies, time.perf_counter() - start)
-    if not report["failures"]:
+    report = _report(settings, refiner, all_shares, tallies, time.perf_counter() - start, broken)
+    if not report["failures"] and not report["stopped"]:
         _compare(settings, file_format, files, comparison, report)
     write_json(output / "report.json", report, indent=4)
     return report
 
 
-def _read(file_format: Format, location: Path, processes: Processes) -> list[PoseFile]:
+@contextmanager
+def _signals_as_interrupt() -> Iterator[None]:
+    """Makes SIGTERM, by which clusters stop a program, do what Ctrl-C does."""
+
+    def interrupt(number: int, frame: Any) -> None:
+        raise KeyboardInterrupt
+
+    before = signal.signal(signal.SIGTERM, interrupt)
+    try:
+        yield
+    finally:
+        signal.signal(signal.SIGTERM, before)
+
+
+def _read(file_format: Format, location: Path, processes: Processes, broken: list[str] | None) -> list[PoseFile]:
     with progress_bar("files", shown=processes.is_first, doing="reading") as progress:
-        return read_files(file_format, location, progress)
+        files = read_files(file_format, location, progress, broken)
+    for problem in broken or () if processes.is_first else ():
+        print(f"warning: {problem}; this file is skipped")
+    return files
 
 
 def _comparison(settings: RefineSettings, file_format: Format, files: Sequence[PoseFile]) -> Comparison | None:
@@ -187,10 +229,13 @@ def _refine_share(
             progress_bar("persons", people, shown=processes.is_first) as progress,
             FileAssembly(file_format, files, shares, output) as assembly,
         ):
-            threshold = settings.objective.threshold
-            for piece in refine_share(refiner, files, parts, settings.images, threshold, progress):
-                _print_bad_images(piece.tally)
-                own.tallies |= _print_rows(assembly.put(piece), width)
+            threshold, strict = settings.objective.threshold, settings.strict
+            try:
+                for piece in refine_share(refiner, files, parts, settings.images, threshold, progress, strict):
+                    _print_bad_images(piece.tally)
+                    own.tallies |= _print_rows(assembly.put(piece), width)
+            except KeyboardInterrupt:
+                own.stopped = True
             own.tallies |= _print_rows(assembly.rest(), width)
             own.pieces = assembly.incomplete()
     except Exception as error:
@@ -211,7 +256,12 @@ def _merged(shares: Sequence[_Share], assembly: FileAssembly) -> dict[str, Tally
 
 
 def _report(
-    settings: RefineSettings, refiner: PoseRefiner, shares: Sequence[_Share], tallies: dict[str, Tally], seconds: float
+    settings: RefineSettings,
+    refiner: PoseRefiner,
+    shares: Sequence[_Share],
+    tallies: dict[str, Tally],
+    seconds: float,
+    broken: Sequence[str],
 ) -> dict[str, Any]:
     """Returns the content of report.json."""
     total = Tally()
@@ -219,7 +269,10 @@ def _report(
         total.add(tally)
     return {
         **total.as_json(),
+        "failed": total.failed,
+        "broken_files": list(broken),
         "failures": [own.failure for own in shares if own.failure],
+        "stopped": any(own.stopped for own in shares),
         "seconds": seconds,
         "device": " and ".join(sorted({own.device for own in shares})),
         "precision": refiner.precision,
@@ -286,11 +339,27 @@ def _print_summary(settings: RefineSettings, report: dict[str, Any]) -> None:
     print(f"{'time':<8} {report['seconds']:.1f} s on {report['device']} in {report['precision']}, {rate}")
     written = ", ".join(["predictions", "report.json", *report["pictures"]])
     print(f"{'wrote':<8} {settings.output_dir}: {written}")
+    if report["stopped"]:
+        print(f"\nstopped: {len(report['sequences'])} sequences are complete; the same command begins anew")
+        return
+    if report["failed"] or report["broken_files"]:
+        print(
+            f"\nnot all was refined: {report['failed']} poses failed, {len(report['broken_files'])} files were skipped"
+        )
     if settings.dataset.name == "sample":
         print(_OWN_PREDICTIONS)
 
 
-COMMAND = app.Command("refine", RefineSettings, refine)
+def exit_status(report: dict[str, Any] | None) -> int:
+    """Returns 0 where everything was refined or rightly passed through; docs/refining.md has the others."""
+    if report is None:
+        return 0
+    if report["stopped"]:
+        return 130  # as shells report a command stopped by Ctrl-C
+    return 3 if report["failed"] or report["broken_files"] else 0
+
+
+COMMAND = app.Command("refine", RefineSettings, refine, exit_status)
 
 
 def main() -> None:

@@ -3,7 +3,7 @@
 import os
 import signal
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, nullcontext
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -20,6 +20,7 @@ from hpr.evaluation.comparison import ObjectiveScores
 from hpr.models.loading import start_network
 from hpr.models.losses import Losses
 from hpr.runtime.device import select_device
+from hpr.runtime.folders import sole_use
 from hpr.runtime.memory import keep_freed_memory
 from hpr.runtime.precision import slow_precision
 from hpr.runtime.processes import Processes
@@ -90,11 +91,24 @@ def _train(
     schedule = app.build("schedule", settings.schedule)
     trainer = Trainer(network, optimizer, schedule, settings.training, device, processes)
 
+    with sole_use(folder) if processes.is_first else nullcontext():
+        return _run(settings, trainer, examples, folder, processes, stopping)
+
+
+def _run(
+    settings: TrainSettings,
+    trainer: Trainer,
+    examples: Examples,
+    folder: Path,
+    processes: Processes,
+    stopping: Callable[[], bool],
+) -> ObjectiveScores | None:
+    """Trains in a folder that is this run's alone."""
     validation: Validation | None = None
     if processes.is_first:
         start_folder(folder, settings.model_dump(), settings.resume)
         validation = _validation(settings, folder)
-        _print_start(settings, device, folder)
+        _print_start(settings, trainer.device, folder)
     monitors = [_Console(validation, settings.training.log_every)] if validation is not None else []
     architecture = settings.model.architecture
     scores = train(trainer, examples, validation, folder, settings.resume, architecture, monitors, stopping)
@@ -128,7 +142,10 @@ class _Console:
         """See `training.monitoring.Monitor`."""
         self._bar.update()
         if step % self._log_every == 0 or step == 1:
-            self._bar.set_postfix(loss=f"{losses.total.item():.4f}", rate=f"{rate:.1e}")
+            loss = f"{losses.total.item():.4f}"
+            self._bar.set_postfix(loss=loss, rate=f"{rate:.1e}")
+            if self._bar.disable:  # not a terminal but, say, the log of a cluster
+                say(f"step {step} of {self._bar.total}: loss {loss}, learning rate {rate:.1e}")
 
     def on_validation(self, step: int, scores: ObjectiveScores) -> None:
         """See `training.monitoring.Monitor`."""
@@ -167,6 +184,9 @@ def _print_start(settings: TrainSettings, device: torch.device, folder: Path) ->
 def _print_end(
     settings: TrainSettings, trainer: Trainer, validation: Validation, scores: ObjectiveScores | None, folder: Path
 ) -> None:
+    if scores is None and trainer.progress.step >= settings.training.steps:
+        print(f"\nnothing to do: the run in {folder} has done its {settings.training.steps} steps")
+        return
     if scores is None:
         print(f"\nstopped after step {trainer.progress.step}; go on with the same settings and")
         print(f"  resume=true output_dir={folder}")

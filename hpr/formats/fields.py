@@ -47,7 +47,7 @@ def numbers(value: Any, length: int, where: str) -> FloatArray:
     expect(value, list, where)
     try:
         array = np.asarray(value, np.float64)
-    except (TypeError, ValueError):
+    except (TypeError, ValueError, OverflowError):
         array = np.empty(0)
     if array.shape != (length,):
         raise UserError(f"{where}: expected {length} numbers, found {_content(value)}")

@@ -11,7 +11,7 @@ import torch
 from torch import Tensor
 
 from hpr import heatmaps
-from hpr.crops import person_crop, person_scale
+from hpr.crops import MIN_CROP_SIDE, person_crop, person_scale
 from hpr.images import Image
 from hpr.inference.batching import PersonCrop, collate, group
 from hpr.models.loading import load_network
@@ -33,8 +33,15 @@ class Outcome(Enum):
     REFINED = "refined"
     NO_KEYPOINTS = "no joint to start from"
     CROP_SIZE = "crop above 3,000,000 pixels, or empty"
+    OUTSIDE = "no joint in or near the image"
+    TINY_IMAGE = "image under 8 pixels in width or height"
     BAD_IMAGE = "image missing or unreadable"
     MEMORY = "crop too large for the device's memory"
+    NOT_FINITE = "network output not finite"
+
+
+FAILURES = frozenset({Outcome.BAD_IMAGE, Outcome.MEMORY, Outcome.NOT_FINITE})
+"""Outcomes of poses that should have been refined and were not."""
 
 
 @dataclass(frozen=True)
@@ -193,10 +200,15 @@ class PoseRefiner:
         if np.isnan(pose).all():
             return PassedThrough(key, Outcome.NO_KEYPOINTS)
         scale = person_scale(pose, self.skeleton, self._network.mean_head)
+        if min(image.shape[:2]) < MIN_CROP_SIDE:
+            return PassedThrough(key, Outcome.TINY_IMAGE)
         crop = person_crop(pose, (image.shape[1], image.shape[0]), scale)
         if crop is None:
             return PassedThrough(key, Outcome.CROP_SIZE)
-        return PersonCrop(key, crop, crop.pixels(image), crop.to_crop(pose))
+        keypoints = crop.to_crop(pose)
+        if not heatmaps.any_disc(keypoints, crop.height, crop.width):  # the network would invent a pose
+            return PassedThrough(key, Outcome.OUTSIDE)
+        return PersonCrop(key, crop, crop.pixels(image), keypoints)
 
     def refine(self, people: Iterable[PersonCrop | PassedThrough]) -> Iterator[RefinedPose | PassedThrough]:
         """Refines any number of people, those of like size together.
@@ -290,4 +302,7 @@ def _collected(launched: list[_Launched | PassedThrough]) -> Iterator[RefinedPos
             continue
         keypoints, confidence = batch.keypoints.cpu().numpy(), batch.confidence.double().cpu().numpy()
         for person, places, probabilities in zip(batch.people, keypoints, confidence, strict=True):
-            yield RefinedPose(person.key, person.crop.to_image(places), probabilities)
+            if np.isfinite(places).all() and np.isfinite(probabilities).all():
+                yield RefinedPose(person.key, person.crop.to_image(places), probabilities)
+            else:
+                yield PassedThrough(person.key, Outcome.NOT_FINITE)

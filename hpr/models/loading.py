@@ -1,9 +1,11 @@
 """From a weight file to a network."""
 
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import torch
+from numpy.typing import NDArray
 
 from hpr import weights
 from hpr.errors import UserError
@@ -110,5 +112,24 @@ def _load(network: Refiner, tensors: weights.Tensors, path: Path) -> None:
     if odd:
         shapes = f"expected shape {expected.get(odd[0])}, found {found.get(odd[0])}"
         raise UserError(f"{path}: {len(odd)} tensors do not fit the network, first {odd[0]}: {shapes}")
+    for name in expected:
+        _check_numbers(name, tensors[name], path)
     # Files may hold fp16 to be small; the network computes from fp32.
     network.load_state_dict({name: torch.from_numpy(tensors[name]).float() for name in expected}, strict=False)
+
+
+def _check_numbers(name: str, tensor: NDArray[Any], path: Path) -> None:
+    """Refuses a tensor that no training leaves behind.
+
+    Raises:
+        UserError: It holds other than fractions, a number that is not finite, or, as a kernel, nothing but zeros.
+    """
+    problem = None
+    if not np.issubdtype(tensor.dtype, np.floating):
+        problem = f"numbers of type {tensor.dtype}"
+    elif not np.isfinite(tensor).all():
+        problem = f"{int((~np.isfinite(tensor)).sum())} numbers that are not finite"
+    elif tensor.ndim > 1 and not tensor.any():
+        problem = "nothing but zeros"
+    if problem is not None:
+        raise UserError(f"{path}: {name}: expected trained weights, found {problem}; port or train the weights again")

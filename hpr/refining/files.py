@@ -47,17 +47,33 @@ class RefinedPiece:
 
 
 def read_files(
-    file_format: Format, location: Path, progress: Callable[[int], Any] = lambda files: None
+    file_format: Format,
+    location: Path,
+    progress: Callable[[int], Any] = lambda files: None,
+    broken: list[str] | None = None,
 ) -> list[PoseFile]:
     """Reads a file of poses, or all of a folder.
+
+    Args:
+        file_format: Of the files.
+        location: A file, or a folder.
+        progress: Called with the number of files read.
+        broken: Gets what is wrong with each broken file; by default, a broken file is an error.
 
     Raises:
         UserError: There is none, or one is broken.
     """
     files = []
     for path in pose_files(location):
-        files.append(PoseFile(path, file_format.read(path)))
+        try:
+            files.append(PoseFile(path, file_format.read(path)))
+        except UserError as error:
+            if broken is None:
+                raise
+            broken.append(str(error))
         progress(1)
+    if not files:
+        raise UserError(f"{location}: not one of the files can be read; the first: {broken[0] if broken else ''}")
     return files
 
 
@@ -79,10 +95,11 @@ def refine_share(
     images: ImageFolder,
     threshold: float,
     progress: Callable[[int], Any] = lambda people: None,
+    strict: bool = False,
 ) -> Iterator[RefinedPiece]:
     """Refines the parts of some files that a process has for its share; see `stream.refine_parts`."""
     frames = [files[part.file].sequences[part.sequence].frames[part.start : part.stop] for part in parts]
-    for refined in refine_parts(refiner, frames, images, threshold, progress):
+    for refined in refine_parts(refiner, frames, images, threshold, progress, strict):
         yield RefinedPiece(parts[refined.number], refined.frames, refined.tally)
 
 

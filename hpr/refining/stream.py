@@ -12,7 +12,7 @@ import numpy as np
 from hpr.errors import UserError
 from hpr.images import Image, ImageFolder
 from hpr.inference.batching import PersonCrop
-from hpr.inference.engine import Outcome, PassedThrough, PoseRefiner, RefinedPose, gather
+from hpr.inference.engine import FAILURES, Outcome, PassedThrough, PoseRefiner, RefinedPose, gather
 from hpr.poses import FloatArray, Frame, PoseSequence
 from hpr.refining.tally import Tally
 from hpr.skeleton import Skeleton
@@ -59,6 +59,7 @@ def refine_parts(
     images: ImageFolder,
     threshold: float,
     progress: Callable[[int], Any] = lambda people: None,
+    strict: bool = False,
 ) -> Iterator[RefinedPart]:
     """Refines every pose of some lists of frames.
 
@@ -68,9 +69,13 @@ def refine_parts(
         images: Where their images are. One that cannot be read leaves its poses as they were.
         threshold: Keypoints are kept if their confidence is above this.
         progress: Called with the number of people done.
+        strict: Whether to stop at the first pose that should have been refined and was not.
 
     Yields:
         Each part as soon as everyone in it is done.
+
+    Raises:
+        UserError: With `strict`, a pose was not refined.
     """
     pending = {number: _Pending(frames) for number, frames in enumerate(parts)}
     for number in [number for number, part in pending.items() if part.missing == 0]:
@@ -79,6 +84,9 @@ def refine_parts(
     for result in refiner.refine(_people(refiner, parts, images)):
         key = result.key
         assert isinstance(key, PersonKey)
+        if strict and isinstance(result, PassedThrough) and result.outcome in FAILURES:
+            image = parts[key.part][key.frame].image
+            raise UserError(result.detail or f"{image}: person {key.person}: {result.outcome.value}")
         pending[key.part].put(key, result)
         progress(1)
         if pending[key.part].missing == 0:

@@ -4,7 +4,7 @@ from collections import Counter
 from dataclasses import dataclass, field
 from typing import Any
 
-from hpr.inference.engine import Outcome
+from hpr.inference.engine import FAILURES, Outcome
 from hpr.poses import BoolArray
 
 
@@ -37,6 +37,11 @@ class Tally:
     def refined(self) -> int:
         """People whose pose was refined."""
         return self.outcomes[Outcome.REFINED]
+
+    @property
+    def failed(self) -> int:
+        """People whose pose should have been refined and was not."""
+        return sum(self.outcomes[outcome] for outcome in FAILURES)
 
     @property
     def passed_through(self) -> int:

@@ -90,6 +90,9 @@ def load(path: Path) -> tuple[Tensors, Provenance]:
         raise UserError(f"{path}: no such weights; {remedy}, or set model.weights") from None
     except (OSError, SafetensorError) as error:
         raise UserError(f"{path}: not a complete safetensors file ({error}); port or copy it again") from None
+    except (TypeError, KeyError) as error:  # bfloat16, say
+        remedy = "save it in fp32 or fp16"
+        raise UserError(f"{path}: holds numbers of a type that numpy does not have ({error}); {remedy}") from None
     metadata.pop("format", None)
     try:
         return tensors, Provenance(**metadata)

@@ -2,7 +2,10 @@
 
 import json
 import shutil
+import signal
 import subprocess
+import sys
+import time
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -10,9 +13,10 @@ from typing import Any
 import cv2
 import numpy as np
 import pytest
-from conftest import GOLDEN, fail, succeed, torchrun
+from conftest import COMMAND_SECONDS, GOLDEN, ROOT, fail, succeed, torchrun
 
 from hpr import weights as weight_files
+from hpr.runtime.folders import sole_use
 
 PREDICTIONS = GOLDEN / "posetrack18" / "predictions"
 
@@ -203,6 +207,7 @@ def test_a_bad_frame_keeps_its_poses(weights: Path, tmp_path: Path) -> None:
         "objective=map",
         "device=cpu",
         f"output_dir={tmp_path}",
+        status=3,
     )
     report = json.loads((tmp_path / "report.json").read_text())
     refined = json.loads((tmp_path / "predictions" / "seq_a.json").read_text())
@@ -375,7 +380,7 @@ def test_an_image_outside_of_the_root_needs_permission(tmp_path: Path) -> None:
 
     settings = ["dataset=posetrack18", "model=demo", "device=cpu", f"dataset.predictions={tmp_path / 'in.json'}"]
     settings += [f"dataset.root={root}", f"output_dir={tmp_path / 'out'}"]
-    output = succeed("refine.py", *settings)
+    output = succeed("refine.py", *settings, status=3)
     remedy = "if that is meant, add dataset.outside=true"
     assert f"lies outside of {root}; {remedy}; its 2 poses stay as they were" in output
     assert "image missing or unreadable" not in succeed("refine.py", *settings, "dataset.outside=true")
@@ -386,3 +391,73 @@ def test_precision_that_the_cpu_does_not_have(monkeypatch: pytest.MonkeyPatch, t
     settings = ["device=cpu", "flip=false", f"output_dir={tmp_path}", "precision=bf16"]
     output = succeed("refine.py", *settings)
     assert output.startswith("warning: precision=bf16: this CPU has no bf16 arithmetic")
+
+
+class TestFaults:
+    """On the demo network, of one clip with a broken file, a missing image or a signal."""
+
+    @pytest.fixture
+    def settings(self, tmp_path: Path) -> list[str]:
+        shutil.copytree(PREDICTIONS, tmp_path / "in")
+        shutil.copytree(GOLDEN / "images", tmp_path / "data" / "images")
+        folders = [f"dataset.predictions={tmp_path / 'in'}", f"dataset.root={tmp_path / 'data'}"]
+        return [
+            "dataset=posetrack18",
+            "model=demo",
+            "device=cpu",
+            "flip=false",
+            *folders,
+            f"output_dir={tmp_path / 'out'}",
+        ]
+
+    def test_a_broken_file_is_skipped_if_wanted(self, settings: list[str], tmp_path: Path) -> None:
+        (tmp_path / "in" / "seq_c.json").write_text("{")
+        fail("refine.py", *settings)
+        assert not (tmp_path / "out").exists()
+        printed = succeed("refine.py", *settings, "skip_broken=true", status=3)
+        assert "seq_c.json: not valid JSON at line 1, column 2" in printed
+        assert "not all was refined: 0 poses failed, 1 files were skipped" in printed
+        report = json.loads((tmp_path / "out" / "report.json").read_text())
+        assert report["sequences"].keys() == {"seq_a", "seq_b"}
+        assert len(report["broken_files"]) == 1
+
+    def test_nothing_but_broken_files(self, settings: list[str], tmp_path: Path) -> None:
+        for path in (tmp_path / "in").iterdir():
+            path.write_text("{")
+        assert "not one of the files can be read" in fail("refine.py", *settings, "skip_broken=true")
+
+    def test_strict_stops_at_the_first_missing_image(self, settings: list[str], tmp_path: Path) -> None:
+        (tmp_path / "data" / "images" / "a_640x480.png").unlink()
+        assert "a_640x480.png: no such image" in fail("refine.py", *settings, "strict=true")
+        report = tmp_path / "out" / "report.json"
+        assert not report.exists()
+        succeed("refine.py", *settings, status=3)
+        assert json.loads(report.read_text())["failed"] > 0
+
+    @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
+    def test_a_signal_leaves_finished_files_and_a_report(self, number: int, tmp_path: Path) -> None:
+        """The sample takes much longer than its first file."""
+        line = [sys.executable, str(ROOT / "refine.py"), "device=cpu", f"output_dir={tmp_path / 'out'}"]
+        process = subprocess.Popen(line, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
+        deadline = time.monotonic() + COMMAND_SECONDS
+        while not list((tmp_path / "out").glob("predictions/clip*")) and time.monotonic() < deadline:
+            time.sleep(0.02)
+        process.send_signal(number)
+        printed, errors = process.communicate(timeout=COMMAND_SECONDS)
+        assert process.returncode == 130, printed + errors
+        assert errors == ""
+        report = json.loads((tmp_path / "out" / "report.json").read_text())
+        written = {path.stem for path in (tmp_path / "out" / "predictions").iterdir()}
+        assert report["stopped"]
+        assert report["sequences"].keys() == written
+        assert 1 <= len(written) < 4
+        assert f"stopped: {len(written)} sequences are complete" in printed
+
+    def test_predictions_in_the_folder_that_is_written_to(self, settings: list[str], tmp_path: Path) -> None:
+        assert "these are the predictions to be refined" in fail(
+            "refine.py", *settings, f"output_dir={tmp_path / 'in'}"
+        )
+
+    def test_a_folder_in_use(self, settings: list[str], tmp_path: Path) -> None:
+        with sole_use(tmp_path / "out"):
+            assert "another run is at work in it" in fail("refine.py", *settings)

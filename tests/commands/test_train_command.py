@@ -92,6 +92,17 @@ def test_ctrl_c_saves_and_resume_goes_on(trained: tuple[Path, str], tmp_path: Pa
     assert all(np.array_equal(straight[name], interrupted[name]) for name in straight)
 
 
+def test_a_finished_run_has_nothing_to_go_on_with(trained: tuple[Path, str]) -> None:
+    printed = succeed("train.py", *SMALL, f"output_dir={trained[0]}", "resume=true")
+    assert "nothing to do: the run in" in printed
+    assert "stopped" not in printed
+
+
+def test_a_log_shows_the_loss(trained: tuple[Path, str]) -> None:
+    """Where there is no terminal to show a bar in."""
+    assert re.search(r"^step 1 of 4: loss \d+\.\d+, learning rate ", trained[1], re.MULTILINE)
+
+
 @pytest.mark.slow
 def test_two_processes_are_one(tmp_path: Path) -> None:
     """Under torchrun with gloo, batch norms frozen: the same losses and weights as one process with the whole batch."""

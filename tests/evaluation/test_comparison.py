@@ -185,3 +185,8 @@ def test_chart(before: Evaluation, after: Evaluation, untracked: Evaluation, tmp
     assert ap.std() > 10
     with pytest.raises(UserError, match="cannot be written"):
         save_chart(before, after, Path("/proc/none/chart.png"))
+
+
+def test_the_mean_without_tracks_is_map_alone() -> None:
+    assert ObjectiveScores(60.0, 40.0, 70.0).mean == 50
+    assert ObjectiveScores(60.0, math.nan, 70.0).mean == 60

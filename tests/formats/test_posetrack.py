@@ -423,6 +423,8 @@ def test_files_are_indented_by_four_as_the_published_code_does(name: str, tmp_pa
 
 
 BROKEN: list[tuple[str, str, str]] = [
+    ("posetrack18", '{"images": [{"id": ' + "1" * 4301 + ', "file_name": "a"}], "annotations": []}', "not a JSON text"),
+    ("posetrack18", json.dumps(document18(scores=[10**400] * 17)), "scores: expected 17 numbers"),
     ("posetrack18", "", "not valid JSON at line 1, column 1"),
     ("posetrack18", '{"images": [', "not valid JSON at line 1, column 13"),
     ("posetrack18", "\xff", "not a JSON text"),

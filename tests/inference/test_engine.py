@@ -84,7 +84,8 @@ def test_extreme_input_gets_a_finite_pose(head_top: tuple[float, float], size: t
         assert np.isfinite(poses.keypoints).all()
         assert np.isfinite(poses.confidence).all()
     else:
-        assert poses.outcomes == [Outcome.CROP_SIZE]
+        assert poses.outcomes[0] in (Outcome.CROP_SIZE, Outcome.TINY_IMAGE, Outcome.OUTSIDE)
+        np.testing.assert_array_equal(poses.keypoints, np.where(np.isinf(keypoints), np.nan, keypoints))
 
 
 def people(skeleton: Skeleton = POSETRACK15) -> FloatArray:
@@ -187,6 +188,30 @@ class TestPrepare:
         image = np.zeros((9000, 9000, 3), np.uint8)
         assert small_refiner().prepare(image, pose, 7) == PassedThrough(7, Outcome.CROP_SIZE)
 
+    @pytest.mark.parametrize(
+        ("place", "outcome"),
+        [
+            pytest.param((-5000, 60), Outcome.OUTSIDE, id="far to the left"),
+            pytest.param((80, 1e300), Outcome.OUTSIDE, id="absurdly far below"),
+            pytest.param((-30, 60), Outcome.OUTSIDE, id="its disc just does not reach the image"),
+            pytest.param((-10, 60), None, id="its disc reaches into the image"),
+            pytest.param((80, 60), None, id="within"),
+        ],
+    )
+    def test_a_pose_outside_of_the_image(self, place: tuple[float, float], outcome: Outcome | None) -> None:
+        """Without a disc to see, the network would invent a pose."""
+        pose = np.full((15, 2), np.nan)
+        pose[0] = place
+        made = small_refiner().prepare(IMAGE, pose, 0)
+        assert isinstance(made, PersonCrop) if outcome is None else made == PassedThrough(0, outcome)
+
+    @pytest.mark.parametrize("size", [(1, 1), (7, 300), (300, 7)])
+    def test_an_image_of_a_few_pixels(self, size: tuple[int, int]) -> None:
+        pose = np.full((15, 2), np.nan)
+        pose[[HEAD_BOTTOM, HEAD_TOP]] = [[0, 0], [0, 1]]
+        image = np.zeros((*size, 3), np.uint8)
+        assert small_refiner().prepare(image, pose, 0) == PassedThrough(0, Outcome.TINY_IMAGE)
+
     def test_a_crop(self) -> None:
         pose = people()[0]
         crop = small_refiner().prepare(IMAGE, pose, ("a", 3))
@@ -278,3 +303,15 @@ def test_golden_poses_on_cuda(weights: Path, case: dict[str, Any]) -> None:
     refiner = PoseRefiner.load(weights, device="cuda", precision="fp32")
     poses = refiner(read_image(GOLDEN / "images" / case["image"]), joints_of(case)[None])
     np.testing.assert_allclose(poses.keypoints[0], np.array(case["refined_flip"])[:, 1:3], rtol=0, atol=0.005)
+
+
+def test_a_network_that_returns_no_numbers_leaves_poses_as_they_were() -> None:
+    torch.manual_seed(0)
+    network = small_network()
+    with torch.no_grad():
+        network.part_head.get_parameter("bias")[3] = torch.nan
+    keypoints = people()[:2]
+    poses = PoseRefiner(network, "cpu")(IMAGE, keypoints)
+    assert poses.outcomes == [Outcome.NOT_FINITE] * 2
+    np.testing.assert_array_equal(poses.keypoints, keypoints)
+    assert np.isnan(poses.confidence).all()

@@ -1,6 +1,6 @@
 """From a weight file to a network: what fits is loaded whole, everything else is refused in one line."""
 
-from dataclasses import replace
+from dataclasses import asdict, replace
 from pathlib import Path
 from typing import Any
 
@@ -165,6 +165,33 @@ def test_a_tensor_that_does_not_fit(name: str, shape: int | None, message: str, 
         del tensors[name]
     weights.save(path, tensors, Provenance.of_refiner("test", "7", "demo", POSETRACK15))
     assert refused(path) == f"1 tensors do not fit the network, first {name}: {message}"
+
+
+@pytest.mark.parametrize(
+    ("name", "change", "message"),
+    [
+        pytest.param("part_head.weight", lambda t: t * np.nan, "numbers that are not finite", id="NaN"),
+        pytest.param("backbone.stem.norm.bias", lambda t: t + np.inf, "16 numbers that are not finite", id="infinite"),
+        pytest.param("part_head.bias", lambda t: t.astype(np.int64), "numbers of type int64", id="whole numbers"),
+        pytest.param("backbone.stem.conv.weight", np.zeros_like, "nothing but zeros", id="zeros"),
+    ],
+)
+def test_numbers_that_no_training_leaves(name: str, change: Any, message: str, demo: Refiner, path: Path) -> None:
+    tensors = tensors_of(demo)
+    tensors[name] = change(tensors[name])
+    weights.save(path, tensors, Provenance.of_refiner("test", "7", "demo", POSETRACK15))
+    found = refused(path)
+    assert found.startswith(f"{name}: expected trained weights, found ")
+    assert message in found
+
+
+def test_numbers_that_numpy_does_not_have(demo: Refiner, path: Path) -> None:
+    from safetensors.torch import save_file
+
+    provenance = Provenance.of_refiner("test", "7", "demo", POSETRACK15)
+    state = {name: tensor.bfloat16() for name, tensor in demo.state_dict().items() if "batches_tracked" not in name}
+    save_file(state, path, {"format": "pt", **asdict(provenance)})
+    assert "save it in fp32 or fp16" in refused(path)
 
 
 def test_no_file(path: Path) -> None:
