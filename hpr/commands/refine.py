@@ -10,6 +10,7 @@ from typing import Any
 
 import torch
 
+from hpr import __version__
 from hpr.commands import app
 from hpr.commands.progress import progress_bar, say
 from hpr.commands.settings import ModelSettings, ObjectiveSettings, PredictionSettings, Section
@@ -23,6 +24,7 @@ from hpr.inference.engine import PoseRefiner
 from hpr.models.loading import load_network
 from hpr.poses import Frame
 from hpr.refining.files import FileAssembly, PoseFile, RefinedPiece, check_images, read_files, refine_share
+from hpr.refining.journal import Journal, file_hash
 from hpr.refining.sharing import Part, share
 from hpr.refining.tally import Tally
 from hpr.report.drawing import save_comparison
@@ -59,6 +61,7 @@ class RefineSettings(Section):
     flip: bool
     strict: bool
     skip_broken: bool
+    overwrite: bool
     output_dir: str
 
     @property
@@ -162,18 +165,49 @@ def _refine_files(
 ) -> dict[str, Any] | None:
     """Refines files that have been read and checked; returns the report in the first process."""
     start, output = time.perf_counter(), Path(settings.output_dir)
-    shares = share([file.sequences for file in files], processes.count)
-    own = _refine_share(settings, refiner, file_format, files, shares, processes)
+    journal = Journal(output, _what_results_depend_on(settings, refiner))
+    finished = {} if settings.overwrite else _finished(journal, files)
+    if finished and processes.is_first:
+        print(f"{len(finished)} of {len(files)} files were finished by an earlier run and are skipped")
+    left = [file for file in files if file.path not in finished]
+    processes.wait()  # all have seen the same state of the folder before one of them changes it
+
+    shares = share([file.sequences for file in left], processes.count)
+    own = _refine_share(settings, refiner, file_format, left, shares, processes, journal)
     all_shares: list[_Share] = processes.gathered(own)
     if not processes.is_first:
         return None
-    tallies = _merged(all_shares, FileAssembly(file_format, files, shares, output / "predictions"))
+    tallies = _merged(all_shares, FileAssembly(file_format, left, shares, output / "predictions", journal.note))
+    tallies |= {name: tally for sequences in finished.values() for name, tally in sequences.items()}
+    tallies = dict(sorted(tallies.items()))
 
     report = _report(settings, refiner, all_shares, tallies, time.perf_counter() - start, broken)
+    report["skipped_files"] = len(finished)
     if not report["failures"] and not report["stopped"]:
         _compare(settings, file_format, files, comparison, report)
     write_json(output / "report.json", report, indent=4)
     return report
+
+
+def _what_results_depend_on(settings: RefineSettings, refiner: PoseRefiner) -> dict[str, Any]:
+    """Returns what two runs have to share for one to go on with what the other has done."""
+    dataset = settings.dataset
+    return {
+        "weights": file_hash(Path(settings.model.weights)),
+        "threshold": settings.objective.threshold,
+        "flip": settings.flip,
+        "precision": refiner.precision,
+        "device": refiner.device.type,
+        "format": dataset.format,
+        "root": str(Path(dataset.root).resolve()),
+        "version": __version__,
+    }
+
+
+def _finished(journal: Journal, files: Sequence[PoseFile]) -> dict[Path, dict[str, Tally]]:
+    """Returns what happened in the files that an earlier run has finished."""
+    found = {file.path: journal.finished(file) for file in files}
+    return {path: tallies for path, tallies in found.items() if tallies is not None}
 
 
 @contextmanager
@@ -216,10 +250,12 @@ def _refine_share(
     files: Sequence[PoseFile],
     shares: Sequence[Sequence[Part]],
     processes: Processes,
+    journal: Journal,
 ) -> _Share:
     """Refines this process's share of the files and prints a row for each sequence."""
     own, parts = _Share(refiner.device_name), shares[processes.rank]
-    width = max(len(_COLUMNS[0]), *(len(sequence.name) for file in files for sequence in file.sequences))
+    names = [sequence.name for file in files for sequence in file.sequences]
+    width = max(len(name) for name in (_COLUMNS[0], *names))
     if processes.is_first:
         say(format_row(_COLUMNS, width))
     people = sum(part.people for part in parts)
@@ -227,7 +263,7 @@ def _refine_share(
     try:
         with (
             progress_bar("persons", people, shown=processes.is_first) as progress,
-            FileAssembly(file_format, files, shares, output) as assembly,
+            FileAssembly(file_format, files, shares, output, journal.note) as assembly,
         ):
             threshold, strict = settings.objective.threshold, settings.strict
             try:
@@ -252,7 +288,7 @@ def _merged(shares: Sequence[_Share], assembly: FileAssembly) -> dict[str, Tally
         for piece in (piece for own in shares for piece in own.pieces):
             tallies |= assembly.put(piece)
         tallies |= assembly.rest()
-    return dict(sorted(tallies.items()))
+    return tallies
 
 
 def _report(
@@ -340,7 +376,7 @@ def _print_summary(settings: RefineSettings, report: dict[str, Any]) -> None:
     written = ", ".join(["predictions", "report.json", *report["pictures"]])
     print(f"{'wrote':<8} {settings.output_dir}: {written}")
     if report["stopped"]:
-        print(f"\nstopped: {len(report['sequences'])} sequences are complete; the same command begins anew")
+        print(f"\nstopped: {len(report['sequences'])} sequences are complete; the same command goes on")
         return
     if report["failed"] or report["broken_files"]:
         print(

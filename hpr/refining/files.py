@@ -107,7 +107,12 @@ class FileAssembly:
     """Puts refined pieces together and writes every file as soon as it has all of them, in a thread of its own."""
 
     def __init__(
-        self, file_format: Format, files: Sequence[PoseFile], shares: Sequence[Sequence[Part]], output: Path
+        self,
+        file_format: Format,
+        files: Sequence[PoseFile],
+        shares: Sequence[Sequence[Part]],
+        output: Path,
+        written: Callable[[PoseFile, dict[str, Tally]], Any] = lambda file, tallies: None,
     ) -> None:
         """Prepares to write.
 
@@ -116,11 +121,13 @@ class FileAssembly:
             files: What is refined.
             shares: The parts of all processes; a file that is shared is complete with the pieces of all of them.
             output: The folder to write to, files of the same names.
+            written: Called with each file that has been written, and what happened in each of its sequences.
         """
         self._format, self._files, self._output = file_format, files, output
+        self._on_written = written
         self._expected = Counter(part.file for parts in shares for part in parts)
         self._pieces: dict[int, list[RefinedPiece]] = {}
-        self._writing: deque[tuple[dict[str, Tally], Future[None]]] = deque()
+        self._writing: deque[tuple[PoseFile, dict[str, Tally], Future[None]]] = deque()
         self._writer = ThreadPoolExecutor(1)
 
     def __enter__(self) -> "FileAssembly":
@@ -146,7 +153,8 @@ class FileAssembly:
         if len(pieces) == self._expected[file]:
             sequences, tallies = _assembled(self._files[file], self._pieces.pop(file), self._format.removes_unposed)
             path = self._output / self._files[file].path.name
-            self._writing.append((tallies, self._writer.submit(self._format.write, sequences, path)))
+            writing = self._writer.submit(self._format.write, sequences, path)
+            self._writing.append((self._files[file], tallies, writing))
         return self._written() if len(self._writing) > 1 else {}
 
     def rest(self) -> dict[str, Tally]:
@@ -162,8 +170,9 @@ class FileAssembly:
 
     def _written(self) -> dict[str, Tally]:
         """Waits for the file that was begun first."""
-        tallies, writing = self._writing.popleft()
+        file, tallies, writing = self._writing.popleft()
         writing.result()  # raises what went wrong
+        self._on_written(file, tallies)
         return tallies
 
 

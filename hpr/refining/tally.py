@@ -63,6 +63,15 @@ class Tally:
         self.added += other.added
         self.bad_images.update(other.bad_images)
 
+    @classmethod
+    def from_json(cls, counts: dict[str, Any]) -> "Tally":
+        """Returns the counts that `as_json` wrote; of bad images, only that they were there."""
+        outcomes = Counter({Outcome(reason): n for reason, n in counts["persons"]["reasons"].items()})
+        outcomes[Outcome.REFINED] = counts["persons"]["refined"]
+        joints = counts["joints"]
+        bad_images = Counter(counts["bad_images"])
+        return cls(counts["frames"], outcomes, joints["kept"], joints["dropped"], joints["added"], bad_images)
+
     def as_json(self) -> dict[str, Any]:
         """Returns the counts as they stand in report.json."""
         reasons = {outcome.value: n for outcome, n in self.outcomes.items() if outcome is not Outcome.REFINED}

@@ -453,6 +453,72 @@ class TestFaults:
         assert 1 <= len(written) < 4
         assert f"stopped: {len(written)} sequences are complete" in printed
 
+    def test_the_same_command_goes_on(self, settings: list[str], tmp_path: Path) -> None:
+        succeed("refine.py", *settings)
+        folder = tmp_path / "out" / "predictions"
+        straight = {path.name: path.read_bytes() for path in folder.iterdir()}
+        first = json.loads((tmp_path / "out" / "report.json").read_text())
+        (folder / "seq_b.json").write_text("{}")  # has to be redone
+        assert "1 of 2 files were finished by an earlier run and are skipped" in succeed("refine.py", *settings)
+
+        assert {path.name: path.read_bytes() for path in folder.iterdir()} == straight
+        second = json.loads((tmp_path / "out" / "report.json").read_text())
+        assert second["skipped_files"] == 1
+        assert [second[key] for key in ("persons", "joints", "sequences")] == [
+            first[key] for key in ("persons", "joints", "sequences")
+        ]
+
+    @pytest.mark.parametrize("change", ["objective=map", "flip=true", "precision=bf16"])
+    def test_other_settings_are_refused(self, change: str, settings: list[str], tmp_path: Path) -> None:
+        succeed("refine.py", *settings)
+        before = (tmp_path / "out" / "predictions" / "seq_a.json").read_bytes()
+        message = fail("refine.py", *settings, change)
+        assert (
+            "seq_a.json was refined with other settings or weights; set another output_dir, or overwrite=true"
+            in message
+        )
+        assert (tmp_path / "out" / "predictions" / "seq_a.json").read_bytes() == before
+        assert "skipped" not in succeed("refine.py", *settings, change, "overwrite=true")
+        assert (tmp_path / "out" / "predictions" / "seq_a.json").read_bytes() != before
+
+    def test_a_changed_input_and_a_missing_image_are_refined_again(self, settings: list[str], tmp_path: Path) -> None:
+        succeed("refine.py", *settings)
+        path = tmp_path / "in" / "seq_a.json"
+        path.write_text(path.read_text() + " ")
+        assert "1 of 2 files" in succeed("refine.py", *settings)
+        image = tmp_path / "data" / "images" / "a_640x480.png"
+        content = image.read_bytes()
+        image.unlink()
+        succeed("refine.py", *settings, "overwrite=true", status=3)
+        image.write_bytes(content)
+        assert json.loads((tmp_path / "out" / "report.json").read_text())["failed"] > 0
+        succeed("refine.py", *settings)
+        assert json.loads((tmp_path / "out" / "report.json").read_text())["failed"] == 0
+
+    @pytest.mark.slow
+    def test_killed_runs_end_as_an_undisturbed_one(self, tmp_path: Path) -> None:
+        """The sample, killed again and again without warning until it is done."""
+        line = [sys.executable, str(ROOT / "refine.py"), "device=cpu", "flip=false"]
+        subprocess.run([*line, f"output_dir={tmp_path / 'straight'}"], check=True, capture_output=True)
+        kills = 0
+        for delay in (0.1, 0.3, 0.05):
+            process = subprocess.Popen([*line, f"output_dir={tmp_path / 'killed'}"], stdout=subprocess.DEVNULL)
+            known = len(list((tmp_path / "killed").glob(".journal/*")))
+            while process.poll() is None and len(list((tmp_path / "killed").glob(".journal/*"))) <= known:
+                time.sleep(0.02)
+            time.sleep(delay)
+            kills += process.poll() is None
+            process.kill()
+            process.wait()
+        assert kills >= 2
+        subprocess.run([*line, f"output_dir={tmp_path / 'killed'}"], check=True, capture_output=True)
+        for path in (tmp_path / "straight" / "predictions").iterdir():
+            assert (tmp_path / "killed" / "predictions" / path.name).read_bytes() == path.read_bytes()
+        assert not list((tmp_path / "killed" / "predictions").glob(".*"))
+        straight, killed = (json.loads((tmp_path / run / "report.json").read_text()) for run in ("straight", "killed"))
+        assert killed["metrics"] == straight["metrics"]
+        assert killed["skipped_files"] >= 2
+
     def test_predictions_in_the_folder_that_is_written_to(self, settings: list[str], tmp_path: Path) -> None:
         assert "these are the predictions to be refined" in fail(
             "refine.py", *settings, f"output_dir={tmp_path / 'in'}"

@@ -50,7 +50,13 @@ def test_bare_command_raises_the_score(objective: str, score: str, tmp_path: Pat
     folder = tmp_path / "output" / f"refined_{objective}"
     metrics = json.loads((folder / "report.json").read_text())["metrics"]
     assert metrics["after"][score] >= metrics["before"][score] + 10
-    assert {path.name for path in folder.iterdir()} == {"predictions", "report.json", "frames.jpg", "metrics.png"}
+    assert {path.name for path in folder.iterdir()} == {
+        "predictions",
+        "report.json",
+        "frames.jpg",
+        "metrics.png",
+        ".journal",
+    }
     assert read_image(folder / "frames.jpg").shape[1] > 1000
     assert "dataset=posetrack18 dataset.root=FOLDER dataset.predictions=FOLDER" in output
 
