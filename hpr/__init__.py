@@ -1,9 +1,13 @@
 """Human pose refinement: an image and an estimated pose in, a better pose out."""
 
+import os
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from hpr.inference.engine import PoseRefiner, RefinedPoses
+
+# OpenCV decodes images of up to 200 megapixels; it reads this when it is loaded.
+os.environ.setdefault("OPENCV_IO_MAX_IMAGE_PIXELS", "200000000")
 
 __version__ = "0.1.0"
 __all__ = ["PoseRefiner", "RefinedPoses"]

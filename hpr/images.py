@@ -2,7 +2,6 @@
 
 import os
 import stat
-from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -78,8 +77,8 @@ def read_image(path: Path) -> Image:
         raise UserError(f"{path}: cannot be read ({error.strerror})") from None
     try:
         return decode_image(encoded)
-    except ValueError:
-        raise UserError(f"{path}: not an image that OpenCV can decode") from None
+    except ValueError as error:
+        raise UserError(f"{path}: {error}") from None
 
 
 def decode_image(encoded: NDArray[np.uint8]) -> Image:
@@ -90,8 +89,11 @@ def decode_image(encoded: NDArray[np.uint8]) -> Image:
     """
     image = None
     if encoded.size:
-        with suppress(cv2.error):  # raised for images above OpenCV's own pixel limit
+        try:
             image = cv2.imdecode(encoded, cv2.IMREAD_COLOR | cv2.IMREAD_IGNORE_ORIENTATION)
+        except cv2.error:  # raised before the pixels are decoded
+            limit = "OPENCV_IO_MAX_IMAGE_PIXELS"
+            raise ValueError(f"above the limit of {os.environ[limit]} pixels (the variable {limit})") from None
     if image is None:
         raise ValueError("not an image that OpenCV can decode")
     return np.asarray(cv2.cvtColor(image, cv2.COLOR_BGR2RGB), np.uint8)

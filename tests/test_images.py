@@ -1,6 +1,7 @@
 """Where pixels come from: folders of images, and what OpenCV makes of a file."""
 
 import os
+import struct
 from pathlib import Path
 
 import cv2
@@ -183,3 +184,11 @@ def test_a_named_pipe_is_not_waited_for(tmp_path: Path) -> None:
     os.mkfifo(tmp_path / "a.png")
     with pytest.raises(UserError, match=r"a.png: cannot be read \(not a file\)"):
         read_image(tmp_path / "a.png")
+
+
+def test_an_image_above_the_pixel_limit_is_not_decoded(tmp_path: Path) -> None:
+    """A bitmap's header alone says how large it is."""
+    header = struct.pack("<IiiHHIIiiII", 40, 20_000, 20_000, 1, 24, 0, 0, 0, 0, 0, 0)
+    (tmp_path / "a.bmp").write_bytes(b"BM" + struct.pack("<IHHI", 54, 0, 0, 54) + header + bytes(100))
+    with pytest.raises(UserError, match=r"a.bmp: above the limit of 200000000 pixels"):
+        read_image(tmp_path / "a.bmp")

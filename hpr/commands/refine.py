@@ -174,7 +174,7 @@ def _refine_files(
 
     shares = share([file.sequences for file in left], processes.count)
     own = _refine_share(settings, refiner, file_format, left, shares, processes, journal)
-    all_shares: list[_Share] = processes.gathered(own)
+    all_shares = _gathered(own, processes)
     if not processes.is_first:
         return None
     tallies = _merged(all_shares, FileAssembly(file_format, left, shares, output / "predictions", journal.note))
@@ -187,6 +187,17 @@ def _refine_files(
         _compare(settings, file_format, files, comparison, report)
     write_json(output / "report.json", report, indent=4)
     return report
+
+
+def _gathered(own: _Share, processes: Processes) -> list[_Share]:
+    """Returns the shares of all processes; this one's alone, with a failure, where another one is lost."""
+    try:
+        shares: list[_Share] = processes.gathered(own)
+        return shares
+    except (RuntimeError, KeyboardInterrupt) as error:  # killed, say; torchrun then stops the others, too
+        reason = str(error).splitlines()[0] if str(error) else "stopped"
+        own.failure = own.failure or f"another process was lost ({reason})"
+        return [own]
 
 
 def _what_results_depend_on(settings: RefineSettings, refiner: PoseRefiner) -> dict[str, Any]:

@@ -384,7 +384,11 @@ class _Batches:
 
 
 def _start_worker(worker: int) -> None:
-    """Leaves the cores to the other workers, and Ctrl-C to the main process."""
+    """Leaves the cores to the other workers, and Ctrl-C and SIGTERM to the main process.
+
+    Clusters signal all processes of a run: the main one has to save its state while the workers are still there.
+    """
     cv2.setNumThreads(0)
     torch.set_num_threads(1)
     signal.signal(signal.SIGINT, signal.SIG_IGN)
+    signal.signal(signal.SIGTERM, signal.SIG_IGN)

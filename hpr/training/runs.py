@@ -1,12 +1,15 @@
 """What a run leaves behind: checkpoints to go on from, weights to refine with, and where they come from."""
 
 import subprocess
+import zipfile
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import torch
 from omegaconf import OmegaConf
+from omegaconf.errors import OmegaConfBaseException
+from yaml import YAMLError
 
 from hpr import weights
 from hpr.errors import UserError
@@ -60,6 +63,9 @@ def load_checkpoint(path: Path, parts: dict[str, Any], device: torch.device) -> 
         UserError: The checkpoint is absent, damaged or of another run.
     """
     try:
+        with zipfile.ZipFile(path) as archive:  # PyTorch writes checksums into its files, but does not read them
+            if (damaged := archive.testzip()) is not None:
+                raise ValueError(f"{damaged} is damaged")
         state = torch.load(path, map_location=device, weights_only=True)
         for name, part in parts.items():
             part.load_state_dict(state[name])
@@ -69,7 +75,8 @@ def load_checkpoint(path: Path, parts: dict[str, Any], device: torch.device) -> 
     except FileNotFoundError:
         raise UserError(f"{path}: no checkpoint to go on from; set output_dir to the run's folder") from None
     except Exception as error:  # a damaged file shows as one of many kinds of error
-        raise UserError(f"{path}: not this run's checkpoint ({str(error).splitlines()[0]})") from None
+        reason = (str(error) or type(error).__name__).splitlines()[0]
+        raise UserError(f"{path}: not this run's checkpoint ({reason})") from None
     return Progress(state["step"], state["best"])
 
 
@@ -94,13 +101,23 @@ def start_folder(folder: Path, config: dict[str, Any], resume: bool) -> None:
 
     if not saved.is_file():
         raise UserError(f"{folder}: no run to go on with; set output_dir to the folder of one")
-    before = _flat(OmegaConf.to_container(OmegaConf.load(saved)))
-    now = _flat(config)
+    before, now = _flat(_saved_settings(saved)), _flat(config)
     for name in sorted(before.keys() | now.keys()):
         if name not in _FREE_TO_CHANGE and before.get(name) != now.get(name):
             raise UserError(
                 f"{folder}: this run had {name}={before.get(name)}, not {now.get(name)}; give the same settings"
             )
+
+
+def _saved_settings(path: Path) -> dict[str, Any]:
+    """Returns the settings that a run was begun with."""
+    try:
+        settings = OmegaConf.to_container(OmegaConf.load(path))
+    except (OSError, UnicodeDecodeError, YAMLError, OmegaConfBaseException):
+        settings = None
+    if not isinstance(settings, dict) or not settings:
+        raise UserError(f"{path}: not the settings of a run; set output_dir to the folder of one")
+    return {str(name): value for name, value in settings.items()}
 
 
 def _flat(config: Any, prefix: str = "") -> dict[str, Any]:

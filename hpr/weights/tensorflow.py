@@ -7,6 +7,7 @@ import os
 import re
 import tempfile
 import zipfile
+import zlib
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -25,6 +26,9 @@ Shape = tuple[int, ...]
 
 _OPTIMIZER_SLOT = re.compile(r"/(Momentum|Adam|Adam_1)$")
 _FILE_OF_CHECKPOINT = re.compile(r"\.(index|meta|data-\d+-of-\d+)$")
+_MAX_UNPACKED = 2_000_000_000
+"""Bytes of a checkpoint in a .zip; the published one has 350 million."""
+
 _NORM_LEAVES = {"gamma": "weight", "beta": "bias", "moving_mean": "running_mean", "moving_variance": "running_var"}
 
 
@@ -170,8 +174,15 @@ def _unpacked(archive: Path, folder: Path) -> str:
     """Unpacks a .zip into a folder and returns the prefix of the one checkpoint in it."""
     try:
         with zipfile.ZipFile(archive) as file:
-            file.extractall(folder)
-    except (zipfile.BadZipFile, EOFError, OSError) as error:
+            members = [member for member in file.infolist() if _FILE_OF_CHECKPOINT.search(member.filename)]
+            size = sum(member.file_size for member in members)
+            if size > _MAX_UNPACKED:
+                expected = f"a checkpoint of up to {_MAX_UNPACKED:,} bytes"
+                raise UserError(f"{archive}: expected {expected}, found {size:,} bytes to be unpacked")
+            for member in members:
+                file.extract(member, folder)
+    # Encrypted archives and odd ways of compression are among these errors.
+    except (zipfile.BadZipFile, zlib.error, EOFError, OSError, RuntimeError, NotImplementedError) as error:
         raise UserError(f"{archive}: cannot be unpacked ({error}); download it again") from None
     found = sorted(folder.rglob("*.index"))
     if len(found) != 1:

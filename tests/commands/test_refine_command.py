@@ -1,11 +1,13 @@
 """The command refine.py, end to end on whole files."""
 
 import json
+import os
 import shutil
 import signal
 import subprocess
 import sys
 import time
+from contextlib import suppress
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -16,6 +18,7 @@ import pytest
 from conftest import COMMAND_SECONDS, GOLDEN, ROOT, fail, succeed, torchrun
 
 from hpr import weights as weight_files
+from hpr.formats import PoseTrack18
 from hpr.runtime.folders import sole_use
 
 PREDICTIONS = GOLDEN / "posetrack18" / "predictions"
@@ -345,6 +348,37 @@ class TestSeveralProcesses:
         assert report["sequences"].keys() == {"seq_a"}
         assert len(report["failures"]) == 1
         assert (tmp_path / "predictions" / "seq_a.json").is_file()
+
+    def test_a_killed_process_leaves_the_others_files_and_a_report(self, tmp_path: Path) -> None:
+        """On the sample, whose files take a few seconds each."""
+        settings = ["device=cpu", "flip=false", f"output_dir={tmp_path / 'out'}"]
+        line = [sys.executable, "-m", "torch.distributed.run", "--nproc-per-node=2", "--standalone"]
+        environment = {**os.environ, "OMP_NUM_THREADS": "1"}
+        process = subprocess.Popen([*line, str(ROOT / "refine.py"), *settings], stderr=subprocess.PIPE, env=environment)
+        deadline = time.monotonic() + COMMAND_SECONDS
+        while not list((tmp_path / "out").glob(".journal/clip*")) and time.monotonic() < deadline:
+            time.sleep(0.02)
+        os.kill(_process_of_rank(1, tmp_path), signal.SIGKILL)
+        process.communicate(timeout=COMMAND_SECONDS)
+
+        assert process.returncode != 0
+        report = json.loads((tmp_path / "out" / "report.json").read_text())
+        assert len(report["failures"]) == 1
+        assert "another process was lost" in report["failures"][0]
+        for path in (tmp_path / "out" / "predictions").iterdir():
+            PoseTrack18().read(path)
+        succeed("refine.py", *settings)
+        assert len(list((tmp_path / "out" / "predictions").iterdir())) == 4
+
+
+def _process_of_rank(rank: int, folder: Path) -> int:
+    """Returns the process of a rank that writes below a folder."""
+    for path in Path("/proc").glob("[0-9]*"):
+        with suppress(OSError):
+            variables = (path / "environ").read_bytes().split(b"\0")
+            if str(folder).encode() in (path / "cmdline").read_bytes() and f"RANK={rank}".encode() in variables:
+                return int(path.name)
+    raise AssertionError(rank)
 
 
 @pytest.mark.slow

@@ -1,11 +1,13 @@
 """The command train.py, on a few small crops."""
 
 import json
+import os
 import re
 import signal
 import subprocess
 import sys
 import time
+from collections.abc import Callable
 from pathlib import Path
 
 import numpy as np
@@ -70,7 +72,16 @@ def test_a_second_run_does_not_overwrite_the_first(trained: tuple[Path, str]) ->
     assert "a run is there; go on with it by resume=true" in fail("train.py", *SMALL, f"output_dir={trained[0]}")
 
 
-def test_ctrl_c_saves_and_resume_goes_on(trained: tuple[Path, str], tmp_path: Path) -> None:
+@pytest.mark.parametrize(
+    ("send", "number"),
+    [
+        pytest.param(os.kill, signal.SIGINT, id="Ctrl-C"),
+        pytest.param(os.killpg, signal.SIGTERM, id="SIGTERM to all processes, as clusters do"),
+    ],
+)
+def test_a_signal_saves_and_resume_goes_on(
+    send: Callable[[int, int], None], number: int, trained: tuple[Path, str], tmp_path: Path
+) -> None:
     command = [
         sys.executable,
         str(ROOT / "train.py"),
@@ -78,11 +89,13 @@ def test_ctrl_c_saves_and_resume_goes_on(trained: tuple[Path, str], tmp_path: Pa
         f"output_dir={tmp_path / 'run'}",
         "training.checkpoint_every=1",
     ]
-    process = subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True)
+    process = subprocess.Popen(
+        command, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True, start_new_session=True
+    )
     deadline = time.monotonic() + 120
     while not (tmp_path / "run" / "last.pt").exists() and time.monotonic() < deadline:
         time.sleep(0.05)
-    process.send_signal(signal.SIGINT)
+    send(process.pid, number)
     output, _ = process.communicate(timeout=120)
     assert process.returncode == 0, output
     resumed = succeed("train.py", *SMALL, f"output_dir={tmp_path / 'run'}", "resume=true")

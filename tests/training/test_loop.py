@@ -207,6 +207,22 @@ class TestRuns:
         with pytest.raises(UserError, match="no run to go on with"):
             start_folder(tmp_path / "other", {}, resume=True)
 
+    @pytest.mark.parametrize("share", [0.1, 0.3, 0.5, 0.7, 0.9])
+    def test_a_block_of_a_checkpoint_is_damaged(self, share: float, tmp_path: Path) -> None:
+        self.run(tmp_path)
+        content = bytearray((tmp_path / "last.pt").read_bytes())
+        start = int(share * len(content))
+        content[start : start + 4096] = bytes(255 - byte for byte in content[start : start + 4096])
+        (tmp_path / "last.pt").write_bytes(content)
+        with pytest.raises(UserError, match=r"last.pt: not this run's checkpoint"):
+            self.run(tmp_path, resume=True)
+
+    @pytest.mark.parametrize("text", ["", "[1, 2]", "seed: [", "5", "\x00"])
+    def test_broken_settings_of_a_run(self, text: str, tmp_path: Path) -> None:
+        (tmp_path / "config.yaml").write_text(text)
+        with pytest.raises(UserError, match=r"config.yaml: not the settings of a run"):
+            start_folder(tmp_path, {"seed": 0}, resume=True)
+
     def test_batches_that_cannot_be_split(self, tmp_path: Path) -> None:
         with pytest.raises(UserError, match="batch_size=4: expected a multiple of 3"):
             self.run(tmp_path, accumulate=3)

@@ -190,6 +190,29 @@ def test_damaged_zip(tmp_path: Path) -> None:
     assert "cannot be unpacked" in port_fails(f"checkpoint={tmp_path / 'snapshot-1.zip'}")
 
 
+@pytest.mark.parametrize("flag", [pytest.param(1, id="encrypted"), pytest.param(0, id="odd compression")])
+def test_odd_zip(flag: int, tmp_path: Path) -> None:
+    with zipfile.ZipFile(tmp_path / "snapshot-1.zip", "w") as archive:
+        archive.writestr("snapshot-1.index", b"content")
+    content = bytearray((tmp_path / "snapshot-1.zip").read_bytes())
+    for signature, offset in ((b"PK\x03\x04", 6), (b"PK\x01\x02", 8)):
+        start = content.index(signature) + offset
+        content[start : start + 4] = bytes([flag, 0, 0 if flag else 97, 0])  # flags, then the way of compression
+    (tmp_path / "snapshot-1.zip").write_bytes(content)
+    with pytest.raises(UserError, match="cannot be unpacked"):
+        tensorflow.port(tmp_path / "snapshot-1.zip", tmp_path / "out.safetensors")
+
+
+def test_zip_bomb(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(tensorflow, "_MAX_UNPACKED", 1000)
+    with zipfile.ZipFile(tmp_path / "snapshot-1.zip", "w", zipfile.ZIP_DEFLATED) as archive:
+        archive.writestr("snapshot-1.index", bytes(10))
+        archive.writestr("snapshot-1.data-00000-of-00001", bytes(1_000_000))
+        archive.writestr("holiday.jpg", bytes(1_000_000))  # nobody unpacks this
+    with pytest.raises(UserError, match="expected a checkpoint of up to 1,000 bytes, found 1,000,010 bytes"):
+        tensorflow.port(tmp_path / "snapshot-1.zip", tmp_path / "out.safetensors")
+
+
 def test_without_tensorflow(tmp_path: Path) -> None:
     (tmp_path / "snapshot-1.index").touch()
     program = (
