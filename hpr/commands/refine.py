@@ -10,7 +10,7 @@ from typing import Any
 
 import torch
 
-from hpr import __version__
+import hpr
 from hpr.commands import app
 from hpr.commands.progress import progress_bar, say
 from hpr.commands.settings import ModelSettings, ObjectiveSettings, PredictionSettings, Section
@@ -211,7 +211,7 @@ def _what_results_depend_on(settings: RefineSettings, refiner: PoseRefiner) -> d
         "device": refiner.device.type,
         "format": dataset.format,
         "root": str(Path(dataset.root).resolve()),
-        "version": __version__,
+        "version": hpr.__version__,
     }
 
 
