@@ -1,6 +1,7 @@
 """Reading JSON with errors a user can act on; writing files that are complete or absent."""
 
 import json
+import shutil
 import uuid
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
@@ -43,7 +44,7 @@ def replacing(path: Path) -> Iterator[Path]:
     Raises:
         UserError: The folder cannot be made or written to.
     """
-    temporary = path.with_name(f".{path.name}.{uuid.uuid4().hex}")
+    temporary = _temporary(path)
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
         yield temporary
@@ -54,3 +55,30 @@ def replacing(path: Path) -> Iterator[Path]:
     finally:
         with suppress(OSError):  # it is gone where all went well
             temporary.unlink()
+
+
+@contextmanager
+def replacing_folder(path: Path) -> Iterator[Path]:
+    """Yields a new temporary folder beside `path` that takes its place when the block ends without an error.
+
+    Raises:
+        UserError: The folder cannot be made or written to.
+    """
+    temporary, former = _temporary(path), _temporary(path)
+    try:
+        temporary.mkdir(parents=True)
+        yield temporary
+        if path.exists():
+            path.replace(former)
+        temporary.replace(path)
+    except OSError as error:
+        reason = error.strerror or error
+        raise UserError(f"{path}: cannot be written ({reason}); choose another output folder") from None
+    finally:
+        for left in (temporary, former):
+            shutil.rmtree(left, ignore_errors=True)
+
+
+def _temporary(path: Path) -> Path:
+    """Returns a name beside a path that no other process uses; `runtime.folders` knows such names by their look."""
+    return path.with_name(f".{path.name}.{uuid.uuid4().hex}")

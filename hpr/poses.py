@@ -43,6 +43,8 @@ class Frame:
         confidences: (N, K) the refiner's probability of each keypoint, also of those it dropped; NaN for a pose that
             was not refined. Formats do not write it.
         size: Width and height of the image; None where the file does not say.
+        person_scores: (N,) of the people as a whole; NaN where the file holds none.
+        number: Place of the image in a video, from 0; None where it is no frame of one, or the file does not say.
     """
 
     image: str
@@ -58,6 +60,8 @@ class Frame:
     ignore_regions: tuple[FloatArray, ...] = ()
     confidences: FloatArray = None  # type: ignore[assignment]
     size: tuple[int, int] | None = None
+    person_scores: FloatArray = None  # type: ignore[assignment]
+    number: int | None = None
 
     def __post_init__(self) -> None:
         """Makes the arrays that were not given and checks the shapes of all.
@@ -75,6 +79,7 @@ class Frame:
             "confidences": (people, keypoints),
             "posed": (people,),
             "records": (people,),
+            "person_scores": (people,),
         }
         for name, shape in expected.items():
             if getattr(self, name) is None:
@@ -152,6 +157,8 @@ class Frame:
             self.ignore_regions,
             self.confidences[places],
             self.size,
+            self.person_scores[places],
+            self.number,
         )
 
 

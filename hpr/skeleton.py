@@ -105,7 +105,7 @@ def kind(name: str) -> str:
 
 
 # COCO's sigmas by kind of keypoint. COCO has none of the others: those of the head's ends are CrowdPose's for head and
-# neck, and thorax and pelvis have those of the keypoints beside them.
+# neck, thorax and pelvis have those of the keypoints beside them, and the feet have COCO-WholeBody's of the left foot.
 _SIGMAS = {
     "nose": 0.026,
     "eye": 0.025,
@@ -120,6 +120,9 @@ _SIGMAS = {
     "head_top": 0.079,
     "thorax": 0.079,
     "pelvis": 0.107,
+    "big_toe": 0.068,
+    "small_toe": 0.066,
+    "heel": 0.066,
 }
 
 _ARMS_AND_LEGS = tuple(
@@ -141,6 +144,13 @@ _FACE = (
 _SPINE = (
     *(("pelvis", "thorax"), ("thorax", "head_bottom"), ("head_bottom", "head_top")),
     *(("right_shoulder", "thorax"), ("left_shoulder", "thorax"), ("right_hip", "pelvis"), ("left_hip", "pelvis")),
+)
+_FEET = tuple(
+    (f"{side}_ankle", f"{side}_{end}") for side in ("right", "left") for end in ("big_toe", "small_toe", "heel")
+)
+_EYES_AND_EARS = (
+    *(("nose", "left_eye"), ("nose", "right_eye"), ("left_eye", "left_ear"), ("right_eye", "right_ear")),
+    *(("thorax", "nose"), ("left_shoulder", "thorax"), ("right_shoulder", "thorax")),
 )
 
 
@@ -180,7 +190,43 @@ MPII16 = _skeleton(
 )
 """MPII; its "upper neck" is what PoseTrack calls head_bottom."""
 
-SKELETONS = {skeleton.name: skeleton for skeleton in (POSETRACK15, POSETRACK18, COCO17, MPII16)}
+CROWDPOSE14 = _skeleton(
+    "crowdpose14",
+    "left_shoulder right_shoulder left_elbow right_elbow left_wrist right_wrist left_hip right_hip left_knee "
+    "right_knee left_ankle right_ankle head_top head_bottom",
+    (*_ARMS_AND_LEGS, *(limb for limb in _HEAD if "nose" not in limb), ("head_bottom", "head_top"), *_HIPS),
+)
+"""CrowdPose; its "head" is what PoseTrack calls head_top, its "neck" head_bottom."""
+
+OPENPOSE18 = _skeleton(
+    "openpose18",
+    "nose thorax right_shoulder right_elbow right_wrist left_shoulder left_elbow left_wrist right_hip right_knee "
+    "right_ankle left_hip left_knee left_ankle right_eye left_eye right_ear left_ear",
+    (*_ARMS_AND_LEGS, *_EYES_AND_EARS, *_HIPS),
+)
+"""OpenPose's COCO model; its "neck" is the middle of the shoulders, which MPII calls thorax."""
+
+BODY25 = _skeleton(
+    "body25",
+    "nose thorax right_shoulder right_elbow right_wrist left_shoulder left_elbow left_wrist pelvis right_hip "
+    "right_knee right_ankle left_hip left_knee left_ankle right_eye left_eye right_ear left_ear left_big_toe "
+    "left_small_toe left_heel right_big_toe right_small_toe right_heel",
+    (*_ARMS_AND_LEGS, *_EYES_AND_EARS, ("right_hip", "pelvis"), ("left_hip", "pelvis"), ("pelvis", "thorax"), *_FEET),
+)
+"""OpenPose's BODY_25; its "neck" as in OPENPOSE18."""
+
+HALPE26 = _skeleton(
+    "halpe26",
+    f"{' '.join(COCO17.names)} head_top head_bottom pelvis left_big_toe right_big_toe left_small_toe right_small_toe "
+    "left_heel right_heel",
+    (*_ARMS_AND_LEGS, *_HEAD, *_FACE[:4], ("right_hip", "pelvis"), ("left_hip", "pelvis"), *_FEET),
+)
+"""AlphaPose's Halpe body; its "head" is what PoseTrack calls head_top, its "neck" head_bottom."""
+
+SKELETONS = {
+    skeleton.name: skeleton
+    for skeleton in (POSETRACK15, POSETRACK18, COCO17, MPII16, CROWDPOSE14, OPENPOSE18, BODY25, HALPE26)
+}
 
 
 def get_skeleton(name: str) -> Skeleton:

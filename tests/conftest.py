@@ -3,11 +3,14 @@
 import importlib
 import io
 import json
+import multiprocessing
 import os
+import resource
 import shutil
 import subprocess
 import sys
-from contextlib import redirect_stderr, redirect_stdout
+from collections.abc import Iterator
+from contextlib import contextmanager, redirect_stderr, redirect_stdout
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -20,6 +23,7 @@ from omegaconf import DictConfig
 from torch import nn
 
 from hpr.commands import app
+from hpr.formats import Format, PoseTrack17, PoseTrack18
 from hpr.models.backbones.resnet import ResNet
 from hpr.models.network import Refiner
 from hpr.poses import FloatArray
@@ -30,6 +34,7 @@ ROOT = Path(__file__).resolve().parents[1]
 GOLDEN = ROOT / "tests" / "golden"
 CASES: list[dict[str, Any]] = json.loads((GOLDEN / "cases.json").read_text())
 CASE_NAMES = [case["name"] for case in CASES]
+POSETRACK: dict[str, Format] = {"posetrack18": PoseTrack18(), "posetrack17": PoseTrack17()}
 COMMAND_SECONDS = 240
 """A command that hangs is killed before the test itself is (setup.cfg, faulthandler_timeout)."""
 
@@ -99,6 +104,17 @@ def torchrun(program: str, *settings: object) -> subprocess.CompletedProcess[str
         timeout=COMMAND_SECONDS,
         env={**os.environ, "OMP_NUM_THREADS": "1"},
     )
+
+
+@contextmanager
+def full_disk(room: int) -> Iterator[None]:
+    """Makes writing fail as on a full disk where a file would grow beyond so many bytes."""
+    before = resource.getrlimit(resource.RLIMIT_FSIZE)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (room, before[1]))
+    try:
+        yield
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, before)
 
 
 def port(*settings: object) -> str:
@@ -179,3 +195,10 @@ def posetrack17_root(tmp_path_factory: pytest.TempPathFactory) -> Path:
 @pytest.fixture(autouse=True)
 def _reproducible() -> None:
     torch.manual_seed(0)
+
+
+@pytest.fixture(autouse=True)
+def _no_process_is_left() -> Iterator[None]:
+    """A worker process that outlives its test keeps the whole suite from ending."""
+    yield
+    assert multiprocessing.active_children() == []

@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 from hpr.poses import CUTOFF, NO_RECORD, Frame, PoseSequence
 from hpr.skeleton import COCO17, MPII16, POSETRACK15, POSETRACK18, SKELETONS, Skeleton
 
-ARRAYS = ("keypoints", "scores", "flags", "boxes", "head_boxes", "posed", "records", "confidences")
+ARRAYS = ("keypoints", "scores", "flags", "boxes", "head_boxes", "posed", "records", "confidences", "person_scores")
 NO_KEYPOINT = Skeleton((), (), ())
 
 
@@ -31,6 +31,8 @@ def full(people: int, skeleton: Skeleton = POSETRACK15) -> Frame:
         ignore_regions=(random.uniform(0, 100, (3, 2)),),
         confidences=random.uniform(0, 1, (people, count)),
         size=(640, 480),
+        person_scores=random.uniform(0, 1, people),
+        number=7,
     )
 
 
@@ -49,8 +51,9 @@ def test_empty(skeleton: Skeleton) -> None:
         "posed": (0,),
         "records": (0,),
         "confidences": (0, count),
+        "person_scores": (0,),
     }
-    assert (frame.track_ids, frame.ignore_regions, frame.size) == ((), (), None)
+    assert (frame.track_ids, frame.ignore_regions, frame.size, frame.number) == ((), (), None, None)
     assert frame.present.shape == (0, count)
     assert frame.is_posed.shape == (0,)
     assert frame.poses.shape == (0, count, 2)
@@ -168,7 +171,7 @@ def test_select(people: Any, places: list[int]) -> None:
     for name in ARRAYS:
         np.testing.assert_array_equal(getattr(chosen, name), getattr(frame, name)[places], err_msg=name)
     assert chosen.track_ids == tuple(frame.track_ids[place] for place in places)
-    for name in ("image", "skeleton", "ignore_regions", "size"):
+    for name in ("image", "skeleton", "ignore_regions", "size", "number"):
         assert getattr(chosen, name) is getattr(frame, name), name
 
 
@@ -191,7 +194,18 @@ def test_in_another_skeleton(people: int) -> None:
     for name in ("keypoints", "scores", "confidences"):
         assert np.isnan(getattr(other, name)[:, ~known]).all()
     assert (other.flags[:, ~known] == 0).all()
-    for name in ("boxes", "head_boxes", "posed", "records", "track_ids", "ignore_regions", "size", "image"):
+    for name in (
+        "boxes",
+        "head_boxes",
+        "posed",
+        "records",
+        "track_ids",
+        "ignore_regions",
+        "size",
+        "image",
+        "person_scores",
+        "number",
+    ):
         assert getattr(other, name) is getattr(frame, name), name
 
 

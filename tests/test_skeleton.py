@@ -214,11 +214,13 @@ def test_parts_that_do_not_fit(
 
 
 def test_skeletons_by_name() -> None:
-    assert list(SKELETONS) == ["posetrack15", "posetrack18", "coco17", "mpii16"]
+    assert list(SKELETONS)[:4] == ["posetrack15", "posetrack18", "coco17", "mpii16"]
+    assert list(SKELETONS)[4:] == ["crowdpose14", "openpose18", "body25", "halpe26"]
+    assert [len(skeleton) for skeleton in SKELETONS.values()] == [15, 17, 17, 16, 14, 18, 25, 26]
     for name, skeleton in SKELETONS.items():
         assert get_skeleton(name) is skeleton
         assert skeleton.name == name
-    with pytest.raises(UserError, match=r"unknown skeleton 'coco': expected one of posetrack15, .*mpii16"):
+    with pytest.raises(UserError, match=r"unknown skeleton 'coco': expected one of posetrack15, .*halpe26"):
         get_skeleton("coco")
 
 

@@ -24,7 +24,7 @@ from hpr.inference.engine import PoseRefiner
 from hpr.models.loading import load_network
 from hpr.poses import Frame
 from hpr.refining.files import FileAssembly, PoseFile, RefinedPiece, check_images, read_files, refine_share
-from hpr.refining.journal import Journal, file_hash
+from hpr.refining.journal import Journal, content_hash
 from hpr.refining.sharing import Part, share
 from hpr.refining.tally import Tally
 from hpr.report.drawing import save_comparison
@@ -204,7 +204,7 @@ def _what_results_depend_on(settings: RefineSettings, refiner: PoseRefiner) -> d
     """Returns what two runs have to share for one to go on with what the other has done."""
     dataset = settings.dataset
     return {
-        "weights": file_hash(Path(settings.model.weights)),
+        "weights": content_hash(Path(settings.model.weights)),
         "threshold": settings.objective.threshold,
         "flip": settings.flip,
         "precision": refiner.precision,

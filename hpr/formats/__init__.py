@@ -1,78 +1,75 @@
 """Files of poses: one module per format. No other module knows how a file is built."""
 
-from collections.abc import Sequence
+from collections.abc import Callable
 from pathlib import Path
-from typing import Protocol
 
 from hpr.errors import UserError
 from hpr.files import read_json
+from hpr.formats.base import Format
 from hpr.formats.posetrack17 import PoseTrack17
 from hpr.formats.posetrack18 import PoseTrack18
-from hpr.poses import PoseSequence
+from hpr.formats.sources import pose_files
 
-__all__ = ["FORMATS", "Format", "PoseTrack17", "PoseTrack18", "pose_files", "recognise"]
-
-
-class Format(Protocol):
-    """What every format can do.
-
-    Attributes:
-        removes_unposed: Whether refining removes people without a present keypoint, as the published code does in
-            files of this format.
-    """
-
-    removes_unposed: bool
-
-    def recognises(self, document: object) -> bool:
-        """Returns whether parsed JSON looks like a file of this format."""
-
-    def read(self, path: Path) -> list[PoseSequence]:
-        """Reads a file as it is.
-
-        Raises:
-            UserError: The file is absent, broken or of another format.
-        """
-
-    def write(self, sequences: Sequence[PoseSequence], path: Path) -> None:
-        """Writes the sequences of one file.
-
-        Onto the original where `read` returned them: of people whose keypoints, scores or flags have changed these are
-        written, all other people and fields are carried over, and people who are not in their frame any more are left
-        out. From scratch otherwise.
-
-        Raises:
-            UserError: The file cannot be written.
-        """
+__all__ = ["FORMATS", "Format", "PoseTrack17", "PoseTrack18", "get_format", "pose_files", "recognise", "recognised"]
 
 
-FORMATS: dict[str, Format] = {"posetrack18": PoseTrack18(), "posetrack17": PoseTrack17()}
+FORMATS: dict[str, type[Format]] = {own.name: own for own in (PoseTrack18, PoseTrack17)}
 
 
-def recognise(path: Path) -> str:
-    """Returns the name of the format that a file is in.
+def get_format(name: str, annotations: str | None = None, images: str | None = None) -> Format:
+    """Returns the format of that name.
+
+    Args:
+        name: One of FORMATS.
+        annotations: See `Format.reads_beside`.
+        images: Likewise.
 
     Raises:
-        UserError: The file is absent, not JSON or of no known format.
+        UserError: There is none.
     """
-    document = read_json(path)
-    for name, file_format in FORMATS.items():
-        if file_format.recognises(document):
+    if name not in FORMATS:
+        raise UserError(f"unknown format '{name}': expected one of {', '.join(FORMATS)}")
+    beside = {"annotations": annotations, "images": images}
+    constructor: Callable[..., Format] = FORMATS[name]  # what it takes is said by reads_beside
+    return constructor(**{key: beside[key] for key in FORMATS[name].reads_beside})
+
+
+def recognised(location: str, annotations: str | None = None, images: str | None = None) -> Format:
+    """Returns the format of the files in a location; for the rest see `get_format`.
+
+    Raises:
+        UserError: The location is absent, or of no known format.
+    """
+    return get_format(recognise(Path(location)), annotations, images)
+
+
+def recognise(location: Path) -> str:
+    """Returns the name of the format that a file is in, or the first file of a folder.
+
+    Raises:
+        UserError: The file is absent, not what its ending says, or of no known format.
+    """
+    path = _first_file(location)
+    document = read_json(path) if path.suffix == ".json" else None
+    for name, own in FORMATS.items():
+        if own.recognises(path, document):
             return name
-    raise UserError(f"{path}: expected a file of one of {', '.join(FORMATS)}, found none of them")
+    known = "; ".join(f"{name}: {own.looks_like}" for name, own in FORMATS.items())
+    raise UserError(f"{path}: expected a file of one of these formats, found none of them ({known})")
 
 
-def pose_files(location: Path) -> list[Path]:
-    """Returns the .json files of a folder in the order of their names; of a file, itself.
+_ENDINGS = (".json", ".npz", ".mat", ".txt")
 
-    Raises:
-        UserError: There is no such folder, or no .json file in it.
-    """
+
+def _first_file(location: Path) -> Path:
+    """Returns a file; of a folder the first file of poses in it, or else in the folders in it."""
+    if not location.exists():
+        raise UserError(f"{location}: no such file or folder")
     if location.is_file():
-        return [location]
-    if not location.is_dir():
-        raise UserError(f"{location}: no such file or folder; expected a folder of .json files, or one such file")
-    paths = sorted(location.glob("*.json"))
-    if not paths:
-        count = sum(1 for _ in location.iterdir())
-        raise UserError(f"{location}: expected .json files in it, found none in {count} entries")
-    return paths
+        return location
+    for pattern in ("*{}", "*/*{}"):
+        for ending in _ENDINGS:
+            paths = sorted(location.glob(pattern.format(ending)))
+            if paths:
+                return paths[0]
+    raise UserError(f"{location}: expected files of poses ({', '.join(_ENDINGS)}), found none")

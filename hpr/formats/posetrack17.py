@@ -9,6 +9,7 @@ import numpy as np
 
 from hpr.errors import UserError
 from hpr.files import read_json, write_json
+from hpr.formats.base import Format
 from hpr.formats.fields import IDENTIFIER, expect, field, numbers, plain, summary
 from hpr.poses import NO_RECORD, FloatArray, Frame, PoseSequence
 from hpr.skeleton import POSETRACK15
@@ -24,12 +25,18 @@ class _Original:
     frames: list[Frame]
 
 
-class PoseTrack17:
+class PoseTrack17(Format):
     """Reader and writer of PoseTrack 2017 files, one sequence each."""
 
+    name = "posetrack17"
+    looks_like = "JSON with annolist"
     removes_unposed = True
+    skeletons = (POSETRACK15,)
+    holds = frozenset({"scores", "head_boxes", "track_ids", "ignore_regions"})
+    metric = "posetrack"
 
-    def recognises(self, document: object) -> bool:
+    @staticmethod
+    def recognises(path: Path, document: object) -> bool:
         """See `Format`."""
         return isinstance(document, dict) and "annolist" in document
 

@@ -9,6 +9,7 @@ import numpy as np
 
 from hpr.errors import UserError
 from hpr.files import read_json, write_json
+from hpr.formats.base import Format
 from hpr.formats.fields import IDENTIFIER, expect, field, numbers, plain
 from hpr.poses import NO_RECORD, FloatArray, Frame, PoseSequence
 from hpr.skeleton import POSETRACK15, POSETRACK18
@@ -37,12 +38,17 @@ class _Original:
     flags: FloatArray
 
 
-class PoseTrack18:
+class PoseTrack18(Format):
     """Reader and writer of PoseTrack 2018 files, one sequence each."""
 
-    removes_unposed = False
+    name = "posetrack18"
+    looks_like = "JSON with images, annotations of 17 keypoints, and no left_eye in categories"
+    skeletons = (POSETRACK18,)
+    holds = frozenset({"scores", "flags", "boxes", "head_boxes", "track_ids", "ignore_regions", "size"})
+    metric = "posetrack"
 
-    def recognises(self, document: object) -> bool:
+    @staticmethod
+    def recognises(path: Path, document: object) -> bool:
         """See `Format`."""
         return isinstance(document, dict) and {"images", "annotations"} <= document.keys()
 

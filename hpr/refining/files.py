@@ -9,7 +9,7 @@ from types import TracebackType
 from typing import Any
 
 from hpr.errors import UserError
-from hpr.formats import Format, pose_files
+from hpr.formats import Format
 from hpr.images import ImageFolder
 from hpr.inference.engine import PoseRefiner
 from hpr.poses import Frame, PoseSequence
@@ -64,7 +64,7 @@ def read_files(
         UserError: There is none, or one is broken.
     """
     files = []
-    for path in pose_files(location):
+    for path in file_format.sources(location):
         try:
             files.append(PoseFile(path, file_format.read(path)))
         except UserError as error:

@@ -14,14 +14,19 @@ from hpr.refining.tally import Tally
 FOLDER = ".journal"
 
 
-def file_hash(path: Path) -> str:
-    """Returns the SHA-256 of a file.
+def content_hash(path: Path) -> str:
+    """Returns the SHA-256 of a file, or of the names and contents of a folder's files.
 
     Raises:
         UserError: It cannot be read.
     """
     digest = hashlib.sha256()
     try:
+        if path.is_dir():
+            for inner in sorted(path.iterdir()):
+                if inner.is_file():
+                    digest.update(f"{inner.name}\0{content_hash(inner)}\0".encode(errors="surrogateescape"))
+            return digest.hexdigest()
         with path.open("rb") as file:
             while chunk := file.read(1 << 20):
                 digest.update(chunk)
@@ -63,7 +68,7 @@ class Journal:
                 "set another output_dir, or overwrite=true to refine all anew"
             )
         result = self._result(file)
-        if entry["input"] != file_hash(file.path) or not result.is_file() or entry["output"] != file_hash(result):
+        if entry["input"] != content_hash(file.path) or not result.exists() or entry["output"] != content_hash(result):
             return None
         tallies: dict[str, Tally] = entry["tallies"]
         return tallies
@@ -72,8 +77,8 @@ class Journal:
         """Enters a file whose result has been written, and what happened in each of its sequences."""
         entry = {
             "settings": self._settings,
-            "input": file_hash(file.path),
-            "output": file_hash(self._result(file)),
+            "input": content_hash(file.path),
+            "output": content_hash(self._result(file)),
             "sequences": {name: tally.as_json() for name, tally in tallies.items()},
         }
         write_json(self._folder / file.path.name, entry)

@@ -2,6 +2,7 @@
 
 import os
 import re
+import shutil
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
@@ -16,7 +17,7 @@ except ImportError:  # Windows has no advisory locks of this kind; runs are on t
 LOCK = ".lock"
 
 _TEMPORARY = re.compile(r"\..+\.[0-9a-f]{32}")
-"""What `files.replacing` names its temporary files."""
+"""What `hpr.files` names its temporary files and folders."""
 
 
 @contextmanager
@@ -54,7 +55,11 @@ def _lock(descriptor: int, folder: Path) -> None:
 
 
 def _sweep(folder: Path) -> None:
-    for path in folder.rglob(".*"):
-        if _TEMPORARY.fullmatch(path.name) and path.is_file():
+    for path in list(folder.rglob(".*")):
+        if not _TEMPORARY.fullmatch(path.name):
+            continue
+        if path.is_dir() and not path.is_symlink():
+            shutil.rmtree(path, ignore_errors=True)
+        elif path.is_file():
             with suppress(OSError):
                 path.unlink()

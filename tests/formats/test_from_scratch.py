@@ -7,13 +7,13 @@ from typing import Any
 
 import numpy as np
 import pytest
-from conftest import GOLDEN
+from conftest import GOLDEN, POSETRACK
 from documents import read, rewritten
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from hypothesis.extra.numpy import arrays
 
-from hpr.formats import FORMATS, PoseTrack17, PoseTrack18
+from hpr.formats import PoseTrack17, PoseTrack18
 from hpr.poses import FloatArray, Frame, PoseSequence
 from hpr.skeleton import COCO17, POSETRACK15, POSETRACK18, SKELETONS, Skeleton
 
@@ -103,33 +103,33 @@ def assert_same(found: Frame, expected: Frame) -> None:
         np.testing.assert_array_equal(one, other)
 
 
-@pytest.mark.parametrize("name", FORMATS)
+@pytest.mark.parametrize("name", POSETRACK)
 @pytest.mark.parametrize("skeleton", [POSETRACK18, POSETRACK15, COCO17], ids=lambda skeleton: skeleton.name)
 def test_nobody(skeleton: Skeleton, name: str, tmp_path: Path) -> None:
     for number, part in enumerate(([], [Frame.empty("a.jpg", skeleton)])):
-        FORMATS[name].write([PoseSequence("a", part)], tmp_path / f"{number}.json")
-        found = read(FORMATS[name], tmp_path / f"{number}.json")
+        POSETRACK[name].write([PoseSequence("a", part)], tmp_path / f"{number}.json")
+        found = read(POSETRACK[name], tmp_path / f"{number}.json")
         assert found.name == str(number)
         assert [(frame.image, len(frame)) for frame in found.frames] == [(frame.image, 0) for frame in part]
 
 
-@pytest.mark.parametrize("name", FORMATS)
+@pytest.mark.parametrize("name", POSETRACK)
 @settings(deadline=None, max_examples=100)
 @given(sequence=sequences(FLAGS))
 def test_written_and_read_is_the_same(
     name: str, sequence: PoseSequence, tmp_path_factory: pytest.TempPathFactory
 ) -> None:
     folder = tmp_path_factory.mktemp("scratch")
-    FORMATS[name].write([sequence], folder / "a.json")
-    found = read(FORMATS[name], folder / "a.json")
+    POSETRACK[name].write([sequence], folder / "a.json")
+    found = read(POSETRACK[name], folder / "a.json")
     assert found.name == "a"
     for after, before in zip(found.frames, sequence.frames, strict=True):
         assert_same(after, HELD[name](before))
     # Writing it onto its file changes nothing, and neither does writing it from scratch.
     document = json.loads((folder / "a.json").read_text())
-    assert rewritten(FORMATS[name], found, folder / "b.json") == document
-    FORMATS[name].write([replace(found, original=None)], folder / "a.json")
-    for after, before in zip(read(FORMATS[name], folder / "a.json").frames, found.frames, strict=True):
+    assert rewritten(POSETRACK[name], found, folder / "b.json") == document
+    POSETRACK[name].write([replace(found, original=None)], folder / "a.json")
+    for after, before in zip(read(POSETRACK[name], folder / "a.json").frames, found.frames, strict=True):
         assert_same(after, before)
 
 
@@ -251,12 +251,12 @@ def test_a_posetrack17_document(tmp_path: Path) -> None:
     }
 
 
-@pytest.mark.parametrize("name", FORMATS)
+@pytest.mark.parametrize("name", POSETRACK)
 @pytest.mark.parametrize("skeleton", SKELETONS.values(), ids=list(SKELETONS))
 def test_a_whole_pose_of_any_skeleton(skeleton: Skeleton, name: str, tmp_path: Path) -> None:
     keypoints = np.arange(2.0 * len(skeleton)).reshape(1, -1, 2)
-    FORMATS[name].write([PoseSequence("a", [Frame("a.jpg", skeleton, keypoints)])], tmp_path / "a.json")
-    (frame,) = read(FORMATS[name], tmp_path / "a.json").frames
+    POSETRACK[name].write([PoseSequence("a", [Frame("a.jpg", skeleton, keypoints)])], tmp_path / "a.json")
+    (frame,) = read(POSETRACK[name], tmp_path / "a.json").frames
     expected = skeleton.convert(keypoints, POSETRACK15)
     np.testing.assert_array_equal(frame.in_skeleton(POSETRACK15).keypoints, expected)
     assert np.isfinite(frame.keypoints[..., 0]).sum() == np.isfinite(expected[..., 0]).sum()

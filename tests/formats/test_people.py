@@ -9,12 +9,12 @@ from typing import Any
 
 import numpy as np
 import pytest
-from conftest import GOLDEN
+from conftest import GOLDEN, POSETRACK
 from documents import changed, document17, document18, point, read, rewritten, written
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from hpr.formats import FORMATS, PoseTrack17, PoseTrack18
+from hpr.formats import PoseTrack17, PoseTrack18
 from hpr.poses import FloatArray, Frame, PoseSequence
 from hpr.skeleton import COCO17, POSETRACK15, POSETRACK18
 
@@ -86,29 +86,29 @@ def kept_only(sequence: PoseSequence, kept: list[list[int]]) -> PoseSequence:
 def with_another(frame: Frame, keypoints: FloatArray, **arrays: Any) -> Frame:
     """Returns a frame with one more person, of whom the file does not know."""
     new = Frame(frame.image, frame.skeleton, keypoints[None], **arrays)
-    names = ("keypoints", "scores", "flags", "boxes", "head_boxes", "posed", "records", "confidences")
+    names = ("keypoints", "scores", "flags", "boxes", "head_boxes", "posed", "records", "confidences", "person_scores")
     both: dict[str, Any] = {name: np.concatenate([getattr(frame, name), getattr(new, name)]) for name in names}
     return replace(frame, track_ids=(*frame.track_ids, *new.track_ids), **both)
 
 
-@pytest.mark.parametrize("name", FORMATS)
+@pytest.mark.parametrize("name", POSETRACK)
 def test_everyone(name: str, tmp_path: Path) -> None:
-    sequence = read(FORMATS[name], written(tmp_path / "a.json", SEVERAL[name]()))
+    sequence = read(POSETRACK[name], written(tmp_path / "a.json", SEVERAL[name]()))
     assert [len(frame) for frame in sequence.frames] == list(COUNTS)
-    nobody = rewritten(FORMATS[name], kept_only(sequence, [[], [], []]), tmp_path / "b.json")
+    nobody = rewritten(POSETRACK[name], kept_only(sequence, [[], [], []]), tmp_path / "b.json")
     everyone = [record for own in records(name, SEVERAL[name]()) for record in own]
     assert nobody == without(name, SEVERAL[name](), everyone)
     assert records(name, nobody) == [[], [], []]
 
 
-@pytest.mark.parametrize("name", FORMATS)
+@pytest.mark.parametrize("name", POSETRACK)
 @settings(deadline=None, max_examples=30)
 @given(data=st.data())
 def test_whoever_is_dropped_is_gone_and_nothing_else(
     name: str, data: st.DataObject, tmp_path_factory: pytest.TempPathFactory
 ) -> None:
     folder, document = tmp_path_factory.mktemp("people"), SEVERAL[name]()
-    sequence = read(FORMATS[name], written(folder / "a.json", document))
+    sequence = read(POSETRACK[name], written(folder / "a.json", document))
     masks = [data.draw(st.lists(st.booleans(), min_size=count, max_size=count)) for count in COUNTS]
     kept = [[place for place, stays in enumerate(mask) if stays] for mask in masks]
     expected = without(
@@ -121,30 +121,30 @@ def test_whoever_is_dropped_is_gone_and_nothing_else(
             if not stays
         ],
     )
-    assert rewritten(FORMATS[name], kept_only(sequence, kept), folder / "b.json") == expected
+    assert rewritten(POSETRACK[name], kept_only(sequence, kept), folder / "b.json") == expected
     masked = [frame.select(np.array(mask, bool)) for frame, mask in zip(sequence.frames, masks, strict=True)]
-    assert rewritten(FORMATS[name], replace(sequence, frames=masked), folder / "c.json") == expected
+    assert rewritten(POSETRACK[name], replace(sequence, frames=masked), folder / "c.json") == expected
 
 
-@pytest.mark.parametrize("name", FORMATS)
+@pytest.mark.parametrize("name", POSETRACK)
 @pytest.mark.parametrize("clip", ["seq_a", "seq_b"])
 def test_one_person_of_a_golden_file(name: str, clip: str, tmp_path: Path) -> None:
     path = GOLDEN / name / "predictions" / f"{clip}.json"
     document = json.loads(path.read_text())
-    sequence = read(FORMATS[name], path)
+    sequence = read(POSETRACK[name], path)
     place = next(place for place, frame in enumerate(sequence.frames) if len(frame) > 1)
     gone = records(name, document)[place][1]
     kept = [list(range(len(frame))) for frame in sequence.frames]
     kept[place].remove(1)
-    found = rewritten(FORMATS[name], kept_only(sequence, kept), tmp_path / "a.json")
+    found = rewritten(POSETRACK[name], kept_only(sequence, kept), tmp_path / "a.json")
     assert found == without(name, document, [gone])
 
 
-@pytest.mark.parametrize("name", FORMATS)
+@pytest.mark.parametrize("name", POSETRACK)
 def test_a_dropped_and_a_changed_person(name: str, tmp_path: Path) -> None:
     """Places in the frame are not places in the file: the change goes to its own record, and keeps what it held."""
     document = SEVERAL[name]()
-    sequence = read(FORMATS[name], written(tmp_path / "a.json", document))
+    sequence = read(POSETRACK[name], written(tmp_path / "a.json", document))
     rest = kept_only(sequence, [[], [1, 2], [0]])
     keypoints = rest.frames[1].keypoints.copy()
     keypoints[0, :] = np.nan
@@ -159,7 +159,7 @@ def test_a_dropped_and_a_changed_person(name: str, tmp_path: Path) -> None:
         after |= {"keypoints": [55.5, 66.5, 1, *[0] * 48], "scores": [0.25, *[0] * 16]}
     results = {json.dumps(gone): None, json.dumps(before): after}
     expected = edited(name, document, lambda record: results.get(json.dumps(record), record))
-    assert rewritten(FORMATS[name], rest, tmp_path / "b.json") == expected
+    assert rewritten(POSETRACK[name], rest, tmp_path / "b.json") == expected
 
 
 class TestSomebodyNew:
@@ -224,14 +224,14 @@ class TestSomebodyNew:
         (frame,) = read(PoseTrack18(), tmp_path / "b.json").frames
         np.testing.assert_array_equal(frame.keypoints[1], self.keypoints)
 
-    @pytest.mark.parametrize("name", FORMATS)
+    @pytest.mark.parametrize("name", POSETRACK)
     def test_of_another_skeleton(self, name: str, tmp_path: Path) -> None:
-        sequence = read(FORMATS[name], written(tmp_path / "a.json", SEVERAL[name]()))
+        sequence = read(POSETRACK[name], written(tmp_path / "a.json", SEVERAL[name]()))
         keypoints = np.arange(34.0).reshape(17, 2) + 0.5
-        own = FORMATS[name].read(tmp_path / "a.json")[0].frames[1]
+        own = POSETRACK[name].read(tmp_path / "a.json")[0].frames[1]
         new = changed(sequence, lambda frame: with_another(frame.in_skeleton(COCO17), keypoints))
-        FORMATS[name].write([new], tmp_path / "b.json")
-        frame = read(FORMATS[name], tmp_path / "b.json").frames[1]
+        POSETRACK[name].write([new], tmp_path / "b.json")
+        frame = read(POSETRACK[name], tmp_path / "b.json").frames[1]
         np.testing.assert_array_equal(frame.select(np.arange(3)).poses, own.poses)
         expected = COCO17.convert(keypoints[None], POSETRACK15)
         np.testing.assert_array_equal(frame.in_skeleton(POSETRACK15).keypoints[3:], expected)

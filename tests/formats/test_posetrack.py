@@ -8,20 +8,20 @@ from typing import Any
 
 import numpy as np
 import pytest
-from conftest import GOLDEN
+from conftest import GOLDEN, POSETRACK
 from documents import changed, document17, document18, moved, point, read, rewritten, written
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from hpr.errors import UserError
-from hpr.formats import FORMATS, PoseTrack17, PoseTrack18
+from hpr.formats import PoseTrack17, PoseTrack18
 from hpr.poses import Frame
 from hpr.skeleton import COCO17, POSETRACK15, POSETRACK18
 
 NOSE, RIGHT_ANKLE = POSETRACK15.indices("nose", "right_ankle")
 NOSE18, RIGHT_ANKLE18, LEFT_EAR18 = POSETRACK18.indices("nose", "right_ankle", "left_ear")
 SKELETONS = {"posetrack18": POSETRACK18, "posetrack17": POSETRACK15}
-CLIPS = [(name, clip) for name in FORMATS for clip in ("seq_a", "seq_b")]
+CLIPS = [(name, clip) for name in POSETRACK for clip in ("seq_a", "seq_b")]
 
 
 def pose(**places: tuple[float, float]) -> Any:
@@ -40,7 +40,7 @@ def only_posed(frame: Frame) -> Frame:
 def test_unchanged_poses_are_carried_over(name: str, clip: str, tmp_path: Path) -> None:
     path = GOLDEN / name / "predictions" / f"{clip}.json"
     original = json.loads(path.read_text())
-    assert rewritten(FORMATS[name], read(FORMATS[name], path), tmp_path / path.name) == original
+    assert rewritten(POSETRACK[name], read(POSETRACK[name], path), tmp_path / path.name) == original
 
 
 @pytest.mark.parametrize("clip", ["seq_a", "seq_b"])
@@ -54,7 +54,7 @@ def test_posetrack17_without_those_whom_the_published_code_removes(clip: str, tm
 
 
 def test_who_removes_people_without_a_keypoint() -> None:
-    assert {name: file_format.removes_unposed for name, file_format in FORMATS.items()} == {
+    assert {name: file_format.removes_unposed for name, file_format in POSETRACK.items()} == {
         "posetrack18": False,
         "posetrack17": True,
     }
@@ -67,7 +67,7 @@ def test_both_formats_read_the_same_poses() -> None:
                 only_posed(frame).in_skeleton(POSETRACK15)
                 for frame in read(file_format, GOLDEN / name / "predictions" / f"{clip}.json").frames
             ]
-            for name, file_format in FORMATS.items()
+            for name, file_format in POSETRACK.items()
         )
         assert sum(len(frame) for frame in first) > 0
         for one, other in zip(first, second, strict=True):
@@ -403,22 +403,22 @@ def test_posetrack17_people_without_keypoints_can_be_removed(record: dict[str, A
     assert rewritten(PoseTrack17(), changed(sequence, only_posed), tmp_path / "c.json") == expected
 
 
-@pytest.mark.parametrize("name", FORMATS)
+@pytest.mark.parametrize("name", POSETRACK)
 def test_a_pose_of_another_skeleton_is_written_by_name(name: str, tmp_path: Path) -> None:
     document = document18() if name == "posetrack18" else document17([point(0, 1, 2), point(14, 3, 4)])
-    sequence = read(FORMATS[name], written(tmp_path / "a.json", document))
+    sequence = read(POSETRACK[name], written(tmp_path / "a.json", document))
     new = pose(nose=(1.25, 2.5), left_wrist=(3.5, 4.5))
     coco = changed(moved(sequence, new), lambda frame: frame.in_skeleton(COCO17))
-    FORMATS[name].write([coco], tmp_path / "b.json")
-    (frame,) = read(FORMATS[name], tmp_path / "b.json").frames
+    POSETRACK[name].write([coco], tmp_path / "b.json")
+    (frame,) = read(POSETRACK[name], tmp_path / "b.json").frames
     assert frame.skeleton is SKELETONS[name]
     np.testing.assert_array_equal(frame.in_skeleton(POSETRACK15).keypoints[0], new)
 
 
-@pytest.mark.parametrize("name", FORMATS)
+@pytest.mark.parametrize("name", POSETRACK)
 def test_files_are_indented_by_four_as_the_published_code_does(name: str, tmp_path: Path) -> None:
     path = GOLDEN / name / "predictions" / "seq_a.json"
-    FORMATS[name].write(FORMATS[name].read(path), tmp_path / "a.json")
+    POSETRACK[name].write(POSETRACK[name].read(path), tmp_path / "a.json")
     assert (tmp_path / "a.json").read_text() == json.dumps(json.loads(path.read_text()), indent=4)
 
 
@@ -489,16 +489,16 @@ def test_broken_files(name: str, text: str, message: str, tmp_path: Path) -> Non
     path = tmp_path / "a.json"
     path.write_bytes(text.encode("latin1"))
     with pytest.raises(UserError) as error:
-        FORMATS[name].read(path)
+        POSETRACK[name].read(path)
     assert str(error.value).startswith(str(path))
     assert message in str(error.value)
     assert "\n" not in str(error.value)
 
 
-@pytest.mark.parametrize("name", FORMATS)
+@pytest.mark.parametrize("name", POSETRACK)
 def test_absent_file(name: str, tmp_path: Path) -> None:
     with pytest.raises(UserError, match=r"a.json: no such file"):
-        FORMATS[name].read(tmp_path / "a.json")
+        POSETRACK[name].read(tmp_path / "a.json")
 
 
 JSON = st.recursive(
@@ -508,7 +508,7 @@ JSON = st.recursive(
 )
 
 
-@pytest.mark.parametrize("name", FORMATS)
+@pytest.mark.parametrize("name", POSETRACK)
 @settings(deadline=None, max_examples=200)
 @given(data=st.data())
 def test_wild_files_are_read_or_refused(
@@ -528,8 +528,8 @@ def test_wild_files_are_read_or_refused(
     path = tmp_path_factory.mktemp("wild") / "a.json"
     path.write_text(json.dumps(document))
     try:
-        sequence = read(FORMATS[name], path)
+        sequence = read(POSETRACK[name], path)
     except UserError:
         return
-    FORMATS[name].write([sequence], path.with_name("b.json"))
-    FORMATS[name].write([moved(sequence, np.ones((15, 2)))], path.with_name("c.json"))
+    POSETRACK[name].write([sequence], path.with_name("b.json"))
+    POSETRACK[name].write([moved(sequence, np.ones((15, 2)))], path.with_name("c.json"))

@@ -9,12 +9,12 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
-from conftest import GOLDEN, small_network
+from conftest import GOLDEN, POSETRACK, small_network
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from hpr.errors import UserError
-from hpr.formats import FORMATS, Format, PoseTrack17, PoseTrack18
+from hpr.formats import Format, PoseTrack17, PoseTrack18
 from hpr.images import ImageFolder
 from hpr.inference.engine import Outcome, PoseRefiner
 from hpr.poses import Frame, PoseSequence
@@ -79,11 +79,11 @@ class TestReadFiles:
         with pytest.raises(UserError, match=r"expected .json files in it, found none in 0 entries"):
             read_files(PoseTrack18(), tmp_path)
 
-    @pytest.mark.parametrize("name", FORMATS)
+    @pytest.mark.parametrize("name", POSETRACK)
     def test_a_folder(self, name: str) -> None:
         steps: list[int] = []
         folder = GOLDEN / name / "predictions"
-        files = read_files(FORMATS[name], folder, steps.append)
+        files = read_files(POSETRACK[name], folder, steps.append)
         assert [file.path for file in files] == [folder / "seq_a.json", folder / "seq_b.json"]
         assert [[own.name for own in file.sequences] for file in files] == [["seq_a"], ["seq_b"]]
         assert steps == [1, 1]
@@ -126,19 +126,19 @@ class TestCheckImages:
         check_images(files, ImageFolder(tmp_path / "inner", outside=True))
 
 
-@pytest.mark.parametrize("name", FORMATS)
+@pytest.mark.parametrize("name", POSETRACK)
 class TestFileAssembly:
     def expected(self, name: str, files: Sequence[PoseFile], folder: Path) -> dict[str, Any]:
         """What is written of everyone moved, without those whom the published code removes."""
         for file in files:
             moved_frames = [moved(frame) for frame in file.sequences[0].frames]
-            if FORMATS[name].removes_unposed:
+            if POSETRACK[name].removes_unposed:
                 moved_frames = [frame.select(frame.is_posed) for frame in moved_frames]
-            FORMATS[name].write([replace(file.sequences[0], frames=moved_frames)], folder / file.path.name)
+            POSETRACK[name].write([replace(file.sequences[0], frames=moved_frames)], folder / file.path.name)
         return documents(folder)
 
     def test_nothing(self, name: str, tmp_path: Path) -> None:
-        with FileAssembly(FORMATS[name], [], [[]], tmp_path / "out") as assembly:
+        with FileAssembly(POSETRACK[name], [], [[]], tmp_path / "out") as assembly:
             assert put(assembly, []) == {}
             assert assembly.incomplete() == []
         assert not (tmp_path / "out").exists()
@@ -149,10 +149,10 @@ class TestFileAssembly:
         self, name: str, data: st.DataObject, processes: int, tmp_path_factory: pytest.TempPathFactory
     ) -> None:
         folder = tmp_path_factory.mktemp("assembly")
-        files = written(FORMATS[name], folder / "in", COUNTS | {"d": [4] * 5})
+        files = written(POSETRACK[name], folder / "in", COUNTS | {"d": [4] * 5})
         shares = shares_of(files, processes)
         parts = data.draw(st.permutations([part for own in shares for part in own]))
-        with FileAssembly(FORMATS[name], files, shares, folder / "out") as assembly:
+        with FileAssembly(POSETRACK[name], files, shares, folder / "out") as assembly:
             tallies = put(assembly, (piece(files, part) for part in parts))
             assert assembly.incomplete() == []
         assert documents(folder / "out") == self.expected(name, files, folder / "expected")
@@ -172,14 +172,14 @@ class TestFileAssembly:
     def test_a_file_is_written_once_when_it_is_complete(
         self, name: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
     ) -> None:
-        files = written(FORMATS[name], tmp_path / "in", {"a": [2, 2, 2, 2], "b": [1]})
+        files = written(POSETRACK[name], tmp_path / "in", {"a": [2, 2, 2, 2], "b": [1]})
         shares = shares_of(files, 3)
         parts = [part for own in shares for part in own]
         of_a, of_b = ([part for part in parts if part.file == file] for file in (0, 1))
         assert len(of_a) > 1
         writes: list[Path] = []
-        monkeypatch.setattr(FORMATS[name], "write", lambda sequences, path: writes.append(path), raising=False)
-        with FileAssembly(FORMATS[name], files, shares, tmp_path / "out") as assembly:
+        monkeypatch.setattr(POSETRACK[name], "write", lambda sequences, path: writes.append(path), raising=False)
+        with FileAssembly(POSETRACK[name], files, shares, tmp_path / "out") as assembly:
             assert put(assembly, [piece(files, part) for part in of_a[:-1]]) == {}
             assert [own.part for own in assembly.incomplete()] == of_a[:-1]
             assert list(put(assembly, [piece(files, part) for part in of_b])) == ["b"]
@@ -191,40 +191,43 @@ class TestFileAssembly:
     @pytest.mark.parametrize("processes", [2, 3])
     def test_a_file_that_processes_share(self, processes: int, name: str, tmp_path: Path) -> None:
         """Each writes the files it has all of; the first writes what all of them together have."""
-        files = written(FORMATS[name], tmp_path / "in", {"a": [2] * 9, "b": [1], "c": [1], "d": []})
+        files = written(POSETRACK[name], tmp_path / "in", {"a": [2] * 9, "b": [1], "c": [1], "d": []})
         shares = shares_of(files, processes)
         rest: list[RefinedPiece] = []
         tallies: list[str] = []
         for own in shares:
-            with FileAssembly(FORMATS[name], files, shares, tmp_path / "out") as assembly:
+            with FileAssembly(POSETRACK[name], files, shares, tmp_path / "out") as assembly:
                 tallies += put(assembly, (piece(files, part) for part in own))
                 rest += assembly.incomplete()
         assert sorted(documents(tmp_path / "out")) == ["b.json", "c.json", "d.json"]
         assert sorted(tallies) == ["b", "c", "d"]
         assert {own.part.file for own in rest} == {0}
-        with FileAssembly(FORMATS[name], files, shares, tmp_path / "out") as assembly:
+        with FileAssembly(POSETRACK[name], files, shares, tmp_path / "out") as assembly:
             assert list(put(assembly, rest)) == ["a"]
         assert documents(tmp_path / "out") == self.expected(name, files, tmp_path / "expected")
 
     def test_a_folder_that_cannot_be_written(self, name: str, tmp_path: Path) -> None:
-        files = written(FORMATS[name], tmp_path / "in", {"a": [1]})
+        files = written(POSETRACK[name], tmp_path / "in", {"a": [1]})
         (tmp_path / "out").write_text("in the way")
         shares = shares_of(files, 1)
         with (
-            FileAssembly(FORMATS[name], files, shares, tmp_path / "out") as assembly,
+            FileAssembly(POSETRACK[name], files, shares, tmp_path / "out") as assembly,
             pytest.raises(UserError, match=r"a.json: cannot be written"),
         ):
             put(assembly, [piece(files, part) for part in shares[0]])
 
     def test_an_error_elsewhere_does_not_hang(self, name: str, tmp_path: Path) -> None:
-        files = written(FORMATS[name], tmp_path / "in", {"a": [1], "b": [1]})
+        files = written(POSETRACK[name], tmp_path / "in", {"a": [1], "b": [1]})
         shares = shares_of(files, 1)
 
         def pieces() -> Iterator[RefinedPiece]:
             yield piece(files, shares[0][0])
             raise KeyboardInterrupt
 
-        with pytest.raises(KeyboardInterrupt), FileAssembly(FORMATS[name], files, shares, tmp_path / "out") as assembly:
+        with (
+            pytest.raises(KeyboardInterrupt),
+            FileAssembly(POSETRACK[name], files, shares, tmp_path / "out") as assembly,
+        ):
             put(assembly, pieces())
         assert list(documents(tmp_path / "out")) == ["a.json"]  # what was complete has been written
 
