@@ -1,7 +1,7 @@
 """The training loop."""
 
 import signal
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Generator, Iterator, Sequence
 from contextlib import AbstractContextManager, nullcontext
 from pathlib import Path
 from typing import Annotated, Any, Literal, Protocol
@@ -14,6 +14,7 @@ from torch.nn.parallel import DistributedDataParallel
 from torch.optim import Optimizer
 from torch.optim.swa_utils import AveragedModel
 from torch.utils.data import DataLoader, Dataset
+from torch.utils.data.dataloader import _MultiProcessingDataLoaderIter
 
 from hpr.checks import Count, Positive, WholeNumber
 from hpr.errors import UserError
@@ -257,8 +258,9 @@ def train(
     told = Several(Curves(folder / "curves", settings.log_every), *monitors) if processes.is_first else Several()
 
     told.on_start(progress.step, settings.steps)
+    own_batches = example_batches(examples, settings, processes, progress.step)
     try:
-        for batches in example_batches(examples, settings, processes, progress.step):
+        for batches in own_batches:
             losses, norm = trainer.step(batches)
             told.on_step(progress.step, losses, norm, trainer.rate)
 
@@ -278,7 +280,16 @@ def train(
                 scores = None
                 break
         processes.wait()
+    except RuntimeError as error:
+        if "DataLoader worker" not in str(error):
+            raise
+        # PyTorch raises this wherever the main process happens to be, so that the state cannot be saved any more.
+        raise UserError(
+            f"a process that prepares examples was lost ({str(error).splitlines()[0]}); with too little memory, "
+            "set fewer training.workers; resume=true goes on from the last checkpoint"
+        ) from None
     finally:
+        own_batches.close()
         told.on_end()
     return scores
 
@@ -338,7 +349,7 @@ def set_mode(network: nn.Module, batch_norm: BatchNormMode) -> None:
 
 def example_batches(
     examples: Dataset[Example], settings: Settings, processes: Processes, start: int
-) -> Iterator[list[Example]]:
+) -> Generator[list[Example], None, None]:
     """Yields this process's share of each step from the start-th on, in parts, made by worker processes.
 
     Raises:
@@ -353,14 +364,20 @@ def example_batches(
         prefetch_factor=4 if settings.workers else None,
     )
     parts: list[Example] = []
+    batches = iter(loader)
     try:
-        for batch in loader:
+        for batch in batches:
             parts.append(batch)
             if len(parts) == settings.accumulate:
                 yield parts
                 parts = []
     except UserError as error:  # from a worker it comes with the worker's traceback around it
         raise UserError(str(error).strip().splitlines()[-1].removeprefix("hpr.errors.UserError: ")) from None
+    finally:
+        if isinstance(batches, _MultiProcessingDataLoaderIter):
+            # Left to the garbage collector, which an exception's traceback keeps waiting, the workers could outlive
+            # the program's end: they do not heed the first SIGTERM.
+            batches._shutdown_workers()
 
 
 def _indices(settings: Settings, processes: Processes, start: int) -> Iterator[list[int]]:
@@ -383,12 +400,16 @@ class _Batches:
         return self._indices
 
 
+_SAVING_SECONDS = 60
+
+
 def _start_worker(worker: int) -> None:
     """Leaves the cores to the other workers, and Ctrl-C and SIGTERM to the main process.
 
-    Clusters signal all processes of a run: the main one has to save its state while the workers are still there.
+    Clusters signal all processes of a run: the main one has to save its state while the workers are still there. They
+    end by themselves after a while, whatever became of it.
     """
     cv2.setNumThreads(0)
     torch.set_num_threads(1)
     signal.signal(signal.SIGINT, signal.SIG_IGN)
-    signal.signal(signal.SIGTERM, signal.SIG_IGN)
+    signal.signal(signal.SIGTERM, lambda number, frame: signal.alarm(_SAVING_SECONDS))

@@ -1,10 +1,16 @@
 """How the outside learns of a training under way."""
 
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Protocol, SupportsFloat
 
-from tensorboardX import SummaryWriter
+from tensorboardX.event_file_writer import EventsWriter
+from tensorboardX.proto.event_pb2 import Event, SessionLog
+from tensorboardX.summary import scalar
 
+from hpr.errors import UserError
 from hpr.evaluation.comparison import ObjectiveScores
 from hpr.models.losses import Losses
 
@@ -71,15 +77,22 @@ class Several:
 
 
 class Curves:
-    """Writes curves for TensorBoard."""
+    """Writes curves for TensorBoard, at once: tensorboardX's own thread would block for ever on a full disk."""
 
     def __init__(self, folder: Path, log_every: int) -> None:
         """Sets the folder and every how many steps a point is written."""
         self._folder, self._log_every = folder, log_every
 
     def on_start(self, step: int, steps: int) -> None:
-        """See `Monitor`. Curves of the steps after the checkpoint are dropped where a run goes on."""
-        self._writer = SummaryWriter(str(self._folder), purge_step=step)
+        """See `Monitor`. Curves of the steps after the checkpoint are dropped where a run goes on.
+
+        Raises:
+            UserError: The folder cannot be written to; likewise below.
+        """
+        with self._writing():
+            self._folder.mkdir(parents=True, exist_ok=True)
+            self._writer = EventsWriter(str(self._folder / "events"))
+            self._writer.write_event(Event(step=step, session_log=SessionLog(status=SessionLog.START)))
 
     def on_step(self, step: int, losses: Losses, gradient_norm: float, rate: float) -> None:
         """See `Monitor`."""
@@ -92,8 +105,19 @@ class Curves:
 
     def on_end(self) -> None:
         """See `Monitor`."""
-        self._writer.close()
+        with suppress(OSError):  # all points have been written
+            self._writer.close()
 
     def _write(self, step: int, **values: SupportsFloat) -> None:
-        for name, value in values.items():
-            self._writer.add_scalar(name, float(value), step)
+        with self._writing():
+            for name, value in values.items():
+                event = Event(step=step, wall_time=time.time(), summary=scalar(name, float(value)))
+                self._writer.write_event(event)
+            self._writer.flush()
+
+    @contextmanager
+    def _writing(self) -> Iterator[None]:
+        try:
+            yield
+        except OSError as error:
+            raise UserError(f"{self._folder}: cannot be written ({error.strerror or error})") from None

@@ -1,5 +1,6 @@
 """What a run leaves behind: checkpoints to go on from, weights to refine with, and where they come from."""
 
+import io
 import subprocess
 import zipfile
 from dataclasses import dataclass
@@ -43,12 +44,17 @@ def save_checkpoint(path: Path, parts: dict[str, Any], progress: Progress) -> No
         path: The file.
         parts: What has a state_dict: network, averaged network, optimizer, scaler.
         progress: How far the run is.
+
+    Raises:
+        UserError: The file cannot be written.
     """
     state = {name: part.state_dict() for name, part in parts.items()}
     on_gpus = torch.cuda.get_rng_state_all() if torch.cuda.is_available() else []
     random = {"cpu": torch.get_rng_state(), "cuda": on_gpus}
+    content = io.BytesIO()  # on a full disk, PyTorch's own writing fails with an error of its own
+    torch.save({**state, "step": progress.step, "best": progress.best, "random": random}, content)
     with replacing(path) as temporary:
-        torch.save({**state, "step": progress.step, "best": progress.best, "random": random}, temporary)
+        temporary.write_bytes(content.getbuffer())
 
 
 def load_checkpoint(path: Path, parts: dict[str, Any], device: torch.device) -> Progress:

@@ -1,6 +1,9 @@
 """The training loop on a few small examples."""
 
 import copy
+import multiprocessing
+import os
+import signal
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -8,7 +11,7 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
-from conftest import small_network
+from conftest import full_disk, small_network
 from dots import QUIET, DotPeople, batch, examples
 from pydantic import ValidationError
 from torch import nn
@@ -231,6 +234,19 @@ class TestRuns:
         model = trainer(workers=1)
         with pytest.raises(UserError, match=r"^a.jpg: no such image$"):
             train(model, examples(QUIET, _Unreadable()), None, tmp_path, False, "demo")
+        assert multiprocessing.active_children() == []  # or the program would wait for them at its end
+
+    def test_a_worker_that_is_killed(self, tmp_path: Path) -> None:
+        model = trainer(workers=1)
+        with pytest.raises(UserError, match=r"a process that prepares examples was lost .*resume=true goes on"):
+            train(model, examples(QUIET, _Deadly()), None, tmp_path, False, "demo")
+        assert multiprocessing.active_children() == []
+
+    @pytest.mark.parametrize(("room", "name"), [(10, "curves"), (50_000, "last.pt")])
+    def test_a_full_disk(self, room: int, name: str, tmp_path: Path) -> None:
+        with full_disk(room), pytest.raises(UserError, match=rf"{name}: cannot be written \(File too large\)"):
+            train(trainer(), examples(), None, tmp_path, False, "demo")
+        assert [path.name for path in tmp_path.iterdir()] == ["curves"]
 
 
 class _Unreadable:
@@ -238,6 +254,14 @@ class _Unreadable:
 
     def person(self, index: int) -> AnnotatedPerson:
         raise UserError("a.jpg: no such image")
+
+
+class _Deadly:
+    skeleton = POSETRACK15
+
+    def person(self, index: int) -> AnnotatedPerson:
+        os.kill(os.getpid(), signal.SIGKILL)
+        raise AssertionError
 
 
 class TestMonitors:
