@@ -1,6 +1,6 @@
 """See hpr/commands/refine.py."""
 
-from hpr.commands.refine import main
+from hpr.commands.entry import refine
 
 if __name__ == "__main__":
-    main()
+    refine()

@@ -1,6 +1,6 @@
 """See hpr/commands/train.py."""
 
-from hpr.commands.train import main
+from hpr.commands.entry import train
 
 if __name__ == "__main__":
-    main()
+    train()

@@ -1,6 +1,6 @@
 """See hpr/commands/benchmark.py."""
 
-from hpr.commands.benchmark import main
+from hpr.commands.entry import benchmark
 
 if __name__ == "__main__":
-    main()
+    benchmark()

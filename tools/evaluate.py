@@ -1,6 +1,6 @@
 """See hpr/commands/evaluate.py."""
 
-from hpr.commands.evaluate import main
+from hpr.commands.entry import evaluate
 
 if __name__ == "__main__":
-    main()
+    evaluate()

@@ -1,6 +1,6 @@
 """See hpr/commands/make_sample.py."""
 
-from hpr.commands.make_sample import main
+from hpr.commands.entry import make_sample
 
 if __name__ == "__main__":
-    main()
+    make_sample()

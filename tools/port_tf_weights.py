@@ -1,6 +1,6 @@
 """See hpr/commands/port.py."""
 
-from hpr.commands.port import main
+from hpr.commands.entry import port
 
 if __name__ == "__main__":
-    main()
+    port()

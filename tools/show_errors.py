@@ -1,6 +1,6 @@
 """See hpr/commands/show_errors.py."""
 
-from hpr.commands.show_errors import main
+from hpr.commands.entry import show_errors
 
 if __name__ == "__main__":
-    main()
+    show_errors()

@@ -116,8 +116,3 @@ def _evaluation(settings: BenchmarkSettings) -> Any:
 
 
 COMMAND = app.Command("benchmark", BenchmarkSettings, benchmark)
-
-
-def main() -> None:
-    """Runs the command."""
-    app.main(COMMAND)

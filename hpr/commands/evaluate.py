@@ -40,8 +40,3 @@ def evaluate(settings: EvaluateSettings) -> Evaluation:
 
 
 COMMAND = app.Command("evaluate", EvaluateSettings, evaluate)
-
-
-def main() -> None:
-    """Runs the command."""
-    app.main(COMMAND)

@@ -42,8 +42,3 @@ def make_sample(settings: MakeSampleSettings) -> None:
 
 
 COMMAND = app.Command("make_sample", MakeSampleSettings, make_sample)
-
-
-def main() -> None:
-    """Runs the command."""
-    app.main(COMMAND)

@@ -31,8 +31,3 @@ def port(settings: PortSettings) -> tensorflow.Ported:
 
 
 COMMAND = app.Command("port", PortSettings, port)
-
-
-def main() -> None:
-    """Runs the command."""
-    app.main(COMMAND)

@@ -174,10 +174,12 @@ def _refine_files(
 
     shares = share([file.sequences for file in left], processes.count)
     own = _refine_share(settings, refiner, file_format, left, shares, processes, journal)
-    all_shares = _gathered(own, processes)
-    if not processes.is_first:
+    all_shares, is_one_lost = _gathered(own, processes)
+    if not (processes.is_first or is_one_lost):
         return None
     tallies = _merged(all_shares, FileAssembly(file_format, left, shares, output / "predictions", journal.note))
+    if is_one_lost:  # what it has finished stands in the journal
+        finished = _finished(journal, files)
     tallies |= {name: tally for sequences in finished.values() for name, tally in sequences.items()}
     tallies = dict(sorted(tallies.items()))
 
@@ -189,15 +191,17 @@ def _refine_files(
     return report
 
 
-def _gathered(own: _Share, processes: Processes) -> list[_Share]:
-    """Returns the shares of all processes; this one's alone, with a failure, where another one is lost."""
+def _gathered(own: _Share, processes: Processes) -> tuple[list[_Share], bool]:
+    """Returns the shares of all processes, and whether one is lost: then this one's alone, with a failure.
+
+    If the first process is lost, the others notice, and write the report in its place.
+    """
     try:
-        shares: list[_Share] = processes.gathered(own)
-        return shares
+        return processes.gathered(own), False
     except (RuntimeError, KeyboardInterrupt) as error:  # killed, say; torchrun then stops the others, too
         reason = str(error).splitlines()[0] if str(error) else "stopped"
         own.failure = own.failure or f"another process was lost ({reason})"
-        return [own]
+        return [own], True
 
 
 def _what_results_depend_on(settings: RefineSettings, refiner: PoseRefiner) -> dict[str, Any]:
@@ -407,8 +411,3 @@ def exit_status(report: dict[str, Any] | None) -> int:
 
 
 COMMAND = app.Command("refine", RefineSettings, refine, exit_status)
-
-
-def main() -> None:
-    """Runs the command."""
-    app.main(COMMAND)

@@ -25,8 +25,3 @@ def show_errors(settings: ShowErrorsSettings) -> None:
 
 
 COMMAND = app.Command("show_errors", ShowErrorsSettings, show_errors)
-
-
-def main() -> None:
-    """Runs the command."""
-    app.main(COMMAND)

@@ -200,8 +200,3 @@ def _print_end(
 
 
 COMMAND = app.Command("train", TrainSettings, train_refiner)
-
-
-def main() -> None:
-    """Runs the command."""
-    app.main(COMMAND)

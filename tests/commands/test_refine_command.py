@@ -349,7 +349,8 @@ class TestSeveralProcesses:
         assert len(report["failures"]) == 1
         assert (tmp_path / "predictions" / "seq_a.json").is_file()
 
-    def test_a_killed_process_leaves_the_others_files_and_a_report(self, tmp_path: Path) -> None:
+    @pytest.mark.parametrize("rank", [0, 1])
+    def test_a_killed_process_leaves_the_others_files_and_a_report(self, rank: int, tmp_path: Path) -> None:
         """On the sample, whose files take a few seconds each."""
         settings = ["device=cpu", "flip=false", f"output_dir={tmp_path / 'out'}"]
         line = [sys.executable, "-m", "torch.distributed.run", "--nproc-per-node=2", "--standalone"]
@@ -358,7 +359,7 @@ class TestSeveralProcesses:
         deadline = time.monotonic() + COMMAND_SECONDS
         while not list((tmp_path / "out").glob(".journal/clip*")) and time.monotonic() < deadline:
             time.sleep(0.02)
-        os.kill(_process_of_rank(1, tmp_path), signal.SIGKILL)
+        os.kill(_process_of_rank(rank, tmp_path), signal.SIGKILL)
         process.communicate(timeout=COMMAND_SECONDS)
 
         assert process.returncode != 0
@@ -379,6 +380,17 @@ def _process_of_rank(rank: int, folder: Path) -> int:
             if str(folder).encode() in (path / "cmdline").read_bytes() and f"RANK={rank}".encode() in variables:
                 return int(path.name)
     raise AssertionError(rank)
+
+
+@pytest.mark.parametrize("seconds", [0.1, 1.0])
+def test_ctrl_c_while_libraries_are_loaded(seconds: float, tmp_path: Path) -> None:
+    line = [sys.executable, str(ROOT / "refine.py"), "device=cpu", f"output_dir={tmp_path / 'out'}"]
+    process = subprocess.Popen(line, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
+    time.sleep(seconds)
+    process.send_signal(signal.SIGINT)
+    _, errors = process.communicate(timeout=COMMAND_SECONDS)
+    assert process.returncode == 130
+    assert errors == ""
 
 
 @pytest.mark.slow
