@@ -2,9 +2,10 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from conftest import full_disk
 
 from hpr.errors import UserError
-from hpr.files import read_json, replacing, write_json
+from hpr.files import read_json, replacing, replacing_folder, write_json
 
 
 @pytest.mark.parametrize(
@@ -64,3 +65,31 @@ def test_unwritable_folder(tmp_path: Path) -> None:
     (tmp_path / "file").write_text("in the way")
     with pytest.raises(UserError, match="cannot be written"):
         write_json(tmp_path / "file" / "a.json", {})
+
+
+def test_a_full_disk_leaves_nothing(tmp_path: Path) -> None:
+    with full_disk(100), pytest.raises(UserError, match=r"a.json: cannot be written \(File too large\)"):
+        write_json(tmp_path / "a.json", list(range(1000)))
+    assert list(tmp_path.iterdir()) == []
+
+
+class TestFolders:
+    def test_empty(self, tmp_path: Path) -> None:
+        with replacing_folder(tmp_path / "a" / "b"):
+            pass
+        assert list((tmp_path / "a").iterdir()) == [tmp_path / "a" / "b"]
+
+    def test_takes_the_place_of_the_former(self, tmp_path: Path) -> None:
+        for name in ("first", "second"):
+            with replacing_folder(tmp_path / "a") as folder:
+                (folder / name).touch()
+        assert [path.name for path in tmp_path.rglob("*")] == ["a", "second"]
+
+    def test_an_error_leaves_what_was(self, tmp_path: Path) -> None:
+        (tmp_path / "a").mkdir()
+        with (
+            pytest.raises(UserError, match=r"a: cannot be written \(No space left\)"),
+            replacing_folder(tmp_path / "a"),
+        ):
+            raise OSError(28, "No space left")
+        assert list(tmp_path.rglob("*")) == [tmp_path / "a"]

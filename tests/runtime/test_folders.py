@@ -34,8 +34,12 @@ def test_what_a_killed_run_left_is_swept_up(tmp_path: Path) -> None:
     kept = [tmp_path / ".hidden", tmp_path / "predictions" / "a.json", tmp_path / f"b.{'0' * 32}"]
     for path in (left, *kept):
         path.touch()
+    folder = tmp_path / "predictions" / f".clip.{'1' * 32}"
+    folder.mkdir()
+    (folder / "0.json").touch()
     with sole_use(tmp_path):
         assert not left.exists()
+        assert not folder.exists()
         assert all(path.exists() for path in kept)
 
 
