@@ -10,6 +10,18 @@ Count = Annotated[int, Field(ge=1)]
 WholeNumber = Annotated[int, Field(ge=0)]
 """A whole number from 0 up."""
 
+Seed = Annotated[int, Field(ge=0, lt=2**63)]
+"""Of random numbers; PyTorch takes no larger ones."""
+
+Workers = Annotated[int, Field(ge=0, le=512)]
+"""Processes beside this one."""
+
+BatchSize = Annotated[int, Field(ge=1, le=65_536)]
+"""Examples in a step."""
+
+CanvasSide = Annotated[int, Field(ge=16, le=8192)]
+"""Pixels of a crop or an image."""
+
 NonNegative = Annotated[float, Field(ge=0, allow_inf_nan=False)]
 """A number from 0 up."""
 

@@ -1,14 +1,20 @@
 """From a person in an image to the pixels the network sees, and back (docs/published.md, section 2)."""
 
 from dataclasses import dataclass
+from functools import lru_cache
+from typing import Literal
 
 import cv2
 import numpy as np
+from numpy.typing import NDArray
 from scipy.sparse import csr_array
 
 from hpr.images import Image
 from hpr.poses import FloatArray
 from hpr.skeleton import Skeleton
+
+ScaleRule = Literal["published", "body"]
+"""How large a person is taken to be: by the head alone, or by all limbs (`person_scale`, `body_scale`)."""
 
 STANDARD_SCALE = 0.8452830189
 """Size of the people the network was trained on; the discs and the training targets share it."""
@@ -22,6 +28,29 @@ MARGIN = 250.0
 """Pixels of the resized image around the keypoints' bounding box."""
 
 _DIAGONAL_PER_HEAD = 1.4286
+
+# In diagonals of the head box, of which a person's height is about five; between keypoints of one side, or in the
+# middle. Arms, legs and trunk have about Drillis and Contini's shares of the height, the widths between shoulders and
+# hips are those of the drawn people, and those of the face are 63 mm between the pupils and 145 mm between the ears.
+_LIMB_LENGTHS = {
+    ("shoulder", "elbow"): 0.85,
+    ("elbow", "wrist"): 0.73,
+    ("hip", "knee"): 1.22,
+    ("knee", "ankle"): 1.20,
+    ("shoulder", "hip"): 1.47,
+    ("thorax", "pelvis"): 1.45,
+    ("left_shoulder", "right_shoulder"): 1.03,
+    ("left_hip", "right_hip"): 0.56,
+    ("head_bottom", "head_top"): 1 / _DIAGONAL_PER_HEAD,
+    ("head_bottom", "nose"): 0.45,
+    ("nose", "head_top"): 0.53,
+    ("left_ear", "right_ear"): 0.41,
+    ("left_eye", "right_eye"): 0.18,
+    ("eye", "ear"): 0.28,
+    ("nose", "ear"): 0.36,
+}
+_BOX_LENGTH = 4.5
+"""Longer side of a person's box, in the same unit: 5 of one who stands upright, about 3 of the upper half."""
 _PRECISION_BITS = 22  # Pillow's fixed-point resampling weights
 
 
@@ -92,7 +121,60 @@ def person_scale(pose: FloatArray, skeleton: Skeleton, mean_head: float = MEAN_H
         length = float(np.hypot(*(np.trunc(ends[1]) - np.trunc(ends[0]))))
         if length > 0 and 0.6 * _DIAGONAL_PER_HEAD * length < 2500:  # neither holds for NaN
             diagonal = _DIAGONAL_PER_HEAD * length
+    return _scale_of(diagonal)
+
+
+def body_scale(
+    pose: FloatArray, skeleton: Skeleton, box: FloatArray | None = None, mean_head: float = MEAN_HEAD
+) -> float:
+    """Returns the factor that brings a person to the network's standard size, estimated from all that is to be seen.
+
+    Every length between two keypoints of the body says how large the head should be. Most are too short, since limbs
+    point towards the camera or away from it; hence the median of the longer half of them. With fewer than two lengths,
+    the person's box says it; without a box the one length; without any a mean head is assumed.
+
+    Args:
+        pose: (K, 2) in image pixels, NaN where missing.
+        skeleton: Of the pose; any that has limbs of a body or a face.
+        box: (4,) x0, y0, x1, y1 of the person; NaN or None where unknown.
+        mean_head: Diagonal of a mean head box, in image pixels.
+    """
+    diagonals = np.sort(_head_diagonals(pose, skeleton))
+    longer_side = 0.0 if box is None or not np.isfinite(box).all() else float(np.max(box[2:] - box[:2]))
+    if len(diagonals) < 2 and longer_side >= 1:
+        diagonal = longer_side / _BOX_LENGTH
+    elif len(diagonals):
+        diagonal = float(np.median(diagonals[len(diagonals) // 2 :]))
+    else:
+        diagonal = mean_head
+    return _scale_of(diagonal if 0.6 * diagonal < 2500 else mean_head)
+
+
+def _scale_of(diagonal: float) -> float:
+    """Returns the scale of a person whose head box has that diagonal, in image pixels."""
     return STANDARD_SCALE * 50 / (0.6 * diagonal)
+
+
+def _head_diagonals(pose: FloatArray, skeleton: Skeleton) -> FloatArray:
+    """Returns (n,) how large the head should be by each length of a pose (K, 2) that is a pixel or more."""
+    ends, typical = _limbs(skeleton)
+    with np.errstate(invalid="ignore", over="ignore"):
+        lengths = np.linalg.norm(pose[ends[:, 0]] - pose[ends[:, 1]], axis=1)  # (n,)
+        usable = (lengths >= 1) & (lengths < np.inf)
+    return np.asarray(lengths[usable] / typical[usable])
+
+
+@lru_cache
+def _limbs(skeleton: Skeleton) -> tuple[NDArray[np.int64], FloatArray]:
+    """Returns the places (n, 2) of the ends of the lengths that a skeleton has, and their typical values (n,)."""
+    found: dict[tuple[str, str], float] = {}
+    for names, length in _LIMB_LENGTHS.items():
+        for side in ("left_", "right_"):
+            a, b = (name if name in skeleton else side + name for name in names)
+            if a in skeleton and b in skeleton:
+                found[a, b] = length
+    ends = np.array([skeleton.indices(*names) for names in found], np.int64).reshape(-1, 2)
+    return ends, np.array(list(found.values()))
 
 
 def person_crop(pose: FloatArray, image_size: tuple[int, int], scale: float) -> Crop | None:

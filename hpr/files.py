@@ -2,6 +2,7 @@
 
 import json
 import shutil
+import stat
 import uuid
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
@@ -17,17 +18,32 @@ def read_json(path: Path) -> Any:
     Raises:
         UserError: The file is absent, unreadable or not JSON.
     """
+    content = read_bytes(path)
     try:
-        return json.loads(path.read_bytes())
-    except FileNotFoundError:
-        raise UserError(f"{path}: no such file") from None
-    except OSError as error:
-        raise UserError(f"{path}: cannot be read ({error.strerror})") from None
+        return json.loads(content)
     except json.JSONDecodeError as error:
         where = f"line {error.lineno}, column {error.colno}"
         raise UserError(f"{path}: not valid JSON at {where} ({error.msg}); repair or remove the file") from None
     except (ValueError, RecursionError):  # another encoding, a number of thousands of digits, deep nesting
         raise UserError(f"{path}: not a JSON text; repair or remove the file") from None
+
+
+def read_bytes(path: Path) -> bytes:
+    """Returns the content of a file.
+
+    Raises:
+        UserError: The file is absent or unreadable.
+    """
+    try:
+        if not (stat.S_ISREG(path.stat().st_mode) or path.is_dir()):  # reading a named pipe would wait for ever
+            raise UserError(f"{path}: cannot be read (not a file)")
+        return path.read_bytes()
+    except FileNotFoundError:
+        raise UserError(f"{path}: no such file") from None
+    except OSError as error:
+        raise UserError(f"{path}: cannot be read ({error.strerror})") from None
+    except ValueError:  # a zero character
+        raise UserError(f"{path}: no file can have such a name") from None
 
 
 def write_json(path: Path, content: Any, indent: int | None = None) -> None:

@@ -1,5 +1,6 @@
 """Skeletons: the names of a pose's keypoints, from which everything else about their order is derived."""
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import cached_property
 
@@ -92,6 +93,19 @@ class Skeleton:
         converted[:, places >= 0] = values[:, places[places >= 0]]
         return converted
 
+    def joined(self, other: "Skeleton") -> "Skeleton":
+        """Returns this skeleton with the keypoints of another that it does not have behind its own."""
+        new = [place for place, name in enumerate(other.names) if name not in self]
+        if not new:
+            return self
+        known = {frozenset(limb) for limb in self.limbs}
+        return Skeleton(
+            (*self.names, *(other.names[place] for place in new)),
+            (*self.limbs, *(limb for limb in other.limbs if frozenset(limb) not in known)),
+            (*self.sigmas, *(other.sigmas[place] for place in new)),
+            f"{self.name}+{other.name}",
+        )
+
 
 def mirrored(name: str) -> str:
     """Returns the name of the keypoint that a mirror image shows in this one's place."""
@@ -124,6 +138,8 @@ _SIGMAS = {
     "small_toe": 0.066,
     "heel": 0.066,
 }
+
+_OTHER_SIGMA = 0.079
 
 _ARMS_AND_LEGS = tuple(
     (f"{side}_{a}", f"{side}_{b}")
@@ -238,3 +254,21 @@ def get_skeleton(name: str) -> Skeleton:
     if name not in SKELETONS:
         raise UserError(f"unknown skeleton '{name}': expected one of {', '.join(SKELETONS)}")
     return SKELETONS[name]
+
+
+SkeletonLike = Skeleton | str | Sequence[str]
+"""A skeleton, the name of one, or the names of keypoints."""
+
+
+def skeleton_of(value: SkeletonLike) -> Skeleton:
+    """Returns a skeleton by its name or by the names of its keypoints.
+
+    Raises:
+        UserError: There is no skeleton of that name.
+        ValueError: A keypoint's name is there twice.
+    """
+    if isinstance(value, Skeleton):
+        return value
+    if isinstance(value, str):
+        return get_skeleton(value)
+    return Skeleton(tuple(value), (), tuple(_SIGMAS.get(kind(name), _OTHER_SIGMA) for name in value))

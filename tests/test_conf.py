@@ -9,17 +9,21 @@ import pytest
 from conftest import ROOT, compose
 from omegaconf import DictConfig, OmegaConf
 
-from hpr.commands import app, benchmark, evaluate, make_sample, port, refine, show_errors, train
+from hpr.commands import app, benchmark, convert, evaluate, fuzz, make_sample, port, refine, show_errors, train
 from hpr.errors import UserError
 from hpr.models.registry import architectures
 from hpr.skeleton import SKELETONS
 
 CONF = ROOT / "conf"
-COMMANDS = sorted(path.stem for path in CONF.glob("*.yaml") if path.stem != "plain")
+COMMANDS = sorted(path.stem for path in CONF.glob("*.yaml") if path.stem not in ("plain", "pose_files"))
 CHOICES = [(path.parent.name, path.stem) for path in sorted(CONF.glob("*/*.yaml"))]
+ONLY_FILES = [path.stem for path in (CONF / "dataset").glob("*.yaml") if "/pose_files" in path.read_text()]
+"""Data sets that predictions are from, and that cannot be trained on."""
 
+MODULES = (benchmark, convert, evaluate, fuzz, make_sample, port, refine, show_errors, train)
 
 NEEDED = {
+    "convert": ["input=FILE", "output=FILE", "format=NAME"],
     "evaluate": ["dataset.predictions=DIR"],
     "make_sample": ["output_dir=DIR"],
 }
@@ -27,17 +31,17 @@ NEEDED = {
 
 
 def test_commands() -> None:
-    modules = (benchmark, evaluate, make_sample, port, refine, show_errors, train)
-    assert [module.COMMAND.config for module in modules] == COMMANDS
+    assert [module.COMMAND.config for module in MODULES] == COMMANDS
 
 
-@pytest.mark.parametrize("module", [benchmark, evaluate, make_sample, port, refine, show_errors, train])
+@pytest.mark.parametrize("module", MODULES, ids=COMMANDS)
 def test_defaults_are_what_the_command_takes(module: Any) -> None:
     command = module.COMMAND
-    app.compose(command, *NEEDED.get(command.config, []))
-    for setting in NEEDED.get(command.config, []):
+    needed = NEEDED.get(command.config, [])
+    app.compose(command, *needed)
+    for setting in needed:
         with pytest.raises(UserError, match=f"{setting.partition('=')[0]} is not set; add .*=VALUE to the command"):
-            app.compose(command)
+            app.compose(command, *(other for other in needed if other != setting))
 
 
 @pytest.mark.parametrize(("group", "choice"), CHOICES)
@@ -45,8 +49,10 @@ def test_choices_compose_and_build(group: str, choice: str) -> None:
     commands = ["refine" if group in ("dataset", "model", "objective") and choice != "synthetic" else "train"]
     if group == "dataset" and choice != "sample":
         commands.append("train")
+    files = ["dataset.predictions=FILE", "dataset.images=DIR"] if choice in ONLY_FILES else []
     for command in commands:
-        cfg = compose(command, f"{'+' if group == 'experiment' else ''}{group}={choice}", "model.weights=FILE")
+        chosen = f"{'+' if group == 'experiment' else ''}{group}={choice}"
+        cfg = compose(command, chosen, "model.weights=FILE", *files)
         if group == "experiment":
             continue  # changes settings of other groups only
         node = cfg[group]
@@ -55,7 +61,8 @@ def test_choices_compose_and_build(group: str, choice: str) -> None:
             assert isinstance(content, dict)
             app.build(group, {str(name): value for name, value in content.items()})
         elif group == "dataset":
-            hydra.utils.instantiate(node.format)
+            if choice != "auto":  # which looks into the file
+                hydra.utils.instantiate(node.format)
             assert all(callable(hydra.utils.get_object(part["_target_"])) for part in _parts(node))
         elif group == "model":
             assert node.architecture in architectures()
@@ -69,7 +76,7 @@ def _parts(node: DictConfig) -> list[DictConfig]:
 
 @pytest.mark.parametrize("path", sorted(CONF.rglob("*.yaml")), ids=lambda path: path.stem)
 def test_files_start_with_what_uses_them(path: Path) -> None:
-    assert re.match(r"# (python |@package _global_\n# )", path.read_text())
+    assert re.match(r"# (python |@package _global_\n# |What every data set of pose files has)", path.read_text())
 
 
 def test_bare_command_brings_its_own_model() -> None:

@@ -8,10 +8,11 @@ from hypothesis import strategies as st
 from numpy.typing import NDArray
 from PIL import Image
 
-from hpr.crops import MAX_CROP_PIXELS, MEAN_HEAD, Crop, person_crop, person_region, person_scale
+from hpr.crops import MAX_CROP_PIXELS, MEAN_HEAD, Crop, body_scale, person_crop, person_region, person_scale
 from hpr.images import read_image
 from hpr.poses import FloatArray
-from hpr.skeleton import COCO17, MPII16, POSETRACK15, POSETRACK18, Skeleton
+from hpr.skeleton import COCO17, MPII16, POSETRACK15, POSETRACK18, SKELETONS, Skeleton, kind
+from hpr.training.synthetic.scene import Clip
 
 HEAD_BOTTOM, HEAD_TOP = POSETRACK15.indices("head_bottom", "head_top")
 MEAN_HEAD_SCALE = 0.8452830189 * 50 / (0.6 * 101.4252)
@@ -103,6 +104,165 @@ def test_scale_of_other_skeletons(skeleton: Skeleton, mean_head: float) -> None:
     if "head_top" in skeleton:
         expected = 0.8452830189 * 50 / (0.6 * 1.4286 * 5)
     assert person_scale(whole, skeleton, mean_head) == pytest.approx(expected, abs=1e-12)
+
+
+def head_of(scale: float) -> float:
+    """Returns the diagonal of the head that a scale is for."""
+    return 0.8452830189 * 50 / (0.6 * scale)
+
+
+def standing(size: float = 1.0) -> FloatArray:
+    """A man of 1.75 m who faces the camera with his arms a little away from him, at a centimetre a pixel: (15, 2).
+
+    The lengths are those of a body in space, as in an anatomist's drawing; his head's diagonal is 35 px.
+    """
+    places = {
+        "head_top": (0, 0),
+        "nose": (0, 15.5),
+        "head_bottom": (0, 24.5),
+        "shoulder": (18, 34),
+        "elbow": (24, 63),
+        "wrist": (28, 88.5),
+        "hip": (10, 84.5),
+        "knee": (11, 127),
+        "ankle": (12, 168),
+    }
+    sides = {"left": 1, "right": -1, "": 1}
+    found = [
+        np.array(places[kind(name)]) * [sides[name.partition("_")[0] if kind(name) != name else ""], 1]
+        for name in POSETRACK15.names
+    ]
+    return 200 + size * np.array(found)
+
+
+def without(pose: FloatArray, *kinds: str) -> FloatArray:
+    left = pose.copy()
+    left[[kind(name) in kinds for name in POSETRACK15.names]] = np.nan
+    return left
+
+
+HEAD = ("head_bottom", "head_top")
+LEGS = ("hip", "knee", "ankle")
+
+
+class TestBodyScale:
+    @pytest.mark.parametrize(
+        "absent",
+        [
+            pytest.param((), id="all there"),
+            pytest.param(HEAD, id="no head"),
+            pytest.param((*HEAD, "nose"), id="COCO's body"),
+            pytest.param(LEGS, id="upper body"),
+            pytest.param((*HEAD, *LEGS), id="upper body without a head"),
+            pytest.param((*HEAD, "nose", "elbow", "wrist", "shoulder"), id="legs"),
+            pytest.param((*LEGS, "elbow", "wrist", "shoulder"), id="head"),
+            pytest.param((*HEAD, "nose", *LEGS, "wrist"), id="shoulders and elbows"),
+        ],
+    )
+    @pytest.mark.parametrize("size", [0.2, 1.0, 9.0])
+    def test_people_who_stand(self, absent: tuple[str, ...], size: float) -> None:
+        diagonal = head_of(body_scale(without(standing(size), *absent), POSETRACK15))
+        assert diagonal == pytest.approx(35 * size, rel=0.1)
+
+    @pytest.mark.parametrize("kind_of_limb", [("elbow",), ("wrist",), ("knee",), ("elbow", "wrist"), ("knee", "ankle")])
+    def test_foreshortened_limbs(self, kind_of_limb: tuple[str, ...]) -> None:
+        """A limb that points to the camera has no length; most others still have theirs."""
+        pose = without(standing(), *HEAD)
+        ends = {"elbow": "shoulder", "wrist": "elbow", "knee": "hip", "ankle": "knee"}
+        for name in kind_of_limb:
+            for side in ("left_", "right_"):
+                pose[POSETRACK15.index(side + name)] = pose[POSETRACK15.index(side + ends[name])] + 1
+        assert head_of(body_scale(pose, POSETRACK15)) == pytest.approx(35, rel=0.1)
+
+    def test_one_keypoint_far_off(self) -> None:
+        for place in range(15):
+            pose = standing()
+            pose[place] += 400
+            assert head_of(body_scale(pose, POSETRACK15)) == pytest.approx(35, rel=0.1)
+
+    @settings(deadline=None, max_examples=100)
+    @given(
+        seed=st.integers(0, 1000),
+        size=st.floats(0.5, 5),
+        angle=st.floats(0, 6.3),
+        name=st.sampled_from(list(SKELETONS)),
+    )
+    def test_scale_follows_size_and_nothing_else(self, seed: int, size: float, angle: float, name: str) -> None:
+        """Neither place, turn nor mirroring of a pose matter."""
+        skeleton, random = SKELETONS[name], np.random.default_rng(seed)
+        pose = np.asarray(7.0 * random.integers(0, 15, (len(skeleton), 2)), np.float64)
+        pose[random.uniform(size=len(skeleton)) < 0.5] = np.nan
+        first = head_of(body_scale(pose, skeleton, mean_head=50))
+        turn = np.array([[np.cos(angle), -np.sin(angle)], [np.sin(angle), np.cos(angle)]])
+        moved = size * pose[list(skeleton.mirror)] @ turn - 77
+        second = head_of(body_scale(moved, skeleton, mean_head=50 * size))
+        assert second == pytest.approx(first * size, rel=1e-6)
+
+    @pytest.mark.parametrize("seed", range(20))
+    def test_drawn_people(self, seed: int) -> None:
+        """Limbs of bodies that move in space say about what the head says, with and without it."""
+        _, drawn = Clip((99, seed)).encoded_frame(0.5)
+        for person in drawn:
+            own = head_of(person_scale(person.keypoints, POSETRACK15))
+            for absent in ((), HEAD):
+                estimate = head_of(body_scale(without(person.keypoints, *absent), POSETRACK15))
+                assert 1 / 1.6 < estimate / own < 1.6
+
+    @pytest.mark.parametrize(
+        ("places", "box", "diagonal"),
+        [
+            pytest.param({}, None, 55.0, id="nothing: a mean head"),
+            pytest.param({"nose": (9, 9)}, None, 55.0, id="one keypoint: a mean head"),
+            pytest.param({"nose": (9, 9)}, [np.nan] * 4, 55.0, id="no box"),
+            pytest.param({"nose": (9, 9)}, [10, 20, 55, 110], 20.0, id="one keypoint and a box"),
+            pytest.param({"nose": (9, 9)}, [10, 20, 100, 65], 20.0, id="a box that is wider than high"),
+            pytest.param({"nose": (9, 9)}, [10, 20, 10.5, 20], 55.0, id="a box without extent"),
+            pytest.param({"nose": (9, 9)}, [20, 30, 0, 0], 55.0, id="a box turned round"),
+            pytest.param({"nose": (9, 9)}, [-np.inf, 0, np.inf, 9], 55.0, id="a box without end"),
+            pytest.param({"nose": (9, 9)}, [0, 0, 1e6, 9], 55.0, id="a box too large to be true"),
+            pytest.param({"left_hip": (0, 0), "left_knee": (0, 61)}, None, 50.0, id="one limb"),
+            pytest.param({"left_hip": (0, 0), "left_knee": (0, 61)}, [0, 0, 90, 90], 20.0, id="one limb and a box"),
+            pytest.param({"left_hip": (0, 0), "right_knee": (0, 61)}, None, 55.0, id="no limb"),
+            pytest.param({"left_hip": (0, 0), "left_knee": (0, 0.9)}, None, 55.0, id="a limb under a pixel"),
+            pytest.param({"left_hip": (0, 0), "left_knee": (0, 1e300)}, None, 55.0, id="absurd"),
+            pytest.param({"left_hip": (-1e308, 0), "left_knee": (1e308, 0)}, None, 55.0, id="beyond numbers"),
+            pytest.param(
+                {"left_hip": (0, 0), "left_knee": (0, 61), "left_ankle": (0, 91)},
+                [0, 0, 900, 900],
+                50.0,
+                id="two limbs: the longer",
+            ),
+        ],
+    )
+    def test_little_to_go_by(
+        self, places: dict[str, tuple[float, float]], box: list[float] | None, diagonal: float
+    ) -> None:
+        given = pose(*((POSETRACK15.index(name), *place) for name, place in places.items()))
+        scale = body_scale(given, POSETRACK15, None if box is None else np.array(box, float), mean_head=55)
+        assert head_of(scale) == pytest.approx(diagonal)
+
+    def test_a_face(self) -> None:
+        """Of 15 cm across, seen from in front; COCO's keypoints."""
+        places = {
+            "nose": (0, 4),
+            "left_eye": (3.1, 0),
+            "right_eye": (-3.1, 0),
+            "left_ear": (7.2, 2),
+            "right_ear": (-7.2, 2),
+        }
+        face = np.full((17, 2), np.nan)
+        face[COCO17.indices(*places)] = 5 * np.array(list(places.values()))
+        assert head_of(body_scale(face, COCO17)) == pytest.approx(5 * 35, rel=0.15)
+
+    @pytest.mark.parametrize("skeleton", SKELETONS.values(), ids=list(SKELETONS))
+    def test_skeletons(self, skeleton: Skeleton) -> None:
+        """Each has limbs that are known."""
+        found = POSETRACK15.convert(standing()[None], skeleton)[0]
+        assert head_of(body_scale(found, skeleton)) == pytest.approx(35, rel=0.06)
+
+    def test_a_skeleton_without_limbs(self) -> None:
+        hands = Skeleton(("thumb", "wrist"), (), (0.1, 0.1))
+        assert head_of(body_scale(np.array([[0.0, 0], [50, 0]]), hands, mean_head=30)) == pytest.approx(30)
 
 
 @pytest.mark.parametrize(

@@ -9,6 +9,8 @@ from pathlib import Path
 import pytest
 from conftest import COMMAND_SECONDS, ROOT
 
+from hpr.commands import entry
+
 
 @pytest.fixture(scope="module")
 def installed(tmp_path_factory: pytest.TempPathFactory) -> Path:
@@ -34,8 +36,19 @@ def run(installed: Path, cwd: Path, *words: str) -> "subprocess.CompletedProcess
     )
 
 
-@pytest.mark.parametrize("name", ["benchmark", "evaluate", "make-sample", "port", "refine", "show-errors", "train"])
-def test_every_command_is_there(name: str, installed: Path, tmp_path: Path) -> None:
+COMMANDS = ["benchmark", "convert", "evaluate", "fuzz", "make-sample", "port", "refine", "show-errors", "train"]
+
+
+def test_every_command_is_there(installed: Path) -> None:
+    names = {path.stem for path in (ROOT / "hpr" / "commands").glob("*.py") if "COMMAND = " in path.read_text()}
+    assert len(names) >= 9
+    for name in names:
+        assert (installed / "bin" / f"hpr-{name.replace('_', '-')}").is_file()
+        assert callable(getattr(entry, name))
+
+
+@pytest.mark.parametrize("name", ["evaluate", "port"])
+def test_a_command_composes_its_settings(name: str, installed: Path, tmp_path: Path) -> None:
     result = run(installed, tmp_path, f"hpr-{name}", "--cfg", "job")
     assert result.returncode == 0, result.stderr
     assert list(tmp_path.iterdir()) == []

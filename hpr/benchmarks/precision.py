@@ -10,7 +10,7 @@ import numpy as np
 from hpr.evaluation.comparison import MOTA_THRESHOLD
 from hpr.evaluation.posetrack import NamedSequences
 from hpr.formats import Format, pose_files
-from hpr.images import ImageFolder
+from hpr.images import ImageSource
 from hpr.inference.engine import PoseRefiner
 from hpr.models.loading import load_network
 from hpr.poses import FloatArray
@@ -26,7 +26,7 @@ def benchmark_precisions(
     device: str,
     precisions: Sequence[str],
     file_format: Format,
-    images: ImageFolder,
+    images: ImageSource,
     predictions: Path,
     truth: Path,
 ) -> list[Result]:

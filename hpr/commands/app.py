@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Any, Generic, NoReturn, TypeVar
 
 import hydra
+from hydra.core.global_hydra import GlobalHydra
 from hydra.errors import (
     ConfigCompositionException,
     HydraException,
@@ -18,7 +19,7 @@ from hydra.errors import (
     OverrideParseException,
 )
 from omegaconf import DictConfig, OmegaConf
-from omegaconf.errors import OmegaConfBaseException
+from omegaconf.errors import InterpolationToMissingValueError, OmegaConfBaseException
 from pydantic import BaseModel, ValidationError
 
 from hpr.errors import UserError
@@ -43,18 +44,23 @@ class Command(Generic[Settings]):
         settings: What the composed configuration has to be.
         run: Does the work and prints.
         status: Exit status for what `run` returned.
+        completed: Adds to the words of a command line what goes without saying.
     """
 
     config: str
     settings: type[Settings]
     run: Callable[[Settings], Any]
     status: Callable[[Any], int] = lambda result: 0
+    completed: Callable[[Sequence[str]], list[str]] = list
 
 
 def main(command: Command[Any]) -> None:
     """Runs a command with the settings of the command line; ends the program with status 1 and one line on errors."""
+    composed: list[DictConfig] = []
+    sys.argv[1:] = command.completed(sys.argv[1:])
 
     def checked(cfg: DictConfig) -> None:
+        composed.append(cfg)
         with _one_line_errors(command):
             sys.exit(command.status(command.run(_validated(command, cfg))))
 
@@ -63,6 +69,10 @@ def main(command: Command[Any]) -> None:
     try:
         with _one_line_errors(command):
             hydra.main(version_base="1.3", config_path=f"pkg://{_CONFIGS}", config_name=command.config)(checked)()
+    except (ValueError, TypeError, AssertionError) as error:
+        if composed:  # a defect of ours, with a traceback to find it by
+            raise
+        _fail(f"{_first_line(error)}; expected one name for a group of settings, such as dataset=sample")
     except BrokenPipeError:  # the reader of the output, such as head, has had enough
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
     except KeyboardInterrupt:
@@ -79,7 +89,7 @@ def compose(command: Command[Settings], *overrides: str) -> Settings:
         with hydra.initialize_config_module(_CONFIGS, version_base="1.3"):
             return _validated(command, hydra.compose(command.config, list(overrides)))
     except (HydraException, OmegaConfBaseException, ValueError) as error:
-        raise UserError(_explained(error, command)) from None
+        raise UserError(_explained(error, command, overrides)) from None
 
 
 def build(name: str, node: dict[str, Any], **arguments: Any) -> Any:
@@ -91,8 +101,10 @@ def build(name: str, node: dict[str, Any], **arguments: Any) -> Any:
         **arguments: For the constructor, besides those in the node.
 
     Raises:
-        UserError: An argument is unknown or its value is not allowed.
+        UserError: An argument is unknown or its value is not allowed, or there is no such target.
     """
+    if not isinstance(node.get("_target_"), str):
+        raise UserError(f"{name}._target_={_as_typed(node.get('_target_'))}: expected the name of a class")
     try:
         return hydra.utils.instantiate(node, _convert_="all", **arguments)
     except InstantiationException as error:
@@ -100,6 +112,9 @@ def build(name: str, node: dict[str, Any], **arguments: Any) -> Any:
             raise error.__cause__ from None
         if isinstance(error.__cause__, ValidationError):
             raise UserError(_first_problem(error.__cause__, name)) from None
+        if not node["_target_"].startswith("hpr.") or isinstance(error.__cause__, ImportError | AttributeError):
+            reason = " ".join(str(error.__cause__ or error).split())[:_LONGEST_REASON]
+            raise UserError(f"{name}: {node['_target_'][:_LONGEST_VALUE]} cannot be made ({reason})") from None
         raise
 
 
@@ -113,11 +128,23 @@ def _one_line_errors(command: Command[Any]) -> Iterator[None]:
     except (HydraException, OmegaConfBaseException) as error:
         if isinstance(error, InstantiationException):  # a defect of ours, with a traceback to find it by
             raise
-        _fail(_explained(error, command))
+        _fail(_explained(error, command, sys.argv[1:]))
+    except BrokenPipeError:
+        raise
+    except OSError as error:
+        if error.filename is None:
+            raise
+        _fail(f"{str(error.filename)[:_LONGEST_VALUE]}: {error.strerror}")
+    except MemoryError:
+        _fail("there is not enough memory; smaller crops or batches, or fewer workers, need less")
+    except RuntimeError as error:
+        if "can't allocate memory" not in str(error):  # PyTorch's words, where it has no error of its own for it
+            raise
+        _fail("there is not enough memory; smaller crops or batches, or fewer workers, need less")
 
 
 def _fail(message: str) -> NoReturn:
-    print(f"error: {message}", file=sys.stderr)
+    print(f"error: {' '.join(message.splitlines())}", file=sys.stderr)
     sys.exit(1)
 
 
@@ -145,6 +172,7 @@ _EXPECTED = {
     "finite_number": "a finite number",
     "string_type": "a text",
     "list_type": "a list",
+    "is_instance_of": "a list",
     "dict_type": "a group of settings",
     "model_type": "a group of settings",
     "literal_error": "one of {expected}",
@@ -180,10 +208,15 @@ def _as_typed(value: object) -> str:
     """Returns a value as one types it in a command."""
     if value is None:
         return "null"
-    return str(value).lower() if isinstance(value, bool) else str(value).replace(" ", "")
+    text = str(value).lower() if isinstance(value, bool) else str(value).replace(" ", "")
+    return text if len(text) <= _LONGEST_VALUE else f"{text[:_LONGEST_VALUE]}…"
 
 
-def _explained(error: Exception, command: Command[Any]) -> str:
+_LONGEST_VALUE, _LONGEST_REASON = 80, 300
+"""Characters of a value, and of other programs' words, in a message."""
+
+
+def _explained(error: Exception, command: Command[Any], words: Sequence[str]) -> str:
     """Returns one line that says what is wrong with a word of the command line and what to do."""
     if isinstance(error, OverrideParseException):
         return f"'{error.override}': expected NAME=VALUE; --help lists the settings"
@@ -192,17 +225,91 @@ def _explained(error: Exception, command: Command[Any]) -> str:
         return f"{group}={choice}: there is no such {group}; expected one of {', '.join(error.options)}"
     unknown = getattr(error.__cause__, "full_key", None)
     if isinstance(error, ConfigCompositionException) and unknown:
-        close = difflib.get_close_matches(unknown, _names(command), n=1)
-        hint = f"did you mean {close[0]}?" if close else "--cfg job lists all settings"
-        return f"there is no setting '{unknown}'; {hint}"
-    lines = [line.strip() for line in str(error).split("\n") if line.strip()]
+        return _unknown(unknown, command, words)
+    if isinstance(error, InterpolationToMissingValueError):
+        missing = _first_line(error).rpartition(" ")[2]
+        return f"{missing} is not set; add {missing}=VALUE to the command"
+    return _first_line(error)
+
+
+def _first_line(error: BaseException) -> str:
+    lines = [line.strip() for line in str(error).splitlines() if line.strip()]
     return lines[0] if lines else type(error).__name__
 
 
-def _names(command: Command[Any]) -> list[str]:
-    """Returns the names of all settings of a command, for the hint after a misspelt one."""
+def _unknown(name: str, command: Command[Any], words: Sequence[str]) -> str:
+    """Returns one line about a setting that does not exist, or only with another choice of its group."""
+    typed = [word.lstrip("+~").partition("=")[0] for word in words]
+    whole = next((word for word in typed if word.startswith(f"{name}.")), name)
+    choices = _choices(command, words)
+    group = whole.partition(".")[0]
+    absent = f"there is no setting '{whole}'"
+    known = [own for own in _names(command, choices) if "." in own or "." not in whole]
+    if whole in known:
+        return f"{whole}: the value is not of the kind that this setting has; --cfg job shows it"
+    if close := difflib.get_close_matches(whole, known, n=1, cutoff=_SURELY_MEANT):
+        return f"{absent}; did you mean {close[0]}?"
+
+    elsewhere = _elsewhere(command, choices, group)
+    with_choice = f"{absent} with {group}={choices.get(group)}"
+    if whole in elsewhere:
+        return f"{with_choice}; it belongs to {_listed(group, elsewhere[whole])}"
+    close = difflib.get_close_matches(whole, [*known, *elsewhere], n=1)
+    if not close:
+        return f"{absent}; --cfg job lists all settings"
+    if close[0] in known:
+        return f"{absent}; did you mean {close[0]}?"
+    return f"{with_choice}; did you mean {close[0]} of {_listed(group, elsewhere[close[0]])}?"
+
+
+_LISTED, _SURELY_MEANT = 3, 0.9
+
+
+def _listed(group: str, choices: Sequence[str]) -> str:
+    """Returns a few choices of a group of settings as one types them."""
+    more = f" and {len(choices) - _LISTED} more" if len(choices) > _LISTED else ""
+    return f"{group}={', '.join(choices[:_LISTED])}{more}"
+
+
+def all_names(command: Command[Any]) -> tuple[list[str], list[str]]:
+    """Returns the names of all settings of a command, and of those that it has with another choice of a group only."""
+    with _aside():
+        choices = _choices(command, [])
+        return _names(command, choices), [name for group in choices for name in _elsewhere(command, choices, group)]
+
+
+def _choices(command: Command[Any], words: Sequence[str]) -> dict[str, str]:
+    """Returns what is chosen of each group of settings by some words of a command line."""
     with hydra.initialize_config_module(_CONFIGS, version_base="1.3"):
-        content = OmegaConf.to_container(hydra.compose(command.config))
+        loader = GlobalHydra.instance().config_loader()
+        groups = {group: set(loader.get_group_options(group)) for group in loader.list_groups("")}
+        chosen = [word for word in words if word.partition("=")[2] in groups.get(word.partition("=")[0], ())]
+        composed = hydra.compose(command.config, chosen, return_hydra_config=True)
+    choices = OmegaConf.to_container(composed.hydra.runtime.choices)
+    assert isinstance(choices, dict)
+    return {str(group): str(choice) for group, choice in choices.items() if group in groups and choice}
+
+
+def _elsewhere(command: Command[Any], choices: dict[str, str], group: str) -> dict[str, list[str]]:
+    """Returns the settings that only other choices of a group have, and which those are."""
+    if group not in choices:
+        return {}
+    with hydra.initialize_config_module(_CONFIGS, version_base="1.3"):
+        others = GlobalHydra.instance().config_loader().get_group_options(group)
+    found: dict[str, list[str]] = {}
+    known = set(_names(command, choices))
+    for choice in others:
+        for name in _names(command, {**choices, group: choice}):
+            if name not in known:
+                found.setdefault(name, []).append(choice)
+    return found
+
+
+def _names(command: Command[Any], choices: dict[str, str]) -> list[str]:
+    """Returns the names of all settings of a command with some choices of groups of settings."""
+    with hydra.initialize_config_module(_CONFIGS, version_base="1.3"):
+        words = [f"{group}={choice}" for group, choice in choices.items()]
+        content = OmegaConf.to_container(hydra.compose(command.config, words))
     assert isinstance(content, dict)
     return list(_full_names(content))
 
@@ -219,6 +326,19 @@ def with_arguments(command: Command[Any], arguments: Sequence[str]) -> None:
     before = sys.argv
     sys.argv = [command.config, *arguments]
     try:
-        main(command)
+        with _aside():
+            main(command)
     finally:
         sys.argv = before
+
+
+@contextmanager
+def _aside() -> Iterator[None]:
+    """Puts the command that is being run aside, if any: Hydra knows of one at a time."""
+    hydra_of_all = GlobalHydra.instance()
+    before = hydra_of_all.hydra
+    hydra_of_all.clear()
+    try:
+        yield
+    finally:
+        hydra_of_all.hydra = before

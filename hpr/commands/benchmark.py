@@ -9,7 +9,7 @@ from hpr.benchmarks.evaluation import benchmark_evaluation
 from hpr.benchmarks.precision import benchmark_precisions, precision_table
 from hpr.benchmarks.refining import benchmark_refining, refining_table, save_chart
 from hpr.benchmarks.training import benchmark_training, training_table
-from hpr.checks import Count, WholeNumber
+from hpr.checks import BatchSize, CanvasSide, Count, Workers
 from hpr.commands import app
 from hpr.commands.settings import Component, ModelSettings, Section
 from hpr.files import write_json
@@ -28,9 +28,9 @@ class _Refining(Section):
 
 
 class _Training(Section):
-    canvas: Annotated[list[Count], Field(min_length=2, max_length=2)]
-    batch_size: Count
-    workers: WholeNumber
+    canvas: Annotated[list[CanvasSide], Field(min_length=2, max_length=2)]
+    batch_size: BatchSize
+    workers: Workers
     steps: Annotated[int, Field(ge=2)]
 
 
@@ -59,6 +59,8 @@ class BenchmarkSettings(Section):
 def benchmark(settings: BenchmarkSettings) -> Any:
     """Runs the benchmark that the settings name, prints its figures and returns them."""
     keep_freed_memory()
+    app.build("pose_errors", settings.pose_errors)  # also where they play no part, odd ones are refused
+    app.build("augmentation", settings.augmentation)
     measure = {"refining": _refining, "precision": _precision, "training": _training, "evaluation": _evaluation}
     return measure[settings.what](settings)
 

@@ -1,22 +1,24 @@
-"""Where programs begin: Ctrl-C ends them without a traceback also while they load their libraries, which takes seconds."""
+"""Where programs begin: Ctrl-C ends them without a traceback also while they load libraries, which takes seconds."""
 
-import sys
+import os
+import signal
 from functools import partial
 from importlib import import_module
 
 
 def run(name: str) -> None:
     """Loads and runs the command that a module in this folder has."""
-    try:
-        from hpr.commands import app
-
-        app.main(import_module(f"hpr.commands.{name}").COMMAND)
-    except KeyboardInterrupt:
-        sys.exit(130)  # as shells report a command stopped by Ctrl-C
+    # Not as an exception, which libraries catch while they are loaded. 130: as shells report a command so stopped.
+    before = signal.signal(signal.SIGINT, lambda number, frame: os._exit(130))
+    app, module = import_module("hpr.commands.app"), import_module(f"hpr.commands.{name}")
+    signal.signal(signal.SIGINT, before)
+    app.main(module.COMMAND)
 
 
 benchmark = partial(run, "benchmark")
+convert = partial(run, "convert")
 evaluate = partial(run, "evaluate")
+fuzz = partial(run, "fuzz")
 make_sample = partial(run, "make_sample")
 port = partial(run, "port")
 refine = partial(run, "refine")

@@ -8,8 +8,11 @@ from hpr.commands import app
 from hpr.commands.progress import progress_bar
 from hpr.commands.settings import PredictionSettings, Section
 from hpr.errors import UserError
-from hpr.evaluation.posetrack import Evaluation, evaluate_files, table
+from hpr.evaluation.comparison import Scores, score_table
+from hpr.evaluation.posetrack import Evaluation, FilesByName, table
+from hpr.evaluation.scoring import compared
 from hpr.files import write_json
+from hpr.formats import Format
 
 
 class EvaluateSettings(Section):
@@ -20,23 +23,24 @@ class EvaluateSettings(Section):
     output: str | None
 
 
-def evaluate(settings: EvaluateSettings) -> Evaluation:
+def evaluate(settings: EvaluateSettings) -> Scores:
     """Scores the predictions, prints the table, writes the scores if the settings say where, and returns them."""
     dataset = settings.dataset
     if dataset.annotations is None:
         raise UserError("dataset.annotations is not set; add dataset.annotations=DIR to the command")
-    file_format = app.build("dataset.format", dataset.format)
+    file_format: Format = app.build("dataset.format", dataset.format)
     with progress_bar("sequences", doing="scoring") as progress:
-        evaluation = evaluate_files(file_format, Path(dataset.annotations), Path(dataset.predictions), progress)
+        predicted = FilesByName(file_format, Path(dataset.predictions))
+        scores = compared(file_format, dataset.annotations, predicted, dataset.predictions, progress).before
     if settings.output is not None:
-        write_json(Path(settings.output), evaluation.as_json(), indent=4)
+        write_json(Path(settings.output), scores.as_json(), indent=4)
 
-    for warning in evaluation.warnings:
+    for warning in scores.warnings:
         print(f"warning: {warning}", file=sys.stderr)
-    print(table(evaluation))
+    print(table(scores) if isinstance(scores, Evaluation) else score_table(scores))
     if settings.output is not None:
         print(f"\nwrote {settings.output}")
-    return evaluation
+    return scores
 
 
 COMMAND = app.Command("evaluate", EvaluateSettings, evaluate)

@@ -1,17 +1,12 @@
 """Draw clips of people as a PoseTrack 2018 tree: hpr-make-sample, python tools/make_sample.py output_dir=DIR."""
 
 from pathlib import Path
-from typing import Annotated
 
-from pydantic import Field
-
-from hpr.checks import Count, WholeNumber
+from hpr.checks import CanvasSide, Count, Seed
 from hpr.commands import app
 from hpr.commands.progress import progress_bar
 from hpr.commands.settings import Component, Section
 from hpr.training.synthetic.tree import write_tree
-
-_Pixels = Annotated[int, Field(ge=16)]
 
 
 class MakeSampleSettings(Section):
@@ -20,10 +15,10 @@ class MakeSampleSettings(Section):
     output_dir: str
     clips: Count
     frames: Count
-    seed: WholeNumber
+    seed: Seed
     held_out: bool
-    width: _Pixels | None
-    height: _Pixels | None
+    width: CanvasSide | None
+    height: CanvasSide | None
     pose_errors: Component
 
 

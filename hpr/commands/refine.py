@@ -15,11 +15,11 @@ from hpr.commands import app
 from hpr.commands.progress import progress_bar, say
 from hpr.commands.settings import ModelSettings, ObjectiveSettings, PredictionSettings, Section
 from hpr.errors import UserError
-from hpr.evaluation.comparison import Comparison, comparison_table, save_chart, totals
-from hpr.evaluation.posetrack import FilesByName
+from hpr.evaluation.comparison import Compared, comparison_table, save_chart
+from hpr.evaluation.scoring import compared
 from hpr.files import write_json
 from hpr.formats import Format
-from hpr.images import ImageFolder
+from hpr.images import ImageSource, open_images
 from hpr.inference.engine import PoseRefiner
 from hpr.models.loading import load_network
 from hpr.poses import Frame
@@ -43,7 +43,7 @@ _COLUMNS = ("sequence", "frames", "persons", "refined", "as were", "kept", "drop
 _OWN_PREDICTIONS = """
 This was the bundled sample: drawn people, and weights that have seen no others. To refine your own predictions,
 port the published weights (python tools/port_tf_weights.py) or train (python train.py), and run
-  python refine.py dataset=posetrack18 dataset.root=FOLDER dataset.predictions=FOLDER [model.weights=FILE]"""
+  python refine.py dataset.predictions=FILE_OR_FOLDER dataset.images=FOLDER [model.weights=FILE]"""
 
 
 class _WeightedModel(ModelSettings):
@@ -62,12 +62,8 @@ class RefineSettings(Section):
     strict: bool
     skip_broken: bool
     overwrite: bool
+    side_files: bool
     output_dir: str
-
-    @property
-    def images(self) -> ImageFolder:
-        """Where the images are."""
-        return ImageFolder(Path(self.dataset.root), self.dataset.outside)
 
 
 @dataclass
@@ -87,6 +83,43 @@ class _Share:
     pieces: list[RefinedPiece] = field(default_factory=list)
     failure: str | None = None
     stopped: bool = False
+
+
+@dataclass(frozen=True)
+class _Run:
+    """What all parts of a run need.
+
+    Attributes:
+        settings: Of the command.
+        refiner: The engine.
+        processes: This one among those at work.
+        file_format: Of the predictions.
+        images: Where their pixels are.
+        journal: Of the output folder.
+    """
+
+    settings: RefineSettings
+    refiner: PoseRefiner
+    processes: Processes
+    file_format: Format
+    images: ImageSource
+    journal: Journal
+
+    @property
+    def output(self) -> Path:
+        """The folder that is written to."""
+        return Path(self.settings.output_dir)
+
+    @property
+    def side_files(self) -> Path | None:
+        """The folder for all keypoints that the network knows, if they are wanted."""
+        return self.output / "all_keypoints" if self.settings.side_files else None
+
+    def assembly(self, files: Sequence[PoseFile], shares: Sequence[Sequence[Part]]) -> FileAssembly:
+        """Returns what puts refined pieces of files together and writes them."""
+        return FileAssembly(
+            self.file_format, files, shares, self.output / "predictions", self.journal.note, self.side_files
+        )
 
 
 def refine(settings: RefineSettings) -> dict[str, Any] | None:
@@ -120,12 +153,11 @@ def refine(settings: RefineSettings) -> dict[str, Any] | None:
 
 def _check_sample(dataset: PredictionSettings) -> None:
     """Refuses other files than its own under the default data set: its weights are not meant for them."""
-    folders = {"root": dataset.root, "predictions": dataset.predictions, "annotations": dataset.annotations}
+    folders = {"images": dataset.images, "predictions": dataset.predictions, "annotations": dataset.annotations}
     for name, path in folders.items():
-        if dataset.name == "sample" and path is not None and not Path(path).is_relative_to(app.ASSETS):
+        if dataset.name == "sample" and path is not None and not Path(str(path)).is_relative_to(app.ASSETS):
             raise UserError(
-                f"dataset.{name}={path}: dataset=sample is the bundled clips; "
-                "for files of your own add dataset=posetrack18 or dataset=posetrack17"
+                f"dataset.{name}={path}: dataset=sample is the bundled clips; for files of your own add dataset=auto"
             )
 
 
@@ -133,61 +165,67 @@ def _refiner(settings: RefineSettings, processes: Processes) -> PoseRefiner:
     model = settings.model
     network = load_network(Path(model.weights), model.architecture, get_skeleton(model.skeleton))
     device = processes.own_device(select_device(settings.device))
-    return PoseRefiner(network, str(device), settings.precision, settings.flip)
+    return PoseRefiner(network, str(device), settings.precision, settings.flip, scale=settings.dataset.scale)
 
 
 def _refine(settings: RefineSettings, refiner: PoseRefiner, processes: Processes) -> dict[str, Any] | None:
     """Reads, refines and writes; returns the report in the first process."""
-    file_format: Format = app.build("dataset.format", settings.dataset.format)
-    output = Path(settings.output_dir)
+    dataset, output = settings.dataset, Path(settings.output_dir)
+    if dataset.images is None:
+        raise UserError("dataset.images is not set; add dataset.images=FOLDER, or a video or picture, to the command")
+    file_format: Format = app.build("dataset.format", dataset.format)
+    if dataset.name == "auto" and processes.is_first:
+        print(f"{dataset.predictions}: taken for the format {file_format.name} ({file_format.looks_like})")
+    journal = Journal(output, _what_results_depend_on(settings, refiner, file_format))
+    images = open_images(dataset.images, dataset.outside)
+    run = _Run(settings, refiner, processes, file_format, images, journal)
+
     broken: list[str] | None = [] if settings.skip_broken else None
-    files = _read(file_format, Path(settings.dataset.predictions), processes, broken)
-    for folder in (output, output / "predictions"):
-        if folder.resolve() == files[0].path.parent.resolve():
-            raise UserError(f"{folder}: these are the predictions to be refined; set another output_dir")
-    check_images(files, settings.images)
+    files = _read(run, broken)
+    _check_output(output, files[0].path)
+    check_images(files, images)
     # Scoring the input first finds what is wrong with the annotations before the long work.
-    comparison = _comparison(settings, file_format, files) if processes.is_first else None
+    comparison = _comparison(run, files) if processes.is_first else None
 
     with sole_use(output) if processes.is_first else nullcontext():
         processes.wait()  # no process writes before the folder is known to be free
-        return _refine_files(settings, refiner, file_format, files, comparison, processes, broken or [])
+        return _refine_files(run, files, comparison, broken or [])
+
+
+def _check_output(output: Path, source: Path) -> None:
+    """Refuses to write to where the predictions are."""
+    for folder in (output, output / "predictions"):
+        if folder.resolve() in (source.resolve(), source.resolve().parent):
+            raise UserError(f"{folder}: these are the predictions to be refined; set another output_dir")
 
 
 def _refine_files(
-    settings: RefineSettings,
-    refiner: PoseRefiner,
-    file_format: Format,
-    files: Sequence[PoseFile],
-    comparison: Comparison | None,
-    processes: Processes,
-    broken: Sequence[str],
+    run: _Run, files: Sequence[PoseFile], comparison: Compared | None, broken: Sequence[str]
 ) -> dict[str, Any] | None:
     """Refines files that have been read and checked; returns the report in the first process."""
-    start, output = time.perf_counter(), Path(settings.output_dir)
-    journal = Journal(output, _what_results_depend_on(settings, refiner))
-    finished = {} if settings.overwrite else _finished(journal, files)
-    if finished and processes.is_first:
+    start = time.perf_counter()
+    finished = {} if run.settings.overwrite else _finished(run.journal, files)
+    if finished and run.processes.is_first:
         print(f"{len(finished)} of {len(files)} files were finished by an earlier run and are skipped")
     left = [file for file in files if file.path not in finished]
-    processes.wait()  # all have seen the same state of the folder before one of them changes it
+    run.processes.wait()  # all have seen the same state of the folder before one of them changes it
 
-    shares = share([file.sequences for file in left], processes.count)
-    own = _refine_share(settings, refiner, file_format, left, shares, processes, journal)
-    all_shares, is_one_lost = _gathered(own, processes)
-    if not (processes.is_first or is_one_lost):
+    shares = share([file.sequences for file in left], run.processes.count)
+    own = _refine_share(run, left, shares)
+    all_shares, is_one_lost = _gathered(own, run.processes)
+    if not (run.processes.is_first or is_one_lost):
         return None
-    tallies = _merged(all_shares, FileAssembly(file_format, left, shares, output / "predictions", journal.note))
+    tallies = _merged(all_shares, run.assembly(left, shares))
     if is_one_lost:  # what it has finished stands in the journal
-        finished = _finished(journal, files)
+        finished = _finished(run.journal, files)
     tallies |= {name: tally for sequences in finished.values() for name, tally in sequences.items()}
     tallies = dict(sorted(tallies.items()))
 
-    report = _report(settings, refiner, all_shares, tallies, time.perf_counter() - start, broken)
+    report = _report(run, all_shares, tallies, time.perf_counter() - start, broken)
     report["skipped_files"] = len(finished)
     if not report["failures"] and not report["stopped"]:
-        _compare(settings, file_format, files, comparison, report)
-    write_json(output / "report.json", report, indent=4)
+        _compare(run, files, comparison, report)
+    write_json(run.output / "report.json", report, indent=4)
     return report
 
 
@@ -204,7 +242,7 @@ def _gathered(own: _Share, processes: Processes) -> tuple[list[_Share], bool]:
         return [own], True
 
 
-def _what_results_depend_on(settings: RefineSettings, refiner: PoseRefiner) -> dict[str, Any]:
+def _what_results_depend_on(settings: RefineSettings, refiner: PoseRefiner, file_format: Format) -> dict[str, Any]:
     """Returns what two runs have to share for one to go on with what the other has done."""
     dataset = settings.dataset
     return {
@@ -213,8 +251,10 @@ def _what_results_depend_on(settings: RefineSettings, refiner: PoseRefiner) -> d
         "flip": settings.flip,
         "precision": refiner.precision,
         "device": refiner.device.type,
-        "format": dataset.format,
-        "root": str(Path(dataset.root).resolve()),
+        "format": file_format.name,
+        "side_files": settings.side_files,
+        "images": dataset.images,
+        "scale": dataset.scale,
         "version": hpr.__version__,
     }
 
@@ -239,50 +279,42 @@ def _signals_as_interrupt() -> Iterator[None]:
         signal.signal(signal.SIGTERM, before)
 
 
-def _read(file_format: Format, location: Path, processes: Processes, broken: list[str] | None) -> list[PoseFile]:
-    with progress_bar("files", shown=processes.is_first, doing="reading") as progress:
-        files = read_files(file_format, location, progress, broken)
-    for problem in broken or () if processes.is_first else ():
+def _read(run: _Run, broken: list[str] | None) -> list[PoseFile]:
+    is_first = run.processes.is_first
+    with progress_bar("files", shown=is_first, doing="reading") as progress:
+        files = read_files(run.file_format, Path(run.settings.dataset.predictions), progress, broken)
+    for problem in broken or () if is_first else ():
         print(f"warning: {problem}; this file is skipped")
     return files
 
 
-def _comparison(settings: RefineSettings, file_format: Format, files: Sequence[PoseFile]) -> Comparison | None:
+def _comparison(run: _Run, files: Sequence[PoseFile]) -> Compared | None:
     """Scores the input, if there are annotations."""
-    annotations = settings.dataset.annotations
-    if annotations is None:
+    dataset = run.settings.dataset
+    if dataset.annotations is None:
         return None
     before = {file.path.name: file.sequences for file in files}
     with progress_bar("files", len(files), doing="scoring") as progress:
-        truth = FilesByName(file_format, Path(annotations))
-        return Comparison(truth, before, (annotations, settings.dataset.predictions), progress)
+        return compared(run.file_format, dataset.annotations, before, dataset.predictions, progress)
 
 
-def _refine_share(
-    settings: RefineSettings,
-    refiner: PoseRefiner,
-    file_format: Format,
-    files: Sequence[PoseFile],
-    shares: Sequence[Sequence[Part]],
-    processes: Processes,
-    journal: Journal,
-) -> _Share:
+def _refine_share(run: _Run, files: Sequence[PoseFile], shares: Sequence[Sequence[Part]]) -> _Share:
     """Refines this process's share of the files and prints a row for each sequence."""
-    own, parts = _Share(refiner.device_name), shares[processes.rank]
+    processes, settings = run.processes, run.settings
+    own, parts = _Share(run.refiner.device_name), shares[processes.rank]
     names = [sequence.name for file in files for sequence in file.sequences]
     width = max(len(name) for name in (_COLUMNS[0], *names))
     if processes.is_first:
         say(format_row(_COLUMNS, width))
     people = sum(part.people for part in parts)
-    output = Path(settings.output_dir) / "predictions"
     try:
         with (
             progress_bar("persons", people, shown=processes.is_first) as progress,
-            FileAssembly(file_format, files, shares, output, journal.note) as assembly,
+            run.assembly(files, shares) as assembly,
         ):
             threshold, strict = settings.objective.threshold, settings.strict
             try:
-                for piece in refine_share(refiner, files, parts, settings.images, threshold, progress, strict):
+                for piece in refine_share(run.refiner, files, parts, run.images, threshold, progress, strict):
                     _print_bad_images(piece.tally)
                     own.tallies |= _print_rows(assembly.put(piece), width)
             except KeyboardInterrupt:
@@ -307,8 +339,7 @@ def _merged(shares: Sequence[_Share], assembly: FileAssembly) -> dict[str, Tally
 
 
 def _report(
-    settings: RefineSettings,
-    refiner: PoseRefiner,
+    run: _Run,
     shares: Sequence[_Share],
     tallies: dict[str, Tally],
     seconds: float,
@@ -326,36 +357,31 @@ def _report(
         "stopped": any(own.stopped for own in shares),
         "seconds": seconds,
         "device": " and ".join(sorted({own.device for own in shares})),
-        "precision": refiner.precision,
+        "precision": run.refiner.precision,
+        "format": run.file_format.name,
         "processes": len(shares),
-        "settings": settings.model_dump(),
+        "settings": run.settings.model_dump(),
         "sequences": {name: tally.as_json() for name, tally in tallies.items()},
         "pictures": [],
     }
 
 
-def _compare(
-    settings: RefineSettings,
-    file_format: Format,
-    files: Sequence[PoseFile],
-    comparison: Comparison | None,
-    report: dict[str, Any],
-) -> None:
+def _compare(run: _Run, files: Sequence[PoseFile], comparison: Compared | None, report: dict[str, Any]) -> None:
     """Adds to a report what can be seen of a whole run: a few frames, and the scores before and after."""
-    output = Path(settings.output_dir)
+    output = run.output
     # What has been written is what is drawn and scored.
     wanted = files if comparison is not None else files[:_PICTURED_FILES]
     names = [file.path.name for file in wanted]
-    refined = {name: file_format.read(output / "predictions" / name) for name in names}
+    refined = {name: run.file_format.read(output / "predictions" / name) for name in names}
     pairs = [_middle_frames(file, refined[file.path.name]) for file in files[:_PICTURED_FILES]]
-    if save_comparison([pair for pair in pairs if pair], settings.images, output / "frames.jpg"):
+    if save_comparison([pair for pair in pairs if pair], run.images, output / "frames.jpg"):
         report["pictures"].append("frames.jpg")
 
     if comparison is not None:
         before, after = comparison.before, comparison.after(refined)
-        report["metrics"] = {"before": totals(before), "after": totals(after), "warnings": after.warnings}
-        save_chart(before, after, output / "metrics.png")
-        report["pictures"].append("metrics.png")
+        report["metrics"] = {"before": before.summary(), "after": after.summary(), "warnings": after.warnings}
+        if save_chart(before, after, output / "metrics.png"):
+            report["pictures"].append("metrics.png")
         print(f"\n{comparison_table(before, after)}")
         for warning in after.warnings:
             print(f"warning: {warning}")
@@ -410,4 +436,10 @@ def exit_status(report: dict[str, Any] | None) -> int:
     return 3 if report["failed"] or report["broken_files"] else 0
 
 
-COMMAND = app.Command("refine", RefineSettings, refine, exit_status)
+def with_data_set(words: Sequence[str]) -> list[str]:
+    """Returns the words of a command line with dataset=auto where they name predictions but no data set."""
+    names = {word.partition("=")[0] for word in words}
+    return [*words, "dataset=auto"] if "dataset.predictions" in names and "dataset" not in names else list(words)
+
+
+COMMAND = app.Command("refine", RefineSettings, refine, exit_status, with_data_set)

@@ -4,6 +4,8 @@ from typing import Annotated, Any
 
 from pydantic import BaseModel, ConfigDict, Field
 
+from hpr.crops import ScaleRule
+
 Component = dict[str, Any]
 """A node with a `_target_`, whose constructor checks the rest."""
 
@@ -46,5 +48,7 @@ class DatasetSettings(Section):
 class PredictionSettings(DatasetSettings):
     """A data set with images and predictions."""
 
-    root: str
+    root: str | None = None
+    images: str | list[str] | None = None
     predictions: str
+    scale: ScaleRule

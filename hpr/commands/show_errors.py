@@ -2,7 +2,7 @@
 
 from pathlib import Path
 
-from hpr.checks import WholeNumber
+from hpr.checks import Seed
 from hpr.commands import app
 from hpr.commands.settings import Component, Section
 from hpr.report.drawing import save_jpeg
@@ -13,7 +13,7 @@ class ShowErrorsSettings(Section):
     """conf/show_errors.yaml."""
 
     pose_errors: Component
-    seed: WholeNumber
+    seed: Seed
     output: str
 
 

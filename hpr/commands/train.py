@@ -11,10 +11,11 @@ import torch
 from pydantic import Field
 from tqdm import tqdm
 
-from hpr.checks import WholeNumber
+from hpr.checks import CanvasSide, Seed
 from hpr.commands import app
 from hpr.commands.progress import progress_bar, say
 from hpr.commands.settings import Component, DatasetSettings, ModelSettings, Section
+from hpr.crops import ScaleRule
 from hpr.errors import UserError
 from hpr.evaluation.comparison import ObjectiveScores
 from hpr.models.loading import start_network
@@ -33,7 +34,9 @@ from hpr.training.validation import Validation, score_table
 
 class _TrainingDataset(DatasetSettings):
     root: str | None = None
+    images: str | list[str] | None = None
     predictions: str | None = None
+    scale: ScaleRule | None = None
 
 
 class TrainSettings(Section):
@@ -46,9 +49,9 @@ class TrainSettings(Section):
     augmentation: Component
     optimizer: Component
     schedule: Component
-    canvas: Annotated[list[Annotated[int, Field(ge=16)]], Field(min_length=2, max_length=2)]
+    canvas: Annotated[list[CanvasSide], Field(min_length=2, max_length=2)]
     training: Settings
-    seed: WholeNumber
+    seed: Seed
     device: str
     resume: bool
     output_dir: str
@@ -87,12 +90,32 @@ def _train(
     errors = app.build("pose_errors", settings.pose_errors)
     augmentation = app.build("augmentation", settings.augmentation)
     examples = Examples(people, errors, augmentation, settings.canvas, skeleton, network.mean_head, settings.seed)
-    optimizer = app.build("optimizer", settings.optimizer)
+    optimizer = _optimizer(settings.optimizer)
     schedule = app.build("schedule", settings.schedule)
     trainer = Trainer(network, optimizer, schedule, settings.training, device, processes)
 
     with sole_use(folder) if processes.is_first else nullcontext():
         return _run(settings, trainer, examples, folder, processes, stopping)
+
+
+def _optimizer(component: Component) -> Callable[..., torch.optim.Optimizer]:
+    """Returns what makes the optimizer, tried on one weight: PyTorch checks its settings when it is made.
+
+    Raises:
+        UserError: A setting is unknown or its value is not allowed.
+    """
+    optimizer: Callable[..., torch.optim.Optimizer] = app.build("optimizer", component)
+    for name in _SHARES & component.keys():
+        if not isinstance(component[name], int | float) or not 0 <= component[name] <= 1:
+            raise UserError(f"optimizer.{name}={component[name]}: expected a number from 0 to 1")
+    try:
+        optimizer([torch.nn.Parameter(torch.zeros(1))])
+    except (TypeError, ValueError, AttributeError) as error:
+        raise UserError(f"optimizer: {error}") from None
+    return optimizer
+
+
+_SHARES = {"weight_decay", "momentum"}
 
 
 def _run(

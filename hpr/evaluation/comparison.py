@@ -1,23 +1,14 @@
 """Scores before and after refining: as a table, as numbers for a file and as a chart."""
 
 import math
-from collections.abc import Callable, Mapping
+from collections.abc import Callable
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Any
+from typing import Any, Protocol
 
 import numpy as np
 
-from hpr.evaluation.posetrack import (
-    AP_SCORES,
-    COLUMNS,
-    MOT_SCORES,
-    Evaluation,
-    NamedSequences,
-    by_group,
-    evaluate_named,
-    or_none,
-)
+from hpr.evaluation.posetrack import Evaluation, NamedSequences, evaluate_named
 from hpr.poses import Frame, PoseSequence
 from hpr.report.charts import save_grouped_bars
 from hpr.report.tables import format_table, number
@@ -25,7 +16,36 @@ from hpr.report.tables import format_table, number
 MAP_THRESHOLD, MOTA_THRESHOLD = 0.0, 0.7
 """Confidences above which a keypoint is kept, for each objective as published (docs/published.md, section 3.3)."""
 
-_SHOWN = ("AP", "MOTA")
+
+class Scores(Protocol):
+    """Scores of poses by some metrics, whatever these are."""
+
+    warnings: list[str]
+
+    @property
+    def columns(self) -> tuple[str, ...]:
+        """What there is a score for: groups of keypoints, say."""
+
+    @property
+    def values(self) -> dict[str, dict[str, float]]:
+        """Metric → column → percent; NaN where there is no value."""
+
+    def summary(self) -> dict[str, Any]:
+        """Returns the scores as they stand in report.json; null where there is no value."""
+
+    def as_json(self) -> dict[str, Any]:
+        """Returns all scores, as they are written to a file; null where there is no value."""
+
+
+class Compared(Protocol):
+    """Scores of poses before they are refined, and after."""
+
+    @property
+    def before(self) -> Scores:
+        """Of the poses that are to be refined."""
+
+    def after(self, refined: NamedSequences) -> Scores:
+        """Scores refined files of the same names."""
 
 
 @dataclass(frozen=True)
@@ -114,11 +134,17 @@ def _objectives(everything: Evaluation, sure: Evaluation) -> ObjectiveScores:
     return ObjectiveScores(total["AP"]["total"], sure.total["MOTA"]["total"], total["AP_recall"]["total"])
 
 
-def comparison_table(before: Evaluation, after: Evaluation) -> str:
-    """Returns AP and MOTA of each group of keypoints before and after, and the difference."""
-    rows = [["", *COLUMNS]]
-    for name in _SHOWN:
-        first, second = (by_group(evaluation.total[name]) for evaluation in (before, after))
+def score_table(scores: Scores) -> str:
+    """Returns each metric in a line."""
+    rows = [[name, *(number(values[column]) for column in scores.columns)] for name, values in scores.values.items()]
+    return format_table([["", *scores.columns], *rows])
+
+
+def comparison_table(before: Scores, after: Scores) -> str:
+    """Returns each metric before and after, and the difference."""
+    rows = [["", *before.columns]]
+    for name in before.values:
+        first, second = ([scores.values[name][column] for column in before.columns] for scores in (before, after))
         differences = np.subtract(second, first).tolist()
         rows.append([f"{name:<6}before", *(number(value) for value in first)])
         rows.append([f"{'':<6}after", *(number(value) for value in second)])
@@ -126,25 +152,20 @@ def comparison_table(before: Evaluation, after: Evaluation) -> str:
     return format_table(rows)
 
 
-def totals(evaluation: Evaluation) -> dict[str, Any]:
-    """Returns an evaluation as it stands in report.json: the totals, and AP and MOTA of each keypoint."""
-    values: dict[str, Any] = {name: or_none(evaluation.total[name]["total"]) for name in AP_SCORES + MOT_SCORES}
-    keypoints = {name: _json_scores(evaluation.total[name]) for name in _SHOWN}
-    return {"mAP": values.pop("AP"), **values, "joints": keypoints}
+def save_chart(before: Scores, after: Scores, path: Path) -> bool:
+    """Draws each metric that has values, before and after, as bars.
 
-
-def _json_scores(score: Mapping[str, float]) -> dict[str, float | None]:
-    return {keypoint: or_none(value) for keypoint, value in score.items()}
-
-
-def save_chart(before: Evaluation, after: Evaluation, path: Path) -> None:
-    """Draws AP and, if there is one, MOTA of each group of keypoints before and after as bars.
+    Returns:
+        Whether there is one.
 
     Raises:
         UserError: The file cannot be written.
     """
-    has_mota = not math.isnan(after.total["MOTA"]["total"] + before.total["MOTA"]["total"])
     panels = {}
-    for name in _SHOWN if has_mota else _SHOWN[:1]:
-        panels[f"{name} (%)"] = {"before": by_group(before.total[name]), "after": by_group(after.total[name])}
-    save_grouped_bars(COLUMNS, panels, path)
+    for name in before.values:
+        both = {title: [*scores.values[name].values()] for title, scores in (("before", before), ("after", after))}
+        if not any(np.isnan(values).all() for values in both.values()):
+            panels[f"{name} (%)"] = both
+    if panels:
+        save_grouped_bars(before.columns, panels, path)
+    return bool(panels)

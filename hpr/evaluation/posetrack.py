@@ -12,7 +12,7 @@ from hpr.errors import UserError
 from hpr.evaluation.average_precision import Detections, average_precision, detections, merged
 from hpr.evaluation.frames import pair, track_id_problem
 from hpr.evaluation.tracking import TrackingCounts, count, tracking_scores
-from hpr.formats import Format, pose_files
+from hpr.formats import Format
 from hpr.poses import FloatArray, PoseSequence
 from hpr.report.tables import format_table, number
 from hpr.skeleton import POSETRACK15
@@ -53,6 +53,22 @@ class Evaluation:
     total: KeypointScores
     sequences: dict[str, KeypointScores]
     warnings: list[str] = field(default_factory=list)
+
+    @property
+    def columns(self) -> tuple[str, ...]:
+        """See `evaluation.comparison.Scores`."""
+        return COLUMNS
+
+    @property
+    def values(self) -> dict[str, dict[str, float]]:
+        """See `evaluation.comparison.Scores`."""
+        return {name: dict(zip(COLUMNS, by_group(self.total[name]), strict=True)) for name in ("AP", "MOTA")}
+
+    def summary(self) -> dict[str, Any]:
+        """Returns the totals, and AP and MOTA of each keypoint, as they stand in report.json."""
+        totals: dict[str, Any] = {name: or_none(self.total[name]["total"]) for name in AP_SCORES + MOT_SCORES}
+        keypoints = _without_nan({name: self.total[name] for name in ("AP", "MOTA")})
+        return {"mAP": totals.pop("AP"), **totals, "joints": keypoints}
 
     def as_json(self) -> dict[str, Any]:
         """Returns the scores as they are written to a file; null where there is no value."""
@@ -165,7 +181,7 @@ class FilesByName(Mapping[str, Sequence[PoseSequence]]):
             UserError: There is none.
         """
         self._format = file_format
-        self._paths = {path.name: path for path in pose_files(location)}
+        self._paths = {path.name: path for path in file_format.sources(location)}
 
     def __getitem__(self, name: str) -> list[PoseSequence]:
         """Reads a file.

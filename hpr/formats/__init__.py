@@ -1,46 +1,66 @@
 """Files of poses: one module per format. No other module knows how a file is built."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from pathlib import Path
 
 from hpr.errors import UserError
 from hpr.files import read_json
+from hpr.formats.alphapose import AlphaPose
+from hpr.formats.arrays import Arrays
 from hpr.formats.base import Format
+from hpr.formats.coco import Coco, CrowdPose
+from hpr.formats.mmpose import MMPose
+from hpr.formats.mpii import Mpii
+from hpr.formats.openpose import OpenPose
 from hpr.formats.posetrack17 import PoseTrack17
-from hpr.formats.posetrack18 import PoseTrack18
+from hpr.formats.posetrack18 import PoseTrack18, PoseTrack21
 from hpr.formats.sources import pose_files
+from hpr.formats.ultralytics import Ultralytics, UltralyticsLabels
 
-__all__ = ["FORMATS", "Format", "PoseTrack17", "PoseTrack18", "get_format", "pose_files", "recognise", "recognised"]
+__all__ = [
+    "FORMATS",
+    "Format",
+    "PoseTrack17",
+    "PoseTrack18",
+    "PoseTrack21",
+    "get_format",
+    "pose_files",
+    "recognise",
+]
 
 
-FORMATS: dict[str, type[Format]] = {own.name: own for own in (PoseTrack18, PoseTrack17)}
+_ALL: tuple[type[Format], ...] = (
+    *(PoseTrack18, PoseTrack17, PoseTrack21, Coco, CrowdPose, OpenPose, AlphaPose, MMPose),
+    *(Ultralytics, UltralyticsLabels, Mpii, Arrays),
+)
+
+FORMATS: dict[str, type[Format]] = {own.name: own for own in _ALL}
 
 
-def get_format(name: str, annotations: str | None = None, images: str | None = None) -> Format:
-    """Returns the format of that name.
+def get_format(
+    name: str,
+    annotations: str | None = None,
+    images: str | Sequence[str] | None = None,
+    location: str | None = None,
+) -> Format:
+    """Returns a format by its name, or by the look of a file.
 
     Args:
-        name: One of FORMATS.
+        name: One of FORMATS, or "auto".
         annotations: See `Format.reads_beside`.
         images: Likewise.
+        location: A file or folder of poses; "auto" recognises the format of these.
 
     Raises:
-        UserError: There is none.
+        UserError: There is no such format, or the files are of none.
     """
+    if name == "auto" and location is not None:
+        name = recognise(Path(location))
     if name not in FORMATS:
-        raise UserError(f"unknown format '{name}': expected one of {', '.join(FORMATS)}")
+        raise UserError(f"unknown format '{name}': expected one of auto, {', '.join(FORMATS)}")
     beside = {"annotations": annotations, "images": images}
     constructor: Callable[..., Format] = FORMATS[name]  # what it takes is said by reads_beside
     return constructor(**{key: beside[key] for key in FORMATS[name].reads_beside})
-
-
-def recognised(location: str, annotations: str | None = None, images: str | None = None) -> Format:
-    """Returns the format of the files in a location; for the rest see `get_format`.
-
-    Raises:
-        UserError: The location is absent, or of no known format.
-    """
-    return get_format(recognise(Path(location)), annotations, images)
 
 
 def recognise(location: Path) -> str:

@@ -22,6 +22,8 @@ class Format(ABC):
             files of this format.
         skeletons: Those that a source can be in; the first is that of what is written from scratch.
         holds: The fields of `Frame`, besides image and keypoints, that a source has a place for.
+        ending: Of the files.
+        is_folder: Whether what is written from scratch is a folder with a file for each image.
         metric: How its poses are scored: "posetrack", "oks" or "pckh".
         reads_beside: What the constructor takes: "annotations", a file of ground truth that the names of images are
             in, and "images", where the images are, whose sizes normalised coordinates need.
@@ -32,6 +34,8 @@ class Format(ABC):
     removes_unposed: ClassVar[bool] = False
     skeletons: ClassVar[tuple[Skeleton, ...]]
     holds: ClassVar[frozenset[str]]
+    ending: ClassVar[str] = ".json"
+    is_folder: ClassVar[bool] = False
     metric: ClassVar[str]
     reads_beside: ClassVar[tuple[str, ...]] = ()
 

@@ -70,6 +70,12 @@ def summary(value: Any) -> str:
     return text if len(text) <= 40 else f"{text[:37]}..."
 
 
+def sides(boxes: FloatArray) -> FloatArray:
+    """Returns x, y, width and height (..., 4) of boxes given by their corners (..., 4), to a millionth of a pixel."""
+    with np.errstate(over="ignore", invalid="ignore"):  # a file may hold any numbers
+        return np.asarray(np.concatenate([boxes[..., :2], boxes[..., 2:] - boxes[..., :2]], axis=-1).round(6))
+
+
 def plain(values: FloatArray) -> list[Any]:
     """Returns an array as nested lists of JSON numbers: whole ones without a fraction, 0 for what is not finite."""
     finite = np.where(np.isfinite(values), values, 0.0)

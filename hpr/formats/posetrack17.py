@@ -148,7 +148,7 @@ def _onto(original: _Original, sequence: PoseSequence) -> dict[str, Any]:
             else _updated(entry["annorect"][record], before, frame, person)
             for person, record in enumerate(frame.records.tolist())
         ]
-        annolist.append({**entry, "annorect": records} if records or "annorect" in entry else entry)
+        annolist.append({**entry, "annorect": records} if records or entry.get("annorect") else entry)
     return {**original.document, "annolist": annolist}
 
 

@@ -3,14 +3,15 @@
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, ClassVar
 
 import numpy as np
 
 from hpr.errors import UserError
 from hpr.files import read_json, write_json
 from hpr.formats.base import Format
-from hpr.formats.fields import IDENTIFIER, expect, field, numbers, plain
+from hpr.formats.coco import skeleton_of
+from hpr.formats.fields import IDENTIFIER, expect, field, numbers, plain, sides
 from hpr.poses import NO_RECORD, FloatArray, Frame, PoseSequence
 from hpr.skeleton import POSETRACK15, POSETRACK18
 
@@ -39,18 +40,23 @@ class _Original:
 
 
 class PoseTrack18(Format):
-    """Reader and writer of PoseTrack 2018 files, one sequence each."""
+    """Reader and writer of PoseTrack 2018 files, one sequence each.
+
+    Attributes:
+        marks_people: Whether images that are written from scratch say whether there is somebody in them.
+    """
 
     name = "posetrack18"
     looks_like = "JSON with images, annotations of 17 keypoints, and no left_eye in categories"
     skeletons = (POSETRACK18,)
     holds = frozenset({"scores", "flags", "boxes", "head_boxes", "track_ids", "ignore_regions", "size"})
     metric = "posetrack"
+    marks_people: ClassVar[bool] = False
 
     @staticmethod
     def recognises(path: Path, document: object) -> bool:
         """See `Format`."""
-        return isinstance(document, dict) and {"images", "annotations"} <= document.keys()
+        return skeleton_of(document) is POSETRACK18 and not _is_of_2021(document)
 
     def read(self, path: Path) -> list[PoseSequence]:
         """See `Format`. Images come in the order of the file, each with its annotations in the order of the file."""
@@ -76,7 +82,30 @@ class PoseTrack18(Format):
         if isinstance(sequence.original, _Original):
             write_json(path, _onto(sequence.original, sequence), indent=4)  # indented as the published code does
         else:
-            write_json(path, _from_scratch(sequence))
+            write_json(path, _from_scratch(sequence, self.marks_people))
+
+
+class PoseTrack21(PoseTrack18):
+    """Reader and writer of PoseTrack21 files, which are PoseTrack 2018's with a few more fields."""
+
+    name = "posetrack21"
+    looks_like = "JSON as of posetrack18, with has_labeled_person in images or person_id in annotations"
+    marks_people = True
+
+    @staticmethod
+    def recognises(path: Path, document: object) -> bool:
+        """See `Format`."""
+        return skeleton_of(document) is POSETRACK18 and _is_of_2021(document)
+
+
+def _is_of_2021(document: object) -> bool:
+    """Returns whether a document has a field that only PoseTrack21's have."""
+    assert isinstance(document, dict)
+    for key, name in (("images", "has_labeled_person"), ("annotations", "person_id")):
+        entries = document[key] if isinstance(document[key], list) else []
+        if any(isinstance(entry, dict) and name in entry for entry in entries):
+            return True
+    return False
 
 
 def _parsed(document: dict[str, Any], path: Path) -> _Original:
@@ -109,7 +138,9 @@ def _slots(document: dict[str, Any], path: Path) -> tuple[list[int], int]:
     for category in expect(document.get("categories") or [], list, f"{path}: categories"):
         listed = category.get("keypoints") if isinstance(category, dict) else None
         if isinstance(listed, list) and "left_eye" in listed:
-            raise UserError(f"{path}: expected PoseTrack's keypoints, found COCO's (left_eye in categories)")
+            raise UserError(
+                f"{path}: expected PoseTrack's keypoints, found COCO's (left_eye in categories); read it as coco"
+            )
         if isinstance(listed, list) and all(name in listed for name in POSETRACK15.names):
             names = listed
     return [names.index(name) if name in names else -1 for name in POSETRACK18.names], len(names)
@@ -211,8 +242,13 @@ def _written(frame: Frame, person: int) -> list[int]:
     return [keypoint for keypoint in np.flatnonzero(finite).tolist() if keypoint not in _EARS]
 
 
-def _from_scratch(sequence: PoseSequence) -> dict[str, Any]:
-    """Returns a document for sequences of any skeleton; keypoints that PoseTrack does not have are left out."""
+def _from_scratch(sequence: PoseSequence, marks_people: bool) -> dict[str, Any]:
+    """Returns a document for sequences of any skeleton; keypoints that PoseTrack does not have are left out.
+
+    Args:
+        sequence: To be written.
+        marks_people: See `PoseTrack18`.
+    """
     images: list[dict[str, Any]] = []
     annotations: list[dict[str, Any]] = []
     slots = list(range(len(POSETRACK18)))
@@ -226,6 +262,7 @@ def _from_scratch(sequence: PoseSequence) -> dict[str, Any]:
                 "vid_id": sequence.name,
                 "nframes": len(sequence.frames),
                 "is_labeled": True,
+                **({"has_labeled_person": len(frame) > 0} if marks_people else {}),
                 **({} if frame.size is None else {"width": frame.size[0], "height": frame.size[1]}),
                 "ignore_regions_x": [plain(region[:, 0]) for region in frame.ignore_regions],
                 "ignore_regions_y": [plain(region[:, 1]) for region in frame.ignore_regions],
@@ -256,5 +293,5 @@ def _record(frame: Frame, person: int, slots: list[int], slot_count: int) -> dic
         record["track_id"] = frame.track_ids[person]
     for key, box in (("bbox", frame.boxes[person]), ("bbox_head", frame.head_boxes[person])):
         if np.isfinite(box).all():
-            record[key] = plain(np.concatenate([box[:2], box[2:] - box[:2]]).round(6))
+            record[key] = plain(sides(box))
     return record

@@ -5,22 +5,23 @@ from collections.abc import Hashable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from enum import Enum
 from pathlib import Path
+from typing import Any, get_args, overload
 
 import numpy as np
 import torch
 from torch import Tensor
 
 from hpr import heatmaps
-from hpr.crops import MIN_CROP_SIDE, person_crop, person_scale
+from hpr.crops import MIN_CROP_SIDE, ScaleRule, body_scale, person_crop, person_scale
 from hpr.images import Image
 from hpr.inference.batching import PersonCrop, collate, group
 from hpr.models.loading import load_network
 from hpr.models.network import Refiner
 from hpr.models.padding import PaddedBatch
-from hpr.poses import FloatArray
+from hpr.poses import FloatArray, Frame
 from hpr.runtime.device import device_name, select_device
 from hpr.runtime.precision import dtype_of, fp32_arithmetic, select_precision
-from hpr.skeleton import Skeleton
+from hpr.skeleton import Skeleton, SkeletonLike, skeleton_of
 
 _GPU_BATCH_PIXELS = 12_000_000
 _BATCHES_IN_WINDOW = 4
@@ -120,6 +121,7 @@ class PoseRefiner:
         precision: str = "auto",
         flip: bool = True,
         batch_pixels: int | None = None,
+        scale: ScaleRule = "published",
     ) -> None:
         """Prepares a copy of a network for inference.
 
@@ -131,10 +133,16 @@ class PoseRefiner:
             flip: Average with the mirror image's part probabilities, as published.
             batch_pixels: People are put together in batches of up to so many pixels of their crops; by default,
                 what a GPU is busy with, and one person at a time on a CPU, which one keeps busy.
+            scale: "published", by the head, which needs head_bottom and head_top; or "body", by all limbs, for poses
+                without them, such as COCO's.
 
         Raises:
             UserError: There is no such device or precision.
+            ValueError: There is no such rule of scale.
         """
+        if scale not in get_args(ScaleRule):
+            raise ValueError(f"scale: expected one of {', '.join(get_args(ScaleRule))}; found {scale!r}")
+        self.scale = scale
         self.device = select_device(device)
         self.precision = select_precision(precision, self.device)
         self.flip = flip
@@ -156,52 +164,124 @@ class PoseRefiner:
         return device_name(self.device)
 
     @classmethod
-    def load(cls, path: str | Path, device: str = "auto", precision: str = "auto", flip: bool = True) -> "PoseRefiner":
+    def load(
+        cls,
+        path: str | Path,
+        device: str = "auto",
+        precision: str = "auto",
+        flip: bool = True,
+        scale: ScaleRule = "published",
+    ) -> "PoseRefiner":
         """Loads weights written by `tools/port_tf_weights.py` or `train.py`; for the rest see the constructor.
 
         Raises:
             UserError: The weights are absent, damaged or not a refiner's.
         """
-        return cls(load_network(Path(path)), device, precision, flip)
+        return cls(load_network(Path(path)), device, precision, flip, scale=scale)
 
-    def __call__(self, image: Image, keypoints: FloatArray, threshold: float = 0.0) -> RefinedPoses:
-        """Refines the poses of the people in one image, each on its own.
+    @overload
+    def __call__(
+        self, image: Image, keypoints: FloatArray, threshold: float = ..., skeleton: SkeletonLike | None = ...
+    ) -> RefinedPoses: ...
+
+    @overload
+    def __call__(
+        self,
+        image: Sequence[Image],
+        keypoints: Sequence[FloatArray],
+        threshold: float = ...,
+        skeleton: SkeletonLike | None = ...,
+    ) -> list[RefinedPoses]: ...
+
+    def __call__(
+        self,
+        image: Image | Sequence[Image],
+        keypoints: FloatArray | Sequence[FloatArray],
+        threshold: float = 0.0,
+        skeleton: SkeletonLike | None = None,
+    ) -> RefinedPoses | list[RefinedPoses]:
+        """Refines the poses of the people in one image or several, each on its own.
 
         Args:
-            image: (H, W, 3) RGB, 0 to 255.
-            keypoints: (N, K, 2) x and y in image pixels in the order of `skeleton`; NaN where missing.
+            image: (H, W, 3) RGB, 0 to 255; or several such images.
+            keypoints: (N, K, 2) x and y in image pixels, NaN where missing; of several images, such an array for each.
             threshold: Keypoints are kept if their confidence is above this: 0.7 for a high MOTA, 0 for mAP.
+            skeleton: Of the keypoints: a skeleton, its name, or the keypoints' names; by default the network's. Those
+                that the network does not know come back as they were, without a confidence.
 
         Raises:
+            UserError: There is no skeleton of that name.
             ValueError: An argument is of another shape or type.
         """
-        keypoints, expected = np.array(keypoints, np.float64), f"(N, {len(self.skeleton)}, 2)"
-        if image.ndim != 3 or image.shape[2] != 3 or image.dtype != np.uint8:
-            raise ValueError(f"image: expected uint8 of shape (H, W, 3), found {image.dtype} of shape {image.shape}")
-        if keypoints.ndim != 3 or keypoints.shape[1:] != (len(self.skeleton), 2):
-            raise ValueError(f"keypoints: expected shape {expected}, found {keypoints.shape}")
-        keypoints[~np.isfinite(keypoints).all(axis=-1)] = np.nan
+        own = self.skeleton if skeleton is None else skeleton_of(skeleton)
+        is_one = isinstance(image, np.ndarray)
+        images: list[Any] = [image] if is_one else list(image)
+        given: list[Any] = [keypoints] if is_one else list(keypoints)
+        if len(images) != len(given):
+            raise ValueError(f"keypoints: expected an array for each of the {len(images)} images, found {len(given)}")
+        poses = [_checked(picture, pose, own) for picture, pose in zip(images, given, strict=True)]
 
-        people = (self.prepare(image, pose, number) for number, pose in enumerate(keypoints))
-        refined = {result.key: result for result in self.refine(people)}
-        return gather(keypoints, [refined[number] for number in range(len(keypoints))], threshold)
+        people = self._people(images, poses, own)
+        results = {result.key: result for result in self.refine(people)}
+        refined = [
+            self._gathered(pose, own, [results[number, person] for person in range(len(pose))], threshold)
+            for number, pose in enumerate(poses)
+        ]
+        return refined[0] if is_one else refined
 
-    def prepare(self, image: Image, pose: FloatArray, key: Hashable) -> PersonCrop | PassedThrough:
+    def _people(
+        self, images: Sequence[Image], poses: Sequence[FloatArray], skeleton: Skeleton
+    ) -> Iterator[PersonCrop | PassedThrough]:
+        """Yields what the network needs of the people with poses (N, K, 2) in some images."""
+        for number, (image, own) in enumerate(zip(images, poses, strict=True)):
+            scales = self.scales(Frame("", skeleton, own))
+            for person, pose in enumerate(skeleton.convert(own, self.skeleton)):
+                yield self.prepare(image, pose, (number, person), scales[person])
+
+    def _gathered(
+        self, poses: FloatArray, own: Skeleton, results: Sequence[RefinedPose | PassedThrough], threshold: float
+    ) -> RefinedPoses:
+        """Returns the results for the people with poses (N, K, 2), in the order of their own skeleton."""
+        refined = gather(own.convert(poses, self.skeleton), results, threshold)
+        known = self.skeleton.mapping_to(own) >= 0  # (K,)
+        keypoints = np.where(known[:, None], self.skeleton.convert(refined.keypoints, own), poses)
+        return RefinedPoses(keypoints, self.skeleton.convert(refined.confidence, own), refined.outcomes)
+
+    def scales(self, frame: Frame) -> list[float]:
+        """Returns the scale of each person in a frame.
+
+        By the body, it is from all keypoints of the frame, also from those that the network does not know.
+        """
+        if self.scale == "body":
+            people = zip(frame.poses, frame.boxes, strict=True)
+            return [body_scale(pose, frame.skeleton, box, self._network.mean_head) for pose, box in people]
+        return [self._scale(pose) for pose in frame.skeleton.convert(frame.poses, self.skeleton)]
+
+    def _scale(self, pose: FloatArray) -> float:
+        """Returns the scale of a person by what the network knows of them, (K, 2)."""
+        if self.scale == "body":
+            return body_scale(pose, self.skeleton, mean_head=self._network.mean_head)
+        return person_scale(pose, self.skeleton, self._network.mean_head)
+
+    def prepare(
+        self, image: Image, pose: FloatArray, key: Hashable, scale: float | None = None
+    ) -> PersonCrop | PassedThrough:
         """Cuts out what the network needs of one person. May be called from several threads.
 
         Args:
             image: (H, W, 3) RGB.
             pose: (K, 2) in image pixels, NaN where missing.
             key: Whose it is.
+            scale: Of the person, from `scales`; by default from the pose alone.
 
         Returns:
             The person's crop, or why the pose cannot be refined.
         """
         if np.isnan(pose).all():
             return PassedThrough(key, Outcome.NO_KEYPOINTS)
-        scale = person_scale(pose, self.skeleton, self._network.mean_head)
         if min(image.shape[:2]) < MIN_CROP_SIDE:
             return PassedThrough(key, Outcome.TINY_IMAGE)
+        scale = self._scale(pose) if scale is None else scale
         crop = person_crop(pose, (image.shape[1], image.shape[0]), scale)
         if crop is None:
             return PassedThrough(key, Outcome.CROP_SIZE)
@@ -272,6 +352,21 @@ class PoseRefiner:
             own = heatmaps.rectangles(network.heatmap_size(batch.sizes), *parts.shape[2:])  # (B, 1, h, w)
             parts = parts.masked_fill(~own, -1.0)
         return heatmaps.decode(parts, offsets.float())
+
+
+def _checked(image: Image, keypoints: FloatArray, skeleton: Skeleton) -> FloatArray:
+    """Returns the poses (N, K, 2) of an image's people, with NaN for all that is not finite.
+
+    Raises:
+        ValueError: The image or the poses are of another shape or type.
+    """
+    if image.ndim != 3 or image.shape[2] != 3 or image.dtype != np.uint8:
+        raise ValueError(f"image: expected uint8 of shape (H, W, 3), found {image.dtype} of shape {image.shape}")
+    poses = np.array(keypoints, np.float64)
+    if poses.ndim != 3 or poses.shape[1:] != (len(skeleton), 2):
+        raise ValueError(f"keypoints: expected shape (N, {len(skeleton)}, 2), found {poses.shape}")
+    poses[~np.isfinite(poses).all(axis=-1)] = np.nan
+    return poses
 
 
 def gather(keypoints: FloatArray, results: Sequence[RefinedPose | PassedThrough], threshold: float) -> RefinedPoses:

@@ -8,9 +8,13 @@ from pathlib import Path
 from types import TracebackType
 from typing import Any
 
+import numpy as np
+
 from hpr.errors import UserError
 from hpr.formats import Format
-from hpr.images import ImageFolder
+from hpr.formats.arrays import Arrays
+from hpr.formats.conversion import without_original
+from hpr.images import ImageSource
 from hpr.inference.engine import PoseRefiner
 from hpr.poses import Frame, PoseSequence
 from hpr.refining.sharing import Part
@@ -77,22 +81,23 @@ def read_files(
     return files
 
 
-def check_images(files: Sequence[PoseFile], images: ImageFolder) -> None:
-    """Refuses a folder of images in which not one of those that the files name is found.
+def check_images(files: Sequence[PoseFile], images: ImageSource) -> None:
+    """Refuses a source of images that has not one of those that the files name.
 
     Raises:
         UserError: There is none of them, or the first lies outside of the folder.
     """
-    names = [frame.image for file in files for sequence in file.sequences for frame in sequence.frames]
-    if names and not any(images.has(name) for name in names):
-        raise UserError(f"{images.root}: expected {images.path(names[0])} and {len(names) - 1} more images, found none")
+    frames = [frame for file in files for sequence in file.sequences for frame in sequence.frames]
+    if frames and not any(images.has(frame) for frame in frames):
+        expected = images.expected(frames[0])
+        raise UserError(f"{images.name}: expected {expected} and {len(frames) - 1} more images, found none")
 
 
 def refine_share(
     refiner: PoseRefiner,
     files: Sequence[PoseFile],
     parts: Sequence[Part],
-    images: ImageFolder,
+    images: ImageSource,
     threshold: float,
     progress: Callable[[int], Any] = lambda people: None,
     strict: bool = False,
@@ -113,6 +118,7 @@ class FileAssembly:
         shares: Sequence[Sequence[Part]],
         output: Path,
         written: Callable[[PoseFile, dict[str, Tally]], Any] = lambda file, tallies: None,
+        side_files: Path | None = None,
     ) -> None:
         """Prepares to write.
 
@@ -122,9 +128,10 @@ class FileAssembly:
             shares: The parts of all processes; a file that is shared is complete with the pieces of all of them.
             output: The folder to write to, files of the same names.
             written: Called with each file that has been written, and what happened in each of its sequences.
+            side_files: A folder to write all keypoints of each file to, as numpy arrays.
         """
         self._format, self._files, self._output = file_format, files, output
-        self._on_written = written
+        self._on_written, self._side_files = written, side_files
         self._expected = Counter(part.file for parts in shares for part in parts)
         self._pieces: dict[int, list[RefinedPiece]] = {}
         self._writing: deque[tuple[PoseFile, dict[str, Tally], Future[None]]] = deque()
@@ -153,9 +160,15 @@ class FileAssembly:
         if len(pieces) == self._expected[file]:
             sequences, tallies = _assembled(self._files[file], self._pieces.pop(file), self._format.removes_unposed)
             path = self._output / self._files[file].path.name
-            writing = self._writer.submit(self._format.write, sequences, path)
+            writing = self._writer.submit(self._write, sequences, path)
             self._writing.append((self._files[file], tallies, writing))
         return self._written() if len(self._writing) > 1 else {}
+
+    def _write(self, sequences: list[PoseSequence], path: Path) -> None:
+        if self._side_files is not None:
+            with_confidences = [replace(s, frames=[_scored(frame) for frame in s.frames]) for s in sequences]
+            Arrays().write(without_original(with_confidences), self._side_files / f"{path.stem}.npz")
+        self._format.write(sequences, path)
 
     def rest(self) -> dict[str, Tally]:
         """Waits for the last files; returns what `put` does."""
@@ -174,6 +187,11 @@ class FileAssembly:
         writing.result()  # raises what went wrong
         self._on_written(file, tallies)
         return tallies
+
+
+def _scored(frame: Frame) -> Frame:
+    """Returns a frame with the network's confidences as scores, where there are any."""
+    return replace(frame, scores=np.where(np.isnan(frame.confidences), frame.scores, frame.confidences))
 
 
 def _assembled(

@@ -10,7 +10,7 @@ from typing import Any, NamedTuple, TypeVar
 import numpy as np
 
 from hpr.errors import UserError
-from hpr.images import Image, ImageFolder
+from hpr.images import Image, ImageSource
 from hpr.inference.batching import PersonCrop
 from hpr.inference.engine import FAILURES, Outcome, PassedThrough, PoseRefiner, RefinedPose, gather
 from hpr.poses import FloatArray, Frame, PoseSequence
@@ -45,7 +45,7 @@ class RefinedPart:
 
 
 def refine_sequences(
-    refiner: PoseRefiner, sequences: Sequence[PoseSequence], images: ImageFolder, threshold: float
+    refiner: PoseRefiner, sequences: Sequence[PoseSequence], images: ImageSource, threshold: float
 ) -> list[PoseSequence]:
     """Refines every pose of some sequences."""
     parts = refine_parts(refiner, [sequence.frames for sequence in sequences], images, threshold)
@@ -56,7 +56,7 @@ def refine_sequences(
 def refine_parts(
     refiner: PoseRefiner,
     parts: Sequence[Sequence[Frame]],
-    images: ImageFolder,
+    images: ImageSource,
     threshold: float,
     progress: Callable[[int], Any] = lambda people: None,
     strict: bool = False,
@@ -123,29 +123,32 @@ def refined_frame(
 ) -> Frame:
     """Returns a frame with its refined poses and counts what happened.
 
-    Keypoints that the network does not know stay as they are, and those that the frame's skeleton does not have are
-    left out. A refined keypoint has flag 1 and keeps the score of its place.
+    Keypoints that the network does not know stay as they are, and those that only the network knows stand behind the
+    frame's own: the skeletons are joined. A refined keypoint has flag 1 and keeps the score of its place.
 
     Args:
         frame: As it was read.
         results: One for each of its N people.
         skeleton: Of the network.
         threshold: Keypoints are kept if their confidence is above this.
-        tally: Gets the counts.
+        tally: Gets the counts of people, and of the keypoints that the frame's skeleton had.
     """
     tally.frames += 1
+    own_count = len(frame.skeleton)
+    joined = frame.skeleton.joined(skeleton)
+    frame = frame.in_skeleton(joined)
     if len(frame) == 0:
         return frame
-    own = frame.skeleton
-    refined = gather(own.convert(frame.poses, skeleton), results, threshold)
+    refined = gather(joined.convert(frame.poses, skeleton), results, threshold)
     changed = np.array([outcome is Outcome.REFINED for outcome in refined.outcomes])
-    known = skeleton.mapping_to(own) >= 0  # (K,) keypoints of the frame that the network knows
+    known = skeleton.mapping_to(joined) >= 0  # (K,) keypoints that the network knows
+    counted = known & (np.arange(len(joined)) < own_count)
 
-    poses = skeleton.convert(refined.keypoints, own)
+    poses = skeleton.convert(refined.keypoints, joined)
     after = np.where(changed[:, None], ~np.isnan(poses[..., 0]), frame.present)
     replaced = changed[:, None] & known  # (N, K)
     tally.outcomes.update(refined.outcomes)
-    tally.count_keypoints(frame.present[:, known], after[:, known])
+    tally.count_keypoints(frame.present[:, counted], after[:, counted])
     for result in results:
         if isinstance(result, PassedThrough) and result.detail:
             tally.bad_images[result.detail] += 1
@@ -153,7 +156,7 @@ def refined_frame(
         frame,
         keypoints=np.where(replaced[..., None], poses, frame.keypoints),
         flags=np.where(replaced, after, frame.flags),
-        confidences=skeleton.convert(refined.confidence, own),
+        confidences=skeleton.convert(refined.confidence, joined),
     )
 
 
@@ -165,6 +168,7 @@ class _Loaded:
         part: Number of its part.
         number: Its place in the part.
         poses: (N, K, 2) of its people, in the network's order.
+        scales: N, of the people.
         image: (H, W, 3) RGB, or None if it cannot be read.
         problem: What is wrong with the image.
     """
@@ -172,12 +176,13 @@ class _Loaded:
     part: int
     number: int
     poses: FloatArray
+    scales: list[float]
     image: Image | None
     problem: str = ""
 
 
 def _people(
-    refiner: PoseRefiner, parts: Sequence[Sequence[Frame]], images: ImageFolder
+    refiner: PoseRefiner, parts: Sequence[Sequence[Frame]], images: ImageSource
 ) -> Iterator[PersonCrop | PassedThrough]:
     """Yields what the network needs of each person, or why there is nothing.
 
@@ -190,30 +195,32 @@ def _people(
 
     def load(item: tuple[int, int, Frame]) -> _Loaded:
         part, number, frame = item
-        poses = frame.skeleton.convert(frame.poses, refiner.skeleton)
+        poses, scales = frame.skeleton.convert(frame.poses, refiner.skeleton), refiner.scales(frame)
         try:
-            return _Loaded(part, number, poses, images.read(frame.image))
+            return _Loaded(part, number, poses, scales, images.read(frame))
         except UserError as error:
-            return _Loaded(part, number, poses, None, str(error))
+            return _Loaded(part, number, poses, scales, None, str(error))
 
-    def people() -> Iterator[tuple[PersonKey, FloatArray, Image | None, str]]:
-        for loaded in _ahead(pool, load, frames(), threads):
-            for person, pose in enumerate(loaded.poses):
-                yield PersonKey(loaded.part, loaded.number, person), pose, loaded.image, loaded.problem
+    def people() -> Iterator[tuple[_Loaded, int]]:
+        for loaded in _ahead(loading, load, frames(), threads):
+            yield from ((loaded, person) for person in range(len(loaded.poses)))
 
-    def cut(person: tuple[PersonKey, FloatArray, Image | None, str]) -> PersonCrop | PassedThrough:
-        key, pose, image, problem = person
-        if image is None:
-            return PassedThrough(key, Outcome.BAD_IMAGE, problem)
-        return refiner.prepare(image, pose, key)
+    def cut(item: tuple[_Loaded, int]) -> PersonCrop | PassedThrough:
+        loaded, person = item
+        key = PersonKey(loaded.part, loaded.number, person)
+        if loaded.image is None:
+            return PassedThrough(key, Outcome.BAD_IMAGE, loaded.problem)
+        return refiner.prepare(loaded.image, loaded.poses[person], key, loaded.scales[person])
 
     # On a CPU the network itself uses all cores.
     threads = min(16, os.cpu_count() or 1) if refiner.device.type == "cuda" else 1
-    with ThreadPoolExecutor(threads) as pool:
+    with ThreadPoolExecutor(threads) as pool, ThreadPoolExecutor(1) as one_thread:
+        loading = one_thread if images.in_order else pool
         try:
             yield from _ahead(pool, cut, people(), 2 * threads)
         finally:
-            pool.shutdown(wait=False, cancel_futures=True)
+            for executor in (pool, one_thread):
+                executor.shutdown(wait=False, cancel_futures=True)
 
 
 def _ahead(pool: ThreadPoolExecutor, work: Callable[[S], T], items: Iterable[S], count: int) -> Iterator[T]:

@@ -8,7 +8,7 @@ import numpy as np
 
 from hpr.errors import UserError
 from hpr.files import replacing
-from hpr.images import Image, ImageFolder
+from hpr.images import Image, ImageSource
 from hpr.poses import FloatArray, Frame
 from hpr.skeleton import Skeleton
 
@@ -60,7 +60,7 @@ def tile(rows: Sequence[Sequence[Image]], titles: Sequence[str], width: int) -> 
     return np.vstack(strips)
 
 
-def save_comparison(pairs: Sequence[tuple[Frame, Frame]], images: ImageFolder, path: Path) -> bool:
+def save_comparison(pairs: Sequence[tuple[Frame, Frame]], images: ImageSource, path: Path) -> bool:
     """Writes a picture of frames before and after refining, side by side.
 
     Args:
@@ -77,7 +77,7 @@ def save_comparison(pairs: Sequence[tuple[Frame, Frame]], images: ImageFolder, p
     rows = []
     for before, after in pairs:
         try:
-            image = images.read(before.image)
+            image = images.read(before)
         except UserError:  # has been reported by then
             continue
         rows.append([draw_poses(image, frame.poses, frame.skeleton) for frame in (before, after)])

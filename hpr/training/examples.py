@@ -12,7 +12,7 @@ from torch.utils.data import Dataset
 from torchvision.transforms.v2 import functional as transforms
 
 from hpr import heatmaps
-from hpr.checks import NonNegative, Positive, Probability, checked
+from hpr.checks import Probability, checked
 from hpr.crops import Crop, person_region, person_scale
 from hpr.errors import UserError
 from hpr.images import Image
@@ -24,6 +24,8 @@ from hpr.training.people import AnnotatedPerson, People
 from hpr.training.pose_errors import PoseErrors
 
 _MAX_PASSED_OVER = 1000
+
+_Factor = Annotated[float, Field(ge=0.1, le=10)]
 
 
 class Example(NamedTuple):
@@ -50,10 +52,10 @@ class Augmentation:
     @checked
     def __init__(
         self,
-        scale: Annotated[Sequence[Positive], Field(min_length=2, max_length=2)],
-        shift: NonNegative,
+        scale: Annotated[Sequence[_Factor], Field(min_length=2, max_length=2)],
+        shift: Annotated[float, Field(ge=0, le=1000)],
         mirror: Probability,
-        colour: NonNegative,
+        colour: Probability,
         occlusion: Probability,
     ) -> None:
         """Sets how much is changed.
@@ -65,7 +67,12 @@ class Augmentation:
             colour: Standard deviation of the factors of brightness, contrast and saturation, and a tenth of
                 that of the hue.
             occlusion: Probability that a patch of one colour hides a part of the image.
+
+        Raises:
+            UserError: The smallest factor is above the largest.
         """
+        if scale[0] > scale[1]:
+            raise UserError(f"augmentation.scale={list(scale)}: expected the smaller factor first")
         self.scale = (scale[0], scale[1])
         self.shift = shift
         self.mirror = mirror

@@ -16,7 +16,7 @@ from torch.optim.swa_utils import AveragedModel
 from torch.utils.data import DataLoader, Dataset
 from torch.utils.data.dataloader import _MultiProcessingDataLoaderIter
 
-from hpr.checks import Count, Positive, WholeNumber
+from hpr.checks import BatchSize, Count, Positive, Workers
 from hpr.errors import UserError
 from hpr.evaluation.comparison import ObjectiveScores
 from hpr.heatmaps import Targets
@@ -67,13 +67,13 @@ class Settings(BaseModel):
     model_config = ConfigDict(strict=True, extra="forbid", frozen=True)
 
     steps: Count
-    batch_size: Count
+    batch_size: BatchSize
     accumulate: Count
     batch_norm: BatchNormMode
     precision: PrecisionName
     max_gradient_norm: Positive
     ema: Annotated[float, Field(ge=0, lt=1)]
-    workers: WholeNumber
+    workers: Workers
     validate_every: Count
     checkpoint_every: Count
     log_every: Count
@@ -372,7 +372,8 @@ def example_batches(
                 yield parts
                 parts = []
     except UserError as error:  # from a worker it comes with the worker's traceback around it
-        raise UserError(str(error).strip().splitlines()[-1].removeprefix("hpr.errors.UserError: ")) from None
+        line = error.args[0].strip().splitlines()[-1]
+        raise UserError(line.removeprefix("hpr.errors.UserError: ")) from None
     finally:
         if isinstance(batches, _MultiProcessingDataLoaderIter):
             # Left to the garbage collector, which an exception's traceback keeps waiting, the workers could outlive

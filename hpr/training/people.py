@@ -7,7 +7,7 @@ import numpy as np
 
 from hpr.errors import UserError
 from hpr.formats import Format, pose_files
-from hpr.images import Image, ImageFolder
+from hpr.images import Image, ImageSource
 from hpr.poses import FloatArray, Frame, IntArray
 from hpr.skeleton import POSETRACK15, Skeleton
 from hpr.training.synthetic.scene import Clip
@@ -76,7 +76,7 @@ class SyntheticPeople:
 class AnnotatedPeople:
     """People from annotation files, all of them once before one comes again."""
 
-    def __init__(self, file_format: Format, annotations: str | Path, images: ImageFolder, seed: int) -> None:
+    def __init__(self, file_format: Format, annotations: str | Path, images: ImageSource, seed: int) -> None:
         """Reads the annotations.
 
         Args:
@@ -105,7 +105,7 @@ class AnnotatedPeople:
             self._order = (epoch, np.random.default_rng((self._seed, epoch)).permutation(len(self._people)))
         number, person = self._people[self._order[1][place]]
         frame = self._frames[number]
-        return _person_of(self._images.read(frame.image), frame.poses, person)
+        return _person_of(self._images.read(frame), frame.poses, person)
 
 
 def _annotated_frames(file_format: Format, annotations: Path) -> list[Frame]:

@@ -9,10 +9,13 @@ clearly off, 0.1 on another part of the body.
 
 from collections.abc import Mapping
 from enum import IntEnum
+from typing import Annotated
 
 import numpy as np
+from pydantic import Field
 
-from hpr.checks import NonNegative, Probability, checked
+from hpr.checks import Probability, checked
+from hpr.errors import UserError
 from hpr.poses import BoolArray, FloatArray, IntArray
 from hpr.skeleton import Skeleton, kind
 
@@ -45,6 +48,8 @@ _GOOD, _OFF, _GONE = 0.85, 0.5, 0.1  # bounds of keypoint similarity
 
 _FEW_KEYPOINTS = 10
 
+_Factor = Annotated[float, Field(ge=0, le=100)]
+
 
 class PoseErrors:
     """Draws mistakes for poses of any skeleton."""
@@ -58,8 +63,8 @@ class PoseErrors:
         swap: Mapping[str, Probability],
         absent: Mapping[str, Probability],
         shift: Probability,
-        crowded_swap: NonNegative,
-        few_keypoints_miss: NonNegative,
+        crowded_swap: _Factor,
+        few_keypoints_miss: _Factor,
     ) -> None:
         """Sets the probabilities; those of a keypoint that do not add up to 1 leave it near its true place.
 
@@ -72,6 +77,9 @@ class PoseErrors:
             shift: Of the whole pose being shifted by up to a fifth of the person's size.
             crowded_swap: Factor of `swap` where the neighbour's box overlaps the person's.
             few_keypoints_miss: Factor of `miss` where the truth has fewer than ten keypoints.
+
+        Raises:
+            UserError: A table is not of KEYPOINT_KINDS.
         """
         self._chances = {
             Mistake.JITTER: _by_kind(jitter),
@@ -151,7 +159,14 @@ def person_size(pose: FloatArray) -> float:
 
 
 def _by_kind(table: Mapping[str, float]) -> FloatArray:
-    """Returns the probabilities (7,) in the order of KEYPOINT_KINDS."""
+    """Returns the probabilities (7,) in the order of KEYPOINT_KINDS.
+
+    Raises:
+        UserError: They are of others.
+    """
+    if set(table) != set(KEYPOINT_KINDS):
+        found = ", ".join(table) or "none"
+        raise UserError(f"pose errors: expected a probability for each of {', '.join(KEYPOINT_KINDS)}; found {found}")
     return np.array([table[name] for name in KEYPOINT_KINDS])
 
 

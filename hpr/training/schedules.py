@@ -1,16 +1,29 @@
 """Learning rates by step: functions without a state, so that a run can be continued anywhere."""
 
 import math
+from typing import Annotated
 
-from hpr.checks import Count, NonNegative, Positive, WholeNumber, checked
+from pydantic import Field
+
+from hpr.checks import Count, WholeNumber, checked
+from hpr.errors import UserError
+
+Rate = Annotated[float, Field(ge=0, le=10)]
+"""A learning rate: nothing learns at a larger one."""
 
 
 class Steps:
     """The parent's schedule: constant rates up to given steps (docs/published.md, section 5)."""
 
     @checked
-    def __init__(self, rates: list[NonNegative], until: list[Count]) -> None:
-        """Sets the rates and, for each, the step at which it ends; the last goes on without end."""
+    def __init__(self, rates: Annotated[list[Rate], Field(min_length=1)], until: list[Count]) -> None:
+        """Sets the rates and, for each, the step at which it ends; the last goes on without end.
+
+        Raises:
+            UserError: There are not as many steps as rates, or they do not rise.
+        """
+        if len(until) != len(rates) or sorted(set(until)) != until:
+            raise UserError(f"schedule.until={until}: expected {len(rates)} rising steps, one for each of the rates")
         self._rates, self._until = rates, until
 
     def rate(self, step: int, total: int) -> float:
@@ -23,7 +36,7 @@ class WarmUpCosine:
     """A linear rise, then half a cosine down to nothing at the end of the run."""
 
     @checked
-    def __init__(self, peak: Positive, warm_up: WholeNumber) -> None:
+    def __init__(self, peak: Annotated[Rate, Field(gt=0)], warm_up: WholeNumber) -> None:
         """Sets the highest rate and how many steps it takes to get there."""
         self._peak, self._warm_up = peak, warm_up
 

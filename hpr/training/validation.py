@@ -6,10 +6,11 @@ from typing import Any
 
 import numpy as np
 
+from hpr.checks import Count, checked
 from hpr.evaluation.comparison import MAP_THRESHOLD, Comparison, ObjectiveScores
 from hpr.evaluation.posetrack import NamedSequences
 from hpr.formats import Format, PoseTrack18, pose_files
-from hpr.images import ImageFolder
+from hpr.images import ImageFolder, ImageSource
 from hpr.inference.engine import PoseRefiner
 from hpr.models.network import Refiner
 from hpr.poses import Frame, PoseSequence
@@ -32,7 +33,7 @@ class Validation:
 
     before: ObjectiveScores
 
-    def __init__(self, truth: NamedSequences, estimates: NamedSequences, images: ImageFolder) -> None:
+    def __init__(self, truth: NamedSequences, estimates: NamedSequences, images: ImageSource) -> None:
         """Scores the estimates as they are.
 
         Args:
@@ -62,8 +63,9 @@ class Validation:
         return self._comparison.objectives_after(refined)
 
 
+@checked
 def synthetic_validation(
-    clips: int, frames: int, folder: Path, errors: PoseErrors, progress: Callable[[int], Any] = lambda clips: None
+    clips: Count, frames: Count, folder: Path, errors: PoseErrors, progress: Callable[[int], Any] = lambda clips: None
 ) -> Validation:
     """Draws clips of people in clothes that training never draws.
 
@@ -87,7 +89,7 @@ def annotated_validation(
     file_format: Format,
     annotations: str | Path,
     predictions: str | Path | None,
-    images: ImageFolder,
+    images: ImageSource,
     folder: Path,
     errors: PoseErrors,
     progress: Callable[[int], Any] = lambda files: None,

@@ -58,13 +58,16 @@ def test_bare_command_raises_the_score(objective: str, score: str, tmp_path: Pat
         ".journal",
     }
     assert read_image(folder / "frames.jpg").shape[1] > 1000
-    assert "dataset=posetrack18 dataset.root=FOLDER dataset.predictions=FOLDER" in output
+    assert "dataset.predictions=FILE_OR_FOLDER dataset.images=FOLDER" in output
 
 
 def test_own_files_need_a_data_set_of_their_own(tmp_path: Path) -> None:
-    message = fail("refine.py", f"dataset.predictions={tmp_path}")
+    message = fail("refine.py", "dataset=sample", f"dataset.predictions={tmp_path}")
     assert f"dataset.predictions={tmp_path}: dataset=sample is the bundled clips" in message
-    assert "add dataset=posetrack18" in message
+    assert "for files of your own add dataset=auto" in message
+    assert "expected files of poses" in fail(
+        "refine.py", f"dataset.predictions={tmp_path}", "dataset.images=a", "model=demo"
+    )
 
 
 def test_sample_can_be_scored(tmp_path: Path) -> None:

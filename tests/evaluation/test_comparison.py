@@ -18,7 +18,6 @@ from hpr.evaluation.comparison import (
     comparison_table,
     confident,
     save_chart,
-    totals,
 )
 from hpr.evaluation.posetrack import AP_SCORES, MOT_SCORES, Evaluation, evaluate
 from hpr.poses import FloatArray, Frame, PoseSequence
@@ -165,19 +164,19 @@ def test_comparison_table_without_mota(before: Evaluation, untracked: Evaluation
 
 
 def test_totals(before: Evaluation, untracked: Evaluation) -> None:
-    found = totals(before)
+    found = before.summary()
     assert list(found) == ["mAP", *(AP_SCORES + MOT_SCORES)[1:], "joints"]
     assert found["mAP"] == before.total["AP"]["total"]
     assert found["joints"] == {"AP": before.total["AP"], "MOTA": before.total["MOTA"]}
-    without = totals(untracked)
+    without = untracked.summary()
     assert without["mAP"] == 100
     assert without["MOTA"] is None
     assert set(without["joints"]["MOTA"].values()) == {None}
 
 
 def test_chart(before: Evaluation, after: Evaluation, untracked: Evaluation, tmp_path: Path) -> None:
-    save_chart(before, after, tmp_path / "both.png")
-    save_chart(before, untracked, tmp_path / "ap.png")
+    assert save_chart(before, after, tmp_path / "both.png")
+    assert save_chart(before, untracked, tmp_path / "ap.png")
     both, ap = (cv2.imread(str(tmp_path / name)) for name in ("both.png", "ap.png"))
     assert both is not None
     assert ap is not None

@@ -6,17 +6,17 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
-from conftest import CASES, GOLDEN, joints_of, small_network
+from conftest import CASES, GOLDEN, ROOT, joints_of, small_network
 from torch import nn
 
 from hpr import PoseRefiner, RefinedPoses
-from hpr.crops import Crop
+from hpr.crops import STANDARD_SCALE, Crop, body_scale, person_scale
 from hpr.images import read_image
 from hpr.inference.batching import PersonCrop
 from hpr.inference.engine import Outcome, PassedThrough, RefinedPose, gather
 from hpr.models.network import Refiner
-from hpr.poses import FloatArray
-from hpr.skeleton import COCO17, POSETRACK15, SKELETONS, Skeleton
+from hpr.poses import FloatArray, Frame
+from hpr.skeleton import COCO17, POSETRACK15, POSETRACK18, SKELETONS, Skeleton
 
 HEAD_BOTTOM, HEAD_TOP = POSETRACK15.indices("head_bottom", "head_top")
 IMAGE = np.random.default_rng(0).integers(0, 256, (120, 160, 3), dtype=np.uint8)
@@ -231,6 +231,60 @@ class TestPrepare:
         assert isinstance(crop, PersonCrop)
         assert isinstance(other, PersonCrop)
         assert crop.crop.scale / other.crop.scale == pytest.approx(101.4252 / 55)
+
+
+class TestScale:
+    def test_rules(self) -> None:
+        pose = people()[0]
+        crops = [small_refiner(scale=rule).prepare(IMAGE, pose, 0) for rule in ("published", "body")]
+        expected = [person_scale(pose, POSETRACK15), body_scale(pose, POSETRACK15)]
+        assert [crop.crop.scale for crop in crops if isinstance(crop, PersonCrop)] == expected
+        assert expected[0] != expected[1]
+
+    def test_one_that_is_given(self) -> None:
+        crop = small_refiner().prepare(IMAGE, people()[0], 0, 0.75)
+        assert isinstance(crop, PersonCrop)
+        assert crop.crop.scale == 0.75
+
+    @pytest.mark.parametrize("rule", ["published", "body"])
+    def test_of_the_people_in_a_frame(self, rule: str) -> None:
+        """A frame's infinite and unflagged keypoints do not count."""
+        engine = small_refiner(scale=rule)
+        assert engine.scales(Frame.empty("a.jpg", COCO17)) == []
+        keypoints, flags = people(POSETRACK18), np.ones((5, 17))
+        head = POSETRACK18.indices("head_bottom", "head_top")
+        keypoints[:, head] = [[40, 30], [40, 10]]
+        keypoints[0, head[0]], flags[1, head[0]] = np.inf, 0
+        frame = Frame("a.jpg", POSETRACK18, keypoints, flags=flags)
+        found = engine.scales(frame)
+        if rule == "body":
+            assert found == [body_scale(pose, POSETRACK18) for pose in frame.poses]
+            assert len(set(found)) == 5
+        else:
+            mean, own = (STANDARD_SCALE * 50 / (0.6 * diagonal) for diagonal in (101.4252, 1.4286 * 20))
+            assert found == pytest.approx([mean, mean, own, own, own])
+
+    def test_the_networks_mean_head_is_assumed(self) -> None:
+        """Where there is neither a limb nor a box."""
+        network = small_network()
+        network.mean_head = 55.0
+        keypoints = np.full((1, 15, 2), np.nan)
+        keypoints[0, 0] = 30, 40
+        expected = STANDARD_SCALE * 50 / (0.6 * 55)
+        engine = PoseRefiner(network, "cpu", scale="body")
+        assert engine.scales(Frame("a.jpg", POSETRACK15, keypoints)) == pytest.approx([expected])
+        crop = engine.prepare(IMAGE, keypoints[0], 0)
+        assert isinstance(crop, PersonCrop)
+        assert crop.crop.scale == pytest.approx(expected)
+
+    def test_another_rule(self) -> None:
+        with pytest.raises(ValueError, match="scale: expected one of published, body; found 'head'"):
+            small_refiner(scale="head")
+
+    def test_weights_are_loaded_with_a_rule(self) -> None:
+        weights = ROOT / "hpr" / "assets" / "demo.safetensors"
+        assert PoseRefiner.load(weights, "cpu", scale="body").scale == "body"
+        assert PoseRefiner.load(weights, "cpu").scale == "published"
 
 
 class TestGather:

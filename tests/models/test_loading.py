@@ -13,7 +13,7 @@ from hpr.errors import UserError
 from hpr.models.loading import load_network, start_network
 from hpr.models.network import Refiner
 from hpr.models.registry import build_network
-from hpr.skeleton import COCO17, MPII16, POSETRACK15, POSETRACK18, Skeleton
+from hpr.skeleton import COCO17, MPII16, POSETRACK15, POSETRACK18, SKELETONS, Skeleton
 from hpr.weights import Provenance
 
 
@@ -101,7 +101,7 @@ def test_a_skeleton_with_as_many_keypoints(path: Path) -> None:
 @pytest.mark.parametrize("name", ["", "posetrack", "COCO17"])
 def test_an_unknown_skeleton(name: str, demo: Refiner, path: Path) -> None:
     message = refused(saved(path, demo, skeleton=name))
-    assert message == f"unknown skeleton '{name}': expected one of posetrack15, posetrack18, coco17, mpii16"
+    assert message == f"unknown skeleton '{name}': expected one of {', '.join(SKELETONS)}"
 
 
 @pytest.mark.parametrize(

@@ -1,6 +1,7 @@
 """Frames as one stream: places, counts, and images read ahead."""
 
 import itertools
+import threading
 import weakref
 from collections.abc import Callable, Hashable, Iterable, Iterator
 from dataclasses import replace
@@ -15,22 +16,25 @@ from conftest import small_network
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from hpr.crops import Crop
-from hpr.images import Image, ImageFolder, read_image
+from hpr.crops import Crop, ScaleRule, body_scale, person_scale
+from hpr.errors import UserError
+from hpr.images import Image, ImageFolder, Video, read_image
 from hpr.inference.batching import PersonCrop
 from hpr.inference.engine import Outcome, PassedThrough, PoseRefiner, RefinedPose
 from hpr.poses import FloatArray, Frame, PoseSequence
+from hpr.refining.files import PoseFile, check_images
 from hpr.refining.stream import RefinedPart, refine_parts, refine_sequences, refined_frame
 from hpr.refining.tally import Tally
-from hpr.skeleton import COCO17, POSETRACK15, POSETRACK18, Skeleton
+from hpr.skeleton import COCO17, POSETRACK15, POSETRACK18, SKELETONS, Skeleton
 
 EMPTY = Frame.empty("none.jpg", POSETRACK15)
 SHIFT = np.array([1.0, 2.0])
+MEAN_HEAD_SCALE = 0.8452830189 * 50 / (0.6 * 101.4252)
 
 
-def refiner(batch_pixels: int = 0, skeleton: Skeleton = POSETRACK15) -> PoseRefiner:
+def refiner(batch_pixels: int = 0, skeleton: Skeleton = POSETRACK15, scale: ScaleRule = "published") -> PoseRefiner:
     torch.manual_seed(0)
-    return PoseRefiner(small_network(skeleton), "cpu", batch_pixels=batch_pixels)
+    return PoseRefiner(small_network(skeleton), "cpu", batch_pixels=batch_pixels, scale=scale)
 
 
 def pose(seed: int, count: int = 15) -> FloatArray:
@@ -86,7 +90,13 @@ class Shuffled(PoseRefiner):
     def skeleton(self) -> Skeleton:
         return POSETRACK15
 
-    def prepare(self, image: Image, pose: FloatArray, key: Hashable) -> PersonCrop | PassedThrough:
+    def scales(self, frame: Frame) -> list[float]:
+        return [1.0] * len(frame)
+
+    def prepare(
+        self, image: Image, pose: FloatArray, key: Hashable, scale: float | None = None
+    ) -> PersonCrop | PassedThrough:
+        assert scale == 1.0
         return PersonCrop(key, Crop(1.0, (1, 1), (0, 0, 1, 1)), image, pose)
 
     def refine(self, people: Iterable[PersonCrop | PassedThrough]) -> Iterator[RefinedPose | PassedThrough]:
@@ -184,9 +194,9 @@ class Counting(ImageFolder):
 
     read_names: list[str] = []  # noqa: RUF012
 
-    def read(self, name: str) -> Image:
-        self.read_names.append(name)
-        return super().read(name)
+    def read(self, frame: Frame) -> Image:
+        self.read_names.append(frame.image)
+        return super().read(frame)
 
 
 def test_images_are_read_a_few_frames_ahead_only(root: Path) -> None:
@@ -218,8 +228,8 @@ def test_a_crowd_is_cut_out_a_few_at_a_time(root: Path, monkeypatch: pytest.Monk
     alive: set[int] = set()
     most = [0]
 
-    def counted(image: Image, keypoints: FloatArray, key: Hashable) -> PersonCrop | PassedThrough:
-        made = prepare(image, keypoints, key)
+    def counted(*arguments: Any) -> PersonCrop | PassedThrough:
+        made = prepare(*arguments)
         alive.add(id(made))
         weakref.finalize(made, alive.discard, id(made))
         most[0] = max(most[0], len(alive))
@@ -318,7 +328,7 @@ class TestOtherSkeletons:
     def test_a_coco_network_leaves_posetracks_heads_alone(self, root: Path) -> None:
         given = frame("0.png", 1, 2, skeleton=POSETRACK18)
         (found,) = self.refined(COCO17, given, root).frames
-        assert found.skeleton is POSETRACK18
+        assert found.skeleton == POSETRACK18.joined(COCO17)
         for name in ("keypoints", "flags", "scores"):
             np.testing.assert_array_equal(getattr(found, name)[:, self.head], getattr(given, name)[:, self.head])
         known = [place for place in range(17) if place not in self.head]
@@ -332,12 +342,183 @@ class TestOtherSkeletons:
         np.testing.assert_array_equal(found.keypoints, expected.keypoints)
         np.testing.assert_array_equal(found.confidences, expected.confidence)
 
-    def test_what_the_frame_does_not_have_is_left_out(self, root: Path) -> None:
-        given = frame("0.png", 1, skeleton=POSETRACK15)
-        (found,) = self.refined(COCO17, given, root).frames
-        assert found.keypoints.shape == (1, 15, 2)
-        places = POSETRACK15.indices("head_bottom", "head_top")
-        np.testing.assert_array_equal(found.keypoints[:, places], given.keypoints[:, places])
+    @pytest.mark.parametrize("threshold", [-1.0, 1.0])
+    def test_what_only_the_network_knows_stands_behind_the_rest(self, threshold: float, root: Path) -> None:
+        """Of the four of a COCO network that PoseTrack 2017 does not have."""
+        given = frame("0.png", 1, 2, skeleton=POSETRACK15)
+        part = self.refined(COCO17, given, root, threshold)
+        (found,) = part.frames
+        assert found.skeleton.names == (*POSETRACK15.names, "left_eye", "right_eye", "left_ear", "right_ear")
+        start = POSETRACK15.convert(given.poses, COCO17)
+        expected = refiner(skeleton=COCO17)(read_image(root / "0.png"), start, threshold)
+        np.testing.assert_array_equal(found.in_skeleton(COCO17).keypoints, expected.keypoints)
+        np.testing.assert_array_equal(found.in_skeleton(COCO17).confidences, expected.confidence)
+        assert (found.flags[:, 15:] == (threshold < 0)).all()
+        assert np.isnan(found.scores[:, 15:]).all()
+        head = POSETRACK15.indices("head_bottom", "head_top")
+        np.testing.assert_array_equal(found.keypoints[:, head], given.keypoints[:, head])
+        assert part.tally.kept + part.tally.dropped == 2 * 13  # the frame's own that the network knows
+        assert part.tally.added == 0
+
+    def test_a_posetrack_network_adds_heads_to_coco(self, root: Path) -> None:
+        given = frame("0.png", 1, skeleton=COCO17)
+        part = self.refined(POSETRACK15, given, root)
+        (found,) = part.frames
+        assert found.skeleton == COCO17.joined(POSETRACK15)
+        assert found.present[0, found.skeleton.indices("head_bottom", "head_top")].all()
+        assert (part.tally.kept, part.tally.dropped, part.tally.added) == (13, 0, 0)
+        face = COCO17.indices("left_eye", "right_eye", "left_ear", "right_ear")
+        np.testing.assert_array_equal(found.in_skeleton(COCO17).keypoints[:, face], given.keypoints[:, face])
+
+    def test_all_frames_of_a_part_have_one_skeleton(self, root: Path) -> None:
+        """Also those without people, and those whose image is not there."""
+        given = [frame(image, *seeds, skeleton=COCO17) for image, *seeds in (("0.png",), ("0.png", 1), ("gone.png", 2))]
+        (part,) = refine_parts(refiner(), [given], ImageFolder(root), -1.0)
+        assert {own.skeleton for own in part.frames} == {COCO17.joined(POSETRACK15)}
+        nobody, _, passed = part.frames
+        assert len(nobody) == 0
+        np.testing.assert_array_equal(passed.in_skeleton(COCO17).keypoints, given[2].keypoints)
+        assert (passed.flags[:, 17:] == 0).all()
+        assert np.isnan(passed.keypoints[:, 17:]).all()
+        assert (part.tally.kept, part.tally.dropped, part.tally.added) == (26, 0, 0)
+
+
+class TestJoinedSkeletons:
+    @pytest.mark.parametrize("skeleton", SKELETONS.values(), ids=list(SKELETONS))
+    def test_nothing_new(self, skeleton: Skeleton) -> None:
+        assert skeleton.joined(skeleton) is skeleton
+        assert skeleton.joined(Skeleton((), (), ())) is skeleton
+        assert POSETRACK18.joined(POSETRACK15) is POSETRACK18
+
+    def test_by_hand(self) -> None:
+        first = Skeleton(("nose", "neck"), (("nose", "neck"),), (0.1, 0.2), "a")
+        second = Skeleton(
+            ("top", "neck", "nose", "tail"), (("neck", "nose"), ("nose", "top")), (0.3, 0.4, 0.5, 0.6), "b"
+        )
+        assert first.joined(second) == Skeleton(
+            ("nose", "neck", "top", "tail"), (("nose", "neck"), ("nose", "top")), (0.1, 0.2, 0.3, 0.6), "a+b"
+        )
+
+    @pytest.mark.parametrize("first", SKELETONS.values(), ids=list(SKELETONS))
+    def test_of_any_two(self, first: Skeleton) -> None:
+        for second in SKELETONS.values():
+            joined = first.joined(second)
+            assert joined.names[: len(first)] == first.names
+            assert set(joined.names) == {*first.names, *second.names}
+            limbs = [frozenset(limb) for limb in joined.limbs]
+            others = second.limbs if set(second.names) - set(first.names) else ()
+            assert set(limbs) == {frozenset(limb) for limb in (*first.limbs, *others)}
+            assert len(set(limbs)) == len(limbs)
+            assert joined.joined(second) is joined
+            assert [joined.mirror[place] for place in joined.mirror] == list(range(len(joined)))
+
+
+class TestScale:
+    """Whose size is measured how: by the network's head, or by the frame's whole body."""
+
+    def crops(self, engine: PoseRefiner, given: Frame, root: Path, monkeypatch: pytest.MonkeyPatch) -> list[float]:
+        scales: list[float] = []
+        prepare: Callable[..., PersonCrop | PassedThrough] = engine.prepare
+
+        def noted(*arguments: Any) -> PersonCrop | PassedThrough:
+            made = prepare(*arguments)
+            assert isinstance(made, PersonCrop)
+            scales.append(made.crop.scale)
+            return made
+
+        monkeypatch.setattr(engine, "prepare", noted)
+        list(refine_parts(engine, [[given]], ImageFolder(root), 0.0))
+        return scales
+
+    def test_by_the_head(self, root: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+        given = frame("0.png", 1, 2, skeleton=POSETRACK18)
+        expected = [person_scale(pose, POSETRACK18) for pose in given.poses]
+        assert self.crops(refiner(), given, root, monkeypatch) == expected
+        assert self.crops(refiner(), frame("0.png", 1, skeleton=COCO17), root, monkeypatch) == [MEAN_HEAD_SCALE]
+
+    def test_by_the_body(self, root: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+        """By the frame's keypoints: of these, the network knows the nose alone."""
+        keypoints = np.full((2, 17, 2), np.nan)
+        face = COCO17.indices("nose", "left_eye", "right_eye", "left_ear", "right_ear")
+        keypoints[0, face] = [[50, 60], [54, 56], [46, 56], [60, 58], [40, 58]]
+        keypoints[1, 0] = 70, 60
+        boxes = np.array([[np.nan] * 4, [50, 10, 90, 100]])
+        given = Frame("0.png", COCO17, keypoints, boxes=boxes)
+        expected = [body_scale(keypoints[0], COCO17), body_scale(keypoints[1], COCO17, boxes[1])]
+        assert self.crops(refiner(scale="body"), given, root, monkeypatch) == expected
+        assert len({*expected, MEAN_HEAD_SCALE}) == 3
+
+    def test_a_box_that_is_no_number(self, root: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+        given = replace(frame("0.png", 1), boxes=np.array([[-np.inf, 0, np.inf, np.nan]]))
+        (found,) = self.crops(refiner(scale="body"), given, root, monkeypatch)
+        assert found == body_scale(given.poses[0], POSETRACK15)
+
+
+@pytest.fixture(scope="module")
+def clip(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    path = tmp_path_factory.mktemp("video") / "clip.mp4"
+    writer = cv2.VideoWriter(str(path), cv2.VideoWriter.fourcc(*"mp4v"), 10, (128, 96))
+    for number in range(12):
+        noise = np.random.default_rng(number).integers(0, 256, (12, 16, 3), dtype=np.uint8)
+        writer.write(cv2.resize(noise, (128, 96), interpolation=cv2.INTER_CUBIC))
+    writer.release()
+    return path
+
+
+class TestVideos:
+    """Frames of a video are asked for by one thread, in their order."""
+
+    def frames(self, *numbers: int | None) -> list[Frame]:
+        return [replace(frame("", seed), number=number) for seed, number in enumerate(numbers)]
+
+    @pytest.mark.parametrize("start", [0, 5])
+    def test_each_pose_sees_its_frame(self, start: int, clip: Path) -> None:
+        """Also where another process has the first part of the video."""
+        given = [[EMPTY, *self.frames(start, start + 2), EMPTY], self.frames(start + 3, start + 6)]
+        found = in_place(refine_parts(refiner(), given, Video(clip), -1.0))
+        for number, frames in enumerate(given):
+            for after, before in zip(found[number].frames, frames, strict=True):
+                if len(before):
+                    expected = refiner()(Video(clip).read(before), before.keypoints, -1.0).keypoints
+                    np.testing.assert_array_equal(after.keypoints, expected)
+
+    def test_one_thread_asks_in_order(self, clip: Path) -> None:
+        asked: list[tuple[int, int | None]] = []
+
+        class Noted(Video):
+            def read(self, frame: Frame) -> Image:
+                asked.append((threading.get_ident(), frame.number))
+                return super().read(frame)
+
+        engine = Shuffled(0)
+        engine.device = torch.device("cuda")  # for which images are read in several threads
+        list(refine_parts(engine, [self.frames(*range(6)), [EMPTY], self.frames(*range(6, 12))], Noted(clip), 0.0))
+        assert [number for _, number in asked] == list(range(12))
+        assert len({thread for thread, _ in asked}) == 1
+
+    def test_frames_without_people_are_not_read(self, clip: Path) -> None:
+        empty = replace(EMPTY, number=99)
+        (part,) = refine_parts(refiner(), [[empty, *self.frames(11), empty]], Video(clip), 0.0)
+        assert part.tally.outcomes == {Outcome.REFINED: 1}
+
+    def test_a_video_that_has_none_of_the_frames(self, clip: Path) -> None:
+        def files(*numbers: int | None) -> list[PoseFile]:
+            return [PoseFile(Path("a"), [PoseSequence("a", self.frames(*numbers))])]
+
+        check_images(files(12, 11), Video(clip))
+        with pytest.raises(UserError) as error:
+            check_images(files(12, 13), Video(clip))
+        assert str(error.value) == f"{clip}: expected frame 12 and 1 more images, found none"
+        with pytest.raises(UserError, match="the poses do not say which frame"):
+            check_images(files(None), Video(clip))
+
+    def test_frames_that_the_video_does_not_have(self, clip: Path) -> None:
+        (part,) = refine_parts(refiner(), [self.frames(3, 11, 12, None)], Video(clip), -1.0)
+        assert part.tally.outcomes == {Outcome.REFINED: 2, Outcome.BAD_IMAGE: 2}
+        assert list(part.tally.bad_images) == [
+            f"{clip}: has 12 frames, numbered from 0; frame 12 was asked for",
+            f"{clip}: the poses do not say which frame of the video they are of",
+        ]
 
 
 class TestRefinedFrame:

@@ -69,7 +69,7 @@ class TestAnnotatedPeople:
         for index in range(5):
             image, pose, neighbours = people.person(index)
             (frame,) = (f for f in frames_of(tree) if any(np.array_equal(pose, p, equal_nan=True) for p in f.poses))
-            np.testing.assert_array_equal(image, ImageFolder(tree).read(frame.image))
+            np.testing.assert_array_equal(image, ImageFolder(tree).read(frame))
             assert len(neighbours) == len(frame) - 1
 
     @pytest.mark.parametrize("index", [0, 7, 100])

@@ -1,0 +1,465 @@
+"""Arrays of an .npz file: what is read from them, and how they are written."""
+
+import zipfile
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+from documents import changed, read
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from hypothesis.extra.numpy import array_shapes as shapes
+from hypothesis.extra.numpy import arrays as arrays_of
+from numpy.typing import NDArray
+
+from hpr.errors import UserError
+from hpr.formats.arrays import Arrays
+from hpr.poses import FloatArray, Frame, PoseSequence
+from hpr.skeleton import COCO17, MPII16, SKELETONS, Skeleton
+
+FORMAT = Arrays()
+
+
+def people(*rows: Any, skeleton: str = "coco17", count: int = 17, **arrays: Any) -> dict[str, Any]:
+    """Arrays of people whose first keypoints are given, the others missing."""
+    keypoints = np.full((len(rows), count, 2), np.nan)
+    keypoints[:, 0] = np.reshape(rows, (-1, 2))
+    return {"keypoints": keypoints, "skeleton": skeleton, **arrays}
+
+
+def saved(path: Path, arrays: dict[str, Any]) -> Path:
+    np.savez(path, **arrays)
+    return path
+
+
+def loaded(path: Path) -> dict[str, NDArray[Any]]:
+    with np.load(path) as archive:
+        return dict(archive)
+
+
+def frames_of(arrays: dict[str, Any], folder: Path) -> list[Frame]:
+    return read(FORMAT, saved(folder / "a.npz", arrays)).frames
+
+
+def assert_same(found: dict[str, NDArray[Any]], expected: dict[str, Any]) -> None:
+    assert found.keys() == expected.keys()
+    for name, array in expected.items():
+        np.testing.assert_array_equal(found[name], np.asarray(array), err_msg=name)
+        assert found[name].dtype == np.asarray(array).dtype, name
+
+
+def with_first_at(sequence: PoseSequence, x: float, y: float) -> PoseSequence:
+    """Everyone with another first keypoint."""
+
+    def move(frame: Frame) -> Frame:
+        keypoints = frame.keypoints.copy()
+        keypoints[:, 0] = x, y
+        return replace(frame, keypoints=keypoints)
+
+    return changed(sequence, move)
+
+
+def with_another(frame: Frame, keypoints: FloatArray, **arrays: Any) -> Frame:
+    new = Frame(frame.image, frame.skeleton, keypoints[None], **arrays)
+    names = ("keypoints", "scores", "flags", "boxes", "head_boxes", "posed", "records", "confidences", "person_scores")
+    both: dict[str, Any] = {name: np.concatenate([getattr(frame, name), getattr(new, name)]) for name in names}
+    return replace(frame, track_ids=(*frame.track_ids, *new.track_ids), **both)
+
+
+@pytest.mark.parametrize("arrays", [{}, {"frames": np.zeros(0, int)}, {"images": np.zeros(0, "U1")}], ids=str)
+def test_nobody(arrays: dict[str, Any], tmp_path: Path) -> None:
+    sequence = read(FORMAT, saved(tmp_path / "a.npz", people(**arrays)))
+    assert (sequence.name, sequence.frames) == ("a", [])
+    FORMAT.write([sequence], tmp_path / "b.npz")
+    assert_same(loaded(tmp_path / "b.npz"), people(**arrays))
+
+
+class TestWhoIsWhere:
+    def found(self, arrays: dict[str, Any], folder: Path) -> list[tuple[str, int | None, list[int]]]:
+        return [(frame.image, frame.number, frame.records.tolist()) for frame in frames_of(arrays, folder)]
+
+    def test_frames_of_a_video(self, tmp_path: Path) -> None:
+        """In the order of their numbers; those between them are not made up."""
+        arrays = people([1, 2], [3, 4], [5, 6], frames=[10, 2, 10])
+        assert self.found(arrays, tmp_path) == [("2.jpg", 2, [1]), ("10.jpg", 10, [0, 2])]
+
+    def test_images(self, tmp_path: Path) -> None:
+        arrays = people([1, 2], [3, 4], [5, 6], images=["b.jpg", "x/a.jpg", "b.jpg"])
+        assert self.found(arrays, tmp_path) == [("b.jpg", None, [0, 2]), ("x/a.jpg", None, [1])]
+
+    def test_all_frames(self, tmp_path: Path) -> None:
+        arrays = people([1, 2], frames=[1], all_frames=np.arange(3))
+        assert self.found(arrays, tmp_path) == [("0.jpg", 0, []), ("1.jpg", 1, [0]), ("2.jpg", 2, [])]
+
+    def test_all_images(self, tmp_path: Path) -> None:
+        arrays = people([1, 2], images=["a"], all_images=["c", "a", "c", "b"])
+        assert self.found(arrays, tmp_path) == [("c", None, []), ("a", None, [0]), ("b", None, [])]
+
+    def test_all_images_without_people(self, tmp_path: Path) -> None:
+        assert self.found(people(all_images=["c", "a"]), tmp_path) == [("c", None, []), ("a", None, [])]
+
+    def test_images_that_are_frames(self, tmp_path: Path) -> None:
+        arrays = people([1, 2], [3, 4], images=["b", "a"], frames=[7, 0])
+        assert self.found(arrays, tmp_path) == [("b", 7, [0]), ("a", 0, [1])]
+        listed = {**arrays, "all_images": ["a", "n", "b"], "all_frames": [0, 3, 7]}
+        assert self.found(listed, tmp_path) == [("a", 0, [1]), ("n", 3, []), ("b", 7, [0])]
+
+
+class TestWhatItSays:
+    def test_keypoints_alone(self, tmp_path: Path) -> None:
+        (frame,) = frames_of(people([1, 2.5], frames=[0]), tmp_path)
+        assert frame.skeleton is COCO17
+        np.testing.assert_array_equal(frame.keypoints[0, :2], [[1, 2.5], [np.nan, np.nan]])
+        assert frame.flags.tolist() == [[1, *[0] * 16]]
+        assert np.isnan(frame.scores).all()
+        assert np.isnan(frame.boxes).all()
+        assert frame.track_ids == (None,)
+
+    @pytest.mark.parametrize(
+        ("place", "expected"),
+        [
+            ((1, 2), (1, 2)),
+            ((0, 0), (0, 0)),
+            ((-3, 5), (-3, 5)),
+            ((np.nan, np.nan), (np.nan, np.nan)),
+            ((np.nan, 5), (np.nan, np.nan)),
+            ((np.nan, np.inf), (np.nan, np.nan)),
+            ((np.inf, 5), (np.inf, np.inf)),
+        ],
+    )
+    def test_only_nan_is_missing(
+        self, place: tuple[float, float], expected: tuple[float, float], tmp_path: Path
+    ) -> None:
+        (frame,) = frames_of(people(place, frames=[0]), tmp_path)
+        np.testing.assert_array_equal(frame.keypoints[0, 0], expected)
+
+    @pytest.mark.parametrize("kind", [np.float16, np.float32, np.float64, ">f8", np.uint8, np.int64])
+    def test_any_kind_of_number(self, kind: Any, tmp_path: Path) -> None:
+        arrays = {"keypoints": np.full((1, 16, 2), 7, kind), "skeleton": "mpii16", "frames": np.zeros(1, np.uint8)}
+        (frame,) = frames_of(arrays, tmp_path)
+        assert frame.keypoints.dtype == np.float64
+        assert frame.keypoints[0, 3].tolist() == [7, 7]
+
+    def test_everything(self, tmp_path: Path) -> None:
+        scores = np.arange(34).reshape(2, 17) / 100
+        arrays: dict[str, Any] = {
+            "scores": scores,
+            "flags": np.ones((2, 17), bool),
+            "boxes": [[1, 2, 3, 4], [np.nan] * 4],
+            "head_boxes": [[5, 6, 7, 8.5], [np.nan] * 4],
+            "person_scores": [0.5, 2.5],
+            "track_ids": [3, -1],
+        }
+        (frame,) = frames_of(people([1, 2], [3, 4], frames=[5, 5], **arrays), tmp_path)
+        np.testing.assert_array_equal(frame.scores, scores)
+        assert frame.flags.tolist() == np.ones((2, 17)).tolist()
+        np.testing.assert_array_equal(frame.boxes, arrays["boxes"])
+        np.testing.assert_array_equal(frame.head_boxes, arrays["head_boxes"])
+        assert frame.person_scores.tolist() == [0.5, 2.5]
+        assert frame.track_ids == (3, None)
+
+    def test_track_ids_that_are_texts(self, tmp_path: Path) -> None:
+        (frame,) = frames_of(people([1, 2], [3, 4], frames=[5, 5], track_ids=["b", ""]), tmp_path)
+        assert frame.track_ids == ("b", None)
+
+    @pytest.mark.parametrize("name", SKELETONS)
+    def test_skeletons(self, name: str, tmp_path: Path) -> None:
+        count = len(SKELETONS[name])
+        (frame,) = frames_of(people([1, 2], skeleton=name, count=count, frames=[0]), tmp_path)
+        assert frame.skeleton is SKELETONS[name]
+        listed: dict[str, Any] = {"keypoint_names": np.array(SKELETONS[name].names)}
+        arrays = people([1, 2], count=count, frames=[0])
+        assert frames_of({**arrays, "skeleton": name, **listed}, tmp_path)[0].skeleton is SKELETONS[name]
+        del arrays["skeleton"]
+        assert frames_of({**arrays, **listed}, tmp_path)[0].skeleton is SKELETONS[name]
+
+    def test_a_skeleton_of_its_own(self, tmp_path: Path) -> None:
+        arrays = people([1, 2], count=3, frames=[0], keypoint_names=["tail", "left_hip", "right_hip"])
+        del arrays["skeleton"]
+        sequence = read(FORMAT, saved(tmp_path / "a.npz", arrays))
+        skeleton = sequence.frames[0].skeleton
+        assert (skeleton.names, skeleton.limbs) == (("tail", "left_hip", "right_hip"), ())
+        assert skeleton.sigmas == (0.079, 0.107, 0.107)
+        assert skeleton.mirror == (0, 2, 1)
+        FORMAT.write([replace(sequence, original=None)], tmp_path / "b.npz")
+        assert read(FORMAT, tmp_path / "b.npz").frames[0].skeleton == skeleton
+
+
+class TestWriting:
+    def arrays(self) -> dict[str, Any]:
+        kinds: dict[str, Any] = {
+            "scores": np.full((3, 17), 0.25, np.float32),
+            "track_ids": np.array([4, 5, 6], np.uint8),
+        }
+        arrays = people([1, 2], [3, 4], [5, 6], frames=np.array([9, 2, 9], np.int16), **kinds)
+        arrays["keypoints"] = arrays["keypoints"].astype(np.float32)
+        return {**arrays, "all_frames": np.arange(12), "mine": np.arange(5), "odd": np.array("text")}
+
+    def test_is_written_as_it_was(self, tmp_path: Path) -> None:
+        """With unknown arrays, in the types of the file, and the same bytes each time."""
+        path = saved(tmp_path / "a.npz", self.arrays())
+        for name in ("b.npz", "c.npz"):
+            FORMAT.write(FORMAT.read(path), tmp_path / name)
+        assert_same(loaded(tmp_path / "b.npz"), self.arrays())
+        assert (tmp_path / "b.npz").read_bytes() == (tmp_path / "c.npz").read_bytes()
+        with zipfile.ZipFile(tmp_path / "b.npz") as archive:
+            assert {part.date_time for part in archive.infolist()} == {(1980, 1, 1, 0, 0, 0)}
+
+    def test_python_objects_that_nobody_asks_for_are_kept(self, tmp_path: Path) -> None:
+        np.savez(tmp_path / "a.npz", **people([1, 2], frames=[0]), info=np.array({"by": "me"}, object))
+        FORMAT.write(FORMAT.read(tmp_path / "a.npz"), tmp_path / "b.npz")
+        with np.load(tmp_path / "b.npz", allow_pickle=True) as archive:
+            assert archive["info"].item() == {"by": "me"}
+
+    def test_a_changed_pose(self, tmp_path: Path) -> None:
+        sequence = read(FORMAT, saved(tmp_path / "a.npz", self.arrays()))
+        sequence = changed(sequence, lambda frame: with_first_at_if(frame, frame.number == 2))
+        FORMAT.write([sequence], tmp_path / "b.npz")
+        expected = self.arrays()
+        expected["keypoints"][1, 0] = 7.5, 8
+        assert_same(loaded(tmp_path / "b.npz"), expected)
+
+    def test_whole_numbers_become_others_where_they_have_to(self, tmp_path: Path) -> None:
+        arrays = {
+            "keypoints": np.full((1, 16, 2), 7),
+            "skeleton": "mpii16",
+            "frames": [0],
+            "scores": np.ones((1, 16), int),
+        }
+        sequence = read(FORMAT, saved(tmp_path / "a.npz", arrays))
+        FORMAT.write([with_first_at(sequence, 1.5, 2.25)], tmp_path / "b.npz")
+        found = loaded(tmp_path / "b.npz")
+        assert found["keypoints"][0, :2].tolist() == [[1.5, 2.25], [7, 7]]
+        assert found["scores"].dtype == np.asarray(arrays["scores"]).dtype
+
+    def test_who_is_gone_and_who_is_new(self, tmp_path: Path) -> None:
+        sequence = read(FORMAT, saved(tmp_path / "a.npz", self.arrays()))
+        frames = list(sequence.frames)
+        frames[9] = frames[9].select(np.array([1]))
+        frames[0] = with_another(frames[0], np.ones((17, 2)), scores=np.full((1, 17), 0.5), track_ids=(70,))
+        FORMAT.write([replace(sequence, frames=frames)], tmp_path / "b.npz")
+        found = loaded(tmp_path / "b.npz")
+        assert found["frames"].tolist() == [2, 9, 0]
+        assert found["track_ids"].tolist() == [5, 6, 70]
+        np.testing.assert_array_equal(found["keypoints"][:2], self.arrays()["keypoints"][1:])
+        np.testing.assert_array_equal(found["keypoints"][2], np.ones((17, 2)))
+        assert found["scores"][:, 0].tolist() == [0.25, 0.25, 0.5]
+        for name in ("all_frames", "mine", "odd", "skeleton"):
+            np.testing.assert_array_equal(found[name], self.arrays()[name])
+
+    @pytest.mark.parametrize(("new", "text"), [((None,), ""), ((8,), "8"), (("longer",), "longer")])
+    def test_somebody_new_among_texts(self, new: Any, text: str, tmp_path: Path) -> None:
+        arrays = people([1, 2], images=["a"], track_ids=["b"], all_images=["a", "image"])
+        sequence = read(FORMAT, saved(tmp_path / "a.npz", arrays))
+        frames = [sequence.frames[0], with_another(sequence.frames[1], np.ones((17, 2)), track_ids=new)]
+        FORMAT.write([replace(sequence, frames=frames)], tmp_path / "b.npz")
+        found = loaded(tmp_path / "b.npz")
+        assert found["track_ids"].tolist() == ["b", text]
+        assert found["images"].tolist() == ["a", "image"]
+
+    def test_a_larger_skeleton(self, tmp_path: Path) -> None:
+        sequence = read(FORMAT, saved(tmp_path / "a.npz", self.arrays()))
+        FORMAT.write([changed(sequence, lambda frame: frame.in_skeleton(COCO17.joined(MPII16)))], tmp_path / "b.npz")
+        assert_same(loaded(tmp_path / "b.npz"), self.arrays())
+
+    def test_from_scratch(self, tmp_path: Path) -> None:
+        """In the skeleton of the first frame, without arrays that would say nothing."""
+        keypoints = np.arange(32.0).reshape(1, 16, 2)
+        frame = Frame("b.jpg", MPII16, keypoints, person_scores=np.array([1.5]), track_ids=(None,))
+        FORMAT.write([PoseSequence("a", [Frame.empty("a.jpg", MPII16), frame])], tmp_path / "b.npz")
+        assert_same(
+            loaded(tmp_path / "b.npz"),
+            {
+                **{"keypoints": keypoints, "flags": np.ones((1, 16)), "person_scores": np.array([1.5])},
+                **{"images": np.array(["b.jpg"]), "all_images": np.array(["a.jpg", "b.jpg"]), "skeleton": "mpii16"},
+            },
+        )
+
+    def test_from_nothing(self, tmp_path: Path) -> None:
+        FORMAT.write([PoseSequence("a", [])], tmp_path / "b.npz")
+        assert read(FORMAT, tmp_path / "b.npz").frames == []
+
+
+def with_first_at_if(frame: Frame, is_meant: bool) -> Frame:
+    """A frame with other first keypoints, or as it is."""
+    return with_first_at(PoseSequence("", [frame]), 7.5, 8).frames[0] if is_meant else frame
+
+
+class TestSources:
+    def test_npz_files(self, tmp_path: Path) -> None:
+        for name in ("b.npz", "a.npz", "c.json"):
+            (tmp_path / name).touch()
+        assert FORMAT.sources(tmp_path) == [tmp_path / "a.npz", tmp_path / "b.npz"]
+        assert FORMAT.sources(tmp_path / "b.npz") == [tmp_path / "b.npz"]
+
+    def test_are_recognised_by_their_ending(self) -> None:
+        assert FORMAT.recognises(Path("a.npz"), None)
+        assert not FORMAT.recognises(Path("a.json"), {"keypoints": []})
+
+
+PERSON = people([1, 2], frames=[0])
+KINDS = st.sampled_from([np.dtype(kind) for kind in ("f8", "f4", "i8", "u1", "?", "U3", "S2")])
+NAMES = ["images", "frames", "all_images", "all_frames", "boxes", "person_scores", "track_ids", "skeleton", "other"]
+
+
+@pytest.mark.parametrize(
+    ("arrays", "message"),
+    [
+        ({"poses": np.ones(3)}, r"expected the array keypoints \(N, K, 2\), found none we know"),
+        (
+            {**PERSON, "keypoints": np.ones((1, 17, 3))},
+            r"keypoints: expected the shape \(N, K, 2\), found \(1, 17, 3\); put the scores into an array scores",
+        ),
+        ({**PERSON, "keypoints": np.ones(34)}, r"keypoints: expected the shape \(N, K, 2\), found \(34,\)$"),
+        ({**PERSON, "keypoints": np.ones((1, 17, 2), "U3")}, "keypoints: expected numbers, found <U3"),
+        ({**PERSON, "keypoints": np.ones((1, 17, 2), complex)}, "keypoints: expected numbers, found complex128"),
+        (
+            {**PERSON, "keypoints": np.ones((1, 17, 2), object)},
+            "keypoints: holds Python objects; expected an array of numbers or of texts",
+        ),
+        ({**PERSON, "scores": np.ones((1, 17, 1))}, r"scores: expected the shape \(1, 17\), found \(1, 17, 1\)"),
+        ({**PERSON, "boxes": np.ones((2, 4))}, r"boxes: expected the shape \(1, 4\), found \(2, 4\)"),
+        ({**PERSON, "frames": [0.5]}, "frames: expected whole numbers, found float64"),
+        ({**PERSON, "frames": [-1]}, "frames: expected the numbers of images in the video, from 0"),
+        ({**PERSON, "frames": np.array([2**64 - 1])}, "frames: expected the numbers of images"),
+        ({**PERSON, "frames": [0, 1]}, r"frames: expected the shape \(1,\), found \(2,\)"),
+        ({**PERSON, "images": [b"a"]}, r"images: expected texts, found \|S1"),
+        ({**PERSON, "track_ids": [1.5]}, "track_ids: expected whole numbers, found float64"),
+        (people([1, 2]), r"expected the array frames \(N,\) or images \(N,\), which image each person is in"),
+        ({**PERSON, "all_frames": [1, 2]}, r"frames\[0\]: expected an image of all_frames, found 0$"),
+        (people([1, 2], all_images=["a"]), r"expected the array images \(N,\) beside all_images, found none"),
+        (
+            people([1, 2], frames=[0], images=["a"], all_images=["a"]),
+            "expected the array all_frames beside all_images, found none",
+        ),
+        (
+            people([1, 2], frames=[0], images=["a"], all_images=["a"], all_frames=[0, 1]),
+            "expected as many all_images as all_frames",
+        ),
+        ({**PERSON, "all_frames": [[0]]}, r"all_frames: expected the shape \(1,\), found \(1, 1\)"),
+        (
+            {"keypoints": np.ones((1, 17, 2)), "frames": [0]},
+            r"expected the array skeleton \(one of posetrack15, .*\) or keypoint_names \(17 texts\), found none",
+        ),
+        ({**PERSON, "skeleton": "coco"}, "skeleton: expected one of posetrack15, .*, found 'coco'"),
+        ({**PERSON, "skeleton": 17}, "skeleton: expected texts, found int64"),
+        ({**PERSON, "skeleton": "mpii16"}, "keypoints: expected the 16 keypoints of mpii16, found 17"),
+        (
+            {**PERSON, "keypoint_names": list("abcdefghijklmnopq")},
+            "keypoint_names: expected those of the skeleton coco17, found others; leave out one",
+        ),
+        (
+            {"keypoints": np.ones((1, 2, 2)), "frames": [0], "keypoint_names": ["a", "a"]},
+            "keypoint_names: expected each name once, found a, a",
+        ),
+        (
+            {"keypoints": np.ones((1, 0, 2)), "frames": [0], "keypoint_names": np.zeros(0, "U1")},
+            "keypoint_names: expected each name once, found none",
+        ),
+    ],
+)
+def test_what_cannot_be_read_is_refused(arrays: dict[str, Any], message: str, tmp_path: Path) -> None:
+    path = saved(tmp_path / "a.npz", arrays)
+    with pytest.raises(UserError, match=f"^{path}: {message}"):
+        FORMAT.read(path)
+
+
+def test_no_file(tmp_path: Path) -> None:
+    with pytest.raises(UserError, match=r"a.npz: no such file$"):
+        FORMAT.read(tmp_path / "a.npz")
+
+
+def test_another_kind_of_file(tmp_path: Path) -> None:
+    (tmp_path / "a.npz").write_text("{}")
+    with pytest.raises(UserError, match=r"a.npz: cannot be read as an .npz file \(.*\); write it with np.savez$"):
+        FORMAT.read(tmp_path / "a.npz")
+
+
+def test_a_part_that_is_no_array(tmp_path: Path) -> None:
+    with zipfile.ZipFile(tmp_path / "a.npz", "w") as archive:
+        archive.writestr("keypoints.npy", b"no array")
+    with pytest.raises(UserError, match=r"a.npz: keypoints: cannot be read \(.*\); expected an array of numbers"):
+        FORMAT.read(tmp_path / "a.npz")
+
+
+@settings(deadline=None, max_examples=150)
+@given(data=st.data())
+def test_wild_arrays_are_read_or_refused(data: st.DataObject, tmp_path_factory: pytest.TempPathFactory) -> None:
+    """What is read is written as it was."""
+    folder = tmp_path_factory.mktemp("wild")
+    wild = {
+        name: data.draw(arrays_of(data.draw(KINDS), data.draw(shapes(min_dims=0, max_dims=3, min_side=0, max_side=2))))
+        for name in data.draw(st.lists(st.sampled_from(NAMES), unique=True, max_size=3))
+    }
+    path = saved(folder / "a.npz", {**PERSON, **wild})
+    try:
+        sequence = read(FORMAT, path)
+    except UserError:
+        return
+    FORMAT.write([sequence], folder / "b.npz")
+    assert_same(loaded(folder / "b.npz"), loaded(path))
+
+
+@settings(deadline=None, max_examples=100)
+@given(cut=st.integers(0, 3000), places=st.lists(st.tuples(st.integers(0, 3000), st.integers(0, 255)), max_size=3))
+def test_broken_files_are_read_or_refused(
+    cut: int, places: list[tuple[int, int]], tmp_path_factory: pytest.TempPathFactory
+) -> None:
+    folder = tmp_path_factory.mktemp("wild")
+    path = saved(folder / "a.npz", {**PERSON, "track_ids": ["b"], "images": ["a"]})
+    content = bytearray(path.read_bytes())
+    for place, value in places:
+        content[place % len(content)] = value
+    path.write_bytes(content[: cut or None])
+    try:
+        FORMAT.read(path)
+    except UserError as error:
+        message = str(error)
+    else:
+        message = ""
+    assert "\n" not in message
+
+
+@st.composite
+def sequences(draw: st.DrawFn) -> PoseSequence:
+    skeleton = draw(st.sampled_from([COCO17, MPII16, Skeleton(("a", "b"), (), (0.079, 0.079))]))
+    random = np.random.default_rng(draw(st.integers(0, 2**32)))
+    numbered, ids = draw(st.booleans()), draw(st.sampled_from([st.integers(0, 99), st.text("ab", min_size=1)]))
+    names = draw(st.lists(st.text("ab7.é/", min_size=1, max_size=3), unique=True, max_size=4))
+    frames = []
+    for number, image in enumerate(names):
+        people, count = draw(st.integers(0, 3)), len(skeleton)
+        keypoints = random.normal(0, 300, (people, count, 2))
+        keypoints[random.random((people, count)) < 0.2] = np.nan
+        keypoints[random.random((people, count)) < 0.1] = np.inf
+        numbers = {name: random.normal(0, 9, (people, 4)) for name in ("boxes", "head_boxes")}
+        numbers |= {name: random.random((people, count)) for name in ("scores", "flags")}
+        for array in numbers.values():
+            array[random.random(people) < 0.5] = np.nan
+        numbers["flags"] = np.nan_to_num(numbers["flags"])
+        track_ids = tuple(draw(st.none() | ids) for _ in range(people))
+        frames.append(
+            Frame(
+                *(image, skeleton, keypoints),
+                **{"track_ids": track_ids, "number": 3 * number if numbered else None, **numbers},  # type: ignore[arg-type]
+                person_scores=random.random(people),
+            )
+        )
+    return PoseSequence("a", frames)
+
+
+@settings(deadline=None, max_examples=100)
+@given(sequence=sequences())
+def test_written_and_read_is_the_same(sequence: PoseSequence, tmp_path_factory: pytest.TempPathFactory) -> None:
+    folder = tmp_path_factory.mktemp("same")
+    FORMAT.write([sequence], folder / "a.npz")
+    found = read(FORMAT, folder / "a.npz")
+    for after, before in zip(found.frames, sequence.frames, strict=True):
+        assert (after.image, after.number, after.track_ids) == (before.image, before.number, before.track_ids)
+        assert after.skeleton == before.skeleton
+        for name in ("keypoints", "scores", "flags", "boxes", "head_boxes", "person_scores", "posed"):
+            np.testing.assert_array_equal(getattr(after, name), getattr(before, name), err_msg=name)
+    FORMAT.write([found], folder / "b.npz")
+    assert (folder / "b.npz").read_bytes() == (folder / "a.npz").read_bytes()

@@ -1,0 +1,531 @@
+"""Both files of MPII: what is read from them, and how they are written."""
+
+import copy
+import json
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import scipy.io
+from conftest import GOLDEN
+from documents import changed, read, rewritten, written
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from numpy.typing import NDArray
+
+from hpr.errors import UserError
+from hpr.formats.mpii import Mpii
+from hpr.poses import FloatArray, Frame, PoseSequence
+from hpr.skeleton import COCO17, MPII16, POSETRACK18
+
+FORMAT = Mpii()
+RECORDS = GOLDEN / "formats" / "mpii" / "records.json"
+EMPTY = np.zeros((0, 0))
+THORAX, PELVIS, HEAD_TOP, RIGHT_ANKLE = MPII16.indices("thorax", "pelvis", "head_top", "right_ankle")
+
+
+def structs(*rows: dict[str, Any]) -> NDArray[Any]:
+    """An array of MATLAB structs, as the official file has them."""
+    array = np.zeros((1, len(rows)), [(name, object) for name in rows[0]])
+    for i, row in enumerate(rows):
+        for name, value in row.items():
+            array[name][0, i] = value
+    return array
+
+
+def point(keypoint: int, x: float, y: float, is_visible: Any) -> dict[str, Any]:
+    return {"x": x, "y": y, "id": float(keypoint), "is_visible": is_visible}
+
+
+def release(*people: dict[str, Any]) -> dict[str, Any]:
+    """A file with people in its first image, nobody in its second, and fields that nobody knows."""
+    points = structs(
+        point(PELVIS, 610, 187.5, EMPTY), point(THORAX, 647, 176, "1"), point(HEAD_TOP, 606, 217, np.uint8(0))
+    )
+    posed = {"scale": 3.02, "objpos": structs({"x": 594.0, "y": 257.0}), "annopoints": structs({"point": points})}
+    head = {"x1": 627.0, "y1": 100.0, "x2": 706.0, "y2": 198.0}
+    unposed = {**posed, **dict.fromkeys(head, EMPTY), "annopoints": EMPTY, "head_r": "odd"}
+    listed = people or ({**head, **posed, "head_r": EMPTY}, {key: unposed[key] for key in [*head, *posed, "head_r"]})
+    annolist = structs(
+        {"image": structs({"name": "015601864.jpg"}), "annorect": structs(*listed), "frame_sec": 11.0, "vididx": 1},
+        {"image": structs({"name": "b.jpg"}), "annorect": EMPTY, "frame_sec": EMPTY, "vididx": EMPTY},
+    )
+    single = np.zeros((2, 1), object)
+    single[0, 0], single[1, 0] = np.array([[1.0], [2.0]]), EMPTY
+    return {
+        "RELEASE": structs(
+            {
+                "annolist": annolist,
+                "img_train": np.array([[True, False]]),
+                "version": "12",
+                "single_person": single,
+                "act": structs({"cat_name": "sports", "act_id": np.int32(7)}, {"cat_name": "", "act_id": -1.0}),
+                "video_list": np.array([["a", "bc"]], object),
+            }
+        ),
+        "other": np.array([[1.5, 2.5]]),
+    }
+
+
+def saved(path: Path, content: dict[str, Any]) -> Path:
+    scipy.io.savemat(path, content, do_compression=True)
+    return path
+
+
+def loaded(path: Path) -> dict[str, Any]:
+    content: dict[str, Any] = scipy.io.loadmat(path, mat_dtype=True)
+    return {name: value for name, value in content.items() if not name.startswith("__")}
+
+
+def assert_equal(found: Any, expected: Any, where: str = "") -> None:
+    """Two contents of .mat files are the same in names, shapes, classes and values."""
+    assert type(found) is type(expected), where
+    if isinstance(expected, dict):
+        assert list(found) == list(expected), where
+        for name in expected:
+            assert_equal(found[name], expected[name], f"{where}.{name}")
+        return
+    assert (found.dtype, found.shape) == (expected.dtype, expected.shape), where
+    if expected.dtype.names:
+        for name in expected.dtype.names:
+            assert_equal(found[name], expected[name], f"{where}.{name}")
+    elif expected.dtype == object:
+        for i, pair in enumerate(zip(found.reshape(-1), expected.reshape(-1), strict=True)):
+            assert_equal(*pair, f"{where}[{i}]")
+    else:
+        np.testing.assert_array_equal(found, expected, err_msg=where)
+
+
+def with_keypoints(sequence: PoseSequence, image: int, person: int, places: dict[int, Any]) -> PoseSequence:
+    """A sequence in which a person has some keypoints elsewhere."""
+    frames = list(sequence.frames)
+    keypoints = frames[image].keypoints.copy()
+    flags = frames[image].flags.copy()
+    for keypoint, place in places.items():
+        keypoints[person, keypoint] = place
+        flags[person, keypoint] = not np.isnan(place).any()
+    frames[image] = replace(frames[image], keypoints=keypoints, flags=flags)
+    return replace(sequence, frames=frames)
+
+
+def with_another(frame: Frame, keypoints: FloatArray, **arrays: Any) -> Frame:
+    new = Frame(frame.image, frame.skeleton, keypoints[None], **arrays)
+    names = ("keypoints", "scores", "flags", "boxes", "head_boxes", "posed", "records", "confidences", "person_scores")
+    both: dict[str, Any] = {name: np.concatenate([getattr(frame, name), getattr(new, name)]) for name in names}
+    return replace(frame, track_ids=(*frame.track_ids, *new.track_ids), **both)
+
+
+def some_keypoints(**places: tuple[float, float]) -> FloatArray:
+    keypoints = np.full((16, 2), np.nan)
+    for name, place in places.items():
+        keypoints[MPII16.index(name)] = place
+    return keypoints
+
+
+class TestRecords:
+    def test_nobody(self, tmp_path: Path) -> None:
+        sequence = read(FORMAT, written(tmp_path / "a.json", []))
+        assert (sequence.name, sequence.frames) == ("a", [])
+        assert rewritten(FORMAT, sequence, tmp_path / "b.json") == []
+
+    def test_golden_file(self, tmp_path: Path) -> None:
+        sequence = read(FORMAT, RECORDS)
+        first, second, third = sequence.frames
+        assert [frame.image for frame in sequence.frames] == ["015601864.jpg", "015599452.jpg", "test.jpg"]
+        assert [frame.records.tolist() for frame in sequence.frames] == [[0, 2], [1], [3]]
+        assert first.skeleton is MPII16
+        # Pixels count from 0.
+        np.testing.assert_array_equal(first.keypoints[0, [0, 15]], [[619, 393], [664, 288]])
+        np.testing.assert_array_equal(second.keypoints[0, :3], [[np.nan] * 2, [np.nan] * 2, [99.5, 49.25]])
+        np.testing.assert_array_equal(second.head_boxes, [[94, 29, 124, 69]])
+        assert np.isnan(first.head_boxes).all()
+        # A joint with flag 0 that has a place is kept, but nothing starts from it.
+        assert first.keypoints[1, 15].tolist() == [214, 44]
+        assert first.flags.sum(axis=1).tolist() == [16, 15]
+        assert first.present.sum(axis=1).tolist() == [16, 15]
+        assert (third.posed.tolist(), third.is_posed.tolist()) == ([False], [False])
+        assert np.isnan(third.keypoints).all()
+        assert rewritten(FORMAT, sequence, tmp_path / "b.json") == json.loads(RECORDS.read_text())
+
+    def test_is_recognised(self) -> None:
+        assert FORMAT.recognises(RECORDS, json.loads(RECORDS.read_text()))
+        assert FORMAT.recognises(RECORDS, json.loads(RECORDS.read_text())[3:])
+
+    @pytest.mark.parametrize("document", [[], {}, None, [5], [{"image": "a"}], [{"joints": []}], {"annolist": []}])
+    def test_something_else_is_not(self, document: object) -> None:
+        assert not FORMAT.recognises(Path("a.json"), document)
+
+    @pytest.mark.parametrize(
+        ("joint", "vis", "place", "flag"),
+        [
+            pytest.param([-1, -1], 0, (np.nan, np.nan), 0, id="-1: missing"),
+            pytest.param([0, 0], 0, (np.nan, np.nan), 0, id="0: missing"),
+            pytest.param([0, -1], 0, (np.nan, np.nan), 0, id="both: missing"),
+            pytest.param([None, None], 0, (np.nan, np.nan), 0, id="null: missing"),
+            pytest.param([11, 12.5], 1, (10, 11.5), 1, id="a joint"),
+            pytest.param([11, 12.5], 0, (10, 11.5), 0, id="a place with flag 0"),
+            pytest.param([1, 1], 1, (0, 0), 1, id="in the corner"),
+            pytest.param([-3, 5], 1, (-4, 4), 1, id="outside the image"),
+            pytest.param([float("nan"), 5], 1, (np.inf, np.inf), 1, id="NaN"),
+            pytest.param([None, 5], 1, (np.inf, np.inf), 1, id="null beside a number"),
+            pytest.param([11, 12.5], None, (10, 11.5), 0, id="flag null"),
+            pytest.param([11, 12.5], True, (10, 11.5), 1, id="flag true"),
+        ],
+    )
+    def test_a_joint(self, joint: Any, vis: Any, place: tuple[float, float], flag: float, tmp_path: Path) -> None:
+        record = {"image": "a.jpg", "joints": [joint] * 16, "joints_vis": [vis] * 16}
+        (frame,) = read(FORMAT, written(tmp_path / "a.json", [record])).frames
+        np.testing.assert_array_equal(frame.keypoints[0, 3], place)
+        assert frame.flags[0, 3] == flag
+
+    def test_joints_without_flags(self, tmp_path: Path) -> None:
+        """They are there."""
+        record = {"image": "a.jpg", "joints": [[5, 6]] * 16}
+        (frame,) = read(FORMAT, written(tmp_path / "a.json", [record])).frames
+        assert frame.flags.tolist() == [[1.0] * 16]
+
+    @pytest.mark.parametrize("corner", [None, "wide", [], 10**400], ids=str)
+    def test_a_broken_head_box_counts_as_none(self, corner: Any, tmp_path: Path) -> None:
+        document = json.loads(RECORDS.read_text())
+        document[1]["x2"] = corner
+        assert np.isnan(read(FORMAT, written(tmp_path / "a.json", document)).frames[1].head_boxes).all()
+
+    def test_a_changed_pose(self, tmp_path: Path) -> None:
+        """Joints that are the same stay as they were, to the last digit."""
+        document = json.loads(RECORDS.read_text())
+        document[0]["joints"][5] = [0.1, 281.6248]
+        sequence = read(FORMAT, written(tmp_path / "a.json", document))
+        moved = with_keypoints(sequence, 0, 0, {2: (7.5, 8), 3: (np.nan, np.nan)})
+        document[0]["joints"][2:4] = [[8.5, 9], [-1, -1]]
+        document[0]["joints_vis"][3] = 0
+        assert rewritten(FORMAT, moved, tmp_path / "b.json") == document
+
+    def test_a_test_image_gets_joints(self, tmp_path: Path) -> None:
+        document = json.loads(RECORDS.read_text())
+        moved = with_keypoints(read(FORMAT, RECORDS), 2, 0, {4: (1, 2)})
+        joints, flags = [[-1, -1]] * 16, [0] * 16
+        joints[4], flags[4] = [2, 3], 1
+        document[3] |= {"joints": joints, "joints_vis": flags}
+        assert rewritten(FORMAT, moved, tmp_path / "b.json") == document
+
+    def test_who_is_gone_and_who_is_new(self, tmp_path: Path) -> None:
+        sequence = read(FORMAT, RECORDS)
+        frames = list(sequence.frames)
+        frames[0] = frames[0].select(np.array([1]))
+        keypoints = some_keypoints(thorax=(9, 19), head_top=(29, 59))
+        frames[1] = with_another(frames[1], keypoints, head_boxes=np.array([[0.0, 1, 2, 3]]))
+        document = json.loads(RECORDS.read_text())[1:]
+        joints, flags = [[-1, -1]] * 16, [0] * 16
+        joints[THORAX], joints[HEAD_TOP], flags[THORAX], flags[HEAD_TOP] = [10, 20], [30, 60], 1, 1
+        new = {"image": "015599452.jpg", "joints": joints, "joints_vis": flags, "center": [20, 40], "scale": 0.2}
+        expected = [*document, {**new, "x1": 1, "y1": 2, "x2": 3, "y2": 4}]
+        assert rewritten(FORMAT, replace(sequence, frames=frames), tmp_path / "b.json") == expected
+
+    def test_a_larger_skeleton(self, tmp_path: Path) -> None:
+        larger = changed(read(FORMAT, RECORDS), lambda frame: frame.in_skeleton(MPII16.joined(COCO17)))
+        assert rewritten(FORMAT, larger, tmp_path / "b.json") == json.loads(RECORDS.read_text())
+
+    def test_from_scratch(self, tmp_path: Path) -> None:
+        """Center and scale are those of the box."""
+        keypoints = np.full((1, 17, 2), np.nan)
+        keypoints[0, POSETRACK18.indices("nose", "head_top")] = [[1.5, 2], [3, 4]]
+        boxes = np.array([[10, 20, 40, 120.5]])
+        frame = Frame("x/a.jpg", POSETRACK18, keypoints, boxes=boxes)
+        joints, flags = [[-1, -1]] * 16, [0] * 16
+        joints[HEAD_TOP], flags[HEAD_TOP] = [4, 5], 1
+        expected = {"image": "x/a.jpg", "joints": joints, "joints_vis": flags, "center": [26, 71.25], "scale": 0.5025}
+        sequence = PoseSequence("a", [Frame.empty("n.jpg", POSETRACK18), frame])
+        assert rewritten(FORMAT, sequence, tmp_path / "b.json") == [expected]
+
+    @pytest.mark.parametrize(
+        ("document", "message"),
+        [
+            ({}, "expected a list, found an object"),
+            ([5], r"\[0\]: expected an object, found 5"),
+            ([{"image": "a"}, {"image": 5}], r"\[1\].image: expected a text, found 5"),
+            ([{"joints": []}], r"\[0\]: expected the field 'image', found joints"),
+            ([{"image": "a", "joints": 5}], r"\[0\].joints: expected a list, found 5"),
+            ([{"image": "a", "joints": [[1, 2]] * 17}], r"\[0\].joints: expected MPII's 16 joints, found a list of 17"),
+            ([{"image": "a", "joints": [[1, 2, 3]] * 16}], r"\[0\].joints\[0\]: expected 2 numbers, found a list of 3"),
+            ([{"image": "a", "joints": [*[[1, 2]] * 15, 7]}], r"\[0\].joints\[15\]: expected a list, found 7"),
+            ([{"image": "a", "joints": [[1, 10**400]] * 16}], r"\[0\].joints\[0\]: expected 2 numbers"),
+            ([{"image": "a", "joints": [[1, 2]] * 16, "joints_vis": [1]}], r"\[0\].joints_vis: expected 16 numbers"),
+        ],
+    )
+    def test_what_cannot_be_read_is_refused(self, document: Any, message: str, tmp_path: Path) -> None:
+        path = written(tmp_path / "a.json", document)
+        with pytest.raises(UserError, match=f"^{path}: {message}"):
+            FORMAT.read(path)
+
+
+class TestOfficialFile:
+    def test_is_read(self, tmp_path: Path) -> None:
+        sequence = read(FORMAT, saved(tmp_path / "a.mat", release()))
+        first, second = sequence.frames
+        assert (sequence.name, first.image, second.image) == ("a", "015601864.jpg", "b.jpg")
+        assert (len(first), len(second)) == (2, 0)
+        expected = some_keypoints(pelvis=(609, 186.5), thorax=(646, 175), head_top=(605, 216))
+        np.testing.assert_array_equal(first.keypoints[0], expected)
+        assert np.isfinite(first.keypoints[0, :, 0]).sum() == first.flags[0].sum() == 3  # whatever is_visible says
+        np.testing.assert_array_equal(first.head_boxes, [[626, 99, 705, 197], [np.nan] * 4])
+        assert first.posed.tolist() == [True, False]
+        assert first.records.tolist() == [0, 1]
+
+    def test_is_recognised_by_its_ending(self) -> None:
+        assert FORMAT.recognises(Path("a.mat"), None)
+
+    def test_one_person_and_one_point(self, tmp_path: Path) -> None:
+        """What other programs read as the struct itself, not as a list of one."""
+        own = {"annopoints": structs({"point": structs(point(RIGHT_ANKLE, 1, 2, EMPTY))})}
+        (frame, _) = read(FORMAT, saved(tmp_path / "a.mat", release(own))).frames
+        np.testing.assert_array_equal(frame.keypoints, some_keypoints(right_ankle=(0, 1))[None])
+
+    @pytest.mark.parametrize("annopoints", [EMPTY, structs({"point": EMPTY}), structs({"other": 1}), 5.0, "none"])
+    def test_people_without_points(self, annopoints: Any, tmp_path: Path) -> None:
+        (frame, _) = read(FORMAT, saved(tmp_path / "a.mat", release({"annopoints": annopoints}))).frames
+        assert np.isnan(frame.keypoints).all()
+        has_list = getattr(annopoints, "dtype", None) == structs({"point": 0}).dtype
+        assert frame.posed.tolist() == [has_list]
+
+    def test_odd_points(self, tmp_path: Path) -> None:
+        points = structs(
+            *(point(3, 5, 6, EMPTY), point(3, 50, 60, EMPTY), point(16, 7, 8, EMPTY), point(4, np.nan, 8, EMPTY)),
+            *({**point(0, 1, 1, EMPTY), "id": "nose"}, {**point(5, 1, 1, EMPTY), "x": EMPTY}),
+        )
+        own = {"annopoints": structs({"point": points})}
+        (frame, _) = read(FORMAT, saved(tmp_path / "a.mat", release(own))).frames
+        expected = some_keypoints(left_hip=(4, 5), left_knee=(np.inf, np.inf), left_ankle=(np.inf, np.inf))
+        np.testing.assert_array_equal(frame.keypoints[0], expected)
+
+    def test_is_written_as_it_was(self, tmp_path: Path) -> None:
+        """With all variables, fields, classes and shapes, and the same bytes each time."""
+        path = saved(tmp_path / "a.mat", release())
+        path.write_bytes(b"MATLAB 5.0 MAT-file, of 2014".ljust(116) + path.read_bytes()[116:])
+        for name in ("b.mat", "c.mat"):
+            FORMAT.write(FORMAT.read(path), tmp_path / name)
+        assert_equal(loaded(tmp_path / "b.mat"), loaded(path))
+        assert (tmp_path / "b.mat").read_bytes() == (tmp_path / "c.mat").read_bytes()
+        assert (tmp_path / "b.mat").read_bytes()[:116] == path.read_bytes()[:116]
+
+    def test_a_changed_pose(self, tmp_path: Path) -> None:
+        path = saved(tmp_path / "a.mat", release())
+        (before,) = FORMAT.read(path)
+        places = {THORAX: (7.5, 8), HEAD_TOP: (np.nan, np.nan), RIGHT_ANKLE: (3, 4)}
+        moved = with_keypoints(before, 0, 0, places)
+        FORMAT.write([moved], tmp_path / "b.mat")
+        (after,) = FORMAT.read(tmp_path / "b.mat")
+        np.testing.assert_array_equal(after.frames[0].keypoints, moved.frames[0].keypoints)
+
+        # The points are those of the file, then the new one; nothing else is touched.
+        expected = loaded(path)
+        own = expected["RELEASE"]["annolist"][0, 0]["annorect"][0, 0]
+        (kept, thorax, _) = own["annopoints"][0, 0]["point"][0, 0][0].tolist()
+        one = np.array([[1.0]])
+        own["annopoints"][0, 0]["point"][0, 0] = structs(
+            dict(zip(("x", "y", "id", "is_visible"), kept, strict=True)),
+            {"x": 8.5 * one, "y": 9 * one, "id": thorax[2], "is_visible": thorax[3]},
+            {"x": 4 * one, "y": 5 * one, "id": 0 * one, "is_visible": EMPTY},
+        )
+        assert_equal(loaded(tmp_path / "b.mat"), expected)
+        assert_equal(before.original.variables, loaded(path))  # what was read is as it was
+
+    def test_somebody_without_points_gets_some(self, tmp_path: Path) -> None:
+        (before,) = FORMAT.read(saved(tmp_path / "a.mat", release({"scale": 1.0, "odd": "x"})))
+        moved = with_keypoints(before, 0, 0, {THORAX: (7.5, 8)})
+        FORMAT.write([moved], tmp_path / "b.mat")
+        (frame, _) = read(FORMAT, tmp_path / "b.mat").frames
+        np.testing.assert_array_equal(frame.keypoints[0], some_keypoints(thorax=(7.5, 8)))
+        person = loaded(tmp_path / "b.mat")["RELEASE"]["annolist"][0, 0]["annorect"][0, 0]
+        assert person.dtype.names == ("scale", "odd", "annopoints")
+        assert person["odd"].item().item() == "x"
+
+    def test_who_is_gone_and_who_is_new(self, tmp_path: Path) -> None:
+        (before,) = FORMAT.read(saved(tmp_path / "a.mat", release()))
+        one = some_keypoints(thorax=(9, 19), head_top=(29, 59))
+        head_box = np.array([[0.0, 1, 2, 3]])
+        frames = [before.frames[0].select(np.array([1])), with_another(before.frames[1], one, head_boxes=head_box)]
+        frames[0] = with_another(frames[0], one + 1)
+        FORMAT.write([replace(before, frames=frames)], tmp_path / "b.mat")
+        first, second = read(FORMAT, tmp_path / "b.mat").frames
+        np.testing.assert_array_equal(first.keypoints, [np.full((16, 2), np.nan), one + 1])
+        np.testing.assert_array_equal(second.keypoints, [one])
+        np.testing.assert_array_equal(second.head_boxes, head_box)
+        annorect = loaded(tmp_path / "b.mat")["RELEASE"]["annolist"][0, 0]["annorect"][0, 0][0]
+        assert annorect["head_r"][0].item() == "odd"
+        assert annorect["head_r"][1].size == 0
+        assert annorect["scale"][1].item() == 0.2
+
+    def test_everyone_gone(self, tmp_path: Path) -> None:
+        (before,) = FORMAT.read(saved(tmp_path / "a.mat", release()))
+        nobody = changed(before, lambda frame: frame.select(np.zeros(len(frame), bool)))
+        FORMAT.write([nobody], tmp_path / "b.mat")
+        assert [len(frame) for frame in read(FORMAT, tmp_path / "b.mat").frames] == [0, 0]
+
+    def test_a_larger_skeleton(self, tmp_path: Path) -> None:
+        path = saved(tmp_path / "a.mat", release())
+        larger = changed(read(FORMAT, path), lambda frame: frame.in_skeleton(MPII16.joined(COCO17)))
+        FORMAT.write([larger], tmp_path / "b.mat")
+        assert_equal(loaded(tmp_path / "b.mat"), loaded(path))
+
+    @pytest.mark.parametrize(
+        ("content", "message"),
+        [
+            ({"preds": np.zeros((1, 16, 2))}, "expected the variable RELEASE .*; found preds"),
+            ({"RELEASE": 5.0}, "expected the variable RELEASE"),
+            ({"RELEASE": structs({"version": "12"})}, "expected the variable RELEASE"),
+            (
+                {"RELEASE": structs({"annolist": structs({"image": structs({"name": 5.0})})})},
+                r"RELEASE.annolist\(1\).image.name: expected a text, found an array of shape \(1, 1\)",
+            ),
+            (
+                {"RELEASE": structs({"annolist": structs({"annorect": EMPTY})})},
+                r"RELEASE.annolist\(1\).image.name: expected a text, found none",
+            ),
+        ],
+    )
+    def test_other_files_are_refused(self, content: dict[str, Any], message: str, tmp_path: Path) -> None:
+        path = saved(tmp_path / "a.mat", content)
+        with pytest.raises(UserError, match=f"^{path}: {message}"):
+            FORMAT.read(path)
+
+    def test_no_images(self, tmp_path: Path) -> None:
+        path = saved(tmp_path / "a.mat", {"RELEASE": structs({"annolist": EMPTY})})
+        assert read(FORMAT, path).frames == []
+
+    def test_from_scratch_does_not_say_when(self, tmp_path: Path) -> None:
+        FORMAT.write([PoseSequence("a", [Frame.empty("a.jpg", MPII16)])], tmp_path / "a.mat")
+        assert (tmp_path / "a.mat").read_bytes()[:116].rstrip() == b"MATLAB 5.0 MAT-file, written by hpr"
+
+    def test_version_7_3(self, tmp_path: Path) -> None:
+        header = b"MATLAB 7.3 MAT-file".ljust(124) + b"\x00\x02IM" + bytes(384) + b"\x89HDF\r\n\x1a\n" + bytes(64)
+        (tmp_path / "a.mat").write_bytes(header)
+        with pytest.raises(UserError, match=r"a.mat: of version 7.3, which is not read; save it in MATLAB with"):
+            FORMAT.read(tmp_path / "a.mat")
+
+    def test_no_file(self, tmp_path: Path) -> None:
+        with pytest.raises(UserError, match=r"a.mat: no such file$"):
+            FORMAT.read(tmp_path / "a.mat")
+
+    def test_not_compressed(self, tmp_path: Path) -> None:
+        """As scipy writes by default."""
+        scipy.io.savemat(tmp_path / "a.mat", release())
+        assert [len(frame) for frame in read(FORMAT, tmp_path / "a.mat").frames] == [2, 0]
+
+
+VALUES: Any = st.recursive(
+    st.none() | st.booleans() | st.integers() | st.floats() | st.text(max_size=3),
+    lambda inner: st.lists(inner, max_size=3) | st.dictionaries(st.text(max_size=3), inner, max_size=3),
+    max_leaves=4,
+)
+
+
+@settings(deadline=None, max_examples=100)
+@given(
+    changes=st.dictionaries(st.sampled_from(["image", "joints", "joints_vis", "x1", "scale"]), VALUES, max_size=3),
+    joint=VALUES,
+    vis=VALUES,
+)
+def test_wild_records_are_read_or_refused(
+    changes: dict[str, Any], joint: Any, vis: Any, tmp_path_factory: pytest.TempPathFactory
+) -> None:
+    folder = tmp_path_factory.mktemp("wild")
+    document = json.loads(RECORDS.read_text())
+    document[1]["joints"][4], document[2]["joints_vis"][4] = joint, vis
+    document[0] |= changes
+    try:
+        sequence = read(FORMAT, written(folder / "a.json", document))
+    except UserError:
+        return
+    found = rewritten(FORMAT, sequence, folder / "b.json")
+    assert json.dumps(found) == json.dumps(json.loads((folder / "a.json").read_text()))
+
+
+SMALL = release()
+
+
+def read_or_refused(path: Path, cut: int, places: list[tuple[int, int]]) -> str:
+    """Breaks a file by cutting it, from a length on, and by other bytes in some places; returns why it is refused."""
+    content = bytearray(path.read_bytes())
+    for place, value in places:
+        content[place % len(content)] = value
+    path.write_bytes(content[: cut or None])
+    try:
+        FORMAT.read(path)
+    except UserError as error:
+        return str(error)
+    return ""
+
+
+PLACES = st.lists(st.tuples(st.integers(0, 30000), st.integers(0, 255)), min_size=1, max_size=4)
+
+
+@settings(deadline=None, max_examples=60)
+@given(cut=st.just(0) | st.integers(1, 3000), places=PLACES)
+def test_damaged_official_files_are_read_or_refused(
+    cut: int, places: list[tuple[int, int]], tmp_path_factory: pytest.TempPathFactory
+) -> None:
+    path = saved(tmp_path_factory.mktemp("wild") / "a.mat", SMALL)
+    size = path.stat().st_size - 136  # behind the kind and the length of the only variable
+    assert "\n" not in read_or_refused(path, cut, [(136 + place % size, value) for place, value in places])
+
+
+@pytest.mark.parametrize("change", [(513, 3), (1492, 14), (1992, 0), (2713, 5)], ids=str)
+def test_damaged_files_that_are_not_compressed_are_read_or_refused(change: tuple[int, int], tmp_path: Path) -> None:
+    """These changes of one byte make scipy 1.17 crash, and the process with it."""
+    scipy.io.savemat(tmp_path / "a.mat", SMALL)
+    assert "\n" not in read_or_refused(tmp_path / "a.mat", 0, [change])
+
+
+class TestSources:
+    def test_records_come_first(self, tmp_path: Path) -> None:
+        """As in HRNet's folder annot, which has a .mat file for the evaluation."""
+        (tmp_path / "gt_valid.mat").touch()
+        assert FORMAT.sources(tmp_path) == [tmp_path / "gt_valid.mat"]
+        for name in ("valid.json", "train.json"):
+            (tmp_path / name).touch()
+        assert FORMAT.sources(tmp_path) == [tmp_path / "train.json", tmp_path / "valid.json"]
+        assert FORMAT.sources(tmp_path / "gt_valid.mat") == [tmp_path / "gt_valid.mat"]
+
+    def test_nothing(self, tmp_path: Path) -> None:
+        with pytest.raises(UserError, match=r"expected .mat files in it, found none"):
+            FORMAT.sources(tmp_path)
+
+
+@pytest.mark.parametrize("ending", [".json", ".mat"])
+@settings(deadline=None, max_examples=30)
+@given(data=st.data())
+def test_written_and_read_is_the_same(
+    ending: str, data: st.DataObject, tmp_path_factory: pytest.TempPathFactory
+) -> None:
+    folder = tmp_path_factory.mktemp("same")
+    random = np.random.default_rng(data.draw(st.integers(0, 2**32)))
+    frames = []
+    for image in data.draw(st.lists(st.text("ab7.é/", min_size=1, max_size=3), unique=True, max_size=3)):
+        people = data.draw(st.integers(1, 3))
+        keypoints = random.normal(300, 100, (people, 16, 2))
+        keypoints[random.random((people, 16)) < 0.2] = np.nan
+        head_boxes = random.uniform(0, 300, (people, 4))
+        head_boxes[random.random(people) < 0.3] = np.nan
+        frames.append(Frame(image, MPII16, keypoints, head_boxes=head_boxes))
+    FORMAT.write([PoseSequence("a", frames)], folder / f"a{ending}")
+    sequence = read(FORMAT, folder / f"a{ending}")
+    for found, frame in zip(sequence.frames, frames, strict=True):
+        assert found.image == frame.image
+        np.testing.assert_allclose(found.keypoints, frame.keypoints, rtol=0, atol=1e-9)
+        np.testing.assert_allclose(found.head_boxes, frame.head_boxes, rtol=0, atol=1e-9)
+        np.testing.assert_array_equal(found.flags, frame.flags)
+    FORMAT.write([sequence], folder / f"b{ending}")
+    assert (folder / f"b{ending}").read_bytes() == (folder / f"a{ending}").read_bytes()
+
+
+def test_from_one_file_to_the_other(tmp_path: Path) -> None:
+    """The image without people is in the .mat file alone."""
+    (sequence,) = FORMAT.read(saved(tmp_path / "a.mat", release()))
+    FORMAT.write([sequence], tmp_path / "b.json")
+    (records,) = FORMAT.read(tmp_path / "b.json")
+    assert [frame.image for frame in records.frames] == ["015601864.jpg"]
+    np.testing.assert_array_equal(records.frames[0].keypoints, sequence.frames[0].keypoints)
+    FORMAT.write([copy.copy(records)], tmp_path / "c.mat")
+    np.testing.assert_array_equal(read(FORMAT, tmp_path / "c.mat").frames[0].keypoints, sequence.frames[0].keypoints)

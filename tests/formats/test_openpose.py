@@ -1,0 +1,431 @@
+"""OpenPose's folders of files, and what all formats share that have a file for each image."""
+
+import copy
+import json
+import re
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+from conftest import GOLDEN
+from documents import changed, read, written
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from hypothesis.extra.numpy import arrays
+
+from hpr.errors import UserError
+from hpr.formats.frame_files import image_stem, video_numbers
+from hpr.formats.openpose import OpenPose
+from hpr.formats.ultralytics import Ultralytics
+from hpr.poses import NO_RECORD, Frame, PoseSequence
+from hpr.skeleton import BODY25, COCO17, OPENPOSE18, POSETRACK15
+
+OWN = GOLDEN / "formats" / "openpose"
+IMAGES = str(GOLDEN / "images")
+NOSE, RIGHT_ANKLE, LEFT_ANKLE = BODY25.indices("nose", "right_ankle", "left_ankle")
+FOLDERS = ["clip", "coco", "scale_3", "scale_4"]
+
+
+def pose(count: int = 25, **triples: tuple[Any, Any, Any]) -> list[Any]:
+    """The numbers of a pose that has some keypoints."""
+    numbers: list[Any] = [0] * (3 * count)
+    for name, triple in triples.items():
+        place = 3 * (BODY25 if count == 25 else OPENPOSE18).index(name)
+        numbers[place : place + 3] = triple
+    return numbers
+
+
+def person(numbers: Any = None, **fields: Any) -> dict[str, Any]:
+    default = pose(nose=(11.5, 12.5, 0.75), left_ankle=(21.5, 22.5, 0.5))
+    return {"person_id": [-1], "pose_keypoints_2d": default if numbers is None else numbers, "odd": [1], **fields}
+
+
+def document(*people: Any, **fields: Any) -> dict[str, Any]:
+    return {"version": 1.3, "people": list(people), **fields}
+
+
+def folder(path: Path, **documents: Any) -> Path:
+    """Writes a folder of files."""
+    path.mkdir()
+    for name, content in documents.items():
+        written(path / f"{name}_keypoints.json", content)
+    return path
+
+
+def documents_in(path: Path) -> dict[str, Any]:
+    return {file.name: json.loads(file.read_text()) for file in path.iterdir()}
+
+
+def frame_of(path: Path, *people: Any) -> Frame:
+    """Reads a folder of one file."""
+    (frame,) = read(OpenPose(), folder(path / "in", a=document(*people))).frames
+    return frame
+
+
+class TestGolden:
+    def test_frames(self) -> None:
+        sequence = read(OpenPose(), OWN / "clip")
+        assert sequence.name == "clip"
+        assert [(frame.image, frame.number, len(frame)) for frame in sequence.frames] == [
+            ("clip_000000000000", 0, 2),
+            ("clip_000000000001", 1, 0),
+            ("clip_000000000010", 10, 1),
+        ]
+        assert all(frame.skeleton is BODY25 and frame.size is None for frame in sequence.frames)
+
+    def test_a_person(self) -> None:
+        frame = read(OpenPose(), OWN / "clip").frames[0]
+        assert frame.keypoints[0, NOSE].tolist() == [320, 114]
+        assert frame.keypoints[0, RIGHT_ANKLE].tolist() == [296, 381]
+        assert np.isnan(frame.keypoints[0, LEFT_ANKLE]).all()
+        missing = BODY25.indices("left_ankle", "left_big_toe", "left_small_toe", "left_heel", "right_ear")
+        assert np.flatnonzero(frame.flags[0] == 0).tolist() == sorted(missing)
+        assert frame.scores[0, [NOSE, RIGHT_ANKLE]].tolist() == [0.9, 0.757]
+        assert np.isnan(frame.scores[0, missing]).all()
+        assert frame.track_ids == (None, None)
+
+    def test_coco_in_natural_order(self) -> None:
+        frames = read(OpenPose(), OWN / "coco").frames
+        assert [(frame.image, frame.number, frame.track_ids) for frame in frames] == [
+            ("9", None, (7,)),
+            ("10", None, (7, 0)),
+        ]
+        assert frames[0].skeleton is OPENPOSE18
+
+    @pytest.mark.parametrize("name", FOLDERS)
+    def test_unchanged(self, name: str, tmp_path: Path) -> None:
+        file_format = OpenPose(IMAGES)
+        file_format.write(file_format.read(OWN / name), tmp_path / "out")
+        assert documents_in(tmp_path / "out") == documents_in(OWN / name)
+
+    @pytest.mark.parametrize("name", ["scale_3", "scale_4"])
+    def test_relative_coordinates(self, name: str, tmp_path: Path) -> None:
+        file_format = OpenPose(IMAGES)
+        sequence = read(file_format, OWN / name)
+        first, second = sequence.frames
+        assert (first.size, second.size) == ((640, 480), (333, 501))
+        np.testing.assert_allclose(first.keypoints[0, NOSE], [320, 114], atol=1e-3)
+        np.testing.assert_allclose(second.keypoints[0, RIGHT_ANKLE], [118, 438], atol=1e-3)
+
+        # One person moves to the image's last pixel, and is written so; the other one stays as it was.
+        last = np.tile([639.0, 479.0], (1, 25, 1))
+        moved = replace(sequence, frames=[replace(first, keypoints=last, flags=np.ones((1, 25))), second])
+        file_format.write([moved], tmp_path / "out")
+        found = documents_in(tmp_path / "out")
+        triples = np.reshape(found["a_640x480_keypoints.json"]["people"][0]["pose_keypoints_2d"], (25, 3))
+        assert (triples[:, :2] == 1).all()
+        assert found["b_333x501_keypoints.json"] == documents_in(OWN / name)["b_333x501_keypoints.json"]
+
+    @pytest.mark.parametrize("name", ["scale_3", "scale_4"])
+    def test_relative_coordinates_without_images(self, name: str) -> None:
+        with pytest.raises(UserError) as error:
+            OpenPose().read(OWN / name)
+        assert str(error.value).startswith(f"{OWN / name}: expected pixels, found all coordinates between -1 and 1")
+        assert "run OpenPose without --keypoint_scale, or set dataset.images" in str(error.value)
+
+
+class TestSources:
+    def test_nothing(self, tmp_path: Path) -> None:
+        assert read(OpenPose(), tmp_path).frames == []
+        with pytest.raises(UserError, match=r"expected \.json files in it, found none"):
+            OpenPose().sources(tmp_path)
+        with pytest.raises(UserError, match="no such file or folder"):
+            OpenPose().read(tmp_path / "a")
+
+    def test_folders(self) -> None:
+        assert OpenPose().sources(OWN / "clip") == [OWN / "clip"]
+        assert OpenPose().sources(OWN) == [OWN / name for name in FOLDERS]
+
+    def test_a_single_file(self, tmp_path: Path) -> None:
+        path = OWN / "clip" / "clip_000000000010_keypoints.json"
+        assert OpenPose().sources(path) == [path]
+        sequence = read(OpenPose(), path)
+        assert [(frame.image, frame.number) for frame in sequence.frames] == [("clip_000000000010", 10)]
+        OpenPose().write([sequence], tmp_path / "a.json")
+        assert json.loads((tmp_path / "a.json").read_text()) == json.loads(path.read_text())
+
+    @pytest.mark.parametrize(
+        ("names", "numbers"),
+        [
+            ([], None),
+            (["a_000000000003"], [3]),
+            (["a_000000000003", "a_000000000001"], [3, 1]),
+            (["a_000000000003", "b_000000000003"], None),
+            (["a_000000000003", "a"], None),
+            (["a_0003"], None),
+            (["a_b_000000000003"], [3]),
+        ],
+        ids=str,
+    )
+    def test_numbers_of_a_video(self, names: list[str], numbers: list[int] | None) -> None:
+        pattern = re.compile(r"(?P<video>.*)_(?P<number>\d{12})")
+        assert video_numbers(names, pattern) == numbers
+
+    @pytest.mark.parametrize(
+        ("image", "stem"),
+        [
+            ("", ""),
+            ("a", "a"),
+            ("a.jpg", "a"),
+            ("c/b.1/a.2.JPEG", "a.2"),
+            ("a.2", "a.2"),
+            (".png", ".png"),
+            ("b\\a.png", "a"),
+        ],
+    )
+    def test_stems(self, image: str, stem: str) -> None:
+        assert image_stem(image) == stem
+
+
+class TestPeople:
+    def test_nobody(self, tmp_path: Path) -> None:
+        frame = frame_of(tmp_path)
+        assert (frame.image, len(frame), frame.skeleton) == ("a", 0, BODY25)
+
+    @pytest.mark.parametrize(
+        ("triple", "place", "score"),
+        [
+            pytest.param((0, 0, 0), (np.nan, np.nan), np.nan, id="missing"),
+            pytest.param((0, 0, 0.5), (0, 0), 0.5, id="in the corner"),
+            pytest.param((3, 0, 0), (3, 0), 0, id="score 0"),
+            pytest.param((-3.5, 4, 1.25), (-3.5, 4), 1.25, id="outside"),
+            pytest.param((None, 4, 0.5), (np.inf, np.inf), 0.5, id="null"),
+            pytest.param((float("nan"), 4, 0.5), (np.inf, np.inf), 0.5, id="NaN"),
+            pytest.param((float("inf"), 4, None), (np.inf, np.inf), np.nan, id="infinite"),
+        ],
+    )
+    def test_a_keypoint(self, triple: Any, place: Any, score: float, tmp_path: Path) -> None:
+        frame = frame_of(tmp_path, person(pose(nose=triple, left_ankle=(21.5, 22.5, 1))))
+        np.testing.assert_array_equal(frame.keypoints[0, NOSE], place)
+        np.testing.assert_array_equal(frame.scores[0, NOSE], score)
+        assert frame.flags[0, NOSE] == (not np.isnan(place[0]))
+
+    @pytest.mark.parametrize(
+        ("field", "track_id"),
+        [({}, None), ([], None), ([-1], None), (-1, None), (None, None), ([0], 0), ([7], 7), (7, 7), (["a"], "a")],
+        ids=str,
+    )
+    def test_who_it_is(self, field: Any, track_id: Any, tmp_path: Path) -> None:
+        fields = {} if field == {} else {"person_id": field}
+        entry = {key: value for key, value in person().items() if key != "person_id"}
+        assert frame_of(tmp_path, {**entry, **fields}).track_ids == (track_id,)
+
+    def test_a_person_without_body(self, tmp_path: Path) -> None:
+        frame = frame_of(tmp_path, person([], face_keypoints_2d=[1, 2, 3]), person())
+        assert frame.posed.tolist() == [False, True]
+        assert np.isnan(frame.keypoints[0]).all()
+
+
+class TestWriting:
+    def sequence(self, tmp_path: Path) -> PoseSequence:
+        first = document(person(person_id=[4]), person(face_keypoints_2d=[1, 2, 3]), odd={"b": 1})
+        return read(OpenPose(), folder(tmp_path / "in", a=first, b=document(person())))
+
+    def write(self, sequence: PoseSequence, path: Path) -> dict[str, Any]:
+        OpenPose().write([sequence], path)
+        return documents_in(path)
+
+    def test_a_changed_pose(self, tmp_path: Path) -> None:
+        sequence = self.sequence(tmp_path)
+        expected = documents_in(tmp_path / "in")
+        keypoints, flags = sequence.frames[0].keypoints.copy(), sequence.frames[0].flags.copy()
+        keypoints[1, NOSE], keypoints[1, RIGHT_ANKLE], keypoints[1, LEFT_ANKLE] = (1.25, 2), (3, 4), np.nan
+        flags[1, RIGHT_ANKLE] = 1
+        frames = [replace(sequence.frames[0], keypoints=keypoints, flags=flags), sequence.frames[1]]
+        numbers = pose(nose=(1.25, 2, 0.75), right_ankle=(3, 4, 1))  # the score of a missing keypoint is 0
+        expected["a_keypoints.json"]["people"][1]["pose_keypoints_2d"] = numbers
+        assert self.write(replace(sequence, frames=frames), tmp_path / "out") == expected
+
+    def test_people_who_are_dropped_and_new(self, tmp_path: Path) -> None:
+        sequence = self.sequence(tmp_path)
+        expected = documents_in(tmp_path / "in")
+        keypoints = np.full((2, 25, 2), np.nan)
+        keypoints[0, NOSE] = 5, 6
+        keypoints[1] = sequence.frames[0].keypoints[1]
+        first = Frame(
+            "a",
+            BODY25,
+            keypoints,
+            np.stack([np.full(25, 0.5), sequence.frames[0].scores[1]]),
+            track_ids=(9, None),
+            records=np.array([NO_RECORD, 1]),
+        )
+        second = sequence.frames[1].select(np.array([], int))
+        found = self.write(replace(sequence, frames=[first, second]), tmp_path / "out")
+        kept, new = found["a_keypoints.json"].pop("people")
+        assert kept == expected["a_keypoints.json"].pop("people")[1]
+        assert (new["person_id"], new["pose_keypoints_2d"]) == ([9], pose(nose=(5, 6, 0.5)))
+        assert found["a_keypoints.json"] == expected["a_keypoints.json"]
+        assert found["b_keypoints.json"] == {**expected["b_keypoints.json"], "people": []}
+
+    def test_in_a_larger_skeleton(self, tmp_path: Path) -> None:
+        file_format = OpenPose()
+        sequence = read(file_format, OWN / "coco")
+        larger = changed(sequence, lambda frame: frame.in_skeleton(BODY25))
+        assert self.write(larger, tmp_path / "out") == documents_in(OWN / "coco")
+
+    def test_from_another_skeleton(self, tmp_path: Path) -> None:
+        keypoints = np.arange(34.0).reshape(1, 17, 2)
+        frame = Frame("x/a.b.jpg", COCO17, keypoints, track_ids=(3,))
+        found = self.write(PoseSequence("s", [frame, Frame.empty("c.png", COCO17)]), tmp_path / "out")
+        assert sorted(found) == ["a.b_keypoints.json", "c_keypoints.json"]
+        first, second = read(OpenPose(), tmp_path / "out").frames
+        assert (first.image, second.image, len(second)) == ("a.b", "c", 0)
+        np.testing.assert_array_equal(first.in_skeleton(COCO17).keypoints, keypoints)
+        assert np.isnan(first.keypoints[0, BODY25.index("pelvis")]).all()
+        assert np.nanmin(first.scores) == 1  # OpenPose takes 0 for a missing keypoint
+        assert first.track_ids == (3,)
+
+    def test_what_another_format_has_read(self, tmp_path: Path) -> None:
+        path = GOLDEN / "formats" / "ultralytics" / "results"
+        found = self.write(read(Ultralytics(), path), tmp_path / "out")
+        assert sorted(found) == ["a_640x480_keypoints.json", "b_333x501_keypoints.json"]
+        first, _ = found["a_640x480_keypoints.json"]["people"]
+        assert (first["person_id"], first["pose_keypoints_2d"][:3]) == ([3], [320, 114, 0.9])
+
+    @pytest.mark.parametrize(
+        ("images", "message"),
+        [
+            (["a/1.jpg", "b/1.png"], "s: expected images of different names for a file each, found two for 1_keyp"),
+            (["a\0"], r"s: no file can have the name 'a\\x00_keypoints.json'"),
+            (["\ud800"], "s: no file can have the name"),
+            (["a" * 300], "cannot be written"),
+        ],
+        ids=repr,
+    )
+    def test_names_that_no_file_can_have(self, images: list[str], message: str, tmp_path: Path) -> None:
+        frames = [Frame.empty(image, BODY25) for image in images]
+        with pytest.raises(UserError, match=re.escape(message).replace(r"\\\\", r"\\")):
+            OpenPose().write([PoseSequence("s", frames)], tmp_path / "out")
+        assert list(tmp_path.iterdir()) == []
+
+
+@pytest.mark.parametrize(
+    ("content", "expected"),
+    [
+        ({}, False),
+        ([], False),
+        (None, False),
+        ({"people": 3}, False),
+        ({"people": []}, True),
+        ({"people": [{"pose_keypoints_2d": []}]}, True),
+        ({"people": [{"keypoints": []}]}, False),
+        (document(person()), True),
+    ],
+    ids=str,
+)
+def test_recognises(content: Any, expected: bool) -> None:
+    assert OpenPose.recognises(Path("a.json"), content) == expected
+
+
+PLACE = "a_keypoints.json: people[0]"
+BROKEN = [
+    ([], "a_keypoints.json: expected an object, found a list of 0"),
+    ({}, "a_keypoints.json: expected the field 'people', found no field at all"),
+    ({"people": {}}, "a_keypoints.json.people: expected a list, found an object"),
+    (document(3), f"{PLACE}: expected an object, found 3"),
+    (document({"a": 1}), f"{PLACE}: expected the field 'pose_keypoints_2d', found a"),
+    (document(person("x")), f"{PLACE}.pose_keypoints_2d: expected a list, found 'x'"),
+    (
+        document(person([1] * 45)),
+        f"{PLACE}.pose_keypoints_2d: expected 75 numbers (BODY_25) or 54 (COCO), found",
+    ),
+    (document(person(pose(nose=("x", 1, 1)))), f"{PLACE}.pose_keypoints_2d: expected 75 numbers, found 'x'"),
+    (document(person(pose(nose=([], 1, 1)))), f"{PLACE}.pose_keypoints_2d: expected 75 numbers, found a list of 0"),
+    (document(person(pose(nose=(10**400, 1, 1)))), f"{PLACE}.pose_keypoints_2d: expected 75 numbers"),
+    (document(person(person_id=[{}])), f"{PLACE}.person_id: expected a whole number or a text, found an object"),
+    (
+        document(person([]), person(), person(pose(18))),
+        "people[2].pose_keypoints_2d: expected 75 numbers as in the files before, found a list of 54; keep the poses",
+    ),
+]
+
+
+@pytest.mark.parametrize(("content", "message"), BROKEN, ids=str)
+def test_broken_files(content: Any, message: str, tmp_path: Path) -> None:
+    path = folder(tmp_path / "in", a=content)
+    with pytest.raises(UserError) as error:
+        OpenPose().read(path)
+    assert str(error.value).startswith(str(path))
+    assert message in str(error.value)
+    assert "\n" not in str(error.value)
+
+
+def test_models_are_not_mixed_in_a_folder(tmp_path: Path) -> None:
+    path = folder(tmp_path / "in", a=document(person()), b=document(person(pose(18))))
+    with pytest.raises(UserError, match=r"b_keypoints.json: people\[0\].*expected 75 numbers as in the files before"):
+        OpenPose().read(path)
+
+
+NUMBERS = st.floats(-2000, 2000).map(lambda value: round(value, 6)).filter(lambda value: abs(value) > 1)
+
+
+@st.composite
+def sequences(draw: st.DrawFn) -> PoseSequence:
+    frames = []
+    for image in draw(st.lists(st.text("aä b.1/", max_size=5), unique_by=image_stem, max_size=3)):
+        skeleton = draw(st.sampled_from([BODY25, COCO17, POSETRACK15]))
+        people = draw(st.integers(0, 3))
+        keypoints = draw(arrays(np.float64, (people, len(skeleton), 2), elements=NUMBERS))
+        keypoints[draw(arrays(np.bool_, keypoints.shape[:2]))] = np.nan
+        scores = draw(arrays(np.float64, keypoints.shape[:2], elements=st.floats(0.01, 2) | st.just(np.nan)))
+        track_ids = tuple(draw(st.none() | st.integers(0) | st.text(max_size=3)) for _ in range(people))
+        frames.append(Frame(image, skeleton, keypoints, scores, track_ids=track_ids))
+    return PoseSequence("s", frames)
+
+
+@settings(deadline=None, max_examples=60)
+@given(sequence=sequences())
+def test_from_scratch_and_back(sequence: PoseSequence, tmp_path_factory: pytest.TempPathFactory) -> None:
+    path = tmp_path_factory.mktemp("scratch")
+    file_format = OpenPose()
+    file_format.write([sequence], path / "out")
+    found = read(file_format, path / "out")
+    by_image = {image_stem(frame.image): frame.in_skeleton(BODY25) for frame in sequence.frames}
+    assert {frame.image for frame in found.frames} == by_image.keys()
+    for frame in found.frames:
+        expected = by_image[frame.image]
+        there = ~np.isnan(expected.keypoints[..., 0])
+        np.testing.assert_array_equal(frame.keypoints, expected.keypoints)
+        scores = np.where(np.isnan(expected.scores), 1.0, expected.scores)
+        np.testing.assert_array_equal(frame.scores, np.where(there, scores, np.nan))
+        assert frame.track_ids == expected.track_ids
+
+    file_format.write([found], path / "again")
+    assert documents_in(path / "again") == documents_in(path / "out")
+
+
+JSON = st.recursive(
+    st.none() | st.booleans() | st.integers(-3, 20) | st.floats() | st.text(max_size=3),
+    lambda inner: st.lists(inner, max_size=3) | st.dictionaries(st.text(max_size=3), inner, max_size=3),
+    max_leaves=8,
+)
+
+
+@settings(deadline=None, max_examples=150)
+@given(data=st.data())
+def test_wild_files_are_read_or_refused(data: st.DataObject, tmp_path_factory: pytest.TempPathFactory) -> None:
+    content = copy.deepcopy(document(person(), person(face_keypoints_2d=[1])))
+    node: Any = content
+    for _ in range(data.draw(st.integers(0, 5))):  # walk down some way and put something wild there
+        keys = list(node) if isinstance(node, dict) else list(range(len(node))) if isinstance(node, list) else []
+        if not keys:
+            break
+        key = data.draw(st.sampled_from(keys))
+        if not isinstance(node[key], dict | list) or data.draw(st.booleans()):
+            node[key] = data.draw(JSON)
+            break
+        node = node[key]
+    path = tmp_path_factory.mktemp("wild")
+    try:
+        sequence = read(OpenPose(), folder(path / "in", a=content))
+    except UserError:
+        return
+    OpenPose.recognises(path, content)
+    OpenPose().write([sequence], path / "out")
+    assert (path / "out" / "a_keypoints.json").read_text() == json.dumps(content, separators=(",", ":"))
+    ones = changed(sequence, lambda frame: replace(frame, keypoints=np.ones_like(frame.keypoints) * 5))
+    OpenPose().write([ones], path / "ones")
+    assert np.all(read(OpenPose(), path / "ones").frames[0].keypoints == 5)

@@ -1,0 +1,88 @@
+"""The examples of docs/python.md, run from top to bottom with stand-ins for what they need."""
+
+import json
+import re
+from pathlib import Path
+from types import SimpleNamespace
+from typing import Any
+
+import numpy as np
+import pytest
+from conftest import ROOT
+
+from hpr import PoseRefiner
+from hpr.commands.app import ASSETS
+from hpr.crops import ScaleRule
+from hpr.formats import PoseTrack18
+from hpr.images import read_image
+from hpr.skeleton import COCO17, POSETRACK15
+
+SAMPLE = ASSETS / "sample"
+BLOCKS = re.findall(r"```python\n(.*?)```", (ROOT / "docs" / "python.md").read_text(), re.DOTALL)
+
+
+class DemoRefiner:
+    """Loads the demo's weights, whatever a page of the documentation says."""
+
+    @staticmethod
+    def load(path: str, scale: ScaleRule = "published") -> PoseRefiner:
+        return PoseRefiner.load(ASSETS / "demo.safetensors", "cpu", flip=False, scale=scale)
+
+
+@pytest.fixture
+def names(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> dict[str, Any]:
+    """What the examples take for given."""
+    path = next((SAMPLE / "predictions").iterdir())
+    (sequence,) = PoseTrack18().read(path)
+    frame = next(frame for frame in sequence.frames if len(frame) > 1)
+    image = read_image(SAMPLE / frame.image)
+    coco = frame.in_skeleton(COCO17).poses
+    scores = np.where(np.isnan(coco[..., 0]), 0.0, 0.9)
+    triples = np.concatenate([np.nan_to_num(coco), scores[..., None]], axis=2)
+    people = [{"keypoints": t[:, :2].tolist(), "keypoint_scores": t[:, 2].tolist()} for t in triples]
+
+    def model(picture: Any) -> list[Any]:
+        np.testing.assert_array_equal(picture[..., ::-1], image)
+        data = SimpleNamespace(cpu=lambda: SimpleNamespace(numpy=lambda: triples))
+        return [SimpleNamespace(keypoints=SimpleNamespace(data=data))]
+
+    document = json.loads(path.read_text())
+    few = {entry["id"] for entry in document["images"][:2]}
+    document["images"] = document["images"][:2]
+    document["annotations"] = [entry for entry in document["annotations"] if entry["image_id"] in few]
+    (tmp_path / "images").symlink_to(SAMPLE / "images")
+    for entry in document["images"]:
+        entry["file_name"] = entry["file_name"].removeprefix("images/")
+    (tmp_path / "poses.json").write_text(json.dumps(document))
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setattr("hpr.PoseRefiner", DemoRefiner, raising=False)
+    return {
+        "image": image,
+        "keypoints": frame.in_skeleton(POSETRACK15).poses,
+        "coco_keypoints": coco,
+        "model": model,
+        "inferencer": lambda picture: iter([{"predictions": [people]}]),
+        "key_points": SimpleNamespace(xy=triples[..., :2].astype(np.float32), confidence=triples[..., 2]),
+    }
+
+
+def test_examples(names: dict[str, Any], tmp_path: Path) -> None:
+    results = []
+    for block in BLOCKS:
+        exec(block, names)  # in the order of the page: later examples use what earlier ones made
+        results.append(names["refined"])
+    assert len(BLOCKS) >= 7
+    assert results[0].keypoints.shape == (*names["keypoints"].shape[:1], 15, 2)
+
+    people = len(names["coco_keypoints"])
+    known = [name in POSETRACK15 for name in COCO17.names]
+    for refined in results[3:6]:  # after Ultralytics and MMPose, with supervision
+        assert refined.keypoints.shape == (people, 17, 2)
+        np.testing.assert_array_equal(np.isfinite(refined.confidence), [known] * people)
+        np.testing.assert_allclose(refined.keypoints, results[3].keypoints, atol=0.01)  # supervision has 32 bits
+    assert results[2].keypoints.shape == (people, 4, 2)
+    np.testing.assert_allclose(names["first"].keypoints[:1], names["second"].keypoints, atol=0.01)
+    assert np.abs(names["key_points"].xy - np.nan_to_num(results[5].keypoints)).max() < 1e-3
+    assert (tmp_path / "refined.json").is_file()
+    (before,), (after,) = (PoseTrack18().read(tmp_path / name) for name in ("poses.json", "refined.json"))
+    assert all((b.keypoints != a.keypoints).any() for b, a in zip(before.frames, after.frames, strict=True) if len(b))
