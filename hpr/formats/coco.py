@@ -385,9 +385,10 @@ def ranking_scores(frame: Frame) -> FloatArray:
     That is the score of the person; without one the mean score of the keypoints that the file has, and 1 without any.
     """
     scored = np.isfinite(frame.scores) & np.isfinite(frame.keypoints).all(axis=-1)  # (N, K)
-    sums = np.where(scored, frame.scores, 0.0).sum(axis=1)
-    means = np.where(scored.any(axis=1), sums / np.maximum(scored.sum(axis=1), 1), 1.0)
-    return np.where(np.isfinite(frame.person_scores), frame.person_scores, means)
+    counts = np.maximum(scored.sum(axis=1, keepdims=True), 1)  # (N, 1)
+    means = (np.where(scored, frame.scores, 0.0) / counts).sum(axis=1)  # divided first: no sum is too large a number
+    known = np.where(scored.any(axis=1), means, 1.0)
+    return np.where(np.isfinite(frame.person_scores), frame.person_scores, known)
 
 
 def ids_by_name(frames: Iterable[Frame], images: Mapping[ImageId, Image]) -> list[ImageId | None]:

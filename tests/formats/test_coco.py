@@ -606,3 +606,8 @@ class TestPoseTrack21:
 def test_the_sample_is_posetrack18() -> None:
     path = next((ROOT / "hpr" / "assets" / "sample" / "predictions").glob("*.json"))
     assert recognised(json.loads(path.read_text())) == ["posetrack18"]
+
+
+def test_huge_scores_have_a_mean() -> None:
+    frame = Frame("a.jpg", COCO17, np.ones((1, 17, 2)), np.full((1, 17), 1.5e308))
+    np.testing.assert_allclose(ranking_scores(frame), [1.5e308])
