@@ -306,13 +306,13 @@ def test_ground_truth_with_scores_for_flags(weights: Path, tmp_path: Path) -> No
 class TestSeveralProcesses:
     """Under torchrun, without a GPU."""
 
-    def run(self, weights: Path, output: Path, predictions: Path = PREDICTIONS) -> "subprocess.CompletedProcess[str]":
+    def run(self, output: Path, predictions: Path = PREDICTIONS) -> "subprocess.CompletedProcess[str]":
         settings = ["dataset=posetrack18", f"dataset.predictions={predictions}", f"dataset.root={GOLDEN}"]
-        settings += [f"model.weights={weights}", "device=cpu", "flip=false", f"output_dir={output}"]
+        settings += ["model=demo", "device=cpu", "flip=false", f"output_dir={output}"]
         return torchrun("refine.py", *settings)
 
-    def test_sequences_are_shared_and_reported_once(self, weights: Path, tmp_path: Path) -> None:
-        result = self.run(weights, tmp_path)
+    def test_sequences_are_shared_and_reported_once(self, tmp_path: Path) -> None:
+        result = self.run(tmp_path)
         assert result.returncode == 0, result.stdout + result.stderr
         report = json.loads((tmp_path / "report.json").read_text())
         assert (report["processes"], report["failures"]) == (2, [])
@@ -321,10 +321,10 @@ class TestSeveralProcesses:
         assert result.stdout.count("8 of 10 refined") == 1
         assert {path.name for path in (tmp_path / "predictions").iterdir()} == {"seq_a.json", "seq_b.json"}
 
-    def test_a_huge_file_is_shared_by_frames(self, weights: Path, tmp_path: Path) -> None:
+    def test_a_huge_file_is_shared_by_frames(self, tmp_path: Path) -> None:
         (tmp_path / "in").mkdir()
         shutil.copy(PREDICTIONS / "seq_a.json", tmp_path / "in")
-        result = self.run(weights, tmp_path / "two", tmp_path / "in")
+        result = self.run(tmp_path / "two", tmp_path / "in")
         assert result.returncode == 0, result.stdout + result.stderr
         report = json.loads((tmp_path / "two" / "report.json").read_text())
         assert (report["processes"], report["sequences"].keys()) == (2, {"seq_a"})
@@ -338,9 +338,9 @@ class TestSeveralProcesses:
         )
         assert [entry["track_id"] for entry in found] == [entry["track_id"] for entry in expected]
 
-    def test_failure_of_one_loses_nothing_of_the_other(self, weights: Path, tmp_path: Path) -> None:
+    def test_failure_of_one_loses_nothing_of_the_other(self, tmp_path: Path) -> None:
         (tmp_path / "predictions" / "seq_b.json").mkdir(parents=True)  # in the way of the file
-        result = self.run(weights, tmp_path)
+        result = self.run(tmp_path)
         assert result.returncode != 0
         assert "not all sequences were refined: process 1: " in result.stderr
         assert "seq_b.json: cannot be written" in result.stderr
