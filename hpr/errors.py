@@ -1,6 +1,6 @@
 """The error that a user can cause and mend."""
 
-_LONGEST = 2500
+_LONGEST = 1800
 
 
 class UserError(Exception):

@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+from hypothesis import strategies as st
 
 from hpr.formats import Format
 from hpr.poses import FloatArray, Frame, PoseSequence
@@ -70,3 +71,24 @@ def moved(sequence: PoseSequence, keypoints: FloatArray, skeleton: Skeleton = PO
         return replace(frame, keypoints=poses, flags=(~np.isnan(poses[..., 0])).astype(np.float64))
 
     return changed(sequence, move)
+
+
+JSON = st.recursive(
+    st.none() | st.booleans() | st.integers(-3, 20) | st.floats() | st.text(max_size=3),
+    lambda inner: st.lists(inner, max_size=3) | st.dictionaries(st.text(max_size=3), inner, max_size=3),
+    max_leaves=8,
+)
+
+
+def put_something_wild(document: Any, data: st.DataObject) -> None:
+    """Walks down a document some way and puts anything that JSON can say there."""
+    node = document
+    for _ in range(data.draw(st.integers(0, 6))):
+        keys = list(node) if isinstance(node, dict) else list(range(len(node))) if isinstance(node, list) else []
+        if not keys:
+            return
+        key = data.draw(st.sampled_from(keys))
+        if not isinstance(node[key], dict | list) or data.draw(st.booleans()):
+            node[key] = data.draw(JSON)
+            return
+        node = node[key]

@@ -10,7 +10,7 @@ from typing import Any
 import numpy as np
 import pytest
 from conftest import GOLDEN, ROOT
-from documents import changed, document18, read, rewritten, written
+from documents import changed, document18, put_something_wild, read, rewritten, written
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from hypothesis.extra.numpy import arrays
@@ -539,13 +539,6 @@ def test_results_of_other_images(tmp_path: Path) -> None:
         Coco(str(tmp_path / "no.json")).read(path)
 
 
-JSON = st.recursive(
-    st.none() | st.booleans() | st.integers(-3, 20) | st.just(10**30) | st.floats() | st.text(max_size=3),
-    lambda inner: st.lists(inner, max_size=3) | st.dictionaries(st.text(max_size=3), inner, max_size=3),
-    max_leaves=8,
-)
-
-
 @pytest.mark.parametrize("make", [annotations, lambda: [result(bbox=[1, 2, 3, 4])]], ids=["annotations", "results"])
 @settings(deadline=None, max_examples=100)
 @given(data=st.data())
@@ -553,16 +546,7 @@ def test_wild_files_are_read_or_refused(
     make: Callable[[], Any], data: st.DataObject, tmp_path_factory: pytest.TempPathFactory
 ) -> None:
     document = copy.deepcopy(make())
-    node: Any = document
-    for _ in range(data.draw(st.integers(0, 5))):  # walk down some way and put something wild there
-        keys = list(node) if isinstance(node, dict) else list(range(len(node))) if isinstance(node, list) else []
-        if not keys:
-            break
-        key = data.draw(st.sampled_from(keys))
-        if not isinstance(node[key], dict | list) or data.draw(st.booleans()):
-            node[key] = data.draw(JSON)
-            break
-        node = node[key]
+    put_something_wild(document, data)
     path = tmp_path_factory.mktemp("wild") / "a.json"
     path.write_text(json.dumps(document))
     skeleton_of(document)

@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 import pytest
 from conftest import GOLDEN
-from documents import changed, read, rewritten, written
+from documents import changed, put_something_wild, read, rewritten, written
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from hypothesis.extra.numpy import arrays
@@ -369,13 +369,6 @@ def test_from_scratch_and_back(sequence: PoseSequence, tmp_path_factory: pytest.
     assert rewritten(MMPose(), found, path / "b.json") == document
 
 
-JSON = st.recursive(
-    st.none() | st.booleans() | st.integers(-3, 20) | st.floats() | st.text(max_size=3),
-    lambda inner: st.lists(inner, max_size=3) | st.dictionaries(st.text(max_size=3), inner, max_size=3),
-    max_leaves=8,
-)
-
-
 @pytest.mark.parametrize("shape", SHAPES)
 @settings(deadline=None, max_examples=80)
 @given(data=st.data())
@@ -383,16 +376,7 @@ def test_wild_files_are_read_or_refused(
     shape: str, data: st.DataObject, tmp_path_factory: pytest.TempPathFactory
 ) -> None:
     content = copy.deepcopy(SHAPES[shape])
-    node: Any = content
-    for _ in range(data.draw(st.integers(0, 6))):  # walk down some way and put something wild there
-        keys = list(node) if isinstance(node, dict) else list(range(len(node))) if isinstance(node, list) else []
-        if not keys:
-            break
-        key = data.draw(st.sampled_from(keys))
-        if not isinstance(node[key], dict | list) or data.draw(st.booleans()):
-            node[key] = data.draw(JSON)
-            break
-        node = node[key]
+    put_something_wild(content, data)
     path = tmp_path_factory.mktemp("wild")
     MMPose.recognises(path / "a.json", content)
     written(path / "a.json", content)

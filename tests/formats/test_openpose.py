@@ -10,7 +10,7 @@ from typing import Any
 import numpy as np
 import pytest
 from conftest import GOLDEN
-from documents import changed, read, written
+from documents import changed, put_something_wild, read, written
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from hypothesis.extra.numpy import arrays
@@ -397,27 +397,11 @@ def test_from_scratch_and_back(sequence: PoseSequence, tmp_path_factory: pytest.
     assert documents_in(path / "again") == documents_in(path / "out")
 
 
-JSON = st.recursive(
-    st.none() | st.booleans() | st.integers(-3, 20) | st.floats() | st.text(max_size=3),
-    lambda inner: st.lists(inner, max_size=3) | st.dictionaries(st.text(max_size=3), inner, max_size=3),
-    max_leaves=8,
-)
-
-
 @settings(deadline=None, max_examples=150)
 @given(data=st.data())
 def test_wild_files_are_read_or_refused(data: st.DataObject, tmp_path_factory: pytest.TempPathFactory) -> None:
     content = copy.deepcopy(document(person(), person(face_keypoints_2d=[1])))
-    node: Any = content
-    for _ in range(data.draw(st.integers(0, 5))):  # walk down some way and put something wild there
-        keys = list(node) if isinstance(node, dict) else list(range(len(node))) if isinstance(node, list) else []
-        if not keys:
-            break
-        key = data.draw(st.sampled_from(keys))
-        if not isinstance(node[key], dict | list) or data.draw(st.booleans()):
-            node[key] = data.draw(JSON)
-            break
-        node = node[key]
+    put_something_wild(content, data)
     path = tmp_path_factory.mktemp("wild")
     try:
         sequence = read(OpenPose(), folder(path / "in", a=content))

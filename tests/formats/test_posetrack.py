@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 import pytest
 from conftest import GOLDEN, POSETRACK
-from documents import changed, document17, document18, moved, point, read, rewritten, written
+from documents import changed, document17, document18, moved, point, put_something_wild, read, rewritten, written
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
@@ -501,13 +501,6 @@ def test_absent_file(name: str, tmp_path: Path) -> None:
         POSETRACK[name].read(tmp_path / "a.json")
 
 
-JSON = st.recursive(
-    st.none() | st.booleans() | st.integers(-3, 20) | st.floats() | st.text(max_size=3),
-    lambda inner: st.lists(inner, max_size=3) | st.dictionaries(st.text(max_size=3), inner, max_size=3),
-    max_leaves=8,
-)
-
-
 @pytest.mark.parametrize("name", POSETRACK)
 @settings(deadline=None, max_examples=200)
 @given(data=st.data())
@@ -515,16 +508,7 @@ def test_wild_files_are_read_or_refused(
     name: str, data: st.DataObject, tmp_path_factory: pytest.TempPathFactory
 ) -> None:
     document = document18() if name == "posetrack18" else document17([point(0, 1, 2)], [{"name": "a/b/c"}])
-    node: Any = document
-    for _ in range(data.draw(st.integers(0, 5))):  # walk down some way and put something wild there
-        keys = list(node) if isinstance(node, dict) else list(range(len(node))) if isinstance(node, list) else []
-        if not keys:
-            break
-        key = data.draw(st.sampled_from(keys))
-        if not isinstance(node[key], dict | list) or data.draw(st.booleans()):
-            node[key] = data.draw(JSON)
-            break
-        node = node[key]
+    put_something_wild(document, data)
     path = tmp_path_factory.mktemp("wild") / "a.json"
     path.write_text(json.dumps(document))
     try:
