@@ -1,6 +1,6 @@
 """The error that a user can cause and mend."""
 
-_LONGEST = 1800
+_LONGEST = 1400
 
 
 class UserError(Exception):

@@ -13,7 +13,7 @@ from hpr.errors import UserError
         ("found a\nb", r"found a\nb"),
         ("found a\u2028b\x00", r"found a\u2028b\x00"),
         ("found \ud800", r"found \ud800"),
-        ("x" * 9000, "x" * 1800 + "…"),
+        ("x" * 9000, "x" * 1400 + "…"),
     ],
 )
 def test_it_is_one_line_that_can_be_shown(message: str, line: str) -> None:
