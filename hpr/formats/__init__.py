@@ -3,6 +3,7 @@
 from collections.abc import Callable, Sequence
 from pathlib import Path
 
+from hpr.checks import checked
 from hpr.errors import UserError
 from hpr.files import read_json
 from hpr.formats.alphapose import AlphaPose
@@ -37,6 +38,7 @@ _ALL: tuple[type[Format], ...] = (
 FORMATS: dict[str, type[Format]] = {own.name: own for own in _ALL}
 
 
+@checked
 def get_format(
     name: str,
     annotations: str | None = None,
