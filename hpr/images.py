@@ -14,6 +14,7 @@ import numpy as np
 import PIL.Image
 from numpy.typing import NDArray
 
+from hpr.checks import checked
 from hpr.errors import UserError
 from hpr.poses import Frame
 
@@ -73,6 +74,7 @@ class ImageSource(Protocol):
         """
 
 
+@checked
 def open_images(location: str | Path | Sequence[str | Path], outside: bool = False) -> ImageSource:
     """Returns the source of images that a place is: a folder, a video, a picture, or a list of pictures.
 

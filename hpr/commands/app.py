@@ -2,6 +2,7 @@
 
 import difflib
 import os
+import re
 import sys
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
@@ -103,19 +104,29 @@ def build(name: str, node: dict[str, Any], **arguments: Any) -> Any:
     Raises:
         UserError: An argument is unknown or its value is not allowed, or there is no such target.
     """
-    if not isinstance(node.get("_target_"), str):
-        raise UserError(f"{name}._target_={_as_typed(node.get('_target_'))}: expected the name of a class")
+    _check_targets(name, {"_target_": None, **node})
     try:
         return hydra.utils.instantiate(node, _convert_="all", **arguments)
     except InstantiationException as error:
         if isinstance(error.__cause__, UserError):
             raise error.__cause__ from None
         if isinstance(error.__cause__, ValidationError):
-            raise UserError(_first_problem(error.__cause__, name)) from None
+            inner = re.search(r"^full_key: (\S+)$", str(error), re.MULTILINE)
+            whole = f"{name}.{inner[1]}" if inner else name
+            raise UserError(_first_problem(error.__cause__, whole)) from None
         if not node["_target_"].startswith("hpr.") or isinstance(error.__cause__, ImportError | AttributeError):
             reason = " ".join(str(error.__cause__ or error).split())[:_LONGEST_REASON]
             raise UserError(f"{name}: {node['_target_'][:_LONGEST_VALUE]} cannot be made ({reason})") from None
         raise
+
+
+def _check_targets(name: str, node: dict[str, Any]) -> None:
+    """Refuses a `_target_`, in a node or in those within it, that is no text."""
+    if "_target_" in node and not isinstance(node["_target_"], str):
+        raise UserError(f"{name}._target_={_as_typed(node['_target_'])}: expected the name of a class")
+    for key, value in node.items():
+        if isinstance(value, dict):
+            _check_targets(f"{name}.{key}", value)
 
 
 @contextmanager
@@ -186,10 +197,15 @@ _EXPECTED = {
 """What is allowed, by pydantic's type of error; others come with pydantic's own words."""
 
 
+_OF_A_UNION = re.compile(r"str|list\[.*\]|is-instance\[.*\]")
+"""What pydantic adds to a setting's name where several types are allowed."""
+
+
 def _first_problem(error: ValidationError, prefix: str = "") -> str:
     """Returns what is wrong with the first setting that is wrong."""
     problem = error.errors()[0]
-    name = ".".join([*filter(None, [prefix]), *(str(part) for part in problem["loc"])])
+    parts = [str(part) for part in problem["loc"] if not _OF_A_UNION.fullmatch(str(part))]
+    name = ".".join([*filter(None, [prefix]), *parts])
     if problem["type"] in ("missing", "missing_argument"):
         return f"{name} is not set; add {name}=VALUE to the command"
     if problem["type"] in ("extra_forbidden", "unexpected_keyword_argument"):

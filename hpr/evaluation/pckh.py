@@ -202,7 +202,9 @@ def _score(truth: Sequence[PoseSequence], predicted: Sequence[PoseSequence]) -> 
         scored.people += int(is_scored.sum())
 
     if headless:
-        scored.odd.append(f"{headless} people of the ground truth have no head box (as MPII's .mat has) and are not scored")
+        scored.odd.append(
+            f"{headless} people have no head box in the ground truth, as MPII's .mat has, and are not scored"
+        )
     if absent:
         scored.odd.append(f"{absent} annotated images have no prediction; their joints count as not found")
     return scored

@@ -4,7 +4,9 @@ from pathlib import Path
 from typing import NamedTuple, Protocol
 
 import numpy as np
+from pydantic import SkipValidation
 
+from hpr.checks import checked
 from hpr.errors import UserError
 from hpr.formats import Format, pose_files
 from hpr.images import Image, ImageSource
@@ -76,7 +78,10 @@ class SyntheticPeople:
 class AnnotatedPeople:
     """People from annotation files, all of them once before one comes again."""
 
-    def __init__(self, file_format: Format, annotations: str | Path, images: ImageSource, seed: int) -> None:
+    @checked
+    def __init__(
+        self, file_format: Format, annotations: str | Path, images: SkipValidation[ImageSource], seed: int
+    ) -> None:
         """Reads the annotations.
 
         Args:

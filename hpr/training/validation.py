@@ -5,6 +5,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+from pydantic import SkipValidation
 
 from hpr.checks import Count, checked
 from hpr.evaluation.comparison import MAP_THRESHOLD, Comparison, ObjectiveScores
@@ -85,11 +86,12 @@ def synthetic_validation(
     return Validation(truth, estimates, ImageFolder(root))
 
 
+@checked
 def annotated_validation(
     file_format: Format,
     annotations: str | Path,
     predictions: str | Path | None,
-    images: ImageSource,
+    images: SkipValidation[ImageSource],
     folder: Path,
     errors: PoseErrors,
     progress: Callable[[int], Any] = lambda files: None,

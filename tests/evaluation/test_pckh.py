@@ -172,11 +172,13 @@ class TestHeadBoxes:
         found = evaluation(truth, frame("a.jpg", POSE, POSE + 1000))
         assert found.values["PCKh"]["Mean"] == 100
         assert found.people == 1
-        assert found.warnings == ["a.json: 1 people of the ground truth have no head box (as MPII's .mat has) and are not scored"]
+        assert found.warnings == [
+            "a.json: 1 people have no head box in the ground truth, as MPII's .mat has, and are not scored"
+        ]
 
     def test_nobody_with(self) -> None:
         truth = replace(frame("a.jpg", POSE), head_boxes=np.full((1, 4), np.nan))
-        with pytest.raises(UserError, match=r"^a.json: 1 people of the ground truth have no head box "):
+        with pytest.raises(UserError, match=r"^a.json: 1 people have no head box in the ground truth"):
             evaluation(truth, frame("a.jpg", POSE))
 
     def test_without_a_size(self) -> None:
