@@ -7,7 +7,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field
 from pathlib import Path, PurePath
 from threading import Lock
-from typing import Any, Protocol
+from typing import Any, Protocol, runtime_checkable
 
 import cv2
 import numpy as np
@@ -38,6 +38,7 @@ VIDEO_ENDINGS = frozenset(
 )
 
 
+@runtime_checkable  # so that pydantic can tell what is one
 class ImageSource(Protocol):
     """Where the pixels of frames come from. May be used from several threads."""
 

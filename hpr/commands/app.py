@@ -121,9 +121,11 @@ def build(name: str, node: dict[str, Any], **arguments: Any) -> Any:
 
 
 def _check_targets(name: str, node: dict[str, Any]) -> None:
-    """Refuses a `_target_`, in a node or in those within it, that is no text."""
+    """Refuses what Hydra would stop at with a traceback, in a node or in those within it."""
     if "_target_" in node and not isinstance(node["_target_"], str):
         raise UserError(f"{name}._target_={_as_typed(node['_target_'])}: expected the name of a class")
+    if not isinstance(node.get("_partial_", True), bool):
+        raise UserError(f"{name}._partial_={_as_typed(node['_partial_'])}: expected true or false")
     for key, value in node.items():
         if isinstance(value, dict):
             _check_targets(f"{name}.{key}", value)
@@ -183,7 +185,7 @@ _EXPECTED = {
     "finite_number": "a finite number",
     "string_type": "a text",
     "list_type": "a list",
-    "is_instance_of": "a list",
+    "is_instance_of": "{class}",
     "dict_type": "a group of settings",
     "model_type": "a group of settings",
     "literal_error": "one of {expected}",
@@ -211,6 +213,9 @@ def _first_problem(error: ValidationError, prefix: str = "") -> str:
     if problem["type"] in ("extra_forbidden", "unexpected_keyword_argument"):
         return f"there is no setting '{name}'; --cfg job lists all settings"
     context = {key: _allowed(value) for key, value in problem.get("ctx", {}).items()}
+    if "class" in context:
+        is_list = context["class"] == "Sequence"
+        context["class"] = "a list" if is_list else f"a group of settings that makes a {context['class']}"
     expected = _EXPECTED.get(problem["type"], problem["msg"]).format(**context)
     return f"{name}={_as_typed(problem['input'])}: expected {expected}"
 

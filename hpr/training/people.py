@@ -4,7 +4,6 @@ from pathlib import Path
 from typing import NamedTuple, Protocol
 
 import numpy as np
-from pydantic import SkipValidation
 
 from hpr.checks import checked
 from hpr.errors import UserError
@@ -79,9 +78,7 @@ class AnnotatedPeople:
     """People from annotation files, all of them once before one comes again."""
 
     @checked
-    def __init__(
-        self, file_format: Format, annotations: str | Path, images: SkipValidation[ImageSource], seed: int
-    ) -> None:
+    def __init__(self, file_format: Format, annotations: str | Path, images: ImageSource, seed: int) -> None:
         """Reads the annotations.
 
         Args:

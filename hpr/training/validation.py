@@ -5,7 +5,6 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-from pydantic import SkipValidation
 
 from hpr.checks import Count, checked
 from hpr.evaluation.comparison import MAP_THRESHOLD, Comparison, ObjectiveScores
@@ -91,7 +90,7 @@ def annotated_validation(
     file_format: Format,
     annotations: str | Path,
     predictions: str | Path | None,
-    images: SkipValidation[ImageSource],
+    images: ImageSource,
     folder: Path,
     errors: PoseErrors,
     progress: Callable[[int], Any] = lambda files: None,

@@ -35,6 +35,7 @@ KINDS = "head, shoulder, elbow, wrist, hip, knee, ankle"
         ("train", "optimizer.lr", "-5", "optimizer: Invalid learning rate: -5"),
         ("train", "+optimizer.odd", "1", "optimizer: "),
         ("train", "optimizer._partial_", "false", "optimizer: torch.optim.AdamW cannot be made"),
+        ("train", "optimizer._partial_", "inf", "optimizer._partial_=inf: expected true or false"),
         ("train", "pose_errors.crowded_swap", "1e9", "expected 100 or less"),
         ("train", "pose_errors.few_keypoints_miss", "nan", "expected 100 or less"),
         ("train", "pose_errors.miss.hip", "???", f"expected a probability for each of {KINDS}; found head, shoulder"),
@@ -102,3 +103,24 @@ def test_settings_of_another_choice(command: object, words: list[str], message: 
         app.compose(command.COMMAND, *words)  # type: ignore[attr-defined]
     assert message in str(error.value)
     assert "\n" not in str(error.value)
+
+
+@pytest.mark.parametrize(
+    ("name", "value", "expected"),
+    [
+        ("training.annotations", "5", "dataset.training.annotations=5: expected a text"),
+        ("training.images", "1.5", "expected a group of settings that makes a ImageSource"),
+        ("training.images.location", "5", "dataset.training.images.location=5: expected a text"),
+        ("training.images._target_", "true", "dataset.training.images._target_=true: expected the name of a class"),
+        ("images", "5", "dataset.images=5: expected a text"),
+    ],
+)
+def test_within_a_data_set(name: str, value: str, expected: str, tmp_path: Path) -> None:
+    words = [*EXAMPLES, "dataset=posetrack18", f"dataset.{name}={value}", f"output_dir={tmp_path / 'out'}"]
+    assert expected in fail("train.py", *words)
+
+
+@pytest.mark.parametrize("value", ["5", "[1]"])
+def test_what_a_format_is_built_from(value: str) -> None:
+    words = ["dataset.predictions=a", "dataset.annotations=b", f"dataset.format.location={value}"]
+    assert f"dataset.format.location={value}: expected a text" in fail("evaluate.py", *words)
