@@ -7,6 +7,7 @@ import multiprocessing
 import os
 import resource
 import shutil
+import signal
 import subprocess
 import sys
 from collections.abc import Iterator
@@ -35,6 +36,9 @@ GOLDEN = ROOT / "tests" / "golden"
 CASES: list[dict[str, Any]] = json.loads((GOLDEN / "cases.json").read_text())
 CASE_NAMES = [case["name"] for case in CASES]
 POSETRACK: dict[str, Format] = {"posetrack18": PoseTrack18(), "posetrack17": PoseTrack17()}
+# In the background of some shells Ctrl-C is ignored, and so it would be in every program that the tests start.
+signal.signal(signal.SIGINT, signal.default_int_handler)
+
 COMMAND_SECONDS = 240
 """A command that hangs is killed before the test itself is (setup.cfg, faulthandler_timeout)."""
 

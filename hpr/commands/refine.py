@@ -14,6 +14,7 @@ import hpr
 from hpr.commands import app
 from hpr.commands.progress import progress_bar, say
 from hpr.commands.settings import ModelSettings, ObjectiveSettings, PredictionSettings, Section
+from hpr.crops import ScaleRule
 from hpr.errors import UserError
 from hpr.evaluation.comparison import Compared, comparison_table, save_chart
 from hpr.evaluation.scoring import compared
@@ -59,6 +60,7 @@ class RefineSettings(Section):
     device: str
     precision: PrecisionSetting
     flip: bool
+    scale: ScaleRule
     strict: bool
     skip_broken: bool
     overwrite: bool
@@ -165,7 +167,7 @@ def _refiner(settings: RefineSettings, processes: Processes) -> PoseRefiner:
     model = settings.model
     network = load_network(Path(model.weights), model.architecture, get_skeleton(model.skeleton))
     device = processes.own_device(select_device(settings.device))
-    return PoseRefiner(network, str(device), settings.precision, settings.flip, scale=settings.dataset.scale)
+    return PoseRefiner(network, str(device), settings.precision, settings.flip, scale=settings.scale)
 
 
 def _refine(settings: RefineSettings, refiner: PoseRefiner, processes: Processes) -> dict[str, Any] | None:
@@ -252,9 +254,10 @@ def _what_results_depend_on(settings: RefineSettings, refiner: PoseRefiner, file
         "precision": refiner.precision,
         "device": refiner.device.type,
         "format": file_format.name,
+        "annotations": dataset.annotations if "annotations" in file_format.reads_beside else None,
         "side_files": settings.side_files,
         "images": dataset.images,
-        "scale": dataset.scale,
+        "scale": settings.scale,
         "version": hpr.__version__,
     }
 
