@@ -226,7 +226,10 @@ def _refine_files(
     report = _report(run, all_shares, tallies, time.perf_counter() - start, broken)
     report["skipped_files"] = len(finished)
     if not report["failures"] and not report["stopped"]:
-        _compare(run, files, comparison, report)
+        try:
+            _compare(run, files, comparison, report)
+        except KeyboardInterrupt:
+            report["stopped"] = True
     write_json(run.output / "report.json", report, indent=4)
     return report
 
@@ -238,7 +241,9 @@ def _gathered(own: _Share, processes: Processes) -> tuple[list[_Share], bool]:
     """
     try:
         return processes.gathered(own), False
-    except (RuntimeError, KeyboardInterrupt) as error:  # killed, say; torchrun then stops the others, too
+    except (RuntimeError, KeyboardInterrupt) as error:  # killed, say
+        for number in (signal.SIGTERM, signal.SIGINT):  # torchrun stops the others, too; the report comes first
+            signal.signal(number, signal.SIG_IGN)
         reason = str(error).splitlines()[0] if str(error) else "stopped"
         own.failure = own.failure or f"another process was lost ({reason})"
         return [own], True
@@ -320,9 +325,10 @@ def _refine_share(run: _Run, files: Sequence[PoseFile], shares: Sequence[Sequenc
                 for piece in refine_share(run.refiner, files, parts, run.images, threshold, progress, strict):
                     _print_bad_images(piece.tally)
                     own.tallies |= _print_rows(assembly.put(piece), width)
+                own.tallies |= _print_rows(assembly.rest(), width)
             except KeyboardInterrupt:
                 own.stopped = True
-            own.tallies |= _print_rows(assembly.rest(), width)
+                own.tallies |= _print_rows(assembly.rest(), width)
             own.pieces = assembly.incomplete()
     except Exception as error:
         if processes.count == 1:
