@@ -140,6 +140,7 @@ _SIGMAS = {
 }
 
 _OTHER_SIGMA = 0.079
+"""Of keypoints that no skeleton here has: a shoulder's, which is between wrist and hip."""
 
 _ARMS_AND_LEGS = tuple(
     (f"{side}_{a}", f"{side}_{b}")

@@ -9,7 +9,7 @@ import numpy as np
 
 from hpr.evaluation.comparison import MOTA_THRESHOLD
 from hpr.evaluation.posetrack import NamedSequences
-from hpr.formats import Format, pose_files
+from hpr.formats import Format
 from hpr.images import ImageSource
 from hpr.inference.engine import PoseRefiner
 from hpr.models.loading import load_network
@@ -46,7 +46,7 @@ def benchmark_precisions(
         share of keypoints that move by more than a pixel, how many of the decisions to keep a keypoint for MOTA change,
         mAP and MOTA in percent, and people per second.
     """
-    paths = pose_files(predictions)
+    paths = file_format.sources(predictions)
     estimates = {path.name: file_format.read(path) for path in paths}
     clips = Validation({path.name: file_format.read(truth / path.name) for path in paths}, estimates, images)
     network = load_network(weights)

@@ -61,7 +61,6 @@ class AlphaPose(Format):
     name = "alphapose"
     looks_like = "JSON list of people with image_id (the name of an image), keypoints and score"
     skeletons = (COCO17, HALPE26, OPENPOSE18)
-    holds = frozenset({"scores", "boxes", "track_ids", "person_scores"})
     metric = "oks"
 
     @staticmethod

@@ -15,7 +15,7 @@ from hpr.files import read_bytes, replacing
 from hpr.formats.base import Format
 from hpr.formats.sources import pose_files
 from hpr.poses import NO_RECORD, FloatArray, Frame, IntArray, PoseSequence, TrackId
-from hpr.skeleton import SKELETONS, Skeleton
+from hpr.skeleton import SKELETONS, Skeleton, skeleton_of
 
 Array = NDArray[Any]
 
@@ -25,11 +25,6 @@ _NUMBERS = ("scores", "flags", "boxes", "head_boxes", "person_scores")
 _IMAGES = ("images", "frames", "all_images", "all_frames")
 _KNOWN = ("keypoints", *_NUMBERS, *_IMAGES, "track_ids", "skeleton", "keypoint_names")
 _SKELETONS_BY_NAMES = {skeleton.names: skeleton for skeleton in SKELETONS.values()}
-
-_SIGMAS = {
-    name: sigma for skeleton in SKELETONS.values() for name, sigma in zip(skeleton.names, skeleton.sigmas, strict=True)
-}
-_OTHER_SIGMA = 0.079  # of keypoints that no skeleton of ours has; a shoulder's, which is between wrist and hip
 
 _MAX_NUMBER = 2**31
 _KINDS = {"fiu": "numbers", "fiub": "numbers", "iu": "whole numbers", "U": "texts"}
@@ -62,7 +57,6 @@ class Arrays(Format):
     ending = ".npz"
     looks_like = "an .npz file with keypoints (N, K, 2), skeleton, and frames (N,) or images (N,)"
     skeletons = tuple(SKELETONS.values())
-    holds = frozenset({"scores", "flags", "boxes", "head_boxes", "track_ids", "person_scores", "number"})
     metric = "oks"
 
     def sources(self, location: Path) -> list[Path]:
@@ -220,8 +214,7 @@ def _skeleton(arrays: dict[str, Array], count: int, path: Path) -> Skeleton:
         raise UserError(f"{path}: keypoint_names: expected each name once, found {', '.join(keypoints) or 'none'}")
     if names is not None and keypoints != SKELETONS[name].names:
         raise UserError(f"{path}: keypoint_names: expected those of the skeleton {name}, found others; leave out one")
-    sigmas = tuple(_SIGMAS.get(keypoint, _OTHER_SIGMA) for keypoint in keypoints)
-    return _SKELETONS_BY_NAMES.get(keypoints) or Skeleton(keypoints, (), sigmas)
+    return _SKELETONS_BY_NAMES.get(keypoints) or skeleton_of(keypoints)
 
 
 def _images(arrays: dict[str, Array], people: int, path: Path) -> list[tuple[str, int | None, IntArray]]:

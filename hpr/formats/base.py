@@ -21,7 +21,6 @@ class Format(ABC):
         removes_unposed: Whether refining removes people without a present keypoint, as the published code does in
             files of this format.
         skeletons: Those that a source can be in; the first is that of what is written from scratch.
-        holds: The fields of `Frame`, besides image and keypoints, that a source has a place for.
         ending: Of the files.
         is_folder: Whether what is written from scratch is a folder with a file for each image.
         metric: How its poses are scored: "posetrack", "oks" or "pckh".
@@ -33,7 +32,6 @@ class Format(ABC):
     looks_like: ClassVar[str]
     removes_unposed: ClassVar[bool] = False
     skeletons: ClassVar[tuple[Skeleton, ...]]
-    holds: ClassVar[frozenset[str]]
     ending: ClassVar[str] = ".json"
     is_folder: ClassVar[bool] = False
     metric: ClassVar[str]

@@ -162,7 +162,6 @@ class Coco(Format):
     name = "coco"
     looks_like = "JSON with images, annotations and left_eye in categories, or a list of results of 51 numbers each"
     skeletons = (COCO17,)
-    holds = frozenset({"flags", "boxes", "size", "person_scores"})
     metric = "oks"
     reads_beside = ("annotations",)
     file_names: ClassVar[Mapping[str, str]] = {}

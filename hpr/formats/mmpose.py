@@ -54,7 +54,6 @@ class MMPose(FrameFiles):
     name = "mmpose"
     looks_like = "JSON with people of keypoints and keypoint_scores, for each frame or each image"
     skeletons = (COCO17, HALPE26, MPII16, CROWDPOSE14)
-    holds = frozenset({"scores", "boxes", "person_scores", "number"})
     metric = "oks"
 
     @staticmethod

@@ -86,7 +86,6 @@ class Mpii(Format):
     name = "mpii"
     looks_like = "a .mat file with RELEASE.annolist, or a JSON list of records with image, joints, center and scale"
     skeletons = (MPII16,)
-    holds = frozenset({"flags", "head_boxes"})
     metric = "pckh"
 
     def sources(self, location: Path) -> list[Path]:

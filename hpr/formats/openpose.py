@@ -44,7 +44,6 @@ class OpenPose(FrameFiles):
     name = "openpose"
     looks_like = "a folder of JSON files with people of pose_keypoints_2d, one for each image"
     skeletons = (BODY25, OPENPOSE18)
-    holds = frozenset({"scores", "track_ids"})
     metric = "oks"
     reads_beside = ("images",)
     is_folder = True

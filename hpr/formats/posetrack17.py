@@ -32,7 +32,6 @@ class PoseTrack17(Format):
     looks_like = "JSON with annolist"
     removes_unposed = True
     skeletons = (POSETRACK15,)
-    holds = frozenset({"scores", "head_boxes", "track_ids", "ignore_regions"})
     metric = "posetrack"
 
     @staticmethod

@@ -49,7 +49,6 @@ class PoseTrack18(Format):
     name = "posetrack18"
     looks_like = "JSON with images, annotations of 17 keypoints, and no left_eye in categories"
     skeletons = (POSETRACK18,)
-    holds = frozenset({"scores", "flags", "boxes", "head_boxes", "track_ids", "ignore_regions", "size"})
     metric = "posetrack"
     marks_people: ClassVar[bool] = False
 

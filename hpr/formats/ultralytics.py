@@ -43,7 +43,6 @@ class Ultralytics(FrameFiles):
     name = "ultralytics"
     looks_like = "a folder of JSON lists of people with box and keypoints x, y and visible, one for each image"
     skeletons = (COCO17,)
-    holds = frozenset({"scores", "boxes", "track_ids", "person_scores"})
     metric = "oks"
     reads_beside = ("images",)
     is_folder = True
@@ -210,7 +209,6 @@ class UltralyticsLabels(FrameFiles):
     name = "ultralytics_labels"
     looks_like = "a folder of .txt files with class, box and 17 keypoints in each line, one for each image"
     skeletons = (COCO17,)
-    holds = frozenset({"scores", "boxes", "track_ids", "person_scores"})
     metric = "oks"
     reads_beside = ("images",)
     is_folder = True

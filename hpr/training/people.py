@@ -7,7 +7,7 @@ import numpy as np
 
 from hpr.checks import checked
 from hpr.errors import UserError
-from hpr.formats import Format, pose_files
+from hpr.formats import Format
 from hpr.images import Image, ImageSource
 from hpr.poses import FloatArray, Frame, IntArray
 from hpr.skeleton import POSETRACK15, Skeleton
@@ -117,7 +117,7 @@ def _annotated_frames(file_format: Format, annotations: Path) -> list[Frame]:
         UserError: There are no files, one is broken, or there is no such frame.
     """
     frames = []
-    for path in pose_files(annotations):
+    for path in file_format.sources(annotations):
         for sequence in file_format.read(path):
             frames += [frame.select(frame.is_posed) for frame in sequence.frames if frame.is_posed.any()]
     if not frames:

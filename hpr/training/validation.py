@@ -9,7 +9,7 @@ import numpy as np
 from hpr.checks import Count, checked
 from hpr.evaluation.comparison import MAP_THRESHOLD, Comparison, ObjectiveScores
 from hpr.evaluation.posetrack import NamedSequences
-from hpr.formats import Format, PoseTrack18, pose_files
+from hpr.formats import Format, PoseTrack18
 from hpr.images import ImageFolder, ImageSource
 from hpr.inference.engine import PoseRefiner
 from hpr.models.network import Refiner
@@ -125,7 +125,7 @@ def _read(file_format: Format, location: Path, progress: Callable[[int], Any]) -
         UserError: There is none, or one is broken.
     """
     files = {}
-    for path in pose_files(location):
+    for path in file_format.sources(location):
         files[path.name] = file_format.read(path)
         progress(1)
     return files
