@@ -80,6 +80,11 @@ class Crop:
         """In pixels."""
         return self.box[3] - self.box[1]
 
+    @property
+    def head_size(self) -> float:
+        """Of the person, in image pixels: 0.6 of the head box's diagonal, by which the scale was chosen."""
+        return STANDARD_SCALE * 50 / self.scale
+
     def to_crop(self, image_xy: FloatArray) -> FloatArray:
         """Converts points (..., 2) from `image_xy` to `crop_xy`."""
         return image_xy * self.scale - self.box[:2]

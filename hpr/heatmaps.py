@@ -129,6 +129,7 @@ def targets(keypoints: Tensor, cells: Tensor, scale: float | Tensor = 1.0) -> Ta
     offsets = keypoints[..., None, None] - grid  # (B, K, 2, h, w)
     radius = DISC_RADIUS * torch.as_tensor(scale, dtype=torch.float64, device=keypoints.device).view(-1, 1, 1, 1)
     near = offsets.square().sum(dim=2) <= radius**2  # (B, K, h, w); never where the keypoint is NaN
+    near &= cells  # beyond its border, a crop alone would have none
     mask = near[:, :, None].expand_as(offsets)
     offsets = torch.where(mask, offsets / OFFSET_UNIT, 0.0)
     shape = (batch, 2 * count, height, width)  # (B, K, 2, h, w) -> (B, 2 * K, h, w)

@@ -67,6 +67,12 @@ class Skeleton:
         return tuple(self._indices.get(mirrored(name), index) for index, name in enumerate(self.names))
 
     @cached_property
+    def adjacent(self) -> tuple[tuple[int, ...], ...]:
+        """For each keypoint, the places of those that a limb connects it with."""
+        ends = [*self.limb_indices, *((b, a) for a, b in self.limb_indices)]
+        return tuple(tuple(b for a, b in ends if a == place) for place in range(len(self)))
+
+    @cached_property
     def limb_indices(self) -> tuple[tuple[int, int], ...]:
         """The limbs as pairs of places."""
         return tuple((self.index(a), self.index(b)) for a, b in self.limbs)

@@ -16,6 +16,11 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
+# Processes of the tests that run at once (pytest-xdist), and programs that they start, share the cores; this has to be
+# said before PyTorch is loaded.
+if "PYTEST_XDIST_WORKER" in os.environ:
+    os.environ.setdefault("OMP_NUM_THREADS", "1")
+
 import hydra
 import numpy as np
 import pytest
@@ -148,6 +153,19 @@ def joints_of(case: dict[str, Any]) -> FloatArray:
     for joint, x, y in case["pose"]:
         joints[joint] = x, y
     return joints
+
+
+def lively(network: Refiner) -> Refiner:
+    """Returns a network whose batch norms do what those of a trained one do: turn zeros into other values."""
+    for module in network.modules():
+        if isinstance(module, nn.BatchNorm2d):
+            assert module.running_mean is not None
+            assert module.running_var is not None
+            nn.init.normal_(module.running_mean, std=0.1)
+            nn.init.uniform_(module.running_var, 0.5, 1.5)
+            nn.init.uniform_(module.weight, 0.5, 1.5)
+            nn.init.normal_(module.bias, std=0.1)
+    return network.eval()
 
 
 def small_network(skeleton: Skeleton = POSETRACK15) -> Refiner:

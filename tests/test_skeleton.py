@@ -238,3 +238,10 @@ def test_skeletons_by_name() -> None:
 def test_names_of_sides(name: str, opposite: str, without_side: str) -> None:
     assert mirrored(name) == opposite
     assert kind(name) == without_side
+
+
+def test_adjacent_keypoints() -> None:
+    adjacent = [{POSETRACK15.names[place] for place in places} for places in POSETRACK15.adjacent]
+    assert adjacent[POSETRACK15.index("right_knee")] == {"right_ankle", "right_hip"}
+    assert adjacent[POSETRACK15.index("left_wrist")] == {"left_elbow"}
+    assert Skeleton(("a", "b"), (), (1.0, 1.0)).adjacent == ((), ())

@@ -7,12 +7,12 @@ from typing import Any
 
 import numpy as np
 
-from hpr.evaluation.comparison import MOTA_THRESHOLD
 from hpr.evaluation.posetrack import NamedSequences
 from hpr.formats import Format
 from hpr.images import ImageSource
 from hpr.inference.engine import PoseRefiner
 from hpr.models.loading import load_network
+from hpr.objective import MOTA
 from hpr.poses import FloatArray
 from hpr.report.tables import format_table
 from hpr.skeleton import Skeleton
@@ -89,7 +89,7 @@ def _refined_people(files: NamedSequences, skeleton: Skeleton) -> tuple[FloatArr
 def _differences(exact: tuple[FloatArray, FloatArray], other: tuple[FloatArray, FloatArray]) -> dict[str, float]:
     """Returns how keypoints (N, K, 2) and confidences (N, K) differ from the exact ones."""
     shift = np.linalg.norm(other[0] - exact[0], axis=-1)  # (N, K)
-    before, after = (confidence > MOTA_THRESHOLD for confidence in (exact[1], other[1]))
+    before, after = (confidence > MOTA.keep for confidence in (exact[1], other[1]))
     return {
         "mean_shift": float(np.nanmean(shift)),
         "median_shift": float(np.nanmedian(shift)),

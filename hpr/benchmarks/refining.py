@@ -25,6 +25,7 @@ from hpr.inference.engine import PoseRefiner
 from hpr.models.network import Refiner
 from hpr.models.padding import PaddedBatch
 from hpr.models.registry import build_network
+from hpr.objective import MAP
 from hpr.poses import FloatArray, Frame, PoseSequence
 from hpr.refining.stream import refine_sequences
 from hpr.report.charts import save_grouped_bars
@@ -153,9 +154,9 @@ def _stream(refiner: PoseRefiner, root: Path, pose: FloatArray, people: int, fra
     shifts = np.array([[i % 4, i // 4] for i in range(people)])  # (N, 2)
     frame = Frame("frame.jpg", POSETRACK15, pose + shifts[:, None])
     warm_up, sequence = PoseSequence("warm-up", [frame]), PoseSequence("benchmark", [frame] * frames)
-    refine_sequences(refiner, [warm_up], ImageFolder(root), 0.0)
+    refine_sequences(refiner, [warm_up], ImageFolder(root), MAP)
     start = time.perf_counter()
-    refine_sequences(refiner, [sequence], ImageFolder(root), 0.0)
+    refine_sequences(refiner, [sequence], ImageFolder(root), MAP)
     return (time.perf_counter() - start) / (people * frames)
 
 

@@ -17,7 +17,8 @@ from hpr.report.tables import format_table
 from hpr.runtime.precision import PrecisionName
 from hpr.runtime.processes import ALONE
 from hpr.skeleton import Skeleton
-from hpr.training.examples import Augmentation, Examples
+from hpr.training.augmentation import Augmentation
+from hpr.training.examples import Examples
 from hpr.training.loop import Settings, Trainer, example_batches
 from hpr.training.people import SyntheticPeople
 from hpr.training.pose_errors import PoseErrors
@@ -59,7 +60,7 @@ def benchmark_training(
         Seconds per step bare and with the loader, seconds per example drawn, GFLOP and shares of the peaks.
     """
     network = build_network(architecture, skeleton)
-    examples = Examples(SyntheticPeople(0), errors, augmentation, canvas, skeleton, network.mean_head, seed=0)
+    examples = Examples(SyntheticPeople(0), errors, augmentation, canvas, network, "body", seed=0)
     settings = _settings(precision, batch_size, workers, steps)
     optimizer: Callable[..., torch.optim.Optimizer] = partial(torch.optim.AdamW, lr=0.0)
     trainer = Trainer(network, optimizer, WarmUpCosine(0.001, 1), settings, device, ALONE)

@@ -16,10 +16,11 @@ from hpr.formats import Format
 
 
 class EvaluateSettings(Section):
-    """conf/evaluate.yaml; the model that dataset=sample brings plays no part."""
+    """conf/evaluate.yaml; the model or objective that a data set brings plays no part."""
 
     dataset: PredictionSettings
     model: dict[str, Any] | None = None
+    objective: dict[str, Any] | None = None
     output: str | None
 
 

@@ -13,7 +13,7 @@ import torch
 import hpr
 from hpr.commands import app
 from hpr.commands.progress import progress_bar, say
-from hpr.commands.settings import ModelSettings, ObjectiveSettings, PredictionSettings, Section
+from hpr.commands.settings import Iterations, ModelSettings, ObjectiveSettings, PredictionSettings, Section
 from hpr.crops import ScaleRule
 from hpr.errors import UserError
 from hpr.evaluation.comparison import Compared, comparison_table, save_chart
@@ -23,6 +23,7 @@ from hpr.formats import Format
 from hpr.images import ImageSource, open_images
 from hpr.inference.engine import PoseRefiner
 from hpr.models.loading import load_network
+from hpr.objective import Objective
 from hpr.poses import Frame
 from hpr.refining.files import FileAssembly, PoseFile, RefinedPiece, check_images, read_files, refine_share
 from hpr.refining.journal import Journal, content_hash
@@ -61,6 +62,7 @@ class RefineSettings(Section):
     precision: PrecisionSetting
     flip: bool
     scale: ScaleRule
+    iterations: Iterations
     strict: bool
     skip_broken: bool
     overwrite: bool
@@ -167,7 +169,14 @@ def _refiner(settings: RefineSettings, processes: Processes) -> PoseRefiner:
     model = settings.model
     network = load_network(Path(model.weights), model.architecture, get_skeleton(model.skeleton))
     device = processes.own_device(select_device(settings.device))
-    return PoseRefiner(network, str(device), settings.precision, settings.flip, scale=settings.scale)
+    return PoseRefiner(
+        network,
+        str(device),
+        settings.precision,
+        settings.flip,
+        scale=settings.scale,
+        iterations=settings.iterations,
+    )
 
 
 def _refine(settings: RefineSettings, refiner: PoseRefiner, processes: Processes) -> dict[str, Any] | None:
@@ -254,7 +263,8 @@ def _what_results_depend_on(settings: RefineSettings, refiner: PoseRefiner, file
     dataset = settings.dataset
     return {
         "weights": content_hash(Path(settings.model.weights)),
-        "threshold": settings.objective.threshold,
+        **settings.objective.model_dump(include={"keep", "add", "score"}),
+        "iterations": settings.iterations,
         "flip": settings.flip,
         "precision": refiner.precision,
         "device": refiner.device.type,
@@ -320,9 +330,10 @@ def _refine_share(run: _Run, files: Sequence[PoseFile], shares: Sequence[Sequenc
             progress_bar("persons", people, shown=processes.is_first) as progress,
             run.assembly(files, shares) as assembly,
         ):
-            threshold, strict = settings.objective.threshold, settings.strict
+            strict, wanted = settings.strict, settings.objective
+            objective = Objective(wanted.keep, wanted.add, wanted.score)
             try:
-                for piece in refine_share(run.refiner, files, parts, run.images, threshold, progress, strict):
+                for piece in refine_share(run.refiner, files, parts, run.images, objective, progress, strict):
                     _print_bad_images(piece.tally)
                     own.tallies |= _print_rows(assembly.put(piece), width)
                 own.tallies |= _print_rows(assembly.rest(), width)
@@ -360,6 +371,7 @@ def _report(
         total.add(tally)
     return {
         **total.as_json(),
+        "warnings": _warnings(total),
         "failed": total.failed,
         "broken_files": list(broken),
         "failures": [own.failure for own in shares if own.failure],
@@ -373,6 +385,15 @@ def _report(
         "sequences": {name: tally.as_json() for name, tally in tallies.items()},
         "pictures": [],
     }
+
+
+def _warnings(total: Tally) -> list[str]:
+    """Returns what a user should look into, although all has been refined."""
+    poses = total.moved.total()
+    if 2 * total.moved_far <= poses:
+        return []
+    moved = f"{total.moved_far} of {poses} refined poses moved by more than half a head"
+    return [f"{moved}; these weights may not suit these images"]
 
 
 def _compare(run: _Run, files: Sequence[PoseFile], comparison: Compared | None, report: dict[str, Any]) -> None:
@@ -422,9 +443,14 @@ def _print_summary(settings: RefineSettings, report: dict[str, Any]) -> None:
     reasons = "".join(f", {count}: {reason}" for reason, count in persons["reasons"].items())
     print(f"\n{'persons':<8} {persons['refined']} of {persons['seen']} refined{reasons}")
     print(f"{'joints':<8} {joints['kept']} kept, {joints['dropped']} dropped, {joints['added']} added")
+    if (movement := report["movement"])["poses"]:
+        far = f"{100 * movement['above_half_a_head']:.1f} % above half a head"
+        print(f"{'moved':<8} {movement['median']:.2f} head sizes in the median, {movement['p95']:.2f} at 95 %, {far}")
     print(f"{'time':<8} {report['seconds']:.1f} s on {report['device']} in {report['precision']}, {rate}")
     written = ", ".join(["predictions", "report.json", *report["pictures"]])
     print(f"{'wrote':<8} {settings.output_dir}: {written}")
+    for warning in report["warnings"]:
+        print(f"warning: {warning}")
     if report["stopped"]:
         print(f"\nstopped: {len(report['sequences'])} sequences are complete; the same command goes on")
         return
@@ -447,8 +473,11 @@ def exit_status(report: dict[str, Any] | None) -> int:
 
 def with_data_set(words: Sequence[str]) -> list[str]:
     """Returns the words of a command line with dataset=auto where they name predictions but no data set."""
-    names = {word.partition("=")[0] for word in words}
-    return [*words, "dataset=auto"] if "dataset.predictions" in names and "dataset" not in names else list(words)
+    names = [word.partition("=")[0] for word in words]
+    if "dataset.predictions" not in names or "dataset" in names:
+        return list(words)
+    place = names.index("dataset.predictions")  # beside other settings: options such as --cfg may follow these
+    return [*words[:place], "dataset=auto", *words[place:]]
 
 
 COMMAND = app.Command("refine", RefineSettings, refine, exit_status, with_data_set)

@@ -5,12 +5,16 @@ from typing import Annotated, Any
 from pydantic import BaseModel, ConfigDict, Field
 
 from hpr.crops import ScaleRule
+from hpr.objective import ScoreRule
 
 Component = dict[str, Any]
 """A node with a `_target_`, whose constructor checks the rest."""
 
 Threshold = Annotated[float, Field(ge=0, lt=1)]
 """A probability that some are above."""
+
+Iterations = Annotated[int, Field(ge=1, le=5)]
+"""How often a pose goes through the network."""
 
 
 class Section(BaseModel):
@@ -31,7 +35,10 @@ class ObjectiveSettings(Section):
     """What refining is for: conf/objective."""
 
     name: str
-    threshold: Threshold
+    keep: Threshold
+    add: Threshold
+    score: ScoreRule
+    iterations: Iterations
 
 
 class DatasetSettings(Section):

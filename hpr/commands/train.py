@@ -36,7 +36,7 @@ class _TrainingDataset(DatasetSettings):
     root: str | None = None
     images: str | list[str] | None = None
     predictions: str | None = None
-    scale: ScaleRule | None = None
+    scale: ScaleRule
 
 
 class TrainSettings(Section):
@@ -47,6 +47,7 @@ class TrainSettings(Section):
     pose_errors: Component
     validation_errors: Component
     augmentation: Component
+    scale: ScaleRule
     optimizer: Component
     schedule: Component
     canvas: Annotated[list[CanvasSide], Field(min_length=2, max_length=2)]
@@ -55,6 +56,7 @@ class TrainSettings(Section):
     device: str
     resume: bool
     output_dir: str
+    objective: Component | None = None
 
 
 def train_refiner(settings: TrainSettings) -> ObjectiveScores | None:
@@ -89,7 +91,7 @@ def _train(
     people = app.build("dataset.training", dataset.training, seed=settings.seed)
     errors = app.build("pose_errors", settings.pose_errors)
     augmentation = app.build("augmentation", settings.augmentation)
-    examples = Examples(people, errors, augmentation, settings.canvas, skeleton, network.mean_head, settings.seed)
+    examples = Examples(people, errors, augmentation, settings.canvas, network, settings.scale, settings.seed)
     optimizer = _optimizer(settings.optimizer)
     schedule = app.build("schedule", settings.schedule)
     trainer = Trainer(network, optimizer, schedule, settings.training, device, processes)
@@ -146,7 +148,12 @@ def _validation(settings: TrainSettings, folder: Path) -> Validation:
     assert settings.dataset.validation is not None
     with progress_bar("clips", doing="preparing the validation") as progress:
         validation: Validation = app.build(
-            "dataset.validation", settings.dataset.validation, folder=folder, errors=errors, progress=progress
+            "dataset.validation",
+            settings.dataset.validation,
+            folder=folder,
+            errors=errors,
+            scale=settings.scale,
+            progress=progress,
         )
     return validation
 

@@ -9,12 +9,10 @@ from typing import Any, Protocol
 import numpy as np
 
 from hpr.evaluation.posetrack import Evaluation, NamedSequences, evaluate_named
+from hpr.objective import MOTA
 from hpr.poses import Frame, PoseSequence
 from hpr.report.charts import save_grouped_bars
 from hpr.report.tables import format_table, number
-
-MAP_THRESHOLD, MOTA_THRESHOLD = 0.0, 0.7
-"""Confidences above which a keypoint is kept, for each objective as published (docs/published.md, section 3.3)."""
 
 
 class Scores(Protocol):
@@ -110,11 +108,8 @@ class Comparison:
         return _objectives(self.before, self.before)
 
     def objectives_after(self, refined: NamedSequences) -> ObjectiveScores:
-        """Scores files refined with MAP_THRESHOLD for both published objectives.
-
-        MOTA is of the confident keypoints alone, those above MOTA_THRESHOLD.
-        """
-        sure = {name: [confident(clip, MOTA_THRESHOLD) for clip in sequences] for name, sequences in refined.items()}
+        """Scores files refined for mAP for both published objectives; MOTA is of the keypoints that it keeps alone."""
+        sure = {name: [confident(clip, MOTA.keep) for clip in sequences] for name, sequences in refined.items()}
         return _objectives(self.after(refined), self.after(sure))
 
 

@@ -254,7 +254,9 @@ def _updated(original: _Original, row: int, frame: Frame, person: int) -> dict[s
     key = _LISTS[original.people]
     body = _written(frame, person)
     rest = (record.get(key) or [0] * 3 * original.count)[len(body) :]  # of hands and faces
-    return {**record, key: body + rest}
+    score = float(frame.person_scores[person])
+    is_rescored = np.isfinite(score) and score != _score(record.get("score"))
+    return {**record, key: body + rest, **({"score": score} if is_rescored else {})}
 
 
 def _written(frame: Frame, person: int) -> list[float]:

@@ -285,7 +285,7 @@ def _onto(original: _Original, sequence: PoseSequence) -> dict[str, Array]:
     arrays = dict(original.arrays)
     for name in arrays.keys() & new.keys():
         values, before = new[name][order], original.arrays[name]
-        if name in ("keypoints", "scores", "flags"):
+        if name in ("keypoints", "scores", "flags", "person_scores"):
             read = original.keypoints if name == "keypoints" else original.numbers[name]
             arrays[name] = _updated(before, read, kept, values)
         else:

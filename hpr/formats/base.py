@@ -68,8 +68,8 @@ class Format(ABC):
         """Writes the sequences of one source.
 
         Onto the original where `read` returned them: of people whose keypoints, scores or flags have changed these are
-        written, all other people and fields are carried over, and people who are not in their frame any more are left
-        out. From scratch otherwise.
+        written, and the person's own score if it has changed and has a field. All other people and fields are carried
+        over, and people who are not in their frame any more are left out. From scratch otherwise.
 
         Raises:
             UserError: The source cannot be written.

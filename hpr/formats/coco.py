@@ -133,7 +133,7 @@ class _Original:
         image_ids: Of the frames.
         places: See `_People`; of the people who are in frames.
         triples: (P, slots, 3) of these, in the order of the file.
-        poses: Their keypoints, scores and flags, as in `Frame`.
+        poses: Their keypoints, scores and flags, and their own scores, as in `Frame`.
         has_scores: Whether the file's v is the score of a keypoint.
     """
 
@@ -142,7 +142,7 @@ class _Original:
     image_ids: list[ImageId]
     places: IntArray
     triples: FloatArray
-    poses: tuple[FloatArray, FloatArray, FloatArray]
+    poses: tuple[FloatArray, FloatArray, FloatArray, FloatArray]
     has_scores: bool
 
     @property
@@ -196,7 +196,8 @@ class Coco(Format):
 
         triples = _triples([record["keypoints"] for record in people.records], people.wheres, layout)
         poses, has_scores = _poses(triples[:, layout.slots])
-        original = _Original(document, layout, list(images), people.places, triples, poses, has_scores)
+        values = (*poses, _person_scores(people))
+        original = _Original(document, layout, list(images), people.places, triples, values, has_scores)
         return [PoseSequence(path.stem, _frames(images, ids, people, original), original)]
 
     def write(self, sequences: Sequence[PoseSequence], path: Path) -> None:
@@ -504,8 +505,8 @@ def _frames(images: Mapping[ImageId, Image], ids: list[ImageId], people: _People
     order = np.argsort(position, kind="stable")
     stops = np.cumsum(np.bincount(position, minlength=len(images))).tolist()
 
-    keypoints, scores, flags = (array[order] for array in original.poses)
-    boxes, person_scores, rows = _boxes(people.records)[order], _person_scores(people)[order], people.rows[order]
+    keypoints, scores, flags, person_scores = (array[order] for array in original.poses)
+    boxes, rows = _boxes(people.records)[order], people.rows[order]
     nothing, posed = np.full(scores.shape, np.nan), np.ones(len(rows), bool)
     no_boxes = np.full(boxes.shape, np.nan)
 
@@ -615,27 +616,32 @@ def _onto(original: _Original, frames: Sequence[Frame]) -> dict[str, Any] | list
 def _differ(original: _Original, together: Frame, known: IntArray) -> BoolArray:
     """Returns whose pose is not what was read, of the people who were."""
     people = original.places[together.records[known]]
-    after = (together.keypoints, together.scores, together.flags)
+    after = (together.keypoints, together.scores, together.flags, together.person_scores)
     differ = np.zeros(len(known), bool)
     for old, new in zip(original.poses, after, strict=True):
-        one, other = old[people], new[known]  # (N, K, 2) or (N, K)
+        one, other = old[people], new[known]  # (N, K, 2), (N, K) or (N,)
         same = np.asarray((one == other) | (np.isnan(one) & np.isnan(other)))
         differ |= np.asarray(~same.all(axis=tuple(range(1, same.ndim))))
     return differ
 
 
 def _updated(original: _Original, together: Frame, changed: IntArray) -> dict[int, dict[str, Any]]:
-    """Returns the records of some people with their new poses; slots of other keypoints stay."""
+    """Returns the records of some people with their new poses and scores; slots of other keypoints stay."""
     rows = together.records[changed]
     slotted = original.triples[original.places[rows]]
     slotted[:, original.layout.slots] = _written(together, original.has_scores)[changed]
     counts = (slotted[..., 2] > 0).sum(axis=1).tolist()
+    scores = together.person_scores[changed]
+    is_new = np.isfinite(scores) & (scores != original.poses[3][original.places[rows]])  # else as the file has it
     updated = {}
-    for row, keypoints, count in zip(rows.tolist(), _flat(slotted), counts, strict=True):
+    columns = zip(rows.tolist(), _flat(slotted), counts, scores.tolist(), is_new.tolist(), strict=True)
+    for row, keypoints, count, score, is_rescored in columns:
         record = original.records[row]
         updated[row] = {**record, "keypoints": keypoints}
         if "num_keypoints" in record:
             updated[row]["num_keypoints"] = count
+        if is_rescored:
+            updated[row]["score"] = score
     return updated
 
 

@@ -140,13 +140,14 @@ class MMPose(FrameFiles):
     def _record(self, frame: Frame, person: int, former: Record | None) -> Record:
         keypoints, scores, there = written_pose(frame, person)
         pose = {"keypoints": plain(keypoints), "keypoint_scores": plain(np.where(there, scores, 0.0))}
-        if former is not None:
-            return {**former, **pose}
         record: dict[str, Any] = pose
+        score = float(frame.person_scores[person])
+        if np.isfinite(score) and (former is None or score != _person_score(former, "")):
+            record["bbox_score"] = score
+        if former is not None:
+            return {**former, **record}
         if np.isfinite(frame.boxes[person]).all():
             record["bbox"] = [plain(frame.boxes[person])]
-        if np.isfinite(frame.person_scores[person]):
-            record["bbox_score"] = float(frame.person_scores[person])
         return record
 
 

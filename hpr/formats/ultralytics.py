@@ -111,12 +111,15 @@ class Ultralytics(FrameFiles):
         pose: dict[str, Any] = {"x": plain(keypoints[:, 0]), "y": plain(keypoints[:, 1])}
         if not np.isnan(frame.scores[person]).all():
             pose["visible"] = plain(scores)
+        score = float(frame.person_scores[person])
         if former is not None:
-            return {**former, "keypoints": {**(former.get("keypoints") or {}), **pose}}
+            is_rescored = np.isfinite(score) and score != former.get("confidence")
+            own = {**former, "confidence": score} if is_rescored else former
+            return {**own, "keypoints": {**(former.get("keypoints") or {}), **pose}}
 
         record: dict[str, Any] = {"name": "person", "class": 0}
-        if np.isfinite(frame.person_scores[person]):
-            record["confidence"] = float(frame.person_scores[person])
+        if np.isfinite(score):
+            record["confidence"] = score
         if np.isfinite(frame.boxes[person]).all():
             record["box"] = dict(zip(_CORNERS, plain(frame.boxes[person]), strict=True))
         if frame.track_ids[person] is not None:

@@ -5,9 +5,10 @@ from dataclasses import dataclass
 
 import numpy as np
 import torch
+from torch import Tensor
 
 from hpr.crops import Crop
-from hpr.heatmaps import network_input
+from hpr.heatmaps import DISC_RADIUS, network_input
 from hpr.images import Image
 from hpr.models.network import Refiner
 from hpr.models.padding import PaddedBatch
@@ -93,10 +94,45 @@ def collate(people: Sequence[PersonCrop], network: Refiner, device: torch.device
     canvas = torch.zeros(len(people), height, width, 3, dtype=torch.uint8, pin_memory=device.type == "cuda")
     for person, place, (y, x), (h, w) in zip(people, canvas, starts, sizes, strict=True):
         place[y : y + h, x : x + w] = torch.from_numpy(person.pixels)
-    keypoints = np.stack([person.keypoints for person in people]) + starts[:, None, ::-1]  # (B, K, 2)
+    keypoints = np.stack([person.keypoints for person in people])  # (B, K, 2)
 
     pixels = canvas.to(device, non_blocking=True)
     places, sides, corners = (
         torch.from_numpy(np.ascontiguousarray(array)).to(device) for array in (keypoints, sizes, starts)
     )
-    return PaddedBatch(network_input(pixels, places), sides, corners, is_padded)
+    return masked_batch(pixels, places, sides, corners, is_padded)
+
+
+def masked_batch(pixels: Tensor, keypoints: Tensor, sizes: Tensor, starts: Tensor, is_padded: bool) -> PaddedBatch:
+    """Puts crops on canvases and their poses together, as both refining and training feed them to the network.
+
+    Args:
+        pixels: (B, H, W, 3) RGB uint8.
+        keypoints: (B, K, 2) in crop_xy, NaN where missing.
+        sizes: (B, 2) height and width of each crop.
+        starts: (B, 2) first row and column of each crop on its canvas.
+        is_padded: Whether any crop is smaller than the canvas.
+
+    Returns:
+        (B, 3 + K, H, W) uint8.
+    """
+    inputs = network_input(pixels, keypoints + starts[:, None].flip(-1))
+    return PaddedBatch(inputs, sizes, starts, is_padded)
+
+
+def with_keypoints(batch: PaddedBatch, keypoints: Tensor) -> PaddedBatch:
+    """Returns a batch with other poses drawn over the same pixels.
+
+    Args:
+        batch: Of B people, from `collate`.
+        keypoints: (B, K, 2) float64 in crop_xy, NaN where missing; on the batch's device.
+    """
+    pixels = batch.tensors[:, :3].permute(0, 2, 3, 1)  # (B, 3, H, W) -> (B, H, W, 3)
+    return masked_batch(pixels, keypoints, batch.sizes, batch.starts, batch.is_padded)
+
+
+def any_inside(batch: PaddedBatch, keypoints: Tensor) -> Tensor:
+    """Returns (B,) whether the disc of any keypoint (B, K, 2) in crop_xy reaches into its crop: `heatmaps.any_disc`."""
+    last = batch.sizes.flip(-1)[:, None] - 1  # (B, 1, 2): of the columns and the rows
+    nearest = torch.minimum(keypoints.clamp(min=0), last)
+    return ((keypoints - nearest).square().sum(dim=-1) <= DISC_RADIUS**2).any(dim=1)  # never where the keypoint is NaN

@@ -14,10 +14,11 @@ from torch import Tensor
 from hpr import heatmaps
 from hpr.crops import MIN_CROP_SIDE, ScaleRule, body_scale, person_crop, person_scale
 from hpr.images import Image
-from hpr.inference.batching import PersonCrop, collate, group
+from hpr.inference.batching import PersonCrop, any_inside, collate, group, with_keypoints
 from hpr.models.loading import load_network
 from hpr.models.network import Refiner
 from hpr.models.padding import PaddedBatch
+from hpr.objective import Objective
 from hpr.poses import FloatArray, Frame
 from hpr.runtime.device import device_name, select_device
 from hpr.runtime.precision import dtype_of, fp32_arithmetic, select_precision
@@ -26,6 +27,9 @@ from hpr.skeleton import Skeleton, SkeletonLike, skeleton_of
 _GPU_BATCH_PIXELS = 12_000_000
 _BATCHES_IN_WINDOW = 4
 """Batches buffered so that people of similar size can be grouped."""
+
+_SURE = 0.3
+"""Keypoints that a further pass starts from have a confidence above this: from all of them it makes poses worse."""
 
 
 class Outcome(Enum):
@@ -53,11 +57,13 @@ class RefinedPose:
         key: Whose it is.
         keypoints: (K, 2) in image pixels.
         confidence: (K,) the network's probability of each.
+        head_size: Of the person, in image pixels (`Crop.head_size`).
     """
 
     key: Hashable
     keypoints: FloatArray
     confidence: FloatArray
+    head_size: float
 
 
 @dataclass(frozen=True)
@@ -122,6 +128,7 @@ class PoseRefiner:
         flip: bool = True,
         batch_pixels: int | None = None,
         scale: ScaleRule = "published",
+        iterations: int = 1,
     ) -> None:
         """Prepares a copy of a network for inference.
 
@@ -135,14 +142,19 @@ class PoseRefiner:
                 what a GPU is busy with, and one person at a time on a CPU, which one keeps busy.
             scale: "published", by the head, which needs head_bottom and head_top; or "body", by all limbs, for poses
                 without them, such as COCO's.
+            iterations: How often a pose goes through the network: each further pass starts from the sure keypoints of
+                the one before, on the same crop.
 
         Raises:
             UserError: There is no such device or precision.
-            ValueError: There is no such rule of scale.
+            ValueError: There is no such rule of scale, or not one pass.
         """
         if scale not in get_args(ScaleRule):
             raise ValueError(f"scale: expected one of {', '.join(get_args(ScaleRule))}; found {scale!r}")
+        if iterations < 1:
+            raise ValueError(f"iterations: expected 1 or more; found {iterations}")
         self.scale = scale
+        self.iterations = iterations
         self.device = select_device(device)
         self.precision = select_precision(precision, self.device)
         self.flip = flip
@@ -171,17 +183,23 @@ class PoseRefiner:
         precision: str = "auto",
         flip: bool = True,
         scale: ScaleRule = "published",
+        iterations: int = 1,
     ) -> "PoseRefiner":
         """Loads weights written by `tools/port_tf_weights.py` or `train.py`; for the rest see the constructor.
 
         Raises:
             UserError: The weights are absent, damaged or not a refiner's.
         """
-        return cls(load_network(Path(path)), device, precision, flip, scale=scale)
+        return cls(load_network(Path(path)), device, precision, flip, scale=scale, iterations=iterations)
 
     @overload
     def __call__(
-        self, image: Image, keypoints: FloatArray, threshold: float = ..., skeleton: SkeletonLike | None = ...
+        self,
+        image: Image,
+        keypoints: FloatArray,
+        threshold: float = ...,
+        skeleton: SkeletonLike | None = ...,
+        add_threshold: float | None = ...,
     ) -> RefinedPoses: ...
 
     @overload
@@ -191,6 +209,7 @@ class PoseRefiner:
         keypoints: Sequence[FloatArray],
         threshold: float = ...,
         skeleton: SkeletonLike | None = ...,
+        add_threshold: float | None = ...,
     ) -> list[RefinedPoses]: ...
 
     def __call__(
@@ -199,6 +218,7 @@ class PoseRefiner:
         keypoints: FloatArray | Sequence[FloatArray],
         threshold: float = 0.0,
         skeleton: SkeletonLike | None = None,
+        add_threshold: float | None = None,
     ) -> RefinedPoses | list[RefinedPoses]:
         """Refines the poses of the people in one image or several, each on its own.
 
@@ -208,6 +228,8 @@ class PoseRefiner:
             threshold: Keypoints are kept if their confidence is above this: 0.7 for a high MOTA, 0 for mAP.
             skeleton: Of the keypoints: a skeleton, its name, or the keypoints' names; by default the network's. Those
                 that the network does not know come back as they were, without a confidence.
+            add_threshold: Keypoints that were missing are added if their confidence is above this; by default above
+                `threshold`.
 
         Raises:
             UserError: There is no skeleton of that name.
@@ -221,10 +243,11 @@ class PoseRefiner:
             raise ValueError(f"keypoints: expected an array for each of the {len(images)} images, found {len(given)}")
         poses = [_checked(picture, pose, own) for picture, pose in zip(images, given, strict=True)]
 
+        objective = Objective(threshold, threshold if add_threshold is None else add_threshold)
         people = self._people(images, poses, own)
         results = {result.key: result for result in self.refine(people)}
         refined = [
-            self._gathered(pose, own, [results[number, person] for person in range(len(pose))], threshold)
+            self._gathered(pose, own, [results[number, person] for person in range(len(pose))], objective)
             for number, pose in enumerate(poses)
         ]
         return refined[0] if is_one else refined
@@ -239,10 +262,10 @@ class PoseRefiner:
                 yield self.prepare(image, pose, (number, person), scales[person])
 
     def _gathered(
-        self, poses: FloatArray, own: Skeleton, results: Sequence[RefinedPose | PassedThrough], threshold: float
+        self, poses: FloatArray, own: Skeleton, results: Sequence[RefinedPose | PassedThrough], objective: Objective
     ) -> RefinedPoses:
         """Returns the results for the people with poses (N, K, 2), in the order of their own skeleton."""
-        refined = gather(own.convert(poses, self.skeleton), results, threshold)
+        refined = gather(own.convert(poses, self.skeleton), results, objective)
         known = self.skeleton.mapping_to(own) >= 0  # (K,)
         keypoints = np.where(known[:, None], self.skeleton.convert(refined.keypoints, own), poses)
         return RefinedPoses(keypoints, self.skeleton.convert(refined.confidence, own), refined.outcomes)
@@ -324,7 +347,7 @@ class PoseRefiner:
     def _launch(self, people: list[PersonCrop]) -> list[_Launched | PassedThrough]:
         """Runs the network on a batch of people, in halves if they are too many for the device's memory."""
         try:
-            return [_Launched(people, *self.predict(collate(people, self._network, self.device)))]
+            return [_Launched(people, *self._predict_all(collate(people, self._network, self.device)))]
         except torch.OutOfMemoryError:
             pass  # the memory is free once this block has ended
         torch.cuda.empty_cache()
@@ -333,6 +356,21 @@ class PoseRefiner:
         self.batch_pixels //= 2
         half = len(people) // 2
         return self._launch(people[:half]) + self._launch(people[half:])
+
+    @torch.inference_mode()
+    def _predict_all(self, batch: PaddedBatch) -> tuple[Tensor, Tensor]:
+        """Returns what `predict` does, after all passes.
+
+        The last result stands for those of whom nothing that a further pass could start from is sure and in the crop.
+        """
+        keypoints, confidence = self.predict(batch)
+        for _ in range(self.iterations - 1):
+            sure = keypoints.double().masked_fill(~(confidence > _SURE)[..., None], torch.nan)
+            goes_on = any_inside(batch, sure)[:, None]  # (B, 1)
+            places, probabilities = self.predict(with_keypoints(batch, sure))
+            keypoints = torch.where(goes_on[..., None], places, keypoints)
+            confidence = torch.where(goes_on, probabilities, confidence)
+        return keypoints, confidence
 
     @torch.inference_mode()
     def predict(self, batch: PaddedBatch) -> tuple[Tensor, Tensor]:
@@ -369,21 +407,22 @@ def _checked(image: Image, keypoints: FloatArray, skeleton: Skeleton) -> FloatAr
     return poses
 
 
-def gather(keypoints: FloatArray, results: Sequence[RefinedPose | PassedThrough], threshold: float) -> RefinedPoses:
+def gather(keypoints: FloatArray, results: Sequence[RefinedPose | PassedThrough], objective: Objective) -> RefinedPoses:
     """Puts the refined poses of N people together.
 
     Args:
-        keypoints: (N, K, 2) their poses before.
+        keypoints: (N, K, 2) their poses before, NaN where missing.
         results: What became of each.
-        threshold: Keypoints are kept if their confidence is above this.
+        objective: Which keypoints are kept, and which are added.
     """
+    needed = np.where(np.isnan(keypoints[..., 0]), objective.add, objective.keep)  # (N, K)
     keypoints, confidence = keypoints.copy(), np.full(keypoints.shape[:2], np.nan)
     outcomes = []
     for i, result in enumerate(results):
         if isinstance(result, PassedThrough):
             outcomes.append(result.outcome)
             continue
-        keypoints[i] = np.where((result.confidence > threshold)[:, None], result.keypoints, np.nan)
+        keypoints[i] = np.where((result.confidence > needed[i])[:, None], result.keypoints, np.nan)
         confidence[i] = result.confidence
         outcomes.append(Outcome.REFINED)
     return RefinedPoses(keypoints, confidence, outcomes)
@@ -398,6 +437,6 @@ def _collected(launched: list[_Launched | PassedThrough]) -> Iterator[RefinedPos
         keypoints, confidence = batch.keypoints.cpu().numpy(), batch.confidence.double().cpu().numpy()
         for person, places, probabilities in zip(batch.people, keypoints, confidence, strict=True):
             if np.isfinite(places).all() and np.isfinite(probabilities).all():
-                yield RefinedPose(person.key, person.crop.to_image(places), probabilities)
+                yield RefinedPose(person.key, person.crop.to_image(places), probabilities, person.crop.head_size)
             else:
                 yield PassedThrough(person.key, Outcome.NOT_FINITE)

@@ -48,7 +48,7 @@ class Backbone(nn.Module):
     def forward(self, batch: PaddedBatch) -> Tensor:
         """Maps crops (B, in, H, W) to features (B, out_channels, ceil(H / stride), ceil(W / stride)) in the corner.
 
-        Where `batch.masks_layers`, each crop's features are those of the crop alone, and 0 beyond its border.
+        Each crop's features are those of the crop alone, and 0 beyond its border.
         """
         raise NotImplementedError
 

@@ -17,15 +17,12 @@ class PaddedBatch:
         sizes: (B, 2) height and width of each crop, whole numbers.
         starts: (B, 2) first row and column of each crop on its canvas.
         is_padded: Whether any crop is smaller than the canvas; known on the host, without a wait for the device.
-        masks_layers: Whether the layers within the network, too, are to see zeros beyond a crop's border, as they
-            would if the crop were alone. Training masks its input only.
     """
 
     tensors: Tensor
     sizes: Tensor
     starts: Tensor
     is_padded: bool = True
-    masks_layers: bool = True
 
     @classmethod
     def whole(cls, tensors: Tensor) -> "PaddedBatch":

@@ -16,6 +16,7 @@ from hpr.formats.arrays import Arrays
 from hpr.formats.conversion import without_original
 from hpr.images import ImageSource
 from hpr.inference.engine import PoseRefiner
+from hpr.objective import Objective
 from hpr.poses import Frame, PoseSequence
 from hpr.refining.sharing import Part
 from hpr.refining.stream import refine_parts
@@ -98,13 +99,13 @@ def refine_share(
     files: Sequence[PoseFile],
     parts: Sequence[Part],
     images: ImageSource,
-    threshold: float,
+    objective: Objective,
     progress: Callable[[int], Any] = lambda people: None,
     strict: bool = False,
 ) -> Iterator[RefinedPiece]:
     """Refines the parts of some files that a process has for its share; see `stream.refine_parts`."""
     frames = [files[part.file].sequences[part.sequence].frames[part.start : part.stop] for part in parts]
-    for refined in refine_parts(refiner, frames, images, threshold, progress, strict):
+    for refined in refine_parts(refiner, frames, images, objective, progress, strict):
         yield RefinedPiece(parts[refined.number], refined.frames, refined.tally)
 
 

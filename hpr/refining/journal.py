@@ -79,7 +79,7 @@ class Journal:
             "settings": self._settings,
             "input": content_hash(file.path),
             "output": content_hash(self._result(file)),
-            "sequences": {name: tally.as_json() for name, tally in tallies.items()},
+            "sequences": {name: tally.as_entry() for name, tally in tallies.items()},
         }
         write_json(self._folder / file.path.name, entry)
 
@@ -87,7 +87,7 @@ class Journal:
         """Returns what stands about a file; None for a file without an entry or with a damaged one."""
         try:
             entry = read_json(self._folder / file.path.name)
-            tallies = {name: Tally.from_json(counts) for name, counts in entry["sequences"].items()}
+            tallies = {name: Tally.from_entry(counts) for name, counts in entry["sequences"].items()}
             return {**{key: entry[key] for key in ("settings", "input", "output")}, "tallies": tallies}
         except (UserError, AttributeError, KeyError, TypeError, ValueError):  # absent, or not what `note` wrote
             return None

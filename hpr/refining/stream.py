@@ -13,7 +13,9 @@ from hpr.errors import UserError
 from hpr.images import Image, ImageSource
 from hpr.inference.batching import PersonCrop
 from hpr.inference.engine import FAILURES, Outcome, PassedThrough, PoseRefiner, RefinedPose, gather
+from hpr.objective import Objective
 from hpr.poses import FloatArray, Frame, PoseSequence
+from hpr.refining.scores import rescored
 from hpr.refining.tally import Tally
 from hpr.skeleton import Skeleton
 
@@ -45,10 +47,10 @@ class RefinedPart:
 
 
 def refine_sequences(
-    refiner: PoseRefiner, sequences: Sequence[PoseSequence], images: ImageSource, threshold: float
+    refiner: PoseRefiner, sequences: Sequence[PoseSequence], images: ImageSource, objective: Objective
 ) -> list[PoseSequence]:
     """Refines every pose of some sequences."""
-    parts = refine_parts(refiner, [sequence.frames for sequence in sequences], images, threshold)
+    parts = refine_parts(refiner, [sequence.frames for sequence in sequences], images, objective)
     frames = {part.number: part.frames for part in parts}
     return [replace(sequence, frames=frames[number]) for number, sequence in enumerate(sequences)]
 
@@ -57,7 +59,7 @@ def refine_parts(
     refiner: PoseRefiner,
     parts: Sequence[Sequence[Frame]],
     images: ImageSource,
-    threshold: float,
+    objective: Objective,
     progress: Callable[[int], Any] = lambda people: None,
     strict: bool = False,
 ) -> Iterator[RefinedPart]:
@@ -67,7 +69,7 @@ def refine_parts(
         refiner: The engine.
         parts: Lists of frames.
         images: Where their images are. One that cannot be read leaves its poses as they were.
-        threshold: Keypoints are kept if their confidence is above this.
+        objective: Which keypoints are in the result, and with what scores.
         progress: Called with the number of people done.
         strict: Whether to stop at the first pose that should have been refined and was not.
 
@@ -79,7 +81,7 @@ def refine_parts(
     """
     pending = {number: _Pending(frames) for number, frames in enumerate(parts)}
     for number in [number for number, part in pending.items() if part.missing == 0]:
-        yield pending.pop(number).finished(number, refiner.skeleton, threshold)
+        yield pending.pop(number).finished(number, refiner.skeleton, objective)
 
     for result in refiner.refine(_people(refiner, parts, images)):
         key = result.key
@@ -90,7 +92,7 @@ def refine_parts(
         pending[key.part].put(key, result)
         progress(1)
         if pending[key.part].missing == 0:
-            yield pending.pop(key.part).finished(key.part, refiner.skeleton, threshold)
+            yield pending.pop(key.part).finished(key.part, refiner.skeleton, objective)
 
 
 class _Pending:
@@ -109,29 +111,29 @@ class _Pending:
     def put(self, key: PersonKey, result: RefinedPose | PassedThrough) -> None:
         self._results[key.frame, key.person] = result
 
-    def finished(self, number: int, skeleton: Skeleton, threshold: float) -> RefinedPart:
+    def finished(self, number: int, skeleton: Skeleton, objective: Objective) -> RefinedPart:
         """Returns the frames with their refined poses, and counts what happened."""
         tally, frames = Tally(), []
         for place, frame in enumerate(self._frames):
             results = [self._results[place, person] for person in range(len(frame))]
-            frames.append(refined_frame(frame, results, skeleton, threshold, tally))
+            frames.append(refined_frame(frame, results, skeleton, objective, tally))
         return RefinedPart(number, frames, tally)
 
 
 def refined_frame(
-    frame: Frame, results: Sequence[RefinedPose | PassedThrough], skeleton: Skeleton, threshold: float, tally: Tally
+    frame: Frame, results: Sequence[RefinedPose | PassedThrough], skeleton: Skeleton, objective: Objective, tally: Tally
 ) -> Frame:
     """Returns a frame with its refined poses and counts what happened.
 
     Keypoints that the network does not know stay as they are, and those that only the network knows stand behind the
-    frame's own: the skeletons are joined. A refined keypoint has flag 1 and keeps the score of its place.
+    frame's own: the skeletons are joined. A refined keypoint has flag 1, and its score is the objective's.
 
     Args:
         frame: As it was read.
         results: One for each of its N people.
         skeleton: Of the network.
-        threshold: Keypoints are kept if their confidence is above this.
-        tally: Gets the counts of people, and of the keypoints that the frame's skeleton had.
+        objective: Which keypoints are in the result, and with what scores.
+        tally: Gets the counts of people, of the keypoints that the frame's skeleton had, and how far poses moved.
     """
     tally.frames += 1
     own_count = len(frame.skeleton)
@@ -139,7 +141,8 @@ def refined_frame(
     frame = frame.in_skeleton(joined)
     if len(frame) == 0:
         return frame
-    refined = gather(joined.convert(frame.poses, skeleton), results, threshold)
+    given = joined.convert(frame.poses, skeleton)
+    refined = gather(given, results, objective)
     changed = np.array([outcome is Outcome.REFINED for outcome in refined.outcomes])
     known = skeleton.mapping_to(joined) >= 0  # (K,) keypoints that the network knows
     counted = known & (np.arange(len(joined)) < own_count)
@@ -149,15 +152,28 @@ def refined_frame(
     replaced = changed[:, None] & known  # (N, K)
     tally.outcomes.update(refined.outcomes)
     tally.count_keypoints(frame.present[:, counted], after[:, counted])
-    for result in results:
-        if isinstance(result, PassedThrough) and result.detail:
+    for pose, result in zip(given, results, strict=True):
+        if isinstance(result, RefinedPose):
+            tally.count_movement(_movement(pose, result))
+        elif result.detail:
             tally.bad_images[result.detail] += 1
-    return replace(
+    result_frame = replace(
         frame,
         keypoints=np.where(replaced[..., None], poses, frame.keypoints),
         flags=np.where(replaced, after, frame.flags),
         confidences=skeleton.convert(refined.confidence, joined),
     )
+    return rescored(frame, result_frame, own_count, objective.score)
+
+
+def _movement(pose: FloatArray, result: RefinedPose) -> float:
+    """Returns how far the keypoints of a pose (K, 2) have moved on average, in head sizes.
+
+    All that the network proposes counts, also what is not kept.
+    """
+    with np.errstate(over="ignore"):  # absurd coordinates
+        distances = np.linalg.norm(result.keypoints - pose, axis=1)  # (K,)
+    return float(np.nanmean(distances)) / result.head_size
 
 
 @dataclass(frozen=True)

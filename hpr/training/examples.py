@@ -2,38 +2,36 @@
 
 from collections.abc import Sequence
 from dataclasses import replace
-from typing import Annotated, NamedTuple
+from typing import NamedTuple
 
 import numpy as np
 import torch
 from numpy.typing import NDArray
-from pydantic import Field
 from torch.utils.data import Dataset
-from torchvision.transforms.v2 import functional as transforms
 
 from hpr import heatmaps
-from hpr.checks import Probability, checked
-from hpr.crops import Crop, person_region, person_scale
+from hpr.crops import Crop, ScaleRule, body_scale, person_region, person_scale
 from hpr.errors import UserError
 from hpr.images import Image
+from hpr.inference.batching import masked_batch
 from hpr.models.network import Refiner
 from hpr.models.padding import PaddedBatch
 from hpr.poses import FloatArray, IntArray
-from hpr.skeleton import Skeleton
+from hpr.training.augmentation import Augmentation
 from hpr.training.people import AnnotatedPerson, People
-from hpr.training.pose_errors import PoseErrors
+from hpr.training.pose_errors import PoseErrors, false_estimate, out_of_sight, overlap
+from hpr.training.seeds import Purpose, generator
 
 _MAX_PASSED_OVER = 1000
-
-_Factor = Annotated[float, Field(ge=0.1, le=10)]
 
 
 class Example(NamedTuple):
     """Arrays of one example, or, stacked by a loader, tensors of B of them.
 
     Attributes:
-        pixels: (H, W, 3) uint8, the crop in the upper left of a canvas.
-        size: (2,) height and width of the crop in the canvas.
+        pixels: (H, W, 3) uint8, the crop on a canvas.
+        size: (2,) height and width of the crop.
+        start: (2,) its first row and column on the canvas.
         estimate: (K, 2) in crop_xy, NaN where missing.
         truth: (K, 2) in crop_xy, NaN where there is no keypoint to be found.
         scale: Scale jitter.
@@ -41,71 +39,10 @@ class Example(NamedTuple):
 
     pixels: NDArray[np.uint8]
     size: IntArray
+    start: IntArray
     estimate: FloatArray
     truth: FloatArray
     scale: float
-
-
-class Augmentation:
-    """Random changes to examples, beyond the mistakes in their estimates."""
-
-    @checked
-    def __init__(
-        self,
-        scale: Annotated[Sequence[_Factor], Field(min_length=2, max_length=2)],
-        shift: Annotated[float, Field(ge=0, le=1000)],
-        mirror: Probability,
-        colour: Probability,
-        occlusion: Probability,
-    ) -> None:
-        """Sets how much is changed.
-
-        Args:
-            scale: Smallest and largest factor of a person's size.
-            shift: Standard deviation of a person's place in the canvas, in pixels.
-            mirror: Probability of mirroring.
-            colour: Standard deviation of the factors of brightness, contrast and saturation, and a tenth of
-                that of the hue.
-            occlusion: Probability that a patch of one colour hides a part of the image.
-
-        Raises:
-            UserError: The smallest factor is above the largest.
-        """
-        if scale[0] > scale[1]:
-            raise UserError(f"augmentation.scale={list(scale)}: expected the smaller factor first")
-        self.scale = (scale[0], scale[1])
-        self.shift = shift
-        self.mirror = mirror
-        self._colour = colour
-        self._occlusion = occlusion
-
-    def recolour(self, pixels: Image, random: np.random.Generator) -> Image:
-        """Changes brightness, contrast, saturation and hue of pixels (H, W, 3)."""
-        if self._colour == 0:
-            return pixels
-        factors = np.exp(random.normal(0, self._colour, 3)).tolist()
-        image = torch.from_numpy(pixels).permute(2, 0, 1)  # (3, H, W)
-        image = transforms.adjust_brightness(image, factors[0])
-        image = transforms.adjust_contrast(image, factors[1])
-        image = transforms.adjust_saturation(image, factors[2])
-        if random.random() < 0.3:
-            image = transforms.adjust_hue(image, float(np.clip(random.normal(0, 0.1 * self._colour), -0.5, 0.5)))
-        return np.ascontiguousarray(image.permute(1, 2, 0).numpy())
-
-    def occlude(self, pixels: Image, truth: FloatArray, random: np.random.Generator) -> None:
-        """Hides a part of pixels (H, W, 3) under a patch; keypoints (K, 2) below it are not to be found any more."""
-        if random.random() >= self._occlusion:
-            return
-        height, width = pixels.shape[:2]
-        extent = random.uniform(0.08, 0.35, 2) * min(height, width)
-        x, y = random.uniform(0, width), random.uniform(0, height)
-        x0, y0 = int(max(x - extent[0] / 2, 0)), int(max(y - extent[1] / 2, 0))
-        x1, y1 = int(x + extent[0] / 2), int(y + extent[1] / 2)
-
-        pixels[y0:y1, x0:x1] = random.integers(0, 256, 3)
-        with np.errstate(invalid="ignore"):
-            hidden = (truth >= [x0, y0]).all(axis=1) & (truth < [x1, y1]).all(axis=1)
-        truth[hidden] = np.nan
 
 
 class Examples(Dataset[Example]):
@@ -117,8 +54,8 @@ class Examples(Dataset[Example]):
         errors: PoseErrors,
         augmentation: Augmentation,
         canvas: Sequence[int],
-        skeleton: Skeleton,
-        mean_head: float,
+        network: Refiner,
+        scale: ScaleRule,
         seed: int,
     ) -> None:
         """Puts a training set together.
@@ -128,33 +65,60 @@ class Examples(Dataset[Example]):
             errors: What the estimates get wrong.
             augmentation: What else is changed.
             canvas: Height and width of all examples, in pixels.
-            skeleton: Of the network.
-            mean_head: Of the network (`registry.Architecture`).
+            network: To be trained; says what its crops have to be like.
+            scale: How a person's size is measured.
             seed: Of mistakes and changes.
         """
         self._people, self._errors, self._augmentation = people, errors, augmentation
         self._canvas = (canvas[0], canvas[1])
-        self._skeleton, self._mean_head, self._seed = skeleton, mean_head, seed
+        self._skeleton, self._mean_head = network.skeleton, network.mean_head
+        self._placement = network.backbone.placement
+        self._largest = self._largest_crop()
+        self._scale, self._seed = scale, seed
 
     def __getitem__(self, index: int) -> Example:
         """Returns the index-th example, without end."""
-        random = np.random.default_rng((self._seed, index))
-        image, truth, neighbours = self._person(index)
-        estimate, _ = self._errors.draw(truth, neighbours, self._skeleton, random)
+        random = generator(Purpose.TRAINING_EXAMPLE, self._seed, index)
+        person = self._augmentation.turn(self._person(index), random)
+        person = self._augmentation.truncate(person, random)
+        estimate, truth = self._estimated(person, random)
 
         jitter = random.uniform(*self._augmentation.scale)
-        scale = person_scale(estimate, self._skeleton, self._mean_head) * jitter
-        crop = person_region(estimate, (image.shape[1], image.shape[0]), scale)
+        image_size = (person.image.shape[1], person.image.shape[0])
+        crop = person_region(estimate, image_size, self._scale_of(estimate) * jitter)
         crop = self._window(crop, crop.to_crop(estimate), random)
         truth, estimate = crop.to_crop(truth), crop.to_crop(estimate)
 
-        pixels = self._augmentation.recolour(crop.pixels(image), random)
+        pixels = self._augmentation.recolour(crop.pixels(person.image), random)
         self._augmentation.occlude(pixels, truth, random)
         if random.random() < self._augmentation.mirror:
             pixels = pixels[:, ::-1]
             truth, estimate = (heatmaps.mirror_pose(p, crop.width, self._skeleton) for p in (truth, estimate))
-        size = np.array([crop.height, crop.width])
-        return Example(self._on_canvas(pixels), size, estimate, truth, jitter)
+        return self._on_canvas(pixels, estimate, truth, jitter)
+
+    def _estimated(self, person: AnnotatedPerson, random: np.random.Generator) -> tuple[FloatArray, FloatArray]:
+        """Draws an estimate (K, 2); returns it, and the truth (K, 2) that it is to become."""
+        (image, truth, neighbours, keypoints), skeleton = person, self._skeleton
+        image_size = (image.shape[1], image.shape[0])
+        kind = random.random()
+        if kind < self._augmentation.exact:
+            return truth, truth
+        if kind < self._augmentation.exact + self._augmentation.nearly_exact:
+            return self._errors.nearly_exact(truth, skeleton, random), truth
+
+        if random.random() < self._errors.false_person:
+            nobody = false_estimate(truth[None], image_size, random)
+            # On somebody, it would be an estimate of them.
+            if not any(overlap(nobody, other) for other in (truth, *neighbours)):
+                return nobody, np.full_like(truth, np.nan)
+        hidden = out_of_sight(keypoints, truth, image_size, random)
+        return self._errors.draw(truth, neighbours, skeleton, random, hidden)[0], truth
+
+    def _scale_of(self, estimate: FloatArray) -> float:
+        """Returns the scale of a person by an estimate (K, 2)."""
+        if self._scale == "body":
+            return body_scale(estimate, self._skeleton, mean_head=self._mean_head)
+        return person_scale(estimate, self._skeleton, self._mean_head)
 
     def _person(self, index: int) -> AnnotatedPerson:
         """Returns the index-th person in the network's skeleton, or the next one with a keypoint of it.
@@ -164,28 +128,37 @@ class Examples(Dataset[Example]):
         """
         convert = self._people.skeleton.convert
         for place in range(index, index + _MAX_PASSED_OVER):
-            image, pose, neighbours = self._people.person(place)
-            pose = convert(pose[None], self._skeleton)[0]
+            image, pose, neighbours, keypoints = self._people.person(place)
+            pose, keypoints = convert(np.stack([pose, keypoints]), self._skeleton)
             if not np.isnan(pose).all():
-                return AnnotatedPerson(image, pose, convert(neighbours, self._skeleton))
+                return AnnotatedPerson(image, pose, convert(neighbours, self._skeleton), keypoints)
         found = f"{_MAX_PASSED_OVER} in a row without any"
         raise UserError(f"training set: expected people with keypoints of {self._skeleton.name}, found {found}")
 
     def _window(self, crop: Crop, pose: FloatArray, random: np.random.Generator) -> Crop:
         """Returns the part of a crop that fits into the canvas, with the pose (K, 2) about its middle."""
         middle = (np.nanmin(pose, axis=0) + np.nanmax(pose, axis=0)) / 2 + random.normal(0, self._augmentation.shift, 2)
-        room = np.array([self._canvas[1], self._canvas[0]])
+        room = self._largest[::-1]
         excess = np.maximum([crop.width - room[0], crop.height - room[1]], 0)
         x, y = np.clip(middle - room / 2, 0, excess).astype(int).tolist()
         x0, y0 = crop.box[0] + x, crop.box[1] + y
         x1, y1 = min(x0 + room[0], crop.box[2]), min(y0 + room[1], crop.box[3])
         return replace(crop, box=(x0, y0, int(x1), int(y1)))
 
-    def _on_canvas(self, pixels: Image) -> NDArray[np.uint8]:
-        """Returns pixels (h, w, 3) in the upper left of a canvas (H, W, 3)."""
+    def _largest_crop(self) -> IntArray:
+        """Returns height and width (2,) of the largest crop that fits on the canvas where it has to begin."""
+        size = np.array(self._canvas)
+        while (size + self._placement(size[None])[0] > self._canvas).any():
+            size -= size + self._placement(size[None])[0] > self._canvas
+        return size
+
+    def _on_canvas(self, pixels: Image, estimate: FloatArray, truth: FloatArray, jitter: float) -> Example:
+        """Returns a crop (h, w, 3) with its poses (K, 2) where the network needs it to begin on a canvas."""
+        size = np.array(pixels.shape[:2])
+        start = self._placement(size[None])[0]
         canvas = np.zeros((*self._canvas, 3), np.uint8)
-        canvas[: pixels.shape[0], : pixels.shape[1]] = pixels
-        return canvas
+        canvas[start[0] : start[0] + size[0], start[1] : start[1] + size[1]] = pixels
+        return Example(canvas, size, start, estimate, truth, jitter)
 
 
 def prepare(batch: Example, network: Refiner, device: torch.device) -> tuple[PaddedBatch, heatmaps.Targets]:
@@ -197,15 +170,16 @@ def prepare(batch: Example, network: Refiner, device: torch.device) -> tuple[Pad
         device: To bring them to.
 
     Returns:
-        The crops (B, 3 + K, H, W) uint8 in the corners of their canvases, and the targets, on the device.
+        The crops (B, 3 + K, H, W) uint8 on their canvases, and the targets, on the device.
     """
     height, width = batch.pixels.shape[1:3]
     # Computed from the loader's tensors, which are on the host: no device has to be waited for.
     is_padded = bool((torch.as_tensor(batch.size) != torch.tensor([height, width])).any())
-    pixels, sizes, estimate, truth, jitter = (torch.as_tensor(value).to(device, non_blocking=True) for value in batch)
+    pixels, sizes, starts, estimate, truth, jitter = (
+        torch.as_tensor(value).to(device, non_blocking=True) for value in batch
+    )
 
-    inputs = heatmaps.network_input(pixels, estimate).contiguous(memory_format=torch.channels_last)
-    crops = PaddedBatch(inputs, sizes, torch.zeros_like(sizes), is_padded, masks_layers=False)
-    # A crop on a canvas of its own size would have as many cells as these.
+    crops = masked_batch(pixels, estimate, sizes, starts, is_padded)
+    # A crop on a canvas of its own size would have as many cells as these; the maps of all crops begin in the corner.
     cells = heatmaps.rectangles(network.heatmap_size(sizes), *(network.heatmap_size(n) for n in (height, width)))
     return crops, heatmaps.targets(truth, cells, jitter)

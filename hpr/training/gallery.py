@@ -1,5 +1,7 @@
 """A picture of the kinds of mistakes that training makes in true poses."""
 
+from typing import Any
+
 import cv2
 import numpy as np
 
@@ -8,6 +10,7 @@ from hpr.poses import FloatArray
 from hpr.report.drawing import draw_poses, tile
 from hpr.skeleton import POSETRACK15, Skeleton
 from hpr.training.pose_errors import KEYPOINT_KINDS, PoseErrors
+from hpr.training.seeds import Purpose, generator
 from hpr.training.synthetic.scene import Clip
 
 _KINDS = ("jitter", "inversion", "swap", "miss", "absent")
@@ -29,7 +32,7 @@ def mistakes_picture(errors: PoseErrors, seed: int, skeleton: Skeleton = POSETRA
     poses = POSETRACK15.convert(true_poses, skeleton)
     pictures = {"truth": draw_poses(image, poses[:1], skeleton)}
     for title, model in {**{kind: _only(kind) for kind in (*_KINDS, "shift")}, "mixed": errors}.items():
-        random = np.random.default_rng((seed, len(pictures)))
+        random = generator(Purpose.PICTURE_ESTIMATE, seed, len(pictures))
         estimate, _ = model.draw(poses[0], poses[1:], skeleton, random)
         pictures[title] = draw_poses(image, estimate[None], skeleton)
         _draw_errors(pictures[title], estimate, poses[0])
@@ -46,7 +49,7 @@ def _draw_errors(picture: Image, estimate: FloatArray, truth: FloatArray) -> Non
 
 def _only(kind: str) -> PoseErrors:
     """Returns a model of one kind of mistake."""
-    chances = {name: dict.fromkeys(KEYPOINT_KINDS, _SHARE if name == kind else 0.0) for name in _KINDS}
+    chances: dict[str, Any] = {name: dict.fromkeys(KEYPOINT_KINDS, _SHARE if name == kind else 0.0) for name in _KINDS}
     return PoseErrors(**chances, shift=float(kind == "shift"), crowded_swap=1.0, few_keypoints_miss=1.0)
 
 
@@ -58,7 +61,7 @@ def _scene(seed: int) -> tuple[Image, FloatArray]:
     """
     attempt = 0
     while True:
-        image, people = Clip((seed, attempt), size=(960, 720)).frame(0.5)
+        image, people = Clip((Purpose.PICTURE_SCENE, seed, attempt), size=(960, 720)).frame(0.5)
         poses = np.array([person.annotated for person in people])
         for number in range(len(poses)):
             if part := _part_around(image, poses, number):

@@ -20,6 +20,7 @@ from hpr.checks import BatchSize, Count, Positive, Workers
 from hpr.errors import UserError
 from hpr.evaluation.comparison import ObjectiveScores
 from hpr.heatmaps import Targets
+from hpr.models.batch_norm import share_batch_norms
 from hpr.models.losses import Losses, loss_counts, refinement_losses
 from hpr.models.network import Refiner
 from hpr.models.padding import PaddedBatch
@@ -120,8 +121,8 @@ class Trainer:
         self._schedule = schedule
 
         # Each process sees a few examples of a step: batch norms take their statistics over all of them.
-        if settings.batch_norm == "live" and processes.count > 1 and device.type == "cuda":
-            network = nn.SyncBatchNorm.convert_sync_batchnorm(network)  # type: ignore[no-untyped-call]
+        if settings.batch_norm == "live" and processes.count > 1:
+            share_batch_norms(network)
         # Channels last is the order that convolutions are fast in.
         self.network = network.to(device, memory_format=torch.channels_last)  # type: ignore[call-overload]
         self._averaged = AveragedModel(self.network, avg_fn=_ema(settings.ema), use_buffers=True)

@@ -11,8 +11,9 @@ from hpr.formats import Format
 from hpr.images import Image, ImageSource
 from hpr.poses import FloatArray, Frame, IntArray
 from hpr.skeleton import POSETRACK15, Skeleton
+from hpr.training.seeds import Purpose, generator
 from hpr.training.synthetic.scene import Clip
-from hpr.training.synthetic.tree import MIN_KEYPOINTS
+from hpr.training.synthetic.tree import MIN_KEYPOINTS, keypoint_count
 
 PEOPLE_PER_IMAGE = 4
 """Examples in a row that come from one drawn image: drawing takes longer than all else."""
@@ -25,11 +26,13 @@ class AnnotatedPerson(NamedTuple):
         image: (H, W, 3) RGB.
         pose: (K, 2) true keypoints in image pixels, NaN where there is none.
         neighbours: (M, K, 2) those of the image's other people.
+        keypoints: (K, 2) also those that are hidden or outside of the image, as far as they are known.
     """
 
     image: Image
     pose: FloatArray
     neighbours: FloatArray
+    keypoints: FloatArray
 
 
 class People(Protocol):
@@ -51,26 +54,30 @@ class SyntheticPeople:
     def __init__(self, seed: int) -> None:
         """Sets the seed; that of the bundled sample and that of the validation are others."""
         self._seed = seed
-        self._latest: tuple[int, Image, FloatArray] | None = None
+        self._latest: tuple[int, Image, FloatArray, FloatArray] | None = None
 
     def person(self, index: int) -> AnnotatedPerson:
         """See `People`."""
         frame = index // PEOPLE_PER_IMAGE
         if self._latest is None or self._latest[0] != frame:
             self._latest = (frame, *self._draw(frame))
-        _, image, poses = self._latest
-        return _person_of(image, poses, index % len(poses))
+        _, image, poses, keypoints = self._latest
+        return _person_of(image, poses, keypoints, index % len(poses))
 
-    def _draw(self, number: int) -> tuple[Image, FloatArray]:
-        """Returns an image and its people (N, 15, 2); draws scenes until one shows enough of a person."""
-        random = np.random.default_rng((self._seed, number))
+    def _draw(self, number: int) -> tuple[Image, FloatArray, FloatArray]:
+        """Draws scenes until one shows enough of a person.
+
+        Returns:
+            An image, its people's keypoints that are to be found (N, 15, 2), and all of them (N, 15, 2).
+        """
         attempt = 0
         while True:
-            image, people = Clip((self._seed, number, attempt)).frame(random.uniform(0, 2))
-            poses = np.array([person.annotated for person in people]).reshape(-1, len(self.skeleton), 2)
-            poses = poses[(~np.isnan(poses[..., 0])).sum(axis=1) >= MIN_KEYPOINTS]
-            if len(poses):
-                return image, poses
+            seed = (Purpose.TRAINING_SCENE, self._seed, number, attempt)
+            image, people = Clip(seed).frame(np.random.default_rng(seed).uniform(0, 2))
+            people = [person for person in people if keypoint_count(person) >= MIN_KEYPOINTS]
+            if people:
+                annotated, exact = ([person.annotated for person in people], [person.keypoints for person in people])
+                return image, np.array(annotated), np.array(exact)
             attempt += 1
 
 
@@ -104,10 +111,10 @@ class AnnotatedPeople:
         """
         epoch, place = divmod(index, len(self._people))
         if self._order is None or self._order[0] != epoch:
-            self._order = (epoch, np.random.default_rng((self._seed, epoch)).permutation(len(self._people)))
+            self._order = (epoch, generator(Purpose.TRAINING_ORDER, self._seed, epoch).permutation(len(self._people)))
         number, person = self._people[self._order[1][place]]
         frame = self._frames[number]
-        return _person_of(self._images.read(frame), frame.poses, person)
+        return _person_of(self._images.read(frame), frame.poses, frame.poses, person)
 
 
 def _annotated_frames(file_format: Format, annotations: Path) -> list[Frame]:
@@ -125,6 +132,6 @@ def _annotated_frames(file_format: Format, annotations: Path) -> list[Frame]:
     return frames
 
 
-def _person_of(image: Image, poses: FloatArray, number: int) -> AnnotatedPerson:
-    """Returns one of the people (N, K, 2) in an image."""
-    return AnnotatedPerson(image, poses[number], np.delete(poses, number, axis=0))
+def _person_of(image: Image, poses: FloatArray, keypoints: FloatArray, number: int) -> AnnotatedPerson:
+    """Returns one of the people in an image, of whom these keypoints (N, K, 2) are to be found and all known."""
+    return AnnotatedPerson(image, poses[number], np.delete(poses, number, axis=0), keypoints[number])

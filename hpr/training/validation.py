@@ -7,21 +7,21 @@ from typing import Any
 import numpy as np
 
 from hpr.checks import Count, checked
-from hpr.evaluation.comparison import MAP_THRESHOLD, Comparison, ObjectiveScores
+from hpr.crops import ScaleRule
+from hpr.evaluation.comparison import Comparison, ObjectiveScores
 from hpr.evaluation.posetrack import NamedSequences
 from hpr.formats import Format, PoseTrack18
 from hpr.images import ImageFolder, ImageSource
 from hpr.inference.engine import PoseRefiner
 from hpr.models.network import Refiner
+from hpr.objective import MAP
 from hpr.poses import Frame, PoseSequence
 from hpr.refining.stream import refine_sequences
 from hpr.report.tables import format_table, number
 from hpr.skeleton import POSETRACK15
-from hpr.training.pose_errors import PoseErrors, draw_scores
+from hpr.training.pose_errors import PoseErrors
+from hpr.training.seeds import Purpose, generator
 from hpr.training.synthetic.tree import write_tree
-
-VALIDATION_SEED = 1
-"""Of the clips and mistakes that are drawn for validation; that of a training is another."""
 
 
 class Validation:
@@ -33,29 +33,32 @@ class Validation:
 
     before: ObjectiveScores
 
-    def __init__(self, truth: NamedSequences, estimates: NamedSequences, images: ImageSource) -> None:
+    def __init__(
+        self, truth: NamedSequences, estimates: NamedSequences, images: ImageSource, scale: ScaleRule = "published"
+    ) -> None:
         """Scores the estimates as they are.
 
         Args:
             truth: Files of ground truth.
             estimates: Files of the same names.
             images: Where the images are.
+            scale: How a person's size is measured.
 
         Raises:
             UserError: Nothing can be scored.
         """
-        self._estimates, self._images = estimates, images
+        self._estimates, self._images, self._scale = estimates, images, scale
         self._comparison = Comparison(truth, estimates)
         self.before = self._comparison.objectives_before
 
     def after(self, network: Refiner, device: str) -> ObjectiveScores:
         """Refines the clips with a network and scores them."""
-        return self.scores(self.refined(PoseRefiner(network, device)))
+        return self.scores(self.refined(PoseRefiner(network, device, scale=self._scale)))
 
     def refined(self, refiner: PoseRefiner) -> NamedSequences:
         """Refines the estimates."""
         clips = [clip for sequences in self._estimates.values() for clip in sequences]
-        refined = iter(refine_sequences(refiner, clips, self._images, MAP_THRESHOLD))
+        refined = iter(refine_sequences(refiner, clips, self._images, MAP))
         return {name: [next(refined) for _ in sequences] for name, sequences in self._estimates.items()}
 
     def scores(self, refined: NamedSequences) -> ObjectiveScores:
@@ -65,7 +68,12 @@ class Validation:
 
 @checked
 def synthetic_validation(
-    clips: Count, frames: Count, folder: Path, errors: PoseErrors, progress: Callable[[int], Any] = lambda clips: None
+    clips: Count,
+    frames: Count,
+    folder: Path,
+    errors: PoseErrors,
+    progress: Callable[[int], Any] = lambda clips: None,
+    scale: ScaleRule = "published",
 ) -> Validation:
     """Draws clips of people in clothes that training never draws.
 
@@ -75,14 +83,16 @@ def synthetic_validation(
         folder: Of the run; the clips are written to `validation` in it.
         errors: Of the estimates.
         progress: Called with the number of clips done.
+        scale: How a person's size is measured.
     """
     root, file_format = folder / "validation", PoseTrack18()
-    seeds = [(VALIDATION_SEED, number) for number in range(clips)]
-    write_tree(root, seeds, frames, errors, held_out=True, progress=progress)
+    seeds = [(number,) for number in range(clips)]
+    purpose = Purpose.VALIDATION_SCENE
+    write_tree(root, seeds, frames, errors, held_out=True, progress=progress, purpose=purpose)
 
     estimates = _read(file_format, root / "predictions", lambda files: None)
     truth = {name: file_format.read(root / "annotations" / name) for name in estimates}
-    return Validation(truth, estimates, ImageFolder(root))
+    return Validation(truth, estimates, ImageFolder(root), scale)
 
 
 @checked
@@ -94,6 +104,7 @@ def annotated_validation(
     folder: Path,
     errors: PoseErrors,
     progress: Callable[[int], Any] = lambda files: None,
+    scale: ScaleRule = "published",
 ) -> Validation:
     """Reads annotated clips and an estimator's predictions for them, or draws mistakes in place of those.
 
@@ -105,6 +116,7 @@ def annotated_validation(
         folder: Of the run; nothing is written to it.
         errors: Of the estimates that are drawn.
         progress: Called with the number of files done.
+        scale: How a person's size is measured.
 
     Raises:
         UserError: A folder or file is absent or broken, or nothing in it can be scored.
@@ -115,7 +127,7 @@ def annotated_validation(
     else:
         estimates = _read(file_format, Path(predictions), progress)
         truth = {name: file_format.read(Path(annotations) / name) for name in estimates}
-    return Validation(truth, estimates, images)
+    return Validation(truth, estimates, images, scale)
 
 
 def _read(file_format: Format, location: Path, progress: Callable[[int], Any]) -> dict[str, list[PoseSequence]]:
@@ -133,7 +145,7 @@ def _read(file_format: Format, location: Path, progress: Callable[[int], Any]) -
 
 def _drawn(truth: list[PoseSequence], errors: PoseErrors, place: int) -> list[PoseSequence]:
     """Draws estimates of all people in the clips of the file at that place in the folder."""
-    random = np.random.default_rng((VALIDATION_SEED, place))
+    random = generator(Purpose.VALIDATION_ESTIMATE, place)
     estimates = []
     for clip in truth:
         frames = [_estimated(frame, errors, random) for frame in clip.frames]
@@ -149,7 +161,7 @@ def _estimated(frame: Frame, errors: PoseErrors, random: np.random.Generator) ->
 
     drawn = [errors.draw(pose, np.delete(poses, i, axis=0), POSETRACK15, random) for i, pose in enumerate(poses)]
     estimates = np.array([estimate for estimate, _ in drawn]).reshape(poses.shape)
-    scores = np.array([draw_scores(mistakes, random) for _, mistakes in drawn]).reshape(poses.shape[:2])
+    scores = np.array([errors.scores(mistakes, random) for _, mistakes in drawn]).reshape(poses.shape[:2])
     return Frame(frame.image, POSETRACK15, estimates, scores, track_ids=people.track_ids, size=frame.size)
 
 

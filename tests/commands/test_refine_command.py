@@ -7,6 +7,7 @@ import signal
 import subprocess
 import sys
 import time
+from collections.abc import Iterable, Iterator
 from contextlib import suppress
 from dataclasses import replace
 from pathlib import Path
@@ -18,10 +19,32 @@ import pytest
 from conftest import COMMAND_SECONDS, GOLDEN, ROOT, fail, succeed, torchrun
 
 from hpr import weights as weight_files
+from hpr.commands.refine import with_data_set
 from hpr.formats import PoseTrack18
+from hpr.inference.batching import PersonCrop
+from hpr.inference.engine import PassedThrough, PoseRefiner, RefinedPose
 from hpr.runtime.folders import sole_use
+from hpr.skeleton import COCO17, POSETRACK15
 
 PREDICTIONS = GOLDEN / "posetrack18" / "predictions"
+
+
+@pytest.mark.parametrize(
+    ("words", "expected"),
+    [
+        ([], []),
+        (["flip=false"], ["flip=false"]),
+        (["dataset=coco", "dataset.predictions=a"], ["dataset=coco", "dataset.predictions=a"]),
+        (["dataset.predictions=a"], ["dataset=auto", "dataset.predictions=a"]),
+        (
+            ["flip=false", "dataset.predictions=a", "--cfg", "job"],
+            ["flip=false", "dataset=auto", "dataset.predictions=a", "--cfg", "job"],
+        ),
+    ],
+)
+def test_data_set_of_predictions(words: list[str], expected: list[str]) -> None:
+    """Beside the predictions: Hydra takes no settings on both sides of an option."""
+    assert with_data_set(words) == expected
 
 
 def numbers_apart(found: Any, expected: Any, where: str = "") -> list[tuple[str, float]]:
@@ -172,7 +195,7 @@ class TestBadInput:
     @pytest.mark.parametrize(
         ("setting", "message"),
         [
-            ("objective=moat", "objective=moat: there is no such objective; expected one of map, mota"),
+            ("objective=moat", "objective=moat: there is no such objective; expected one of map, mota, rescore"),
             ("dataset.predictoins=a", "no setting 'dataset.predictoins'; did you mean dataset.predictions?"),
             ("flip=maybe", "flip=maybe: expected true or false"),
             ("flip=null", "flip=null: expected true or false"),
@@ -181,7 +204,13 @@ class TestBadInput:
             ("model.skeleton=coco71", "unknown skeleton 'coco71': expected one of posetrack15, posetrack18, coco17"),
             ("precision=fp64", "precision=fp64: expected one of auto, fp32, tf32, bf16, fp16"),
             ("device=gpu", "device=gpu: expected auto, cpu, cuda or cuda:INDEX"),
-            ("objective.threshold=70", "objective.threshold=70: expected a number below 1"),
+            ("objective.keep=70", "objective.keep=70: expected a number below 1"),
+            ("objective.add=-0.1", "objective.add=-0.1: expected 0 or more"),
+            ("objective.score=both", "objective.score=both: expected one of input, network, product"),
+            ("objective.iterations=0", "objective.iterations=0: expected 1 or more"),
+            ("iterations=6", "iterations=6: expected 5 or less"),
+            ("iterations=1.5", "iterations=1.5: expected a whole number"),
+            ("objective.threshold=0.5", "there is no setting 'objective.threshold'"),
             ("predictions", "'predictions': expected NAME=VALUE; --help lists the settings"),
             ("predictions/", "'predictions/': expected NAME=VALUE; --help lists the settings"),
             ("+thresh=1", "there is no setting 'thresh'"),
@@ -441,6 +470,77 @@ def test_precision_that_the_cpu_does_not_have(monkeypatch: pytest.MonkeyPatch, t
     assert output.startswith("warning: precision=bf16: this CPU has no bf16 arithmetic")
 
 
+class TestScores:
+    """On the demo network, of a file of COCO results with two people."""
+
+    @pytest.fixture
+    def settings(self, tmp_path: Path) -> list[str]:
+        (tmp_path / "images").mkdir()
+        shutil.copy(GOLDEN / "images" / "b_333x501.png", tmp_path / "images" / "000000000001.jpg")
+        points = np.random.default_rng(0).uniform([100, 100, 0.2], [160, 220, 0.9], (2, 17, 3)).round(3)
+        records = [
+            {"image_id": 1, "category_id": 1, "keypoints": own.reshape(-1).tolist(), "score": 0.8} for own in points
+        ]
+        (tmp_path / "in.json").write_text(json.dumps(records))
+        files = [f"dataset.predictions={tmp_path / 'in.json'}", f"dataset.images={tmp_path / 'images'}"]
+        return ["dataset=coco", "model=demo", "device=cpu", "flip=false", *files, "side_files=true"]
+
+    def test_the_objective_of_data_sets_with_scores(self, settings: list[str], tmp_path: Path) -> None:
+        """Scores are products with the network's confidences, which the side files hold."""
+        words = ["objective.keep=0.1", "objective.add=0.9", f"output_dir={tmp_path / 'out'}"]
+        assert "rescore" not in succeed("refine.py", *settings, *words)
+        report = json.loads((tmp_path / "out" / "report.json").read_text())
+        assert report["settings"]["objective"]["name"] == "rescore"
+        side = np.load(tmp_path / "out" / "all_keypoints" / "in.npz")
+        confidences = side["scores"][:, :17]
+        known = [place for place, name in enumerate(COCO17.names) if name in POSETRACK15]
+
+        before, after = (json.loads((tmp_path / name).read_text()) for name in ("in.json", "out/predictions/in.json"))
+        for old, new, own in zip(before, after, confidences, strict=True):
+            scores, found = (np.array(record["keypoints"]).reshape(17, 3)[:, 2] for record in (old, new))
+            kept = np.isin(np.arange(17), known) & (own > 0.1)
+            assert kept.any()
+            np.testing.assert_allclose(found[kept], scores[kept] * own[kept])
+            assert found[4] == scores[4]  # the right ear, which the network does not know
+            assert new["score"] == pytest.approx(0.8 * own[kept].mean())
+
+    def test_published_objectives_leave_scores_alone(self, settings: list[str], tmp_path: Path) -> None:
+        succeed("refine.py", *settings, "objective=map", f"output_dir={tmp_path / 'out'}")
+        before, after = (json.loads((tmp_path / name).read_text()) for name in ("in.json", "out/predictions/in.json"))
+        for old, new in zip(before, after, strict=True):
+            assert new["keypoints"] != old["keypoints"]
+            assert new["keypoints"][2::3] == old["keypoints"][2::3]
+            assert new["score"] == old["score"]
+
+    @pytest.mark.parametrize(("heads", "is_warned"), [([0.4, 0.4], False), ([0.4, 0.6], False), ([0.6, 0.7], True)])
+    def test_movement(
+        self, heads: list[float], is_warned: bool, settings: list[str], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        """A warning if more than half of the poses move by more than half a head."""
+
+        class Moving(PoseRefiner):
+            def refine(self, people: Iterable[PersonCrop | PassedThrough]) -> Iterator[RefinedPose | PassedThrough]:
+                for own, far in zip(people, heads, strict=True):
+                    assert isinstance(own, PersonCrop)
+                    shift = [far * own.crop.head_size, 0]
+                    yield RefinedPose(
+                        own.key, own.crop.to_image(own.keypoints) + shift, np.ones(15), own.crop.head_size
+                    )
+
+        monkeypatch.setattr("hpr.commands.refine.PoseRefiner", Moving)
+        printed = succeed("refine.py", *settings, f"output_dir={tmp_path / 'out'}")
+        report = json.loads((tmp_path / "out" / "report.json").read_text())
+        movement = report["movement"]
+        assert movement["poses"] == 2
+        assert [movement["median"], movement["p95"]] == pytest.approx(heads, abs=0.011)
+        assert movement["above_half_a_head"] == sum(far > 0.5 for far in heads) / 2
+        assert report["sequences"]["in"]["movement"] == movement
+        assert f"moved    {movement['median']:.2f} head sizes in the median" in printed
+        warning = "2 of 2 refined poses moved by more than half a head; these weights may not suit these images"
+        assert report["warnings"] == ([warning] if is_warned else [])
+        assert (f"warning: {warning}" in printed) == is_warned
+
+
 class TestFaults:
     """On the demo network, of one clip with a broken file, a missing image or a signal."""
 
@@ -528,6 +628,11 @@ class TestFaults:
         assert (tmp_path / "out" / "predictions" / "seq_a.json").read_bytes() == before
         assert "skipped" not in succeed("refine.py", *settings, change, "overwrite=true")
         assert (tmp_path / "out" / "predictions" / "seq_a.json").read_bytes() != before
+
+    def test_each_part_of_an_objective_counts(self, settings: list[str]) -> None:
+        succeed("refine.py", *settings)
+        for change in ("objective.keep=0.6", "objective.add=0.6", "objective.score=product", "iterations=2"):
+            assert "was refined with other settings or weights" in fail("refine.py", *settings, change)
 
     def test_a_changed_input_and_a_missing_image_are_refined_again(self, settings: list[str], tmp_path: Path) -> None:
         succeed("refine.py", *settings)

@@ -12,7 +12,6 @@ from scored_clips import Person, people, sequence
 
 from hpr.errors import UserError
 from hpr.evaluation.comparison import (
-    MOTA_THRESHOLD,
     Comparison,
     ObjectiveScores,
     comparison_table,
@@ -20,6 +19,7 @@ from hpr.evaluation.comparison import (
     save_chart,
 )
 from hpr.evaluation.posetrack import AP_SCORES, MOT_SCORES, Evaluation, evaluate
+from hpr.objective import MOTA
 from hpr.poses import FloatArray, Frame, PoseSequence
 from hpr.skeleton import POSETRACK15
 
@@ -113,7 +113,7 @@ def test_objectives() -> None:
     assert before.mean_ap == before.pckh == pytest.approx(share)
     assert before.mota == pytest.approx(-20)  # 6 of 15 keypoints have 100, the others -100
 
-    refined = sure(shifted(9), np.where(np.arange(15) < 9, MOTA_THRESHOLD, 0.9))
+    refined = sure(shifted(9), np.where(np.arange(15) < 9, MOTA.keep, 0.9))
     after = comparison.objectives_after({"clip": [refined]})
     assert after.mean_ap == after.pckh == pytest.approx(share)
     assert after.mota == pytest.approx(share)

@@ -152,7 +152,6 @@ class TestCollate:
         people = [person(*size, key, COCO17) for key, size in enumerate(sizes)]
         batch = collate(people, network, CPU)
         assert batch.is_padded
-        assert batch.masks_layers
         assert batch.tensors.shape == (5, 20, 64, 64)
         assert batch.sizes.tolist() == [list(size) for size in sizes]
         assert batch.starts.tolist() == network.backbone.placement(np.array(sizes)).tolist()
@@ -200,6 +199,15 @@ class TestOutOfMemory:
             "a": PassedThrough("a", Outcome.MEMORY),
             "b": without,
         }
+
+    def test_of_several_passes(self, monkeypatch: pytest.MonkeyPatch) -> None:
+        """Where the second pass is one too many, too."""
+        alone, _ = refiners(iterations=2)
+        tight, sizes = self.limited(2, monkeypatch)
+        tight.iterations = 2
+        people = [person(20 + i, 40, i) for i in range(5)]
+        assert_same(list(alone.refine(people)), list(tight.refine(people)))
+        assert sizes == [2, 2, 1, 1, 2, 2] or sum(sizes) == 10
 
 
 class TestWindows:

@@ -1,5 +1,6 @@
 """The engine: refined poses against the golden data, and what it does with everything else."""
 
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -14,7 +15,10 @@ from hpr.crops import STANDARD_SCALE, Crop, body_scale, person_scale
 from hpr.images import read_image
 from hpr.inference.batching import PersonCrop
 from hpr.inference.engine import Outcome, PassedThrough, RefinedPose, gather
+from hpr.models.batch_norm import BatchNorm
 from hpr.models.network import Refiner
+from hpr.models.padding import PaddedBatch
+from hpr.objective import MAP, MOTA, Objective
 from hpr.poses import FloatArray, Frame
 from hpr.skeleton import COCO17, POSETRACK15, POSETRACK18, SKELETONS, Skeleton
 
@@ -147,6 +151,18 @@ def test_threshold_is_exclusive() -> None:
     kept = refiner(IMAGE, keypoints, threshold=median)
     np.testing.assert_array_equal(np.isnan(kept.keypoints[..., 0]), everything.confidence <= median)
     np.testing.assert_array_equal(kept.confidence, everything.confidence)
+
+
+def test_another_threshold_for_what_was_missing() -> None:
+    refiner, keypoints = small_refiner(), people()[1:]
+    everything = refiner(IMAGE, keypoints, threshold=-1)
+    missing, median = np.isnan(keypoints[..., 0]), float(np.median(everything.confidence))
+    assert missing.any()
+    for threshold, add_threshold in ((-1.0, median), (median, -1.0)):
+        found = refiner(IMAGE, keypoints, threshold, add_threshold=add_threshold).keypoints
+        kept = everything.confidence > np.where(missing, add_threshold, threshold)
+        assert not kept.all()
+        np.testing.assert_array_equal(found, np.where(kept[..., None], everything.keypoints, np.nan))
 
 
 def test_the_input_is_left_alone() -> None:
@@ -289,20 +305,128 @@ class TestScale:
 
 class TestGather:
     def test_nobody(self) -> None:
-        poses = gather(np.empty((0, 15, 2)), [], 0.5)
+        poses = gather(np.empty((0, 15, 2)), [], Objective(0.5, 0.5))
         assert poses.keypoints.shape == (0, 15, 2)
         assert poses.confidence.shape == (0, 15)
         assert poses.outcomes == []
 
     def test_refined_and_passed_through(self) -> None:
         before = np.arange(12.0).reshape(2, 3, 2)
-        refined = RefinedPose(0, -before[0], np.array([0.4, 0.5, 0.6]))
-        poses = gather(before, [refined, PassedThrough(1, Outcome.BAD_IMAGE, "gone.png")], 0.5)
+        refined = RefinedPose(0, -before[0], np.array([0.4, 0.5, 0.6]), 10.0)
+        gone = PassedThrough(1, Outcome.BAD_IMAGE, "gone.png")
+        poses = gather(before, [refined, gone], Objective(0.5, 0.5))
         np.testing.assert_array_equal(poses.keypoints[0], [[np.nan, np.nan], [np.nan, np.nan], [-4, -5]])
         np.testing.assert_array_equal(poses.keypoints[1], before[1])
         np.testing.assert_array_equal(poses.confidence, [[0.4, 0.5, 0.6], [np.nan] * 3])
         assert poses.outcomes == [Outcome.REFINED, Outcome.BAD_IMAGE]
         np.testing.assert_array_equal(before, np.arange(12.0).reshape(2, 3, 2))
+
+    @pytest.mark.parametrize(
+        ("objective", "kept"),
+        [
+            (MAP, [1, 2, 4, 5]),
+            (MOTA, [2, 5]),
+            (Objective(0.0, 0.7), [1, 2, 5]),
+            (Objective(0.7, 0.0), [2, 4, 5]),
+            (Objective(0.3, 0.8), [1, 2]),
+        ],
+    )
+    def test_keeping_and_adding(self, objective: Objective, kept: list[int]) -> None:
+        """Three keypoints of the input and three that are missing in it."""
+        before = np.arange(12.0).reshape(1, 6, 2)
+        before[:, 3:] = np.nan
+        refined = RefinedPose(0, np.ones((6, 2)), np.array([0.0, 0.7, 0.8, 0.0, 0.7, 0.8]), 10.0)
+        (found,) = gather(before, [refined], objective).keypoints
+        assert np.flatnonzero(found[:, 0] == 1).tolist() == kept
+        assert np.isnan(np.delete(found, kept, axis=0)).all()
+
+
+class TestIterations:
+    """A further pass starts from the keypoints that the one before was sure of."""
+
+    def crops(self, engine: PoseRefiner) -> list[PersonCrop]:
+        crops = [engine.prepare(IMAGE, pose, key) for key, pose in enumerate(people())]
+        return [crop for crop in crops if isinstance(crop, PersonCrop)]
+
+    def refined(self, engine: PoseRefiner, crops: list[PersonCrop]) -> list[RefinedPose]:
+        results = sorted(engine.refine(crops), key=lambda result: str(result.key))
+        return [result for result in results if isinstance(result, RefinedPose)]
+
+    def again(self, first: RefinedPose, own: PersonCrop) -> PersonCrop:
+        """What a second pass sees, by hand."""
+        sure = np.where(first.confidence[:, None] > 0.3, own.crop.to_crop(first.keypoints), np.nan)
+        return replace(own, keypoints=sure)
+
+    def engines(self, bias: float, **settings: Any) -> tuple[PoseRefiner, ...]:
+        """Of one to three passes of a network that is more or less sure of all it finds."""
+        torch.manual_seed(0)
+        network = small_network()
+        with torch.no_grad():
+            network.part_head.get_parameter("bias").fill_(bias)
+        return tuple(PoseRefiner(network, "cpu", iterations=count, **settings) for count in (1, 2, 3))
+
+    @pytest.mark.parametrize("flip", [False, True])
+    def test_as_by_hand(self, flip: bool) -> None:
+        once, twice, thrice = self.engines(-3.5, flip=flip)
+        crops = self.crops(once)
+        before = self.refined(once, crops)
+        sure = np.array([result.confidence > 0.3 for result in before])
+        assert 0 < sure.sum() < sure.size
+        for engine in (twice, thrice):
+            expected = self.refined(once, [self.again(*pair) for pair in zip(before, crops, strict=True)])
+            found = self.refined(engine, crops)
+            assert len(found) == len(crops) == 5
+            for own, other, first in zip(found, expected, before, strict=True):
+                np.testing.assert_allclose(own.keypoints, other.keypoints, rtol=0, atol=1e-4)
+                np.testing.assert_allclose(own.confidence, other.confidence, rtol=0, atol=1e-5)
+                assert (own.keypoints != first.keypoints).any()
+            before = expected
+
+    def test_without_a_sure_keypoint_the_last_result_stands(self) -> None:
+        once, twice, thrice = self.engines(-20.0)
+        crops = self.crops(once)
+        for engine in (twice, thrice):
+            for own, other in zip(self.refined(engine, crops), self.refined(once, crops), strict=True):
+                assert (own.confidence < 0.3).all()
+                np.testing.assert_array_equal(own.keypoints, other.keypoints)
+                np.testing.assert_array_equal(own.confidence, other.confidence)
+
+    @pytest.mark.parametrize("place", [-30.0, 1000.0, np.nan])
+    def test_keypoints_that_left_the_crop(self, place: float, monkeypatch: pytest.MonkeyPatch) -> None:
+        """Without a disc to see, the network would invent a pose."""
+        _, twice, _ = self.engines(0.0)
+        passes: list[torch.Tensor] = []
+
+        def predict(batch: PaddedBatch) -> tuple[torch.Tensor, torch.Tensor]:
+            passes.append(batch.tensors)
+            count = len(batch.tensors)
+            return torch.full((count, 15, 2), place if len(passes) == 1 else 5.0), torch.ones(count, 15)
+
+        monkeypatch.setattr(twice, "predict", predict)
+        crops = self.crops(twice)[:1]
+        (found,) = twice.refine(crops)
+        if np.isnan(place):
+            assert found == PassedThrough(0, Outcome.NOT_FINITE)
+        else:
+            assert isinstance(found, RefinedPose)
+            np.testing.assert_allclose(crops[0].crop.to_crop(found.keypoints), place)
+
+    def test_poses_do_not_depend_on_their_company(self) -> None:
+        (_, _, alone), (_, _, together) = self.engines(-3.5), self.engines(-3.5, batch_pixels=10**9)
+        crops = self.crops(alone)
+        crops = [replace(own, key=key) for key, own in enumerate(crops)]
+        for own, other in zip(self.refined(alone, crops), self.refined(together, crops), strict=True):
+            assert own.key == other.key
+            np.testing.assert_allclose(own.keypoints, other.keypoints, rtol=0, atol=0.005)
+
+    def test_one_pass_is_the_default(self) -> None:
+        assert small_refiner().iterations == 1
+        weights = ROOT / "hpr" / "assets" / "demo.safetensors"
+        assert PoseRefiner.load(weights, "cpu", iterations=2).iterations == 2
+
+    def test_no_pass(self) -> None:
+        with pytest.raises(ValueError, match="iterations: expected 1 or more; found 0"):
+            small_refiner(iterations=0)
 
 
 class TestTheNetworkIsLeftAlone:
@@ -326,7 +450,7 @@ class TestTheNetworkIsLeftAlone:
         assert all(torch.equal(after[name], before[name]) for name in before)
         assert all(after[name].dtype == before[name].dtype for name in before)
         assert [type(module) for module in network.modules()] == modules
-        assert nn.BatchNorm2d in modules
+        assert BatchNorm in modules
         assert {name: module.training for name, module in network.named_modules()} == modes
         assert {name: p.requires_grad for name, p in network.named_parameters()} == trainable
         assert len(set(trainable.values())) == 2

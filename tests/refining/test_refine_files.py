@@ -17,6 +17,7 @@ from hpr.errors import UserError
 from hpr.formats import Format, PoseTrack17, PoseTrack18
 from hpr.images import ImageFolder
 from hpr.inference.engine import Outcome, PoseRefiner
+from hpr.objective import MAP
 from hpr.poses import Frame, PoseSequence
 from hpr.refining.files import FileAssembly, PoseFile, RefinedPiece, check_images, read_files, refine_share
 from hpr.refining.sharing import Part, share
@@ -281,15 +282,15 @@ def test_shares_of_all_processes_are_the_whole(
     shares, steps = shares_of(files, processes), list[int]()
     with FileAssembly(PoseTrack17(), files, shares, tmp_path) as assembly:
         for own in shares:
-            put(assembly, refine_share(refiner, files, own, images, 0.0, steps.append))
+            put(assembly, refine_share(refiner, files, own, images, MAP, steps.append))
         assert assembly.incomplete() == []
     assert sum(steps) == sum(file.sequences[0].people for file in files)
     for file in files:
-        (expected,) = refine_sequences(refiner, file.sequences, images, 0.0)
+        (expected,) = refine_sequences(refiner, file.sequences, images, MAP)
         (found,) = PoseTrack17().read(tmp_path / file.path.name)
         for after, alone, before in zip(found.frames, expected.frames, file.sequences[0].frames, strict=True):
             np.testing.assert_allclose(after.poses, alone.select(before.is_posed).poses, rtol=0, atol=0.005)
 
 
 def test_no_share(refiner: PoseRefiner, tmp_path: Path) -> None:
-    assert list(refine_share(refiner, [], [], ImageFolder(tmp_path), 0.0)) == []
+    assert list(refine_share(refiner, [], [], ImageFolder(tmp_path), MAP)) == []

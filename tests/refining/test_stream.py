@@ -1,6 +1,7 @@
 """Frames as one stream: places, counts, and images read ahead."""
 
 import itertools
+import json
 import threading
 import weakref
 from collections.abc import Callable, Hashable, Iterable, Iterator
@@ -21,6 +22,7 @@ from hpr.errors import UserError
 from hpr.images import Image, ImageFolder, Video, read_image
 from hpr.inference.batching import PersonCrop
 from hpr.inference.engine import Outcome, PassedThrough, PoseRefiner, RefinedPose
+from hpr.objective import MAP, Objective
 from hpr.poses import FloatArray, Frame, PoseSequence
 from hpr.refining.files import PoseFile, check_images
 from hpr.refining.stream import RefinedPart, refine_parts, refine_sequences, refined_frame
@@ -29,6 +31,7 @@ from hpr.skeleton import COCO17, POSETRACK15, POSETRACK18, SKELETONS, Skeleton
 
 EMPTY = Frame.empty("none.jpg", POSETRACK15)
 SHIFT = np.array([1.0, 2.0])
+EVERYTHING, HALF = Objective(-1.0, -1.0), Objective(0.5, 0.5)
 MEAN_HEAD_SCALE = 0.8452830189 * 50 / (0.6 * 101.4252)
 
 
@@ -104,17 +107,17 @@ class Shuffled(PoseRefiner):
         for place in self._random.permutation(len(everyone)).tolist():
             person = everyone[place]
             assert isinstance(person, PersonCrop)
-            yield RefinedPose(person.key, person.keypoints + SHIFT, np.ones(15))
+            yield RefinedPose(person.key, person.keypoints + SHIFT, np.ones(15), person.crop.head_size)
 
 
 @pytest.mark.parametrize("given", [[], [[]], [[EMPTY]], [[EMPTY], []]], ids=len)
 def test_nothing_to_do(given: list[list[Frame]], root: Path) -> None:
-    refined = in_place(refine_parts(refiner(), given, ImageFolder(root), 0.0))
+    refined = in_place(refine_parts(refiner(), given, ImageFolder(root), MAP))
     assert [refined[number].frames for number in range(len(given))] == given
     assert all(part.tally.people == 0 for part in refined.values())
     assert [part.tally.frames for part in refined.values()] == [len(frames) for frames in given]
     sequences = [PoseSequence(str(number), frames) for number, frames in enumerate(given)]
-    assert refine_sequences(refiner(), sequences, ImageFolder(root), 0.0) == sequences
+    assert refine_sequences(refiner(), sequences, ImageFolder(root), MAP) == sequences
 
 
 def assert_refined(found: dict[int, RefinedPart], given: list[list[Frame]], root: Path) -> None:
@@ -135,7 +138,7 @@ def assert_refined(found: dict[int, RefinedPart], given: list[list[Frame]], root
 @pytest.mark.parametrize("batch_pixels", [0, 20_000, 10**9])
 def test_everything_comes_back_in_its_place(batch_pixels: int, root: Path) -> None:
     given, steps = parts(), list[int]()
-    found = in_place(refine_parts(refiner(batch_pixels), given, ImageFolder(root), -1.0, steps.append))
+    found = in_place(refine_parts(refiner(batch_pixels), given, ImageFolder(root), EVERYTHING, steps.append))
     assert [found[number].tally.frames for number in range(6)] == [3, 0, 3, 1, 1, 0]
     assert sum(steps) == 8
     third = found[2].tally
@@ -152,7 +155,7 @@ def test_in_whatever_order_the_engine_returns_results(counts: list[list[int]], s
     """Parts, frames and people of any number: each result goes to its own place."""
     seeds = itertools.count()
     given = [[frame("0.png", *itertools.islice(seeds, count)) for count in own] for own in counts]
-    found = in_place(refine_parts(Shuffled(seed), given, ImageFolder(root), 0.5))
+    found = in_place(refine_parts(Shuffled(seed), given, ImageFolder(root), MAP))
     assert sorted(found) == list(range(len(given)))
     for number, frames in enumerate(given):
         for after, before in zip(found[number].frames, frames, strict=True):
@@ -163,7 +166,7 @@ def test_in_whatever_order_the_engine_returns_results(counts: list[list[int]], s
 
 def test_sequences_keep_everything_but_their_frames(root: Path) -> None:
     given = [PoseSequence(f"s{number}", frames, original=object()) for number, frames in enumerate(parts())]
-    found = refine_sequences(refiner(), given, ImageFolder(root), -1.0)
+    found = refine_sequences(refiner(), given, ImageFolder(root), EVERYTHING)
     assert [(sequence.name, sequence.original) for sequence in found] == [(s.name, s.original) for s in given]
     refined = {n: RefinedPart(n, sequence.frames, Tally()) for n, sequence in enumerate(found)}
     assert_refined(refined, parts(), root)
@@ -172,17 +175,17 @@ def test_sequences_keep_everything_but_their_frames(root: Path) -> None:
 def test_parts_come_as_soon_as_they_are_done(root: Path) -> None:
     """One after the other on a CPU, and those without people at once."""
     given = parts()
-    numbers = [part.number for part in refine_parts(refiner(), given, ImageFolder(root), 0.0)]
+    numbers = [part.number for part in refine_parts(refiner(), given, ImageFolder(root), MAP)]
     assert numbers == [1, 3, 5, 0, 2, 4]
     done: list[int] = []
-    first = next(refine_parts(refiner(), [given[0], given[2]], ImageFolder(root), 0.0, done.append))
+    first = next(refine_parts(refiner(), [given[0], given[2]], ImageFolder(root), MAP, done.append))
     assert first.number == 0
     assert sum(done) == 2
 
 
 def test_the_input_is_left_alone(root: Path) -> None:
     given, before = parts(), parts()
-    list(refine_parts(refiner(), given, ImageFolder(root), 0.5))
+    list(refine_parts(refiner(), given, ImageFolder(root), MAP))
     for frames, frames_before in zip(given, before, strict=True):
         for one, other in zip(frames, frames_before, strict=True):
             np.testing.assert_array_equal(one.keypoints, other.keypoints)
@@ -210,7 +213,7 @@ def test_images_are_read_a_few_frames_ahead_only(root: Path) -> None:
         done.append(count)
         ahead.append(len(images.read_names) - len(done))
 
-    list(refine_parts(refiner(), [frames], images, 0.0, progress))
+    list(refine_parts(refiner(), [frames], images, MAP, progress))
     assert len(done) == 40
     assert max(ahead) <= 4
 
@@ -218,7 +221,7 @@ def test_images_are_read_a_few_frames_ahead_only(root: Path) -> None:
 def test_images_without_people_are_not_read(root: Path) -> None:
     images = Counting(root)
     images.read_names.clear()
-    list(refine_parts(refiner(), parts(), images, 0.0))
+    list(refine_parts(refiner(), parts(), images, MAP))
     assert sorted(images.read_names) == ["0.png", "1.png", "2.png", "3.png", "gone.png"]
 
 
@@ -238,7 +241,7 @@ def test_a_crowd_is_cut_out_a_few_at_a_time(root: Path, monkeypatch: pytest.Monk
     prepare: Callable[..., PersonCrop | PassedThrough] = engine.prepare
     monkeypatch.setattr(engine, "prepare", counted)
     frames = [frame("0.png", *range(40))] * 2
-    (part,) = refine_parts(engine, [frames], ImageFolder(root), 0.0)
+    (part,) = refine_parts(engine, [frames], ImageFolder(root), MAP)
     assert part.tally.people == 80
     assert [len(own) for own in part.frames] == [40, 40]
     assert 1 <= most[0] <= 8
@@ -248,7 +251,7 @@ def test_a_stream_may_be_left_early(root: Path) -> None:
     frames = [frame(f"{number % 4}.png", number) for number in range(40)]
     images = Counting(root)
     images.read_names.clear()
-    stream = refine_parts(refiner(), [frames[:1], frames[1:]], images, 0.0)
+    stream = refine_parts(refiner(), [frames[:1], frames[1:]], images, MAP)
     assert next(stream).number == 0
     stream.close()  # type: ignore[attr-defined]
     assert len(images.read_names) < 10
@@ -257,7 +260,7 @@ def test_a_stream_may_be_left_early(root: Path) -> None:
 class TestBadImages:
     def test_poses_stay_as_they_were(self, root: Path) -> None:
         given = frame("gone.png", 1, 2)
-        (part,) = refine_parts(refiner(), [[given]], ImageFolder(root), 0.5)
+        (part,) = refine_parts(refiner(), [[given]], ImageFolder(root), MAP)
         for name in ("keypoints", "scores", "flags", "records"):
             np.testing.assert_array_equal(getattr(part.frames[0], name), getattr(given, name))
         assert np.isnan(part.frames[0].confidences).all()
@@ -268,7 +271,7 @@ class TestBadImages:
     def test_one_image_for_several_frames(self, root: Path) -> None:
         """Everyone in it is counted, in the same part and in another."""
         given = [[frame("gone.png", 1, 2), frame("0.png", 3), frame("gone.png", 4)], [frame("gone.png", 5)]]
-        found = in_place(refine_parts(refiner(), given, ImageFolder(root), 0.5))
+        found = in_place(refine_parts(refiner(), given, ImageFolder(root), MAP))
         problem = f"{root / 'gone.png'}: no such image"
         assert [dict(found[number].tally.bad_images) for number in (0, 1)] == [{problem: 3}, {problem: 1}]
         total = Tally()
@@ -280,10 +283,10 @@ class TestBadImages:
     def test_an_image_outside_of_the_folder(self, root: Path) -> None:
         (root / "inner").mkdir(exist_ok=True)
         given = [[frame("../0.png", 1)]]
-        (refused,) = refine_parts(refiner(), given, ImageFolder(root / "inner"), 0.0)
+        (refused,) = refine_parts(refiner(), given, ImageFolder(root / "inner"), MAP)
         (problem,) = refused.tally.bad_images
         assert problem.endswith("if that is meant, add dataset.outside=true")
-        (allowed,) = refine_parts(refiner(), given, ImageFolder(root / "inner", outside=True), 0.0)
+        (allowed,) = refine_parts(refiner(), given, ImageFolder(root / "inner", outside=True), MAP)
         assert allowed.tally.outcomes == {Outcome.REFINED: 1}
 
 
@@ -294,7 +297,8 @@ class TestOtherSkeletons:
     head = POSETRACK18.indices("head_bottom", "head_top")
 
     def refined(self, skeleton: Skeleton, given: Frame, root: Path, threshold: float = -1.0) -> RefinedPart:
-        (part,) = refine_parts(refiner(skeleton=skeleton), [[given]], ImageFolder(root), threshold)
+        objective = Objective(threshold, threshold)
+        (part,) = refine_parts(refiner(skeleton=skeleton), [[given]], ImageFolder(root), objective)
         return part
 
     def test_posetrack18_frames_keep_their_ears(self, root: Path) -> None:
@@ -373,7 +377,7 @@ class TestOtherSkeletons:
     def test_all_frames_of_a_part_have_one_skeleton(self, root: Path) -> None:
         """Also those without people, and those whose image is not there."""
         given = [frame(image, *seeds, skeleton=COCO17) for image, *seeds in (("0.png",), ("0.png", 1), ("gone.png", 2))]
-        (part,) = refine_parts(refiner(), [given], ImageFolder(root), -1.0)
+        (part,) = refine_parts(refiner(), [given], ImageFolder(root), EVERYTHING)
         assert {own.skeleton for own in part.frames} == {COCO17.joined(POSETRACK15)}
         nobody, _, passed = part.frames
         assert len(nobody) == 0
@@ -427,7 +431,7 @@ class TestScale:
             return made
 
         monkeypatch.setattr(engine, "prepare", noted)
-        list(refine_parts(engine, [[given]], ImageFolder(root), 0.0))
+        list(refine_parts(engine, [[given]], ImageFolder(root), MAP))
         return scales
 
     def test_by_the_head(self, root: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -475,7 +479,7 @@ class TestVideos:
     def test_each_pose_sees_its_frame(self, start: int, clip: Path) -> None:
         """Also where another process has the first part of the video."""
         given = [[EMPTY, *self.frames(start, start + 2), EMPTY], self.frames(start + 3, start + 6)]
-        found = in_place(refine_parts(refiner(), given, Video(clip), -1.0))
+        found = in_place(refine_parts(refiner(), given, Video(clip), EVERYTHING))
         for number, frames in enumerate(given):
             for after, before in zip(found[number].frames, frames, strict=True):
                 if len(before):
@@ -492,13 +496,13 @@ class TestVideos:
 
         engine = Shuffled(0)
         engine.device = torch.device("cuda")  # for which images are read in several threads
-        list(refine_parts(engine, [self.frames(*range(6)), [EMPTY], self.frames(*range(6, 12))], Noted(clip), 0.0))
+        list(refine_parts(engine, [self.frames(*range(6)), [EMPTY], self.frames(*range(6, 12))], Noted(clip), MAP))
         assert [number for _, number in asked] == list(range(12))
         assert len({thread for thread, _ in asked}) == 1
 
     def test_frames_without_people_are_not_read(self, clip: Path) -> None:
         empty = replace(EMPTY, number=99)
-        (part,) = refine_parts(refiner(), [[empty, *self.frames(11), empty]], Video(clip), 0.0)
+        (part,) = refine_parts(refiner(), [[empty, *self.frames(11), empty]], Video(clip), MAP)
         assert part.tally.outcomes == {Outcome.REFINED: 1}
 
     def test_a_video_that_has_none_of_the_frames(self, clip: Path) -> None:
@@ -513,7 +517,7 @@ class TestVideos:
             check_images(files(None), Video(clip))
 
     def test_frames_that_the_video_does_not_have(self, clip: Path) -> None:
-        (part,) = refine_parts(refiner(), [self.frames(3, 11, 12, None)], Video(clip), -1.0)
+        (part,) = refine_parts(refiner(), [self.frames(3, 11, 12, None)], Video(clip), EVERYTHING)
         assert part.tally.outcomes == {Outcome.REFINED: 2, Outcome.BAD_IMAGE: 2}
         assert list(part.tally.bad_images) == [
             f"{clip}: has 12 frames, numbered from 0; frame 12 was asked for",
@@ -526,15 +530,15 @@ class TestRefinedFrame:
 
     keypoints = np.arange(90.0).reshape(3, 15, 2) + 1
 
-    def refined(self, given: Frame, confidence: Any = 0.6, threshold: float = 0.5) -> tuple[Frame, Tally]:
+    def refined(self, given: Frame, confidence: Any = 0.6, objective: Objective = HALF) -> tuple[Frame, Tally]:
+        found, sure = -np.arange(30.0).reshape(15, 2), np.broadcast_to(confidence, 15).astype(float)
         results: list[RefinedPose | PassedThrough] = [
-            RefinedPose(person, -np.arange(30.0).reshape(15, 2), np.broadcast_to(confidence, 15).astype(float))
-            for person in range(len(given))
+            RefinedPose(person, found, sure, 10.0) for person in range(len(given))
         ]
         if len(given) == 3:
             results[1] = PassedThrough(1, Outcome.CROP_SIZE)
         tally = Tally()
-        return refined_frame(given, results, POSETRACK15, threshold, tally), tally
+        return refined_frame(given, results, POSETRACK15, objective, tally), tally
 
     def test_nobody(self) -> None:
         given = Frame.empty("a.jpg", POSETRACK15)
@@ -578,6 +582,27 @@ class TestRefinedFrame:
         # Of each of the two: nine kept, two dropped, and 0, 2 and 3 added; eleven of the third stay.
         assert (tally.kept, tally.dropped, tally.added) == (2 * 9 + 11, 2 * 2, 2 * 3)
 
+    def test_keeping_and_adding_are_apart(self) -> None:
+        keypoints = self.keypoints.copy()
+        keypoints[:, :6] = np.nan
+        confidence = np.tile([0.2, 0.5, 0.8], 5)
+        found, tally = self.refined(Frame("a.jpg", POSETRACK15, keypoints), confidence, Objective(0.2, 0.5))
+        for person in (0, 2):
+            kept = ~np.isnan(found.keypoints[person, :, 0])
+            assert np.flatnonzero(kept).tolist() == [2, 5, 7, 8, 10, 11, 13, 14]
+            np.testing.assert_array_equal(found.flags[person], kept)
+        assert (tally.kept, tally.dropped, tally.added) == (2 * 6 + 9, 2 * 3, 2 * 2)
+
+    def test_how_far_poses_moved(self) -> None:
+        """By what the network proposes, whatever is kept of it; of keypoints that are in the input."""
+        keypoints = -np.arange(30.0).reshape(15, 2) + [[3, 4]]  # 5 pixels off
+        keypoints[0] = np.nan
+        for keep in (0.0, 0.9):
+            _, tally = self.refined(Frame("a.jpg", POSETRACK15, keypoints[None]), objective=Objective(keep, keep))
+            assert tally.moved == {50: 1}
+        _, tally = self.refined(Frame("a.jpg", POSETRACK15, np.repeat(keypoints[None], 3, axis=0)))
+        assert tally.moved == {50: 2}  # one of the three is passed through
+
     def test_nothing_else_changes(self) -> None:
         given = Frame(
             "a.jpg",
@@ -606,7 +631,31 @@ class TestTally:
             "persons": {"seen": 0, "refined": 0, "passed_through": 0, "reasons": {}},
             "joints": {"kept": 0, "dropped": 0, "added": 0},
             "bad_images": [],
+            "movement": {"median": None, "p95": None, "above_half_a_head": None, "poses": 0},
         }
+        assert Tally.from_entry(json.loads(json.dumps(tally.as_entry()))) == tally
+
+    @pytest.mark.parametrize(
+        ("moved", "median", "p95", "above"),
+        [
+            ([0], 0.0, 0.0, 0.0),
+            ([0.5], 0.5, 0.5, 0.0),
+            ([0.5001], 0.51, 0.51, 1.0),
+            ([0.1, 0.2, 0.3, 7], 0.2, 7.0, 0.25),
+            ([0.015] * 95 + [1e300] * 5, 0.02, 0.02, 0.05),
+            ([0.015] * 94 + [np.inf] * 6, 0.02, 10.0, 0.06),
+        ],
+    )
+    def test_movement(self, moved: list[float], median: float, p95: float, above: float) -> None:
+        halves = Tally(), Tally()
+        for place, distance in enumerate(moved):
+            halves[place % 2].count_movement(distance)
+        total = Tally()
+        for half in halves:
+            total.add(half)
+        found = total.as_json()["movement"]
+        assert found == {"median": median, "p95": p95, "above_half_a_head": above, "poses": len(moved)}
+        assert Tally.from_entry(json.loads(json.dumps(total.as_entry()))) == total
 
     def test_counts_of_several(self) -> None:
         first, second = Tally(frames=1), Tally(frames=2)
@@ -629,6 +678,7 @@ class TestTally:
             },
             "joints": {"kept": 1, "dropped": 3, "added": 1},
             "bad_images": ["gone.png"],
+            "movement": {"median": None, "p95": None, "above_half_a_head": None, "poses": 0},
         }
         assert first.people == 3  # what was added is as it was
 
@@ -637,7 +687,7 @@ def test_parts_of_frames_with_the_same_people_are_kept_apart(root: Path) -> None
     """Keys are places, not who or what is there."""
     same = frame("0.png", 1)
     other = replace(same, image="1.png")
-    found = in_place(refine_parts(refiner(10**9), [[same, other], [other, same]], ImageFolder(root), -1.0))
+    found = in_place(refine_parts(refiner(10**9), [[same, other], [other, same]], ImageFolder(root), EVERYTHING))
     for number, order in ((0, (0, 1)), (1, (1, 0))):
         for place, image in enumerate(order):
             expected = refiner()(read_image(root / f"{image}.png"), same.keypoints, -1.0).keypoints

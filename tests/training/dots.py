@@ -2,12 +2,13 @@
 
 import numpy as np
 import torch
+from conftest import small_network
 from torch.utils.data import Dataset, default_collate
 
-from hpr.crops import MEAN_HEAD
 from hpr.poses import FloatArray
 from hpr.skeleton import POSETRACK15, Skeleton
-from hpr.training.examples import Augmentation, Example, Examples
+from hpr.training.augmentation import Augmentation
+from hpr.training.examples import Example, Examples
 from hpr.training.people import AnnotatedPerson, People
 from hpr.training.pose_errors import KEYPOINT_KINDS, PoseErrors
 
@@ -29,7 +30,7 @@ class DotPeople:
         pose = np.column_stack([12 + 24 * (cells % 4), 12 + 22 * (cells // 4)]).astype(float)
         for (x, y), colour in zip(pose.astype(int), dot_colours(self.skeleton), strict=True):
             image[y - 6 : y + 7, x - 6 : x + 7] = colour
-        return AnnotatedPerson(image, pose, np.empty((0, len(self.skeleton), 2)))
+        return AnnotatedPerson(image, pose, np.empty((0, len(self.skeleton), 2)), pose)
 
 
 class SizedPerson:
@@ -43,7 +44,7 @@ class SizedPerson:
     def person(self, index: int) -> AnnotatedPerson:
         pose = np.full((15, 2), self._size / 2)
         pose[12], pose[14] = (self._size / 2, self._size / 2), (self._size / 2, self._size / 2 + 49)
-        return AnnotatedPerson(np.full((self._size, self._size, 3), 255, np.uint8), pose, np.empty((0, 15, 2)))
+        return AnnotatedPerson(np.full((self._size, self._size, 3), 255, np.uint8), pose, np.empty((0, 15, 2)), pose)
 
 
 class PosesOnly:
@@ -55,7 +56,7 @@ class PosesOnly:
 
     def person(self, index: int) -> AnnotatedPerson:
         pose = self._poses[index % len(self._poses)]
-        return AnnotatedPerson(np.zeros((120, 100, 3), np.uint8), pose, np.empty((0, *pose.shape)))
+        return AnnotatedPerson(np.zeros((120, 100, 3), np.uint8), pose, np.empty((0, *pose.shape)), pose)
 
 
 def dot_colours(skeleton: Skeleton) -> list[tuple[int, int, int]]:
@@ -76,7 +77,7 @@ def examples(
     skeleton: Skeleton = POSETRACK15,
 ) -> Examples:
     people = people or DotPeople(skeleton)
-    return Examples(people, pose_errors(chance), augmentation, canvas, skeleton, MEAN_HEAD, seed=0)
+    return Examples(people, pose_errors(chance), augmentation, canvas, small_network(skeleton), "published", seed=0)
 
 
 def batch(start: int, stop: int, source: Dataset[Example] | None = None) -> Example:

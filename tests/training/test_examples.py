@@ -3,15 +3,21 @@
 import numpy as np
 import pytest
 import torch
-from conftest import small_network
+from conftest import lively, small_network
 from dots import CANVAS, EVERYTHING, QUIET, DotPeople, PosesOnly, SizedPerson, batch, dot_colours, examples
 
 from hpr import heatmaps
 from hpr.crops import Crop
 from hpr.errors import UserError
 from hpr.heatmaps import mirror_pose
+from hpr.images import Image
+from hpr.models.losses import refinement_losses
+from hpr.poses import FloatArray
 from hpr.skeleton import COCO17, MPII16, POSETRACK15, POSETRACK18, Skeleton
-from hpr.training.examples import Augmentation, prepare
+from hpr.training.augmentation import Augmentation
+from hpr.training.examples import Example, Examples, prepare
+from hpr.training.loop import BatchNormMode, set_mode
+from hpr.training.pose_errors import KEYPOINT_KINDS, PoseErrors
 
 CPU = torch.device("cpu")
 
@@ -83,10 +89,10 @@ def test_prepared_batch_masks_the_border(skeleton: Skeleton) -> None:
     assert crops.tensors.shape == (3, 3 + len(skeleton), 400, 400)
     assert targets.parts.shape == (3, len(skeleton), 50, 50)
     assert crops.is_padded
-    assert not crops.masks_layers
     for i, (height, width) in enumerate(made.size.tolist()):
         valid = crops.valid()[i]
-        assert valid[0, :height, :width].all()
+        top, left = made.start[i].tolist()
+        assert valid[0, top : top + height, left : left + width].all()
         assert valid.sum() == height * width
         assert targets.cells[i, 0].sum() == network.heatmap_size(height) * network.heatmap_size(width)
 
@@ -138,3 +144,112 @@ class TestOtherSkeletons:
         poses[0, POSETRACK15.index("head_top")] = 50.0
         with pytest.raises(UserError, match="expected people with keypoints of coco17, found 1000 in a row without"):
             examples(EVERYTHING, PosesOnly(poses, POSETRACK15), skeleton=COCO17)[0]
+
+
+class TestGoodEstimates:
+    """What is right has to stay as it is."""
+
+    @pytest.mark.parametrize(("chance", "expected"), [(0.0, 0.0), (0.4, 0.4), (1.0, 1.0)])
+    def test_exact(self, chance: float, expected: float) -> None:
+        plain = Augmentation(scale=(1.0, 1.0), shift=0.0, mirror=0.0, colour=0.0, occlusion=0.0, exact=chance)
+        made = [examples(plain, chance=0.1)[index] for index in range(100)]
+        share = np.mean([np.array_equal(example.estimate, example.truth) for example in made])
+        assert share == pytest.approx(expected, abs=0.15)
+
+    def test_nearly_exact(self) -> None:
+        plain = Augmentation(scale=(1.0, 1.0), shift=0.0, mirror=0.0, colour=0.0, occlusion=0.0, nearly_exact=1.0)
+        made = [examples(plain, chance=1.0)[index] for index in range(20)]
+        apart = np.array([np.linalg.norm(example.estimate - example.truth, axis=1) for example in made])
+        assert 0 < apart.max() < 15
+
+    def test_more_than_all(self) -> None:
+        with pytest.raises(UserError, match=r"expected 1 or less in all, found 0.6 and 0.5"):
+            Augmentation((1.0, 1.0), 0.0, 0.0, 0.0, 0.0, exact=0.6, nearly_exact=0.5)
+
+
+class TestNobody:
+    """Estimates where nobody is are to be given up."""
+
+    def test_truth_is_nowhere(self) -> None:
+        none = dict.fromkeys(KEYPOINT_KINDS, 0.0)
+        errors = PoseErrors(none, none, none, none, none, 0.0, 1.0, 1.0, false_person=1.0)
+        pose = np.random.default_rng(0).uniform(0, 30, (15, 2))
+        people = PosesOnly(pose[None], POSETRACK15)
+        maker = Examples(people, errors, QUIET, (400, 400), small_network(), "published", seed=0)
+        truths = [maker[index].truth for index in range(30)]
+        assert all(np.isnan(truth).all() or not np.isnan(truth).any() for truth in truths)
+        assert 0.5 < np.mean([np.isnan(truth).all() for truth in truths]) < 1  # the others fell upon the person
+
+
+class TestTurnedAndTruncated:
+    TURNING = Augmentation(scale=(1.0, 1.0), shift=0.0, mirror=0.0, colour=0.0, occlusion=0.0, rotation=30.0)
+    CUTTING = Augmentation(scale=(1.0, 1.0), shift=0.0, mirror=0.0, colour=0.0, occlusion=0.0, truncation=1.0)
+
+    def test_not_at_all(self) -> None:
+        person, random = DotPeople().person(0), np.random.default_rng(0)
+        assert QUIET.turn(person, random) is person
+        assert QUIET.truncate(person, random) is person
+
+    @pytest.mark.parametrize("index", range(8))
+    def test_a_turned_pose_stays_on_its_pixels(self, index: int) -> None:
+        person = self.TURNING.turn(DotPeople().person(index), np.random.default_rng(index))
+        assert not np.array_equal(person.image, DotPeople().person(index).image)
+        assert self.on_its_pixels(person.image, person.pose) >= 10
+
+    @pytest.mark.parametrize("index", range(12))
+    def test_a_truncated_pose_stays_on_its_pixels(self, index: int) -> None:
+        whole = DotPeople().person(index)
+        person = self.CUTTING.truncate(whole, np.random.default_rng(index))
+        height, width = person.image.shape[:2]
+        there = ~np.isnan(person.pose[:, 0])
+        assert self.on_its_pixels(person.image, person.pose) == there.sum() >= 3
+        outside = (person.keypoints < 0).any(axis=1) | (person.keypoints > [width - 1, height - 1]).any(axis=1)
+        np.testing.assert_array_equal(outside, ~there)  # where an estimator may look for them
+        assert (height, width) != (120, 100) or person is whole
+
+    def on_its_pixels(self, image: Image, pose: FloatArray) -> int:
+        """Checks that the keypoints that are there lie on dots of their colours, and returns their number."""
+        there = np.flatnonzero(~np.isnan(pose[:, 0]))
+        for number in there:
+            x, y = np.clip(pose[number].round().astype(int), 0, [image.shape[1] - 1, image.shape[0] - 1])
+            distance = np.abs(image[y, x].astype(int) - dot_colours(POSETRACK15)).sum(axis=1)
+            assert distance.argmin() == number
+        return len(there)
+
+
+class TestPaddedExamplesAreSeenAsAlone:
+    """Losses and gradients of crops on a larger canvas are those of the crops without one."""
+
+    def on_canvas(self, side: int) -> Example:
+        """Three crops of that many pixels a side on a larger canvas."""
+        exact = Augmentation(scale=(1.0, 1.0), shift=0.0, mirror=0.0, colour=0.0, occlusion=0.0, exact=1.0)
+        return batch(0, 3, examples(exact, SizedPerson(side), canvas=(192, 160)))
+
+    def alone(self, made: Example) -> Example:
+        """The same crops without a canvas."""
+        (height, width), (top, left) = made.size[0].tolist(), made.start[0].tolist()
+        pixels = made.pixels[:, top : top + height, left : left + width]
+        return made._replace(pixels=pixels, start=made.start * 0)
+
+    @pytest.mark.parametrize("mode", ["live", "frozen"])
+    @pytest.mark.parametrize("side", [80, 90, 91, 93])
+    def test_losses_and_gradients(self, side: int, mode: BatchNormMode) -> None:
+        made = self.on_canvas(side)
+        assert (made.size == torch.tensor([side, side])).all()
+        (alone, *expected), (padded, *found) = (self.step(example, mode) for example in (self.alone(made), made))
+        assert (alone, padded) == (False, True)
+        assert found[0] == pytest.approx(expected[0], rel=1e-4)
+        assert found[1] == pytest.approx(expected[1], rel=1e-4)
+        assert found[2] == pytest.approx(expected[2], rel=5e-3, abs=1e-6)
+
+    def step(self, made: Example, mode: BatchNormMode) -> tuple[bool, float, float, dict[str, float]]:
+        """Whether the batch is padded, both losses, and the norms of all gradients."""
+        torch.manual_seed(0)
+        network = lively(small_network())
+        set_mode(network, mode)
+        crops, targets = prepare(made, network, CPU)
+        logits, offsets = network(crops)
+        losses = refinement_losses(logits, offsets, targets)
+        torch.autograd.backward(losses.total)
+        gradients = {name: p.grad.norm().item() for name, p in network.named_parameters() if p.grad is not None}
+        return crops.is_padded, losses.part.item(), losses.offset.item(), gradients

@@ -7,9 +7,18 @@ import pytest
 from conftest import compose
 from hydra.utils import instantiate
 
+from hpr.errors import UserError
 from hpr.poses import FloatArray, IntArray
 from hpr.skeleton import COCO17, MPII16, POSETRACK15, POSETRACK18, Skeleton
-from hpr.training.pose_errors import KEYPOINT_KINDS, Mistake, PoseErrors, draw_scores, person_size
+from hpr.training.pose_errors import (
+    KEYPOINT_KINDS,
+    SCORED,
+    Mistake,
+    PoseErrors,
+    false_estimate,
+    out_of_sight,
+    person_size,
+)
 
 TOLERANCE = {"nose": 0.052, "right_hip": 0.214, "left_wrist": 0.124}
 POSE = np.random.default_rng(3).uniform(0, 300, (15, 2))
@@ -20,7 +29,7 @@ def errors(**chances: Any) -> PoseErrors:
     """Mistakes of the named kinds with the same chance for all keypoints."""
     tables: dict[str, Any] = {
         name: dict.fromkeys(KEYPOINT_KINDS, chances.pop(name, 0.0))
-        for name in ("jitter", "miss", "inversion", "swap", "absent")
+        for name in ("jitter", "miss", "inversion", "swap", "absent", "extra")
     }
     return PoseErrors(**tables, **{"shift": 0.0, "crowded_swap": 1.0, "few_keypoints_miss": 1.0, **chances})
 
@@ -116,6 +125,15 @@ def test_few_keypoints_are_missed_more() -> None:
     assert rates == pytest.approx([0.2, 0.4], abs=0.04)
 
 
+@pytest.mark.parametrize(("strength", "expected"), [(0.0, 0.0), (0.5, 0.1), (1.0, 0.2), (3.0, 0.6)])
+def test_strength(strength: float, expected: float) -> None:
+    source, model = random(), errors(miss=0.2, absent=0.2, strength=strength)
+    drawn = np.array([draw(model, POSE, NOBODY, source)[1] for _ in range(500)])
+    there = drawn != Mistake.ABSENT
+    assert (~there).mean() == pytest.approx(expected, abs=0.03)
+    assert (drawn[there] == Mistake.MISS).mean() == pytest.approx(expected, abs=0.03)
+
+
 def test_one_keypoint_always_stays() -> None:
     source, model = random(), errors(absent=0.9)
     single = np.where(np.arange(15)[:, None] == 4, POSE, np.nan)
@@ -152,10 +170,82 @@ def test_configured_probabilities() -> None:
         assert share[Mistake.MISS] == pytest.approx(table.miss[kind] * there, abs=0.03)
 
 
-def test_surer_of_better_keypoints() -> None:
-    source = random()
-    means = [draw_scores(np.full(10_000, mistake), source).mean() for mistake in Mistake]
-    assert means[Mistake.NEAR] > means[Mistake.JITTER] > means[Mistake.MISS] > means[Mistake.ABSENT] == 0
+class TestScores:
+    def test_surer_of_better_keypoints(self) -> None:
+        source = random()
+        means = [errors().scores(np.full(10_000, mistake), source).mean() for mistake in Mistake]
+        assert means[Mistake.NEAR] > means[Mistake.JITTER] > means[Mistake.MISS] > means[Mistake.ABSENT] == 0
+
+    def test_calibrated(self) -> None:
+        table = {name: 0.3 + 0.05 * place for place, name in enumerate(SCORED)}
+        model, source = errors(scores=table, score_spread=0.05), random()
+        for name, mean in table.items():
+            drawn = model.scores(np.full(10_000, Mistake[name.upper()]), source)
+            assert (drawn.mean(), drawn.std()) == pytest.approx((mean, 0.05), abs=0.003)
+
+    def test_of_other_kinds(self) -> None:
+        with pytest.raises(UserError, match=r"expected a mean score for each of near, jitter, .*, extra; found far"):
+            errors(scores={"far": 0.5})
+
+
+class TestKeypointsThatAreNotThere:
+    HALF = np.where(np.arange(15)[:, None] < 8, POSE, np.nan)
+
+    def test_none_without_a_pose(self) -> None:
+        nothing = np.full((15, 2), np.nan)
+        estimate, mistakes = errors(extra=1.0).draw(nothing, NOBODY, POSETRACK15, random(), hidden=POSE)
+        assert np.isnan(estimate).all()
+        assert (mistakes == Mistake.ABSENT).all()
+
+    def test_as_often_as_configured(self) -> None:
+        source, model = random(), errors(extra=0.3)
+        drawn = np.array([draw(model, self.HALF, NOBODY, source)[1] for _ in range(1000)])
+        assert (drawn[:, 8:] == Mistake.EXTRA).mean() == pytest.approx(0.3, abs=0.02)
+        assert (drawn[:, :8] == Mistake.NEAR).all()
+
+    def test_about_their_true_places_where_these_are_known(self) -> None:
+        source, model, hidden = random(), errors(extra=1.0), np.where(np.isnan(self.HALF), POSE, np.nan)
+        hidden[8] = np.nan
+        estimates = [model.draw(self.HALF, NOBODY, POSETRACK15, source, hidden)[0] for _ in range(100)]
+        assert all(similarity(estimate, POSE, "left_wrist") >= 0.1 - 1e-9 for estimate in estimates)
+        assert not np.isnan(estimates).any()
+        assert np.std(estimates, axis=0)[8].min() > 20  # a guess
+
+    def test_guessed_beside_keypoints_that_are_there(self) -> None:
+        source, model = random(), errors(extra=1.0)
+        pose = np.full((15, 2), np.nan)
+        pose[POSETRACK15.index("left_hip")], pose[POSETRACK15.index("head_top")] = (0, 0), (1000, 0)
+        knees = [draw(model, pose, NOBODY, source)[0][POSETRACK15.index("left_knee")] for _ in range(300)]
+        assert np.abs(np.mean(knees, axis=0)).max() < 80
+        assert 50 < np.std(knees) < 400
+
+    @pytest.mark.parametrize("is_beyond", [False, True])
+    def test_out_of_sight(self, is_beyond: bool) -> None:
+        keypoints = np.array([[10.0, 10.0], [-50.0, 20.0], [500.0, 700.0]])
+        pose = np.array([[10.0, 10.0], [np.nan, np.nan], [np.nan, np.nan]])
+        source = random()
+        places = {out_of_sight(keypoints, pose, (100, 80), source).tobytes() for _ in range(20)}
+        expected = keypoints[1:] if is_beyond else np.array([[0.0, 20.0], [99.0, 79.0]])
+        assert np.concatenate([[[np.nan, np.nan]], expected]).tobytes() in places
+        assert len(places) == 2
+
+
+def test_false_estimates_are_about_the_image() -> None:
+    source, poses = random(), np.stack([POSE, POSE + 100])
+    poses[1, 3] = np.nan
+    middles = np.array([np.nanmean(false_estimate(poses, (640, 360), source), axis=0) for _ in range(300)])
+    assert (middles >= 0).all()
+    assert (middles <= [640, 360]).all()
+    assert (np.ptp(middles, axis=0) > [500, 280]).all()
+
+
+def test_nearly_exact_estimates() -> None:
+    source, model = random(), errors(jitter=1.0)
+    drawn = [model.nearly_exact(POSE, POSETRACK15, source) for _ in range(200)]
+    farthest = np.sqrt(-2 * np.log(0.85)) / 2 * 2 * np.array(POSETRACK15.sigmas) * person_size(POSE)
+    distances = np.linalg.norm(np.array(drawn) - POSE, axis=2)
+    assert (distances <= farthest).all()
+    assert (distances.max(axis=0) > 0.8 * farthest).all()
 
 
 class TestOtherSkeletons:
@@ -166,7 +256,7 @@ class TestOtherSkeletons:
         source = random()
         drawn = np.array([model.draw(pose, pose[None] + 40, skeleton, source)[1] for _ in range(300)])
         assert drawn.shape == (300, len(skeleton))
-        assert set(np.unique(drawn).tolist()) == {int(mistake) for mistake in Mistake}
+        assert set(np.unique(drawn).tolist()) == {int(mistake) for mistake in Mistake} - {Mistake.EXTRA}
         on_axis = np.array(skeleton.mirror) == np.arange(len(skeleton))
         assert not (drawn[:, on_axis] == Mistake.INVERSION).any()
 

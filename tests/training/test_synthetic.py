@@ -1,7 +1,9 @@
 """Drawn people: exact, different, and the same for the same seed."""
 
 import json
+from itertools import combinations
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -12,6 +14,8 @@ from hpr.evaluation.posetrack import evaluate_files
 from hpr.formats import PoseTrack18
 from hpr.images import read_image
 from hpr.skeleton import POSETRACK15
+from hpr.training.pose_errors import KEYPOINT_KINDS, PoseErrors
+from hpr.training.seeds import Purpose, generator
 from hpr.training.synthetic.body import ANGLES, Build, draw_build, draw_motion, posture
 from hpr.training.synthetic.scene import HIDDEN, OUTSIDE, SELF_HIDDEN, VISIBLE, Clip
 from hpr.training.synthetic.tree import write_tree
@@ -142,6 +146,56 @@ def test_tree_is_a_posetrack_tree(tmp_path: Path) -> None:
             assert picture.shape == (image["height"], image["width"], 3)
         assert {annotation["track_id"] for annotation in document["annotations"]}
         assert all(len(annotation["keypoints"]) == 51 for annotation in document["annotations"])
+
+
+class TestWholePeople:
+    """Missed, seen twice, and seen where nobody is."""
+
+    def people(self, folder: Path, **changes: float) -> tuple[int, int]:
+        """Numbers of annotated and of estimated people in a clip."""
+        none = dict.fromkeys(KEYPOINT_KINDS, 0.0)
+        settings: dict[str, Any] = dict.fromkeys(("jitter", "miss", "inversion", "swap", "absent"), none)
+        settings |= {"shift": 0.0, "crowded_swap": 1.0, "few_keypoints_miss": 1.0, "missed_person": 0.0, **changes}
+        errors = PoseErrors(**settings)
+        write_tree(folder, [(3, 1)], frames=2, errors=errors, held_out=True, size=(200, 150))
+        kinds = ("annotations", "predictions")
+        clips = [PoseTrack18().read(folder / kind / "clip_0003_0001.json")[0] for kind in kinds]
+        truth, predicted = (sum(len(frame) for frame in clip.frames) for clip in clips)
+        return truth, predicted
+
+    @pytest.mark.parametrize(
+        ("changes", "factor"),
+        [
+            ({}, 1),
+            ({"missed_person": 1.0}, 0),
+            ({"duplicate_person": 1.0}, 2),
+            ({"false_person": 1.0}, 2),
+            ({"missed_person": 1.0, "duplicate_person": 1.0, "false_person": 1.0}, 2),
+        ],
+    )
+    def test_numbers(self, changes: dict[str, float], factor: int, tmp_path: Path) -> None:
+        truth, predicted = self.people(tmp_path, **changes)
+        assert truth > 0
+        assert predicted == factor * truth
+
+
+class TestSeeds:
+    def test_no_two_purposes_share_a_seed(self) -> None:
+        assert len({generator(purpose, 1, 0).integers(2**62) for purpose in Purpose}) == len(Purpose)
+
+    def test_trailing_zeros_are_why_a_purpose_comes_first(self) -> None:
+        """numpy takes (2, 1) and (2, 1, 0) for one seed."""
+        assert np.random.default_rng((2, 1)).random() == np.random.default_rng((2, 1, 0)).random()
+
+    @pytest.mark.parametrize("seed", range(3))
+    def test_training_never_draws_a_clip_of_the_sample_or_the_validation(self, seed: int, tmp_path: Path) -> None:
+        size, errors = (200, 150), instantiate(compose("train").pose_errors)
+        write_tree(tmp_path / "a", [(seed, 0)], 1, errors, held_out=False, size=size)
+        write_tree(tmp_path / "b", [(seed, 0)], 1, errors, False, size, purpose=Purpose.VALIDATION_SCENE)
+        name = f"images/clip_{seed:04d}_0000/000000.jpg"
+        pictures = [read_image(tmp_path / folder / name) for folder in "ab"]
+        pictures.append(Clip((Purpose.TRAINING_SCENE, seed, 0, 0), size=size).frame(0.0)[0])
+        assert all(not np.array_equal(a, b) for a, b in combinations(pictures, 2))
 
 
 def test_make_sample_command(tmp_path: Path) -> None:

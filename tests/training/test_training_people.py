@@ -18,12 +18,15 @@ from hpr.training.synthetic.tree import write_tree
 
 def test_synthetic_people() -> None:
     people = SyntheticPeople(seed=0)
-    image, pose, others = people.person(5)
+    image, pose, others, keypoints = people.person(5)
     again = SyntheticPeople(seed=0).person(5)
     np.testing.assert_array_equal(image, again.image)
     np.testing.assert_array_equal(pose, again.pose)
     assert (~np.isnan(pose[:, 0])).sum() >= 4
     assert others.shape[1:] == (15, 2)
+    present = ~np.isnan(pose[:, 0])
+    np.testing.assert_array_equal(keypoints[present], pose[present])
+    assert not np.isnan(keypoints).any()  # also those that are hidden
     assert people.skeleton is POSETRACK15
     assert people.person(4).image is people.person(PEOPLE_PER_IMAGE).image  # drawn once
 
@@ -67,7 +70,8 @@ class TestAnnotatedPeople:
         people = self.people(tree)
         assert people.skeleton is POSETRACK18
         for index in range(5):
-            image, pose, neighbours = people.person(index)
+            image, pose, neighbours, keypoints = people.person(index)
+            np.testing.assert_array_equal(keypoints, pose)
             (frame,) = (f for f in frames_of(tree) if any(np.array_equal(pose, p, equal_nan=True) for p in f.poses))
             np.testing.assert_array_equal(image, ImageFolder(tree).read(frame))
             assert len(neighbours) == len(frame) - 1

@@ -9,11 +9,12 @@ from conftest import small_network
 from dots import pose_errors
 
 from hpr.errors import UserError
-from hpr.evaluation.comparison import MOTA_THRESHOLD, ObjectiveScores
+from hpr.evaluation.comparison import ObjectiveScores
 from hpr.evaluation.posetrack import evaluate_files
 from hpr.formats import PoseTrack18
 from hpr.images import ImageFolder
 from hpr.inference.engine import PoseRefiner
+from hpr.objective import MOTA
 from hpr.skeleton import COCO17, POSETRACK15, Skeleton
 from hpr.training.synthetic.tree import write_tree
 from hpr.training.validation import Validation, annotated_validation, score_table, synthetic_validation
@@ -65,7 +66,7 @@ def test_mota_is_of_the_confident_keypoints(tree: Path) -> None:
     clips = validation(tree, tree / "predictions")
     refined = clips.refined(PoseRefiner(small_network(), "cpu"))
     frames = [frame for sequences in refined.values() for clip in sequences for frame in clip.frames]
-    assert sum(int((frame.confidences > MOTA_THRESHOLD).sum()) for frame in frames) == 0
+    assert sum(int((frame.confidences > MOTA.keep).sum()) for frame in frames) == 0
     assert clips.scores(refined).mota == pytest.approx(0.0, abs=20)
 
 
@@ -75,7 +76,7 @@ def test_synthetic_clips(tmp_path: Path) -> None:
     assert done == [1, 1]
     assert 20 < clips.before.mean_ap < 95
     names = {path.name for path in (tmp_path / "validation" / "annotations").iterdir()}
-    assert names == {"clip_0001_0000.json", "clip_0001_0001.json"}
+    assert names == {"clip_0000.json", "clip_0001.json"}
 
 
 def test_files_are_counted(tree: Path) -> None:

@@ -7,23 +7,27 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 from torch.nn.utils.fusion import fuse_conv_bn_eval
 
+from hpr.models.batch_norm import BATCH_NORM_EPSILON, BatchNorm
 from hpr.models.network import Backbone
 from hpr.models.padding import PaddedBatch
 from hpr.models.registry import Architecture, register
 from hpr.poses import IntArray
 from hpr.weights.resnets import EXPANSION, RESNETS, ResNetShape
 
-BATCH_NORM_EPSILON = 1e-5
 
-
-class ConvNorm(nn.Sequential):
+class ConvNorm(nn.Module):
     """A convolution without bias, padded by half its kernel on all sides, and batch norm."""
 
     def __init__(self, in_channels: int, out_channels: int, kernel: int, stride: int = 1, dilation: int = 1) -> None:
         padding = dilation * (kernel // 2)
         super().__init__()
         self.conv = nn.Conv2d(in_channels, out_channels, kernel, stride, padding, dilation, bias=False)
-        self.norm = nn.BatchNorm2d(out_channels, eps=BATCH_NORM_EPSILON)
+        self.norm: nn.Module = BatchNorm(out_channels, eps=BATCH_NORM_EPSILON)
+
+    def forward(self, x: Tensor, valid: Tensor | None = None) -> Tensor:
+        """Maps (B, in, H, W) to (B, out, H', W'); `valid` (B, 1, H', W') says which cells the statistics are of."""
+        y: Tensor = self.norm(self.conv(x), valid)
+        return y
 
 
 class Bottleneck(nn.Module):
@@ -35,24 +39,27 @@ class Bottleneck(nn.Module):
         self.conv2 = ConvNorm(depth, depth, 3, stride, dilation)
         self.conv3 = ConvNorm(depth, EXPANSION * depth, 1)
         # A new network starts shallow, as if there were nothing but stem and shortcuts, and so learns faster.
-        nn.init.zeros_(self.conv3.norm.weight)
+        nn.init.zeros_(self.conv3.norm.get_parameter("weight"))
         self.stride = stride
         projects = in_channels != EXPANSION * depth
         self.shortcut = ConvNorm(in_channels, EXPANSION * depth, 1, stride) if projects else None
 
-    def forward(self, x: Tensor, valid: Tensor | None = None) -> Tensor:
+    def forward(self, x: Tensor, valid: Tensor | None = None, valid_after: Tensor | None = None) -> Tensor:
         """Maps (B, in, H, W) to (B, 4 * depth, ceil(H / stride), ceil(W / stride)).
 
         Args:
             x: The features.
             valid: (B, 1, H, W), 1 on each crop's own cells and 0 beyond its border; None for crops without a border.
+            valid_after: Likewise, of the result's cells.
         """
-        shortcut = self.shortcut(x) if self.shortcut is not None else x[:, :, :: self.stride, :: self.stride]
-        x = F.relu_(self.conv1(x))
+        shortcut = x[:, :, :: self.stride, :: self.stride]
+        if self.shortcut is not None:
+            shortcut = self.shortcut(x, valid_after)
+        x = F.relu_(self.conv1(x, valid))
         if valid is not None:
             x = x * valid  # the one convolution that sees its neighbours follows
-        x = F.relu_(self.conv2(x))
-        return F.relu_(self.conv3(x) + shortcut)
+        x = F.relu_(self.conv2(x, valid_after))
+        return F.relu_(self.conv3(x, valid_after) + shortcut)
 
 
 class ResNet(Backbone):
@@ -92,19 +99,22 @@ class ResNet(Backbone):
 
     def forward(self, batch: PaddedBatch) -> Tensor:
         """See `Backbone`."""
-        masked = batch.is_padded and batch.masks_layers
 
         def valid(stride: int, in_corner: bool = True) -> Tensor | None:
-            return batch.valid(stride, in_corner).to(batch.tensors.dtype) if masked else None
+            return batch.valid(stride, in_corner).to(batch.tensors.dtype) if batch.is_padded else None
 
-        x = F.relu_(self.stem(batch.tensors))
-        if (mask := valid(2, in_corner=False)) is not None:
+        mask = valid(2, in_corner=False)
+        x = F.relu_(self.stem(batch.tensors, mask))
+        if mask is not None:
             x = x * mask
         x = max_pool_same(x)  # from here on, all crops begin in the corner
-        for block, stride in zip(self.blocks, (4, 8, 16, 16), strict=True):
-            mask = valid(stride)
+        mask = valid(4)
+        for block, stride in zip(self.blocks, (8, 16, 16, 16), strict=True):
+            after = valid(stride)
             for unit in block.children():
-                x = unit(x, mask)
+                assert isinstance(unit, Bottleneck)
+                x = unit(x, mask, after if unit.stride > 1 else mask)
+            mask = after
         return x if mask is None else x * mask
 
     def fold_batch_norms(self) -> None:
@@ -113,12 +123,19 @@ class ResNet(Backbone):
 
 
 def fold_batch_norms(module: nn.Module) -> None:
-    """Replaces every `ConvNorm` by one convolution with a bias that computes the same."""
-    for name, child in module.named_children():
-        if isinstance(child, ConvNorm):
-            setattr(module, name, fuse_conv_bn_eval(child.conv, child.norm))
-        else:
-            fold_batch_norms(child)
+    """Makes every `ConvNorm` one convolution with a bias that computes the same."""
+    for part in module.modules():
+        if isinstance(part, ConvNorm):
+            assert isinstance(part.norm, BatchNorm)
+            part.conv, part.norm = fuse_conv_bn_eval(part.conv, part.norm), _Folded()
+
+
+class _Folded(nn.Module):
+    """Stands where a batch norm was that its convolution has taken in."""
+
+    def forward(self, x: Tensor, valid: Tensor | None = None) -> Tensor:
+        """Returns x."""
+        return x
 
 
 def max_pool_same(x: Tensor) -> Tensor:

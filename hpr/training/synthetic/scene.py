@@ -10,6 +10,7 @@ from numpy.typing import NDArray
 from hpr.images import Image, decode_image
 from hpr.poses import FloatArray, IntArray
 from hpr.skeleton import POSETRACK15
+from hpr.training.seeds import Purpose, generator
 from hpr.training.synthetic.body import Build, Motion, Posture, draw_build, draw_motion, posture
 from hpr.training.synthetic.painting import PARTS, PARTS_PER_PERSON, Canvas, Figure, Seen, covers
 from hpr.training.synthetic.wardrobe import Outfit, draw_outfit
@@ -175,7 +176,8 @@ class Clip:
         figures = self._paint(canvas, time)
 
         people = [_truth(figure, number, canvas.owner) for number, figure in figures.items()]
-        encoded = _encoded(image, self._finish, seed=(*self._seed, int(1000 * time)))
+        noise = generator(Purpose.CLIP_NOISE, *self._seed, int(1000 * time))
+        encoded = _encoded(image, self._finish, noise)
         return encoded, [person for person in people if (person.occlusion != OUTSIDE).any()]
 
     def _paint(self, canvas: Canvas, time: float) -> dict[int, Figure]:
@@ -343,7 +345,7 @@ def _draw_colour(vivid: float, random: np.random.Generator) -> tuple[int, int, i
     return red, green, blue
 
 
-def _encoded(image: Image, finish: Finish, seed: tuple[int, ...]) -> bytes:
+def _encoded(image: Image, finish: Finish, noise: np.random.Generator) -> bytes:
     """Applies light and lens to an RGB image and returns it as a JPEG."""
     if finish.blur > 0.2:
         image = cv2.GaussianBlur(image, (0, 0), finish.blur)
@@ -354,7 +356,7 @@ def _encoded(image: Image, finish: Finish, seed: tuple[int, ...]) -> bytes:
     image = cv2.LUT(image, np.stack(tables, axis=1).astype(np.uint8)[None])  # (1, 256, 3)
     if finish.noise > 0.5:
         grain = np.empty(image.shape, np.int8)
-        cv2.setRNGSeed(int(np.random.SeedSequence(seed).generate_state(1)[0] & 0x7FFFFFFF))
+        cv2.setRNGSeed(int(noise.integers(2**31)))
         cv2.randn(grain, 0, finish.noise)
         image = cv2.add(image, grain, dtype=cv2.CV_8U)
 

@@ -1,7 +1,7 @@
 """Synthetic clips on disk, as a PoseTrack 2018 tree: images, annotations, and predictions with errors."""
 
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -11,7 +11,8 @@ from hpr.files import replacing
 from hpr.formats import PoseTrack18
 from hpr.poses import FloatArray, Frame, PoseSequence
 from hpr.skeleton import POSETRACK15
-from hpr.training.pose_errors import PoseErrors, draw_scores
+from hpr.training.pose_errors import PoseErrors, false_estimate, out_of_sight
+from hpr.training.seeds import Purpose, generator
 from hpr.training.synthetic.scene import OUTSIDE, Clip, PersonTruth
 
 MIN_KEYPOINTS = 4
@@ -19,7 +20,10 @@ MIN_KEYPOINTS = 4
 
 FRAMES_PER_SECOND = 10.0
 
-_MISSED_PERSON, _FALSE_PERSON, _IDENTITY_SWITCH = 0.05, 0.10, 0.02
+_IDENTITY_SWITCH = 0.02
+
+_DUPLICATE_SCORE = 0.7
+"""Factor of the scores of a second estimate of a person."""
 
 
 def write_tree(
@@ -30,6 +34,7 @@ def write_tree(
     held_out: bool,
     size: tuple[int, int] | None = None,
     progress: Callable[[int], Any] = lambda clips: None,
+    purpose: Purpose = Purpose.SAMPLE_SCENE,
 ) -> None:
     """Writes clips to `folder/images/<clip>`, `folder/annotations` and `folder/predictions`.
 
@@ -37,18 +42,18 @@ def write_tree(
         folder: Where to.
         seeds: One for each clip, which is named after it.
         frames: Of each clip.
-        errors: What the predictions get wrong about each pose. Besides, people are missed (5%) or seen
-            where there is none (in 10% of the frames), and two people change their track ids (2%).
+        errors: What the predictions get wrong. Besides, two people change their track ids (in 2% of the frames).
         held_out: Whether people wear what training never draws.
         size: Width and height of the images; by default different for each clip.
         progress: Called with the number of clips done.
+        purpose: Of the clips; the same seeds draw others for another.
 
     Raises:
         UserError: The folder cannot be written to.
     """
     for seed in seeds:
         name = "clip_" + "_".join(f"{number:04d}" for number in seed)
-        truth, predictions = _draw_clip(folder, name, seed, frames, errors, held_out, size)
+        truth, predictions = _draw_clip(folder, name, (purpose, *seed), frames, errors, held_out, size)
         PoseTrack18().write([PoseSequence(name, truth)], folder / "annotations" / f"{name}.json")
         PoseTrack18().write([PoseSequence(name, predictions)], folder / "predictions" / f"{name}.json")
         progress(1)
@@ -65,7 +70,7 @@ def _draw_clip(
 ) -> tuple[list[Frame], list[Frame]]:
     """Writes the images of a clip and returns the truth and the predictions of its frames."""
     clip = Clip(seed, held_out, size)
-    estimator = _Estimator(errors, {}, np.random.default_rng((*seed, 1)))
+    estimator = _Estimator(errors, {}, generator(Purpose.CLIP_ESTIMATE, *seed))
     truth, predictions = [], []
     for number in range(frames):
         encoded, people = clip.encoded_frame(number / FRAMES_PER_SECOND)
@@ -73,15 +78,16 @@ def _draw_clip(
         with replacing(folder / image) as temporary:
             temporary.write_bytes(encoded)
 
-        annotated = [person for person in people if _keypoint_count(person) >= MIN_KEYPOINTS]
-        hidden = [person for person in people if 0 < _keypoint_count(person) < MIN_KEYPOINTS]
+        annotated = [person for person in people if keypoint_count(person) >= MIN_KEYPOINTS]
+        hidden = [person for person in people if 0 < keypoint_count(person) < MIN_KEYPOINTS]
         regions = tuple(_region(person, clip.size) for person in hidden)
         truth.append(_truth(image, annotated, regions, clip.size))
         predictions.append(estimator.frame(image, annotated, regions, clip.size))
     return truth, predictions
 
 
-def _keypoint_count(person: PersonTruth) -> int:
+def keypoint_count(person: PersonTruth) -> int:
+    """Returns the number of keypoints that an annotator would mark."""
     return int((~np.isnan(person.annotated[:, 0])).sum())
 
 
@@ -136,9 +142,7 @@ class _Estimator:
     ) -> Frame:
         """Returns the prediction for a frame."""
         self._switch_identities(people)
-        estimates = self._seen(people)
-        if people and self.random.random() < _FALSE_PERSON:
-            estimates.append(self._false_person(_poses(people), size))
+        estimates = self._seen(people, size)
 
         poses = np.array([estimate.pose for estimate in estimates]).reshape(-1, len(POSETRACK15), 2)
         scores = np.array([estimate.scores for estimate in estimates]).reshape(-1, len(POSETRACK15))
@@ -161,25 +165,32 @@ class _Estimator:
             a, b = (people[i].track_id for i in self.random.choice(len(people), 2, replace=False))
             self.tracks[a], self.tracks[b] = self.tracks[b], self.tracks[a]
 
-    def _seen(self, people: list[PersonTruth]) -> list[_Estimate]:
-        """Returns the estimates of the people who are not missed."""
-        poses = _poses(people)
+    def _seen(self, people: list[PersonTruth], size: tuple[int, int]) -> list[_Estimate]:
+        """Returns the estimates of the people who are not missed, of some of them twice, and of nobody."""
+        poses, errors = _poses(people), self.errors
         estimates = []
         for i, person in enumerate(people):
-            if self.random.random() < _MISSED_PERSON:
-                continue
-            neighbours = np.delete(poses, i, axis=0)
-            pose, mistakes = self.errors.draw(poses[i], neighbours, POSETRACK15, self.random)
-            scores = draw_scores(mistakes, self.random)
-            estimates.append(_Estimate(pose, scores, self.tracks[person.track_id]))
+            if self.random.random() >= errors.missed_person:
+                estimates.append(self._estimate(poses, i, person, size, self.tracks[person.track_id]))
+            if self.random.random() < errors.duplicate_person:
+                second = self._estimate(poses, i, person, size, self._new_track())
+                estimates.append(replace(second, scores=_DUPLICATE_SCORE * second.scores))
+            if self.random.random() < errors.false_person:
+                scores = self.random.uniform(0.05, 0.65, len(POSETRACK15))
+                estimates.append(_Estimate(false_estimate(poses, size, self.random), scores, self._new_track()))
         return estimates
 
-    def _false_person(self, poses: FloatArray, size: tuple[int, int]) -> _Estimate:
-        """Returns an estimate of a person who is not there: one of the true poses (N, 15, 2), smaller and elsewhere."""
-        pose = poses[self.random.integers(len(poses))] * self.random.uniform(0.5, 1.0)
-        pose += self.random.uniform(0, size) - np.nanmean(pose, axis=0)
-        track_id = 1000 + int(self.random.integers(1000))
-        return _Estimate(pose, self.random.uniform(0.05, 0.65, len(POSETRACK15)), track_id)
+    def _estimate(
+        self, poses: FloatArray, number: int, person: PersonTruth, size: tuple[int, int], track_id: int
+    ) -> _Estimate:
+        """Returns an estimate of the person of that number among the annotated poses (N, 15, 2)."""
+        pose, neighbours = poses[number], np.delete(poses, number, axis=0)
+        hidden = out_of_sight(person.keypoints, pose, size, self.random)
+        estimate, mistakes = self.errors.draw(pose, neighbours, POSETRACK15, self.random, hidden)
+        return _Estimate(estimate, self.errors.scores(mistakes, self.random), track_id)
+
+    def _new_track(self) -> int:
+        return 1000 + int(self.random.integers(1000))
 
 
 def _poses(people: list[PersonTruth]) -> FloatArray:
