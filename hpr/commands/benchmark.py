@@ -1,20 +1,28 @@
-"""Measure speed: hpr-benchmark, python tools/benchmark.py [what=refining|precision|training|evaluation]."""
+"""Measure speed and quality: hpr-benchmark, python tools/benchmark.py [what=refining|precision|quality|…]."""
 
 from pathlib import Path
+from tempfile import TemporaryDirectory
 from typing import Annotated, Any, Literal
 
 from pydantic import Field
 
 from hpr.benchmarks.evaluation import benchmark_evaluation
 from hpr.benchmarks.precision import benchmark_precisions, precision_table
+from hpr.benchmarks.quality import Kind, benchmark_quality, quality_table, usual_kinds
 from hpr.benchmarks.refining import benchmark_refining, refining_table, save_chart
 from hpr.benchmarks.training import benchmark_training, training_table
-from hpr.checks import BatchSize, CanvasSide, Count, Workers
+from hpr.checks import BatchSize, CanvasSide, Count, Seed, Workers
 from hpr.commands import app
-from hpr.commands.settings import Component, ModelSettings, Section
+from hpr.commands.settings import Component, ModelSettings, ObjectiveSettings, Section
+from hpr.crops import ScaleRule
+from hpr.errors import UserError
+from hpr.evaluation.posetrack import or_none
 from hpr.files import write_json
 from hpr.formats import PoseTrack18
 from hpr.images import ImageFolder
+from hpr.inference.engine import PoseRefiner
+from hpr.models.loading import load_network
+from hpr.objective import Objective
 from hpr.runtime.device import select_device
 from hpr.runtime.memory import keep_freed_memory
 from hpr.runtime.precision import PrecisionSetting, select_precision
@@ -40,10 +48,19 @@ class _Evaluation(Section):
     people: Count
 
 
+class _Quality(Section):
+    clips: Count
+    frames: Count
+    seed: Seed
+    scale: ScaleRule
+    kinds: list[str] | None
+    objectives: dict[str, ObjectiveSettings]
+
+
 class BenchmarkSettings(Section):
     """conf/benchmark.yaml."""
 
-    what: Literal["refining", "precision", "training", "evaluation"]
+    what: Literal["refining", "precision", "quality", "training", "evaluation"]
     model: ModelSettings
     device: str
     precision: PrecisionSetting
@@ -52,6 +69,7 @@ class BenchmarkSettings(Section):
     refining: _Refining
     training: _Training
     evaluation: _Evaluation
+    quality: _Quality
     pose_errors: Component
     augmentation: Component
 
@@ -61,7 +79,13 @@ def benchmark(settings: BenchmarkSettings) -> Any:
     keep_freed_memory()
     app.build("pose_errors", settings.pose_errors)  # also where they play no part, odd ones are refused
     app.build("augmentation", settings.augmentation)
-    measure = {"refining": _refining, "precision": _precision, "training": _training, "evaluation": _evaluation}
+    measure = {
+        "refining": _refining,
+        "precision": _precision,
+        "quality": _quality,
+        "training": _training,
+        "evaluation": _evaluation,
+    }
     return measure[settings.what](settings)
 
 
@@ -93,6 +117,53 @@ def _precision(settings: BenchmarkSettings) -> Any:
     print(precision_table(results))
     write_json(Path(settings.output_dir) / "precision.json", results, indent=4)
     return results
+
+
+def _quality(settings: BenchmarkSettings) -> Any:
+    """Refines estimates of drawn people from poor to exact, under each objective."""
+    wanted, sizes = _wanted_kinds(settings), settings.quality
+    weights = settings.model.weights
+    if weights is None:
+        raise UserError("model.weights=null: expected a file of weights to refine with")
+    network = load_network(Path(weights), settings.model.architecture, get_skeleton(settings.model.skeleton))
+    objectives = {
+        name: (Objective(own.keep, own.add, own.score), own.iterations) for name, own in sizes.objectives.items()
+    }
+
+    def refiner(iterations: int) -> PoseRefiner:
+        return PoseRefiner(network, settings.device, settings.precision, scale=sizes.scale, iterations=iterations)
+
+    print(f"{sizes.clips} drawn clips of {sizes.frames} frames, seed {sizes.seed}, scale {sizes.scale}, in percent")
+    results = {}
+    with TemporaryDirectory() as folder:
+        count = {"clips": sizes.clips, "frames": sizes.frames, "seed": sizes.seed}
+        for name, scores in benchmark_quality(refiner, wanted, objectives, **count, folder=Path(folder)):
+            print(f"\n{name}\n{quality_table(scores)}")
+            results[name] = scores
+    write_json(Path(settings.output_dir) / "quality.json", _with_null(results), indent=4)
+    return results
+
+
+def _wanted_kinds(settings: BenchmarkSettings) -> list[Kind]:
+    """Returns the kinds of estimates that the settings name, by default all.
+
+    Raises:
+        UserError: There is no such kind.
+    """
+    kinds = usual_kinds(lambda **changes: app.build("pose_errors", {**settings.pose_errors, **changes}))
+    names = [kind.name for kind in kinds]
+    wanted = names if settings.quality.kinds is None else settings.quality.kinds
+    if unknown := set(wanted) - set(names):
+        raise UserError(f"quality.kinds: expected some of {', '.join(names)}; found {min(unknown)}")
+    return [kind for kind in kinds if kind.name in wanted]
+
+
+def _with_null(results: dict[str, dict[str, dict[str, float]]]) -> dict[str, Any]:
+    """Returns the scores with null in place of NaN, which JSON does not have."""
+    return {
+        kind: {name: {score: or_none(value) for score, value in values.items()} for name, values in scores.items()}
+        for kind, scores in results.items()
+    }
 
 
 def _training(settings: BenchmarkSettings) -> Any:

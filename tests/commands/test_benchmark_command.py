@@ -1,6 +1,7 @@
 """The command benchmark.py: that it measures what it says, not how fast anything is."""
 
 import json
+import re
 from pathlib import Path
 
 import pytest
@@ -18,7 +19,7 @@ SAMPLE = ASSETS / "sample"
 @pytest.mark.parametrize(
     ("settings", "message"),
     [
-        (["what=speed"], "what=speed: expected one of refining, precision, training, evaluation"),
+        (["what=speed"], "what=speed: expected one of refining, precision, quality, training, evaluation"),
         (["model=demo", "device=cpu", "refining.crops=[[300,300]]"], "refining.crops: expected widths of 510 to 1600"),
         (["model=demo", "refining.crops=[[600]]"], "refining.crops=[[600]]: expected pairs of width and height"),
         (["model=demo", "refining.people=[0]"], "refining.people=[0]: expected one number or more from 1 up"),
@@ -48,6 +49,33 @@ def test_precisions_are_compared_with_fp32(tmp_path: Path) -> None:
     assert low["decisions"] == exact["decisions"] > 0
     assert abs(low["mAP"] - exact["mAP"]) < 5
     assert len(precision_table([exact, low]).split("\n")) == 3
+
+
+class TestQuality:
+    def test_exact_and_hidden_keypoints(self, tmp_path: Path) -> None:
+        settings = ("quality.clips=1", "quality.frames=2", "quality.seed=3", "quality.kinds=[exact,hidden]")
+        added = "+quality.objectives.all={name: all, keep: 0.0, add: 0.0, score: network, iterations: 2}"
+        printed = succeed(
+            "tools/benchmark.py", "what=quality", "model=demo", "device=cpu", *settings, added, f"output_dir={tmp_path}"
+        )
+        result = json.loads((tmp_path / "quality.json").read_text())
+        assert list(result) == ["exact", "hidden"]
+        assert list(result["exact"]) == ["input", "map", "mota", "rescore", "all"]
+        assert [result["exact"]["input"][name] for name in ("mAP", "mAP13", "MOTA", "OKS")] == [100, 100, 100, 100]
+        assert result["exact"]["input"]["false"] is None
+        assert result["hidden"]["input"]["false"] == result["hidden"]["map"]["false"] == 100
+        assert result["hidden"]["mota"]["false"] < 60
+        assert "hidden" in printed
+
+    @pytest.mark.parametrize(
+        ("settings", "message"),
+        [
+            (["quality.kinds=[odd]"], "quality.kinds: expected some of poor, usual, good, exact, .*; found odd"),
+            (["model.weights=null"], "model.weights=null: expected a file of weights to refine with"),
+        ],
+    )
+    def test_wrong_settings(self, settings: list[str], message: str) -> None:
+        assert re.search(message, fail("tools/benchmark.py", "what=quality", "model=demo", *settings))
 
 
 @pytest.mark.slow
