@@ -9,9 +9,22 @@ import pytest
 from conftest import ROOT, compose
 from omegaconf import DictConfig, OmegaConf
 
-from hpr.commands import app, benchmark, convert, evaluate, fuzz, make_sample, port, refine, show_errors, train
+from hpr.commands import (
+    app,
+    benchmark,
+    convert,
+    evaluate,
+    fuzz,
+    learn_errors,
+    make_sample,
+    port,
+    refine,
+    show_errors,
+    train,
+)
 from hpr.errors import UserError
 from hpr.models.registry import architectures
+from hpr.objective import MAP, MOTA, Objective
 from hpr.skeleton import SKELETONS
 
 CONF = ROOT / "conf"
@@ -20,11 +33,12 @@ CHOICES = [(path.parent.name, path.stem) for path in sorted(CONF.glob("*/*.yaml"
 ONLY_FILES = [path.stem for path in (CONF / "dataset").glob("*.yaml") if "/pose_files" in path.read_text()]
 """Data sets that predictions are from, and that cannot be trained on."""
 
-MODULES = (benchmark, convert, evaluate, fuzz, make_sample, port, refine, show_errors, train)
+MODULES = (benchmark, convert, evaluate, fuzz, learn_errors, make_sample, port, refine, show_errors, train)
 
 NEEDED = {
     "convert": ["input=FILE", "output=FILE", "format=NAME"],
     "evaluate": ["dataset.predictions=DIR"],
+    "learn_errors": ["dataset.predictions=DIR"],
     "make_sample": ["output_dir=DIR"],
 }
 """What a command cannot run without."""
@@ -92,5 +106,27 @@ def test_posetrack_is_set_up_as_published() -> None:
     assert cfg.dataset.root == "data/posetrack_data_v2"
     assert cfg.model.weights == "model/snapshot-515000.safetensors"
     assert cfg.flip is True
-    assert compose("refine", "objective=mota").objective.threshold == 0.7
-    assert compose("refine", "objective=map").objective.threshold == 0.0
+    for name, published in (("mota", MOTA), ("map", MAP)):
+        cfg = compose("refine", f"objective={name}")
+        assert Objective(cfg.objective.keep, cfg.objective.add, cfg.objective.score) == published
+        assert cfg.iterations == 1
+
+
+@pytest.mark.parametrize("name", [choice for group, choice in CHOICES if group == "dataset" and choice != "synthetic"])
+def test_objective_of_a_data_set(name: str) -> None:
+    """Of one with scores it is the third, unless the command says otherwise; wherever it says so."""
+    without = ("sample", "posetrack17", "posetrack18", "posetrack21", "mpii", "ultralytics_labels")
+    cfg = compose("refine", f"dataset={name}", "dataset.predictions=FILE")
+    assert cfg.objective.name == ("mota" if name in without else "rescore")
+    assert cfg.output_dir == f"output/refined_{cfg.objective.name}"
+    words = ["objective=map", f"dataset={name}", "dataset.predictions=FILE"]
+    for order in (words, words[::-1]):
+        assert compose("refine", *order).objective.name == "map"
+
+
+@pytest.mark.parametrize(
+    ("words", "expected"),
+    [([], 1), (["iterations=3"], 3), (["objective.iterations=2"], 2), (["objective.iterations=2", "iterations=3"], 3)],
+)
+def test_iterations(words: list[str], expected: int) -> None:
+    assert compose("refine", *words).iterations == expected

@@ -36,7 +36,18 @@ def run(installed: Path, cwd: Path, *words: str) -> "subprocess.CompletedProcess
     )
 
 
-COMMANDS = ["benchmark", "convert", "evaluate", "fuzz", "make-sample", "port", "refine", "show-errors", "train"]
+COMMANDS = [
+    "benchmark",
+    "convert",
+    "evaluate",
+    "fuzz",
+    "learn-errors",
+    "make-sample",
+    "port",
+    "refine",
+    "show-errors",
+    "train",
+]
 
 
 def test_every_command_is_there(installed: Path) -> None:

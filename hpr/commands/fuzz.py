@@ -10,7 +10,7 @@ from typing import Any, Literal
 import numpy as np
 
 from hpr.checks import Count, WholeNumber
-from hpr.commands import app, benchmark, evaluate, make_sample, port, refine, show_errors, train
+from hpr.commands import app, benchmark, evaluate, learn_errors, make_sample, port, refine, show_errors, train
 from hpr.commands.progress import progress_bar, say
 from hpr.commands.settings import Section
 from hpr.files import write_json
@@ -101,6 +101,7 @@ def _programs(folder: Path) -> dict[str, Program]:
     bases: dict[app.Command[Any], list[list[str]]] = {
         benchmark.COMMAND: [["what=training", *measured], ["what=evaluation", *measured]],
         evaluate.COMMAND: [[predictions, annotations]],
+        learn_errors.COMMAND: [[predictions, annotations]],
         make_sample.COMMAND: [["output_dir=drawn", "clips=1", "frames=1", "width=64", "height=64"]],
         port.COMMAND: [[], ["checkpoint=text.txt"]],
         refine.COMMAND: [[*own, "model=demo", "flip=false", "device=cpu", predictions, part] for part in own],

@@ -77,7 +77,7 @@ def pair(truth: PoseSequence, predicted: PoseSequence) -> tuple[list[ScoredFrame
     Raises:
         UserError: The frames cannot be paired, or a head box is missing.
     """
-    pairs, warnings = _paired(truth, predicted)
+    pairs, warnings = paired_frames(truth, predicted)
     frames = []
     for true_frame, predicted_frame in pairs:
         if len(true_frame) == 0:  # one that lists only people without keypoints is not left out
@@ -98,10 +98,16 @@ def pair(truth: PoseSequence, predicted: PoseSequence) -> tuple[list[ScoredFrame
     return frames, warnings
 
 
-def _paired(truth: PoseSequence, predicted: PoseSequence) -> tuple[list[tuple[Frame, Frame]], list[str]]:
+def paired_frames(truth: PoseSequence, predicted: PoseSequence) -> tuple[list[tuple[Frame, Frame]], list[str]]:
     """Pairs frames by the names of their images; by position where the names say nothing.
 
     The public tool pairs by position and does not look at the names.
+
+    Returns:
+        Frames of truth and prediction, and what is odd about the files, in words.
+
+    Raises:
+        UserError: The frames cannot be paired.
     """
     names, others = ([PurePosixPath(f.image).stem for f in sequence.frames] for sequence in (truth, predicted))
     by_position = list(zip(truth.frames, predicted.frames, strict=False))

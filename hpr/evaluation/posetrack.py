@@ -140,7 +140,7 @@ def evaluate_named(
         expected = f"expected a file named like one of {origins[1]}, such as {min(predicted)}"
         raise UserError(f"{origins[0]}: {expected}, found none")
 
-    evaluation = evaluate(_pairs(names, truth, predicted, progress))
+    evaluation = evaluate(paired_sequences(names, truth, predicted, progress))
     unpredicted, unannotated = truth.keys() - predicted.keys(), predicted.keys() - truth.keys()
     for kind, missing in (("prediction", unpredicted), ("truth", unannotated)):
         if missing:
@@ -239,9 +239,17 @@ def _score(truth: PoseSequence, predicted: PoseSequence) -> _ScoredSequence:
     return _ScoredSequence(truth.name, detections(frames), counts, warnings)
 
 
-def _pairs(
+def paired_sequences(
     names: Iterable[str], truth: NamedSequences, predicted: NamedSequences, progress: Callable[[int], Any]
 ) -> Iterator[tuple[PoseSequence, PoseSequence]]:
+    """Yields truth and prediction of each sequence in the files of these names; one without a partner has an empty one.
+
+    Args:
+        names: Of files that both have.
+        truth: Files of ground truth.
+        predicted: Files of predictions.
+        progress: Called with the number of files done.
+    """
     for name in names:
         yield from _pairs_of_file(truth[name], predicted[name])
         progress(1)

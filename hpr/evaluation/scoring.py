@@ -31,12 +31,21 @@ def compared(
     Raises:
         UserError: The annotations are absent, broken or not those of the predictions.
     """
-    truth_format = file_format
-    if file_format.metric != "posetrack":
-        truth_format = get_format("auto", annotations, location=annotations)
+    truth_format = format_of_truth(file_format, annotations)
     if isinstance(truth_format, Coco):
         return OksComparison(Path(annotations), predicted, truth_format)
     truth = FilesByName(truth_format, Path(annotations))
     if truth_format.metric == "pckh":
         return PckhComparison(truth, predicted, (annotations, predictions), progress)
     return Comparison(truth, predicted, (annotations, predictions), progress)
+
+
+def format_of_truth(file_format: Format, annotations: str) -> Format:
+    """Returns the format of annotations for predictions in a format: PoseTrack's are in the same, others recognised.
+
+    Raises:
+        UserError: The annotations are absent or of no known format.
+    """
+    if file_format.metric == "posetrack":
+        return file_format
+    return get_format("auto", annotations, location=annotations)
