@@ -25,7 +25,7 @@ MEAN_HEAD = 101.4252
 MAX_CROP_PIXELS = 3_000_000
 MIN_CROP_SIDE = 8
 MARGIN = 250.0
-"""Pixels of the resized image around the keypoints' bounding box."""
+"""Pixels of the resized image around the keypoints' bounding box, as published."""
 
 _DIAGONAL_PER_HEAD = 1.4286
 
@@ -182,29 +182,31 @@ def _limbs(skeleton: Skeleton) -> tuple[NDArray[np.int64], FloatArray]:
     return ends, np.array(list(found.values()))
 
 
-def person_crop(pose: FloatArray, image_size: tuple[int, int], scale: float) -> Crop | None:
+def person_crop(pose: FloatArray, image_size: tuple[int, int], scale: float, margin: float = MARGIN) -> Crop | None:
     """Returns the crop of a person, or None where it would have more than MAX_CROP_PIXELS or no pixel at all.
 
     Args:
         pose: (K, 2) in image pixels, NaN where missing; at least one keypoint is there.
         image_size: Width and height of the image.
         scale: Of the person, from `person_scale`.
+        margin: Pixels of the resized image around the keypoints' bounding box.
     """
-    crop = person_region(pose, image_size, scale)
+    crop = person_region(pose, image_size, scale, margin)
     return crop if 0 < crop.width * crop.height <= MAX_CROP_PIXELS else None
 
 
-def person_region(pose: FloatArray, image_size: tuple[int, int], scale: float) -> Crop:
+def person_region(pose: FloatArray, image_size: tuple[int, int], scale: float, margin: float = MARGIN) -> Crop:
     """Returns the crop of a person whatever its size (docs/published.md, sections 2.2 and 2.3).
 
     Args:
         pose: (K, 2) in image pixels, NaN where missing; at least one keypoint is there.
         image_size: Width and height of the image.
         scale: Of the person, from `person_scale`.
+        margin: Pixels of the resized image around the keypoints' bounding box.
     """
     width, height = int(image_size[0] * scale), int(image_size[1] * scale)
-    low = np.nanmin(pose, axis=0) * scale - MARGIN
-    high = np.nanmax(pose, axis=0) * scale + MARGIN
+    low = np.nanmin(pose, axis=0) * scale - margin
+    high = np.nanmax(pose, axis=0) * scale + margin
     x0, x1 = (round(min(max(bound, 0.0), float(width))) for bound in (low[0], high[0]))
     y0, y1 = (round(min(max(bound, 0.0), float(height))) for bound in (low[1], high[1]))
     if x1 - x0 < MIN_CROP_SIDE or y1 - y0 < MIN_CROP_SIDE:

@@ -298,3 +298,9 @@ def test_a_region_may_be_larger_than_a_crop(image_size: tuple[int, int], is_crop
     assert region.box == (0, 0, *image_size)
     assert (region.width * region.height <= MAX_CROP_PIXELS) == is_cropped
     assert person_crop(keypoints, image_size, 1.0) == (region if is_cropped else None)
+
+
+@pytest.mark.parametrize(("margin", "expected"), [(0.0, (400, 450, 600, 750)), (100.0, (300, 350, 700, 850))], ids=str)
+def test_margin(margin: float, expected: tuple[int, int, int, int]) -> None:
+    keypoints = pose((0, 400, 450), (1, 600, 750))
+    assert person_region(keypoints, (1000, 1000), 1.0, margin).box == expected

@@ -13,7 +13,7 @@ import torch
 import hpr
 from hpr.commands import app
 from hpr.commands.progress import progress_bar, say
-from hpr.commands.settings import Iterations, ModelSettings, ObjectiveSettings, PredictionSettings, Section
+from hpr.commands.settings import Iterations, Margin, ModelSettings, ObjectiveSettings, PredictionSettings, Section
 from hpr.crops import ScaleRule
 from hpr.errors import UserError
 from hpr.evaluation.comparison import Compared, comparison_table, save_chart
@@ -63,6 +63,7 @@ class RefineSettings(Section):
     flip: bool
     scale: ScaleRule
     iterations: Iterations
+    margin: Margin
     strict: bool
     skip_broken: bool
     overwrite: bool
@@ -176,6 +177,7 @@ def _refiner(settings: RefineSettings, processes: Processes) -> PoseRefiner:
         settings.flip,
         scale=settings.scale,
         iterations=settings.iterations,
+        margin=settings.margin,
     )
 
 
@@ -265,6 +267,7 @@ def _what_results_depend_on(settings: RefineSettings, refiner: PoseRefiner, file
         "weights": content_hash(Path(settings.model.weights)),
         **settings.objective.model_dump(include={"keep", "add", "score"}),
         "iterations": settings.iterations,
+        "margin": settings.margin,
         "flip": settings.flip,
         "precision": refiner.precision,
         "device": refiner.device.type,

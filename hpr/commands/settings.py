@@ -16,6 +16,9 @@ Threshold = Annotated[float, Field(ge=0, lt=1)]
 Iterations = Annotated[int, Field(ge=1, le=5)]
 """How often a pose goes through the network."""
 
+Margin = Annotated[float, Field(ge=0, le=1000)]
+"""Pixels around a person's keypoints."""
+
 
 class Section(BaseModel):
     """A group of settings: values are of exactly their types, and there are no others."""

@@ -12,7 +12,7 @@ import torch
 from torch import Tensor
 
 from hpr import heatmaps
-from hpr.crops import MIN_CROP_SIDE, ScaleRule, body_scale, person_crop, person_scale
+from hpr.crops import MARGIN, MIN_CROP_SIDE, ScaleRule, body_scale, person_crop, person_scale
 from hpr.images import Image
 from hpr.inference.batching import PersonCrop, any_inside, collate, group, with_keypoints
 from hpr.models.loading import load_network
@@ -129,6 +129,7 @@ class PoseRefiner:
         batch_pixels: int | None = None,
         scale: ScaleRule = "published",
         iterations: int = 1,
+        margin: float = MARGIN,
     ) -> None:
         """Prepares a copy of a network for inference.
 
@@ -144,6 +145,8 @@ class PoseRefiner:
                 without them, such as COCO's.
             iterations: How often a pose goes through the network: each further pass starts from the sure keypoints of
                 the one before, on the same crop.
+            margin: Pixels around a person's keypoints that the network sees, at the network's standard size: less takes
+                less time, and leaves less room for keypoints that lie outside of the others.
 
         Raises:
             UserError: There is no such device or precision.
@@ -154,7 +157,7 @@ class PoseRefiner:
         if iterations < 1:
             raise ValueError(f"iterations: expected 1 or more; found {iterations}")
         self.scale = scale
-        self.iterations = iterations
+        self.iterations, self.margin = iterations, margin
         self.device = select_device(device)
         self.precision = select_precision(precision, self.device)
         self.flip = flip
@@ -305,7 +308,7 @@ class PoseRefiner:
         if min(image.shape[:2]) < MIN_CROP_SIDE:
             return PassedThrough(key, Outcome.TINY_IMAGE)
         scale = self._scale(pose) if scale is None else scale
-        crop = person_crop(pose, (image.shape[1], image.shape[0]), scale)
+        crop = person_crop(pose, (image.shape[1], image.shape[0]), scale, self.margin)
         if crop is None:
             return PassedThrough(key, Outcome.CROP_SIZE)
         keypoints = crop.to_crop(pose)

@@ -198,6 +198,12 @@ class TestPrepare:
             "key", Outcome.NO_KEYPOINTS
         )
 
+    def test_margin(self) -> None:
+        pose = np.full((15, 2), 60.0)
+        crops = [small_refiner(margin=margin).prepare(IMAGE, pose, 0, 1.0) for margin in (20.0, 30.0)]
+        sizes = [(crop.crop.width, crop.crop.height) for crop in crops if isinstance(crop, PersonCrop)]
+        assert sizes == [(40, 40), (60, 60)]
+
     def test_too_large_a_crop(self) -> None:
         pose = np.full((15, 2), np.nan)
         pose[[0, 1]] = [[0, 0], [9000, 9000]]
