@@ -168,7 +168,8 @@ def decode(probabilities: Tensor, offsets: Tensor) -> tuple[Tensor, Tensor]:
     cell = flat.argmax(dim=-1, keepdim=True)  # (B, K, 1); of several equal, the first
     confidence = flat.gather(-1, cell).squeeze(-1)
 
-    columns_rows = torch.cat([cell % width, cell // width], dim=-1)  # (B, K, 2)
+    rows = cell // width
+    columns_rows = torch.cat([cell - rows * width, rows], dim=-1)  # (B, K, 2); no `%`, which ONNX's exporter lacks
     per_keypoint = offsets.reshape(batch, count, 2, height * width)  # (B, 2 * K, h, w) -> (B, K, 2, h * w)
     offset = per_keypoint.gather(-1, cell[:, :, None].expand(-1, -1, 2, 1)).squeeze(-1)  # (B, K, 2)
     return columns_rows * STRIDE + STRIDE / 2 + OFFSET_UNIT * offset.double(), confidence

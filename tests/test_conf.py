@@ -14,6 +14,7 @@ from hpr.commands import (
     benchmark,
     convert,
     evaluate,
+    export,
     fuzz,
     learn_errors,
     make_sample,
@@ -33,7 +34,7 @@ CHOICES = [(path.parent.name, path.stem) for path in sorted(CONF.glob("*/*.yaml"
 ONLY_FILES = [path.stem for path in (CONF / "dataset").glob("*.yaml") if "/pose_files" in path.read_text()]
 """Data sets that predictions are from, and that cannot be trained on."""
 
-MODULES = (benchmark, convert, evaluate, fuzz, learn_errors, make_sample, port, refine, show_errors, train)
+MODULES = (benchmark, convert, evaluate, export, fuzz, learn_errors, make_sample, port, refine, show_errors, train)
 
 NEEDED = {
     "convert": ["input=FILE", "output=FILE", "format=NAME"],

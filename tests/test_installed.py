@@ -40,6 +40,7 @@ COMMANDS = [
     "benchmark",
     "convert",
     "evaluate",
+    "export",
     "fuzz",
     "learn-errors",
     "make-sample",

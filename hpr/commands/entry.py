@@ -18,6 +18,7 @@ def run(name: str) -> None:
 benchmark = partial(run, "benchmark")
 convert = partial(run, "convert")
 evaluate = partial(run, "evaluate")
+export = partial(run, "export")
 fuzz = partial(run, "fuzz")
 learn_errors = partial(run, "learn_errors")
 make_sample = partial(run, "make_sample")

@@ -174,7 +174,7 @@ def prepare(batch: Example, network: Refiner, device: torch.device) -> tuple[Pad
     """
     height, width = batch.pixels.shape[1:3]
     # Computed from the loader's tensors, which are on the host: no device has to be waited for.
-    is_padded = bool((torch.as_tensor(batch.size) != torch.tensor([height, width])).any())
+    is_padded = any(size != [height, width] for size in torch.as_tensor(batch.size).tolist())
     pixels, sizes, starts, estimate, truth, jitter = (
         torch.as_tensor(value).to(device, non_blocking=True) for value in batch
     )

@@ -3,6 +3,7 @@
 from functools import partial
 
 import numpy as np
+import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 from torch.nn.utils.fusion import fuse_conv_bn_eval
@@ -145,6 +146,8 @@ def max_pool_same(x: Tensor) -> Tensor:
     `ceil_mode` lets the last window hang over).
     """
     height, width = x.shape[-2:]
+    if isinstance(height, torch.SymInt) or isinstance(width, torch.SymInt):  # to be exported for any size
+        return F.max_pool2d(F.pad(x, (width % 2, 1, height % 2, 1), value=-torch.inf), 3, 2)
     return F.max_pool2d(x, 3, 2, padding=(height % 2, width % 2), ceil_mode=True)
 
 
