@@ -1,20 +1,20 @@
 """Write a network as an ONNX file: hpr-export, python tools/export.py [model=demo] [output=…] [size=[H,W]]."""
 
+import math
 from pathlib import Path
 from typing import Annotated
 
 from pydantic import Field
 
+from hpr.checks import CanvasSide
 from hpr.commands import app
 from hpr.commands.settings import ModelSettings, Section
-from hpr.crops import MIN_CROP_SIDE
+from hpr.crops import MAX_CROP_PIXELS
 from hpr.errors import UserError
 from hpr.models.export import Exported
 from hpr.models.export import export as export_network
 from hpr.models.loading import load_network
 from hpr.skeleton import get_skeleton
-
-_Side = Annotated[int, Field(ge=MIN_CROP_SIDE)]
 
 
 class ExportSettings(Section):
@@ -22,16 +22,20 @@ class ExportSettings(Section):
 
     model: ModelSettings
     output: str
-    size: Annotated[list[_Side], Field(min_length=2, max_length=2)] | None
+    size: Annotated[list[CanvasSide], Field(min_length=2, max_length=2)] | None
 
 
 def export(settings: ExportSettings) -> Exported:
     """Writes the file, prints how far it is from PyTorch and returns that.
 
     Raises:
-        UserError: There are no such weights, a library is missing, or the file cannot be written.
+        UserError: The crops are too large, there are no such weights, a library is missing, or the file cannot be
+            written.
     """
     model, path = settings.model, Path(settings.output)
+    if settings.size is not None and math.prod(settings.size) > MAX_CROP_PIXELS:
+        height, width = settings.size
+        raise UserError(f"size=[{height},{width}]: expected {MAX_CROP_PIXELS:,} pixels or fewer")
     if model.weights is None:
         raise UserError("model.weights=null: expected a file of weights to export")
     network = load_network(Path(model.weights), model.architecture, get_skeleton(model.skeleton))

@@ -120,7 +120,9 @@ def test_one_size_of_another_skeleton(tmp_path: Path, monkeypatch: pytest.Monkey
     ("settings", "message"),
     [
         (["size=[64]"], "size=[64]: expected 2 or more values"),
-        (["size=[7,64]"], "size.0=7: expected 8 or more"),
+        (["size=[15,64]"], "size.0=15: expected 16 or more"),
+        (["size=[64,1000000000]"], "size.1=1000000000: expected 8192 or less"),
+        (["size=[8192,8000]"], "size=[8192,8000]: expected 3,000,000 pixels or fewer"),
         (["size=64"], "size=64: expected a list"),
         (["model.weights=null"], "model.weights=null: expected a file of weights to export"),
         (["model.weights=absent.safetensors"], "absent.safetensors: no such weights"),
