@@ -54,13 +54,17 @@ def write_json(path: Path, content: Any, indent: int | None = None) -> None:
 
 
 @contextmanager
-def replacing(path: Path) -> Iterator[Path]:
+def replacing(path: Path, ending: str = "") -> Iterator[Path]:
     """Yields a temporary path beside `path` that takes its place when the block ends without an error.
+
+    Args:
+        path: Of the file.
+        ending: Of the temporary path, for libraries that go by it.
 
     Raises:
         UserError: The folder cannot be made or written to.
     """
-    temporary = _temporary(path)
+    temporary = _temporary(path, ending)
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
         yield temporary
@@ -95,6 +99,6 @@ def replacing_folder(path: Path) -> Iterator[Path]:
             shutil.rmtree(left, ignore_errors=True)
 
 
-def _temporary(path: Path) -> Path:
+def _temporary(path: Path, ending: str = "") -> Path:
     """Returns a name beside a path that no other process uses; `runtime.folders` knows such names by their look."""
-    return path.with_name(f".{path.name}.{uuid.uuid4().hex}")
+    return path.with_name(f".{path.name}.{uuid.uuid4().hex}{ending}")

@@ -24,6 +24,9 @@ os.environ.setdefault("OPENCV_FFMPEG_LOGLEVEL", "-8")
 Image = NDArray[np.uint8]
 """(H, W, 3) RGB."""
 
+_FASTEST = 1000.0
+"""Frames in a second."""
+
 PICTURE_ENDINGS = frozenset(
     (
         *(".avif", ".bmp", ".dib", ".gif", ".jpe", ".jpeg", ".jpg"),
@@ -282,11 +285,23 @@ class Video:
         self._next = 0
         self._end: int | None = None  # number of frames, known when the last has been read
 
-    def has(self, frame: Frame) -> bool:
-        """Returns whether there is a frame of that number, by what the file's header says of their number."""
+    @property
+    def frame_rate(self) -> float:
+        """Frames in a second by the file's header; 25 where it says none that can be."""
+        with self._lock:
+            rate = float(self._capture.get(cv2.CAP_PROP_FPS))
+        return rate if 0 < rate <= _FASTEST else 25.0
+
+    @property
+    def frame_count(self) -> int:
+        """Number of frames by the file's header, until the last has been read; 0 or less where it says none."""
         with self._lock:
             header = int(self._capture.get(cv2.CAP_PROP_FRAME_COUNT))
-        end = header if self._end is None else self._end
+        return header if self._end is None else self._end
+
+    def has(self, frame: Frame) -> bool:
+        """Returns whether there is a frame of that number, by what the file's header says of their number."""
+        end = self.frame_count
         return frame.number is not None and frame.number >= 0 and (frame.number < end or end <= 0)
 
     def expected(self, frame: Frame) -> str:

@@ -14,6 +14,7 @@ import hpr
 from hpr.commands import app
 from hpr.commands.progress import progress_bar, say
 from hpr.commands.settings import Iterations, Margin, ModelSettings, ObjectiveSettings, PredictionSettings, Section
+from hpr.commands.visualize import draw_results
 from hpr.crops import ScaleRule
 from hpr.errors import UserError
 from hpr.evaluation.comparison import Compared, comparison_table, save_chart
@@ -68,6 +69,7 @@ class RefineSettings(Section):
     skip_broken: bool
     overwrite: bool
     side_files: bool
+    visualize: bool
     output_dir: str
 
 
@@ -239,6 +241,9 @@ def _refine_files(
     if not report["failures"] and not report["stopped"]:
         try:
             _compare(run, files, comparison, report)
+            if run.settings.visualize:
+                draw_results(run.file_format, files, run.output / "predictions", run.images, run.output / "pictures")
+                report["pictures"].append("pictures")
         except KeyboardInterrupt:
             report["stopped"] = True
     write_json(run.output / "report.json", report, indent=4)

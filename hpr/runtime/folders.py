@@ -16,7 +16,7 @@ except ImportError:  # Windows has no advisory locks of this kind; runs are on t
 
 LOCK = ".lock"
 
-_TEMPORARY = re.compile(r"\..+\.[0-9a-f]{32}")
+_TEMPORARY = re.compile(r"\..+\.[0-9a-f]{32}(\.\w+)?")
 """What `hpr.files` names its temporary files and folders."""
 
 
