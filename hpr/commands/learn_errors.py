@@ -12,11 +12,12 @@ from hpr.commands import app
 from hpr.commands.progress import progress_bar
 from hpr.commands.settings import PredictionSettings, Section
 from hpr.errors import UserError
+from hpr.evaluation.frame_pairs import frame_pairs
+from hpr.evaluation.posetrack import FilesByName
 from hpr.files import replacing
 from hpr.formats import Format
 from hpr.report.tables import format_table, number
 from hpr.training.error_rates import ErrorCounter, ErrorRates
-from hpr.training.frame_pairs import frame_pairs
 from hpr.training.pose_errors import KEYPOINT_KINDS
 
 _GROUP = "pose_errors"
@@ -39,7 +40,8 @@ def learn_errors(settings: LearnErrorsSettings) -> ErrorRates:
         raise UserError("dataset.annotations is not set; add dataset.annotations=DIR to the command")
     file_format: Format = app.build("dataset.format", dataset.format)
     with progress_bar("files", doing="measuring") as progress:
-        found = frame_pairs(file_format, dataset.annotations, dataset.predictions, progress)
+        predicted = FilesByName(file_format, Path(dataset.predictions))
+        found = frame_pairs(file_format, dataset.annotations, predicted, dataset.predictions, progress)
 
     counter = ErrorCounter()
     for truth, predicted in found.pairs:

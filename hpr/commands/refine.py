@@ -3,8 +3,9 @@
 import signal
 import time
 from collections.abc import Iterator, Sequence
-from contextlib import contextmanager, nullcontext
+from contextlib import contextmanager, nullcontext, suppress
 from dataclasses import dataclass, field
+from functools import cache
 from pathlib import Path
 from typing import Any
 
@@ -13,11 +14,14 @@ import torch
 import hpr
 from hpr.commands import app
 from hpr.commands.progress import progress_bar, say
+from hpr.commands.refine_page import PICTURES, Findings, moved_pictures, refine_page, worse_pictures
 from hpr.commands.settings import Iterations, Margin, ModelSettings, ObjectiveSettings, PredictionSettings, Section
 from hpr.commands.visualize import draw_results
 from hpr.crops import ScaleRule
 from hpr.errors import UserError
 from hpr.evaluation.comparison import Compared, comparison_table, save_chart
+from hpr.evaluation.frame_changes import frame_changes
+from hpr.evaluation.posetrack import NamedSequences
 from hpr.evaluation.scoring import compared
 from hpr.files import write_json
 from hpr.formats import Format
@@ -31,6 +35,7 @@ from hpr.refining.journal import Journal, content_hash
 from hpr.refining.sharing import Part, share
 from hpr.refining.tally import Tally
 from hpr.report.drawing import save_comparison
+from hpr.report.page import save_page
 from hpr.report.tables import format_row
 from hpr.runtime.device import select_device
 from hpr.runtime.folders import sole_use
@@ -238,15 +243,17 @@ def _refine_files(
 
     report = _report(run, all_shares, tallies, time.perf_counter() - start, broken)
     report["skipped_files"] = len(finished)
+    findings = Findings()
     if not report["failures"] and not report["stopped"]:
         try:
-            _compare(run, files, comparison, report)
+            _compare(run, files, comparison, report, tallies, findings)
             if run.settings.visualize:
                 draw_results(run.file_format, files, run.output / "predictions", run.images, run.output / "pictures")
                 report["pictures"].append("pictures")
         except KeyboardInterrupt:
             report["stopped"] = True
     write_json(run.output / "report.json", report, indent=4)
+    save_page(refine_page(report, _total(tallies), tallies, findings), run.output / report["page"])
     return report
 
 
@@ -374,9 +381,7 @@ def _report(
     broken: Sequence[str],
 ) -> dict[str, Any]:
     """Returns the content of report.json."""
-    total = Tally()
-    for tally in tallies.values():
-        total.add(tally)
+    total = _total(tallies)
     return {
         **total.as_json(),
         "warnings": _warnings(total),
@@ -392,7 +397,15 @@ def _report(
         "settings": run.settings.model_dump(),
         "sequences": {name: tally.as_json() for name, tally in tallies.items()},
         "pictures": [],
+        "page": "report.html",
     }
+
+
+def _total(tallies: dict[str, Tally]) -> Tally:
+    total = Tally()
+    for tally in tallies.values():
+        total.add(tally)
+    return total
 
 
 def _warnings(total: Tally) -> list[str]:
@@ -404,25 +417,49 @@ def _warnings(total: Tally) -> list[str]:
     return [f"{moved}; these weights may not suit these images"]
 
 
-def _compare(run: _Run, files: Sequence[PoseFile], comparison: Compared | None, report: dict[str, Any]) -> None:
-    """Adds to a report what can be seen of a whole run: a few frames, and the scores before and after."""
-    output = run.output
+def _compare(
+    run: _Run,
+    files: Sequence[PoseFile],
+    comparison: Compared | None,
+    report: dict[str, Any],
+    tallies: dict[str, Tally],
+    findings: Findings,
+) -> None:
+    """Adds to a report, and to what is found for its page, what can be seen of a whole run: frames and scores."""
     # What has been written is what is drawn and scored.
-    wanted = files if comparison is not None else files[:_PICTURED_FILES]
-    names = [file.path.name for file in wanted]
-    refined = {name: run.file_format.read(output / "predictions" / name) for name in names}
-    pairs = [_middle_frames(file, refined[file.path.name]) for file in files[:_PICTURED_FILES]]
-    if save_comparison([pair for pair in pairs if pair], run.images, output / "frames.jpg"):
+    refined = cache(lambda name: run.file_format.read(run.output / "predictions" / name))
+    pairs = [_middle_frames(file, refined(file.path.name)) for file in files[:_PICTURED_FILES]]
+    if save_comparison([pair for pair in pairs if pair], run.images, run.output / "frames.jpg"):
         report["pictures"].append("frames.jpg")
-
+    findings.moved = moved_pictures(tallies, files, refined, run.images)
     if comparison is not None:
-        before, after = comparison.before, comparison.after(refined)
-        report["metrics"] = {"before": before.summary(), "after": after.summary(), "warnings": after.warnings}
-        if save_chart(before, after, output / "metrics.png"):
-            report["pictures"].append("metrics.png")
-        print(f"\n{comparison_table(before, after)}")
-        for warning in after.warnings:
-            print(f"warning: {warning}")
+        _score(run, files, comparison, report, {file.path.name: refined(file.path.name) for file in files}, findings)
+
+
+def _score(
+    run: _Run,
+    files: Sequence[PoseFile],
+    comparison: Compared,
+    report: dict[str, Any],
+    refined: NamedSequences,
+    findings: Findings,
+) -> None:
+    """Adds the scores before and after, and what refining did to the annotated frames."""
+    before, after = comparison.before, comparison.after(refined)
+    report["metrics"] = {"before": before.summary(), "after": after.summary(), "warnings": after.warnings}
+    if save_chart(before, after, run.output / "metrics.png"):
+        report["pictures"].append("metrics.png")
+    print(f"\n{comparison_table(before, after)}")
+    for warning in after.warnings:
+        print(f"warning: {warning}")
+
+    findings.scores = (before, after)
+    given = {file.path.name: file.sequences for file in files}
+    annotations = run.settings.dataset.annotations
+    assert annotations is not None
+    with suppress(UserError):  # scoring has said what is wrong
+        findings.changes = frame_changes(run.file_format, annotations, given, refined, PICTURES)
+        findings.worse = worse_pictures(findings.changes, run.images)
 
 
 def _middle_frames(file: PoseFile, refined: Sequence[Any]) -> tuple[Frame, Frame] | None:
@@ -455,7 +492,7 @@ def _print_summary(settings: RefineSettings, report: dict[str, Any]) -> None:
         far = f"{100 * movement['above_half_a_head']:.1f} % above half a head"
         print(f"{'moved':<8} {movement['median']:.2f} head sizes in the median, {movement['p95']:.2f} at 95 %, {far}")
     print(f"{'time':<8} {report['seconds']:.1f} s on {report['device']} in {report['precision']}, {rate}")
-    written = ", ".join(["predictions", "report.json", *report["pictures"]])
+    written = ", ".join(["predictions", "report.json", report["page"], *report["pictures"]])
     print(f"{'wrote':<8} {settings.output_dir}: {written}")
     for warning in report["warnings"]:
         print(f"warning: {warning}")

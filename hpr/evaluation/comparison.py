@@ -147,6 +147,38 @@ def comparison_table(before: Scores, after: Scores) -> str:
     return format_table(rows)
 
 
+@dataclass(frozen=True)
+class SequenceChange:
+    """Scores of one sequence before and after refining.
+
+    Attributes:
+        name: Of the sequence.
+        scores: Metric → percent before and after; NaN where there is no value.
+    """
+
+    name: str
+    scores: dict[str, tuple[float, float]]
+
+    @property
+    def gain(self) -> float:
+        """Mean difference of the metrics that have values; 0 without any."""
+        gains = [after - before for before, after in self.scores.values()]
+        known = [gain for gain in gains if not math.isnan(gain)]
+        return sum(known) / len(known) if known else 0.0
+
+
+def sequence_changes(before: Scores, after: Scores) -> list[SequenceChange]:
+    """Returns what each sequence gained or lost, the highest gain first; nothing where sequences have no scores."""
+    if not isinstance(before, Evaluation) or not isinstance(after, Evaluation):
+        return []
+    changes = []
+    for name in before.sequences.keys() & after.sequences.keys():
+        both = before.sequences[name], after.sequences[name]
+        scores = {metric: (both[0][metric]["total"], both[1][metric]["total"]) for metric in before.values}
+        changes.append(SequenceChange(name, scores))
+    return sorted(changes, key=lambda change: (-change.gain, change.name))
+
+
 def save_chart(before: Scores, after: Scores, path: Path) -> bool:
     """Draws each metric that has values, before and after, as bars.
 

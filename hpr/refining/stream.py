@@ -16,7 +16,7 @@ from hpr.inference.engine import FAILURES, Outcome, PassedThrough, PoseRefiner, 
 from hpr.objective import Objective
 from hpr.poses import FloatArray, Frame, PoseSequence
 from hpr.refining.scores import rescored
-from hpr.refining.tally import Tally
+from hpr.refining.tally import Place, Tally
 from hpr.skeleton import Skeleton
 
 S = TypeVar("S")
@@ -133,8 +133,10 @@ def refined_frame(
         results: One for each of its N people.
         skeleton: Of the network.
         objective: Which keypoints are in the result, and with what scores.
-        tally: Gets the counts of people, of the keypoints that the frame's skeleton had, and how far poses moved.
+        tally: Of the frames before it in its part. Gets the counts of people, of the keypoints that the frame's
+            skeleton had, of confidences, and how far poses moved.
     """
+    place = Place(tally.frames, frame.image)
     tally.frames += 1
     own_count = len(frame.skeleton)
     joined = frame.skeleton.joined(skeleton)
@@ -152,11 +154,15 @@ def refined_frame(
     replaced = changed[:, None] & known  # (N, K)
     tally.outcomes.update(refined.outcomes)
     tally.count_keypoints(frame.present[:, counted], after[:, counted])
+    heads = []
     for pose, result in zip(given, results, strict=True):
         if isinstance(result, RefinedPose):
-            tally.count_movement(_movement(pose, result))
+            heads.append(_movement(pose, result))
+            tally.count_movement(heads[-1])
+            tally.count_confidences(result.confidence)
         elif result.detail:
             tally.bad_images[result.detail] += 1
+    tally.note_frame(place, refined.outcomes, heads)
     result_frame = replace(
         frame,
         keypoints=np.where(replaced[..., None], poses, frame.keypoints),

@@ -53,6 +53,7 @@ def test_bare_command_raises_the_score(objective: str, score: str, tmp_path: Pat
     assert {path.name for path in folder.iterdir()} == {
         "predictions",
         "report.json",
+        "report.html",
         "frames.jpg",
         "metrics.png",
         ".journal",

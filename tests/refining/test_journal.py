@@ -11,7 +11,7 @@ from hpr.inference.engine import Outcome
 from hpr.poses import Frame, PoseSequence
 from hpr.refining.files import PoseFile
 from hpr.refining.journal import Journal
-from hpr.refining.tally import Tally
+from hpr.refining.tally import Place, Tally
 from hpr.skeleton import POSETRACK18
 
 SETTINGS = {"weights": "abc", "keep": 0.7}
@@ -30,6 +30,8 @@ def tally(*outcomes: Outcome) -> Tally:
     counts = Tally(frames=3, kept=10, dropped=2, added=1)
     counts.outcomes.update(outcomes)
     counts.moved.update({7: 2, 1000: 1})
+    counts.count_confidences(np.array([0.2, 0.9]))
+    counts.note_frame(Place(2, "a.png"), outcomes, [0.1, 0.3])
     return counts
 
 

@@ -26,7 +26,7 @@ from hpr.objective import MAP, Objective
 from hpr.poses import FloatArray, Frame, PoseSequence
 from hpr.refining.files import PoseFile, check_images
 from hpr.refining.stream import RefinedPart, refine_parts, refine_sequences, refined_frame
-from hpr.refining.tally import Tally
+from hpr.refining.tally import EXAMPLES, MOVED_MOST, Place, Tally
 from hpr.skeleton import COCO17, POSETRACK15, POSETRACK18, SKELETONS, Skeleton
 
 EMPTY = Frame.empty("none.jpg", POSETRACK15)
@@ -560,6 +560,7 @@ class TestRefinedFrame:
         np.testing.assert_array_equal(found.scores, scores)
         assert found.track_ids == (1, 2, 3)
         assert tally.outcomes == {Outcome.REFINED: 2, Outcome.CROP_SIZE: 1}
+        assert tally.examples == {Outcome.CROP_SIZE: [(0, "a.jpg")]}
         assert (tally.kept, tally.dropped, tally.added) == (45, 0, 0)
         assert not tally.bad_images
 
@@ -600,6 +601,8 @@ class TestRefinedFrame:
         for keep in (0.0, 0.9):
             _, tally = self.refined(Frame("a.jpg", POSETRACK15, keypoints[None]), objective=Objective(keep, keep))
             assert tally.moved == {50: 1}
+            assert tally.moved_most == [(0.5, 0, "a.jpg")]
+            assert tally.confidences == {12: 15}
         _, tally = self.refined(Frame("a.jpg", POSETRACK15, np.repeat(keypoints[None], 3, axis=0)))
         assert tally.moved == {50: 2}  # one of the three is passed through
 
@@ -681,6 +684,45 @@ class TestTally:
             "movement": {"median": None, "p95": None, "above_half_a_head": None, "poses": 0},
         }
         assert first.people == 3  # what was added is as it was
+
+    def test_frames_that_moved_most(self) -> None:
+        tally = Tally()
+        for number in range(100):
+            outcomes = [Outcome.REFINED, Outcome.REFINED, Outcome.NO_KEYPOINTS]
+            tally.note_frame(
+                Place(number, f"{number}.jpg"), outcomes, [(37 * number % 100) / 10, 1e300 * (number == 7)]
+            )
+            tally.frames += 1
+        assert [frame.heads for frame in tally.moved_most][:3] == [10.0, 4.95, 4.9]
+        assert tally.moved_most[0].image == "7.jpg"
+        assert len(tally.moved_most) == MOVED_MOST
+        assert tally.examples == {Outcome.NO_KEYPOINTS: [Place(n, f"{n}.jpg") for n in range(EXAMPLES)]}
+        assert Tally.from_entry(json.loads(json.dumps(tally.as_entry()))).moved_most == tally.moved_most
+
+    def test_places_in_later_parts_of_a_sequence(self) -> None:
+        """A sequence that is cut between frames is as if it were whole."""
+        whole, total = Tally(), Tally()
+        for part in range(3):
+            own = Tally()
+            for number in range(4):
+                heads = [0.1 * ((5 * number + 3 * part) % 7)]
+                outcomes = [Outcome.REFINED, *[Outcome.TINY_IMAGE] * (number % 2)]
+                for tally, place in ((own, number), (whole, 4 * part + number)):
+                    tally.note_frame(Place(place, "same.jpg"), outcomes, heads)
+                    tally.frames += 1
+            total.add(own)
+        assert total == whole
+        assert total.examples[Outcome.TINY_IMAGE][-1].frame == 9
+
+    def test_confidences(self) -> None:
+        halves = Tally(), Tally()
+        halves[0].count_confidences(np.array([0.0, 0.049, 0.05, 0.999]))
+        halves[1].count_confidences(np.array([1.0, 0.5]))
+        total = Tally()
+        for half in halves:
+            total.add(half)
+        assert total.confidences == {0: 2, 1: 1, 10: 1, 19: 2}
+        assert Tally.from_entry(json.loads(json.dumps(total.as_entry()))) == total
 
 
 def test_parts_of_frames_with_the_same_people_are_kept_apart(root: Path) -> None:

@@ -1,16 +1,19 @@
 """Annotations and predictions side by side."""
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
 
 from hpr.errors import UserError
+from hpr.evaluation import frame_pairs as pairing
+from hpr.evaluation.frame_pairs import FramePairs
+from hpr.evaluation.posetrack import FilesByName
 from hpr.formats import Format, PoseTrack18, get_format
 from hpr.poses import Frame, PoseSequence
 from hpr.skeleton import POSETRACK15, POSETRACK18, Skeleton
-from hpr.training.frame_pairs import FramePairs, frame_pairs
 
 
 def frame(name: str, people: int, skeleton: Skeleton) -> Frame:
@@ -23,6 +26,13 @@ def write(folder: Path, file_format: Format, images: dict[str, int], name: str, 
     path.parent.mkdir(exist_ok=True)
     file_format.write([PoseSequence(path.stem, [frame(*image, skeleton) for image in images.items()])], path)
     return path
+
+
+def frame_pairs(
+    file_format: Format, truth: Path, estimates: Path, progress: Callable[[int], Any] = lambda files: None
+) -> FramePairs:
+    predicted = FilesByName(file_format, estimates)
+    return pairing.frame_pairs(file_format, str(truth), predicted, str(estimates), progress)
 
 
 def found(pairs: FramePairs) -> list[tuple[str, int, int]]:
@@ -43,7 +53,7 @@ def test_by_image(
     coco, arrays = get_format("coco"), get_format("npz")
     truth = write(tmp_path, coco, {"a.jpg": 2, "b.jpg": 1}, "truth.json", coco.skeletons[0])
     estimates = write(tmp_path, arrays, predicted, "estimates.npz", POSETRACK18)
-    pairs = frame_pairs(arrays, str(truth), str(estimates))
+    pairs = frame_pairs(arrays, truth, estimates)
     assert found(pairs) == expected
     assert len(pairs.warnings) == len(warnings)
     assert all(words in warning for words, warning in zip(warnings, pairs.warnings, strict=True))
@@ -54,7 +64,7 @@ def test_no_image_of_that_name(tmp_path: Path) -> None:
     truth = write(tmp_path, coco, {"a.jpg": 2}, "truth.json", coco.skeletons[0])
     estimates = write(tmp_path, arrays, {"z.jpg": 2}, "estimates.npz", POSETRACK18)
     with pytest.raises(UserError, match=r"expected an image named like z\.jpg, found none"):
-        frame_pairs(arrays, str(truth), str(estimates))
+        frame_pairs(arrays, truth, estimates)
 
 
 def test_by_file(tmp_path: Path) -> None:
@@ -65,7 +75,7 @@ def test_by_file(tmp_path: Path) -> None:
         write(tmp_path / folder, own, images, "clip.json", POSETRACK15)
     write(tmp_path / "truth", own, {"other/0.jpg": 1}, "other.json", POSETRACK15)
     done: list[int] = []
-    pairs = frame_pairs(own, str(tmp_path / "truth"), str(tmp_path / "estimates"), done.append)
+    pairs = frame_pairs(own, tmp_path / "truth", tmp_path / "estimates", done.append)
     assert found(pairs) == [("0.jpg", 2, 1), ("2.jpg", 1, 0)]
     assert pairs.warnings == ["1 files have no prediction and are left out, such as other.json"]
     assert done == [1]
@@ -76,4 +86,4 @@ def test_nobody_annotated(tmp_path: Path) -> None:
     for folder, people in (("truth", 0), ("estimates", 1)):
         write(tmp_path / folder, own, {"clip/0.jpg": people}, "clip.json", POSETRACK15)
     with pytest.raises(UserError, match="expected annotated people, found none"):
-        frame_pairs(own, str(tmp_path / "truth"), str(tmp_path / "estimates"))
+        frame_pairs(own, tmp_path / "truth", tmp_path / "estimates")

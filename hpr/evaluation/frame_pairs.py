@@ -9,7 +9,7 @@ import numpy as np
 
 from hpr.errors import UserError
 from hpr.evaluation.frames import paired_frames
-from hpr.evaluation.posetrack import FilesByName, paired_sequences
+from hpr.evaluation.posetrack import FilesByName, NamedSequences, paired_sequences
 from hpr.evaluation.scoring import format_of_truth
 from hpr.formats import Format
 from hpr.formats.coco import Coco, Image, ids_by_name
@@ -31,9 +31,13 @@ class FramePairs:
 
 
 def frame_pairs(
-    file_format: Format, annotations: str, predictions: str, progress: Callable[[int], Any] = lambda files: None
+    file_format: Format,
+    annotations: str,
+    predicted: NamedSequences,
+    predictions: str,
+    progress: Callable[[int], Any] = lambda files: None,
 ) -> FramePairs:
-    """Reads annotations and predictions, and pairs their images.
+    """Reads annotations and pairs their images with predictions.
 
     As in scoring, PoseTrack's pair by the names of their files and then of their images, all others by the names of
     their images; an annotated image without a prediction is one where nobody was found.
@@ -41,7 +45,8 @@ def frame_pairs(
     Args:
         file_format: Of the predictions; that of the annotations follows as in scoring.
         annotations: A file or folder.
-        predictions: A file or folder.
+        predicted: Files of predictions.
+        predictions: What messages call these.
         progress: Called with the number of files done.
 
     Raises:
@@ -49,14 +54,16 @@ def frame_pairs(
     """
     truth_format = format_of_truth(file_format, annotations)
     if truth_format.metric == "posetrack":
-        truth, predicted = FilesByName(truth_format, Path(annotations)), FilesByName(file_format, Path(predictions))
-        return _by_file(truth, predicted, (annotations, predictions), progress)
-    predicted_frames = _frames(file_format, predictions, progress)
+        return _by_file(FilesByName(truth_format, Path(annotations)), predicted, (annotations, predictions), progress)
+    predicted_frames = []
+    for sequences in predicted.values():
+        predicted_frames += [frame for sequence in sequences for frame in sequence.frames]
+        progress(1)
     return _by_image(_annotated(truth_format, Path(annotations)), predicted_frames, annotations)
 
 
 def _by_file(
-    truth: FilesByName, predicted: FilesByName, origins: tuple[str, str], progress: Callable[[int], Any]
+    truth: FilesByName, predicted: NamedSequences, origins: tuple[str, str], progress: Callable[[int], Any]
 ) -> FramePairs:
     """Pairs the files of annotations and predictions, which are called `origins` in messages."""
     names = sorted(truth.keys() & predicted.keys())
@@ -99,20 +106,12 @@ def _by_image(truth: Sequence[Frame], predicted: Sequence[Frame], annotations: s
     return FramePairs(pairs, warnings)
 
 
-def _frames(file_format: Format, location: str, progress: Callable[[int], Any] = lambda files: None) -> list[Frame]:
-    """Reads the images of all files."""
-    frames: list[Frame] = []
-    for path in file_format.sources(Path(location)):
-        frames += [frame for sequence in file_format.read(path) for frame in sequence.frames]
-        progress(1)
-    return frames
-
-
 def _annotated(truth_format: Format, annotations: Path) -> list[Frame]:
     """Reads annotated images; in COCO's, crowds and people without keypoints make ignore regions."""
     if isinstance(truth_format, Coco):
         return [frame for path in truth_format.sources(annotations) for frame in _coco_frames(truth_format, path)]
-    return [frame for frame in _frames(truth_format, str(annotations)) if len(frame)]
+    sequences = [sequence for path in truth_format.sources(annotations) for sequence in truth_format.read(path)]
+    return [frame for sequence in sequences for frame in sequence.frames if len(frame)]
 
 
 def _coco_frames(truth_format: Coco, path: Path) -> list[Frame]:

@@ -1,0 +1,144 @@
+"""Pages for a browser."""
+
+import re
+from pathlib import Path
+
+import cv2
+import numpy as np
+import pytest
+from browser import look, needs_browser
+from conftest import full_disk
+
+from hpr.errors import UserError
+from hpr.images import Image
+from hpr.report.charts import bars_svg
+from hpr.report.page import Chart, Fact, Page, Panel, Picture, Section, Table, panel, region, rendered, save_page
+
+EVIL = "<script>alert(1)</script>\"'&amp;"
+
+
+def noise(height: int, width: int) -> Image:
+    return np.random.default_rng(0).integers(0, 256, (height, width, 3), dtype=np.uint8)
+
+
+def grey(label: str, value: int) -> Panel:
+    return panel(label, np.full((90, 160, 3), value, np.uint8))
+
+
+def full_page(name: str = "a.jpg") -> Page:
+    """A page with one of everything, of names that are to be shown as they are."""
+    panels = [grey(f"input {name}", 50), grey("refined", 100), grey("truth", 200)]
+    section = Section(
+        f"Section {name}",
+        [f"A note on {name}."],
+        [Chart(f"Chart {name}", bars_svg([name, "b"], {name: [1.0, 2.0], "refined": [2.0, -1.0]}, name))],
+        [Table(f"Table {name}", (name, "input", "difference"), [(name, "1.0", "+2.0"), ("b", name, "-1.0")])],
+        [Picture(f"Picture {name}", f"Caption {name}", panels), Picture("Gone", problem=f"{name}: no such image")],
+    )
+    return Page(f"Page {name}", f"Of {name}", [Fact(name, f"fact {name}", f"note {name}")], [f"odd: {name}"], [section])
+
+
+def test_an_empty_page() -> None:
+    text = rendered(Page("Nothing"))
+    assert "<h1>Nothing</h1>" in text
+    assert not re.search(r"<(h2|table|figure|svg|dl)\b", text)
+    assert "None" not in text
+
+
+def test_names_are_escaped() -> None:
+    text = rendered(full_page(EVIL))
+    assert text.count("<script>") == text.count("<script") == 1  # the slider's own
+    assert text.count("&lt;script&gt;alert(1)&lt;/script&gt;") > 15
+    assert "\"'&amp;amp" not in text
+
+
+def test_names_that_are_no_text(tmp_path: Path) -> None:
+    save_page(full_page("\udcff\0"), tmp_path / "page.html")
+    assert "Page ?" in (tmp_path / "page.html").read_text()
+
+
+def test_nothing_is_loaded_and_no_other_script_runs() -> None:
+    text = rendered(full_page())
+    assert "default-src 'none'; img-src data:; style-src 'unsafe-inline'; script-src 'sha256-" in text
+    sources = re.findall(r'(?:src|href)="([^"]*)"', text)
+    assert len(sources) == 4
+    assert all(source.startswith("data:") for source in sources)
+    assert "url(" not in text
+
+
+@pytest.mark.parametrize("size", [(1, 1), (480, 640), (4000, 30), (30, 4000), (2000, 3000)])
+def test_images_take_little_room(size: tuple[int, int]) -> None:
+    found = panel("noise", noise(*size))
+    picture = cv2.imdecode(np.frombuffer(found.jpeg, np.uint8), cv2.IMREAD_COLOR)
+    assert picture is not None
+    assert picture.shape[1::-1] == found.size
+    assert max(found.size) <= 640
+    assert len(found.jpeg) <= 64_000
+
+
+def test_a_plain_image_keeps_its_size() -> None:
+    assert grey("input", 7).size == (160, 90)
+
+
+@pytest.mark.parametrize(
+    "poses",
+    [[], [np.full((1, 15, 2), np.nan)], [np.full((1, 15, 2), np.inf)]],
+    ids=["nobody", "no keypoint", "no number"],
+)
+def test_all_of_an_image_is_shown_where_there_is_no_pose(poses: list[np.ndarray]) -> None:
+    part, corner, scale = region(noise(300, 400), poses)
+    assert part.shape == (480, 640, 3)
+    assert corner.tolist() == [0, 0]
+    assert scale == 1.6
+
+
+@pytest.mark.parametrize("shift", [0.0, 1e9, -1e9, 600.0])
+def test_the_part_about_poses(shift: float) -> None:
+    pose = np.array([[[800.0, 400.0], [900.0, 600.0], [np.nan, np.nan]]]) + shift
+    part, corner, scale = region(noise(1080, 1920), [pose])
+    assert max(part.shape[:2]) <= 640
+    assert 0 < scale <= 3
+    if shift == 0:
+        shown = (pose[0, :2] - corner) * scale
+        assert (shown > 20).all()
+        assert (shown < np.array(part.shape[1::-1]) - 20).all()
+        assert part.shape[0] < 640 or scale > 1
+
+
+def test_much_is_cut_down(tmp_path: Path) -> None:
+    rows = [(f"{'long ' * 100}{number}", "1") for number in range(10_000)]
+    picture = Picture("noise", panels=[panel(label, noise(640, 640)) for label in ("input", "refined", "truth")])
+    section = Section("Much", ["note " * 1000] * 1000, [], [Table("", ("a", "b"), rows)], [picture] * 200)
+    save_page(Page("Much", "", [], ["warning " * 100] * 10_000, [section]), tmp_path / "page.html")
+    text = (tmp_path / "page.html").read_text()
+    assert len(text) < 5_000_000
+    assert "… and 9940 more rows" in text
+    assert "… and 9980 more warnings" in text
+    assert "… and 184 more pictures" in text
+
+
+def test_a_full_disk(tmp_path: Path) -> None:
+    (tmp_path / "page.html").write_text("the former")
+    with full_disk(1000), pytest.raises(UserError, match=r"page\.html: cannot be written"):
+        save_page(full_page(), tmp_path / "page.html")
+    assert (tmp_path / "page.html").read_text() == "the former"
+
+
+@needs_browser
+def test_in_a_browser(tmp_path: Path) -> None:
+    save_page(full_page(EVIL), tmp_path / "page.html")
+    for seen in look(tmp_path / "page.html", tmp_path):
+        assert seen["title"] == f"Page {EVIL}"
+        assert seen["headings"] == [f"Section {EVIL}"]
+        assert seen["facts"] == [f"fact {EVIL}\n{EVIL}\nnote {EVIL}"]
+        for words in (f"odd: {EVIL}", f"A note on {EVIL}.", f"Chart {EVIL}", f"Table {EVIL}", f"Caption {EVIL}"):
+            assert words in seen["text"]
+        assert f"No picture: {EVIL}: no such image" in seen["text"]
+        assert seen["wide"] <= seen["width"]
+        assert seen["small"] >= 9  # pixels of the smallest letters of a chart
+        assert seen["loaded"] == []
+        assert seen["scripts"] == 1
+        assert [(width, is_complete) for _, width, is_complete in seen["pictures"]] == [(160, True)] * 3
+        assert seen["cuts"] == ["inset(0px 0px 0px 50%)", "inset(0px 0px 0px 0%)", "inset(0px 0px 0px 80%)"]
+        assert seen["touched"] == "range"  # on the picture itself
+        assert "to the left, refined to the right" in seen["label"]
