@@ -22,6 +22,7 @@ from hpr.commands import (
     refine,
     show_errors,
     train,
+    visualize,
 )
 from hpr.errors import UserError
 from hpr.models.registry import architectures
@@ -34,13 +35,17 @@ CHOICES = [(path.parent.name, path.stem) for path in sorted(CONF.glob("*/*.yaml"
 ONLY_FILES = [path.stem for path in (CONF / "dataset").glob("*.yaml") if "/pose_files" in path.read_text()]
 """Data sets that predictions are from, and that cannot be trained on."""
 
-MODULES = (benchmark, convert, evaluate, export, fuzz, learn_errors, make_sample, port, refine, show_errors, train)
+MODULES = (
+    *(benchmark, convert, evaluate, export, fuzz, learn_errors, make_sample, port, refine, show_errors, train),
+    visualize,
+)
 
 NEEDED = {
     "convert": ["input=FILE", "output=FILE", "format=NAME"],
     "evaluate": ["dataset.predictions=DIR"],
     "learn_errors": ["dataset.predictions=DIR"],
     "make_sample": ["output_dir=DIR"],
+    "visualize": ["input=FILE", "images=DIR"],
 }
 """What a command cannot run without."""
 

@@ -48,6 +48,7 @@ COMMANDS = [
     "refine",
     "show-errors",
     "train",
+    "visualize",
 ]
 
 

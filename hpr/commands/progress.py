@@ -45,7 +45,7 @@ class Lines:
         unit: str,
         total: int | None = None,
         doing: str = "",
-        every: float = LINE_EVERY,
+        every: float | None = None,
         clock: Callable[[], float] = time.monotonic,
     ) -> None:
         """Starts the clock.
@@ -54,10 +54,11 @@ class Lines:
             unit: What the work is counted in, in the plural.
             total: Number of units, if it is known.
             doing: What the work is.
-            every: Seconds between two lines.
+            every: Seconds between two lines; LINE_EVERY by default.
             clock: Tells the time in seconds.
         """
-        self._unit, self._total, self._doing, self._every, self._clock = unit, total, doing, every, clock
+        self._unit, self._total, self._doing, self._clock = unit, total, doing, clock
+        self._every = LINE_EVERY if every is None else every
         self._pace = Pace(unit, total, clock=clock)
         self._done, self._last = 0, clock()
 

@@ -13,7 +13,7 @@ from tqdm import tqdm
 
 from hpr.checks import CanvasSide, Seed
 from hpr.commands import app
-from hpr.commands.progress import progress_bar, say
+from hpr.commands.progress import Pace, progress_bar, say
 from hpr.commands.settings import Component, DatasetSettings, ModelSettings, Section
 from hpr.crops import ScaleRule
 from hpr.errors import UserError
@@ -167,6 +167,7 @@ class _Console:
     def on_start(self, step: int, steps: int) -> None:
         """See `training.monitoring.Monitor`."""
         self._bar = tqdm(total=steps, initial=step, unit=" steps", disable=None)
+        self._pace = Pace("steps", steps, step)
 
     def on_step(self, step: int, losses: Losses, gradient_norm: float, rate: float) -> None:
         """See `training.monitoring.Monitor`."""
@@ -175,7 +176,8 @@ class _Console:
             loss = f"{losses.total.item():.4f}"
             self._bar.set_postfix(loss=loss, rate=f"{rate:.1e}")
             if self._bar.disable:  # not a terminal but, say, the log of a cluster
-                say(f"step {step} of {self._bar.total}: loss {loss}, learning rate {rate:.1e}")
+                pace = self._pace.after(step)
+                say(f"step {step} of {self._bar.total}: loss {loss}, learning rate {rate:.1e}, {pace}")
 
     def on_validation(self, step: int, scores: ObjectiveScores) -> None:
         """See `training.monitoring.Monitor`."""

@@ -141,7 +141,7 @@ def _draw(
                 drawn = draw_pictures(pair, images, path, layout, every, progress)
             total.frames += drawn.frames
             total.problems += drawn.problems
-    _print_end(total, output, f"{len(outputs)} clips" if is_clip else "pictures")
+    _print_end(total, outputs)
     return outputs
 
 
@@ -156,8 +156,8 @@ def _check_free(outputs: Sequence[Path], overwrite: bool) -> None:
             raise UserError(f"{path}: is there already; set another output_dir, or overwrite=true")
 
 
-def _print_end(drawn: Drawn, output: Path, what: str) -> None:
-    print(f"drew {drawn.frames} frames: {what} in {output}")
+def _print_end(drawn: Drawn, outputs: Sequence[Path]) -> None:
+    print(f"drew {drawn.frames} frames: {outputs[0]}{' …' if outputs[1:] else ''}")
     if drawn.problems:
         print(f"warning: {len(drawn.problems)} frames have no image and are left out; the first: {drawn.problems[0]}")
 

@@ -18,6 +18,7 @@ CLIP_ENDING = ".webm"
 """VP8 in WebM: of what OpenCV from PyPI can write, Chromium plays VP8 and VP9, and VP8 takes half of VP9's time."""
 
 _CODEC = cv2.VideoWriter.fourcc(*"VP80")
+_LEAST_SIDE = 8  # pixels; of smaller ones, what is written cannot be read
 
 
 def write_clip(pictures: Iterable[Image], frame_rate: float, path: Path) -> int:
@@ -40,7 +41,7 @@ def write_clip(pictures: Iterable[Image], frame_rate: float, path: Path) -> int:
         return 0
     with replacing(path, CLIP_ENDING) as temporary:
         temporary.touch()  # raises where that is not allowed; OpenCV does not say why it fails
-        with _opened(path, temporary, frame_rate, _even(first)) as writer:
+        with _opened(path, temporary, frame_rate, _padded(first)) as writer:
             count = _write(writer, first, stream)
         _check(path, temporary, count)
     return count
@@ -48,11 +49,11 @@ def write_clip(pictures: Iterable[Image], frame_rate: float, path: Path) -> int:
 
 def _write(writer: Any, first: Image, others: Iterator[Image]) -> int:
     """Writes the first picture and all others; returns their number."""
-    frame, count = _even(first), 1
+    frame, count = _padded(first), 1
     size = frame.shape[1::-1]
     writer.write(frame)
     for picture in others:
-        frame = _even(picture)
+        frame = _padded(picture)
         writer.write(frame if frame.shape[1::-1] == size else cv2.resize(frame, size, interpolation=cv2.INTER_AREA))
         count += 1
     return count
@@ -75,18 +76,19 @@ def _opened(path: Path, temporary: Path, frame_rate: float, frame: Image) -> Ite
 
 def _check(path: Path, temporary: Path, count: int) -> None:
     """Raises UserError where not all has been written: OpenCV does not say so, on a full disk for example."""
-    capture = cv2.VideoCapture(str(temporary))
-    found = round(capture.get(cv2.CAP_PROP_FRAME_COUNT))
+    capture, found = cv2.VideoCapture(str(temporary)), 0
+    while capture.grab():  # what the header says may be right where frames are lost
+        found += 1
     capture.release()
-    if abs(found - count) > 1:  # the header has the duration, from which this number is computed
+    if found < count:
         raise UserError(f"{path}: cannot be written in full (is the disk full?); choose another output folder")
 
 
-def _even(picture: Image) -> Image:
-    """Returns a picture in BGR whose last column and row are there twice where VP8 wants even numbers of them."""
-    height, width = picture.shape[:2]
+def _padded(picture: Image) -> Image:
+    """Returns a picture in BGR, with its last column and row repeated to a width and height that VP8 can have."""
+    below, beside = (max(side + side % 2, _LEAST_SIDE) - side for side in picture.shape[:2])
     bgr = cv2.cvtColor(picture, cv2.COLOR_RGB2BGR)
-    return np.asarray(cv2.copyMakeBorder(bgr, 0, height % 2, 0, width % 2, cv2.BORDER_REPLICATE), np.uint8)
+    return np.asarray(cv2.copyMakeBorder(bgr, 0, below, 0, beside, cv2.BORDER_REPLICATE), np.uint8)
 
 
 @contextmanager

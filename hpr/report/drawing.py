@@ -32,6 +32,7 @@ _PICTURE_WIDTH = 560
 _SHIFT = 4  # fractional bits of OpenCV's coordinates
 _PALE = 0.6
 _LONGEST_LABEL = 12  # characters
+_SMALLEST_TITLE, _SMALLEST_LABEL = 8, 9  # pixels
 
 _FONT = Path(matplotlib.get_data_path()) / "fonts" / "ttf" / "DejaVuSans-Bold.ttf"
 
@@ -130,9 +131,10 @@ def draw_change(image: Image, before: People, after: People | None, layout: Layo
     if layout == "blend":
         return draw_blend(image, before, after)
     pictures = [draw_people(image, before), draw_people(image, after)]
-    size = max(11, round(min(image.shape[:2]) / 22))
-    for picture, title in zip(pictures, ("input", "refined"), strict=True):
-        _write(picture, title, (size / 2, size / 2), size)
+    size = round(min(image.shape[:2]) / 22)
+    if size >= _SMALLEST_TITLE:
+        for picture, title in zip(pictures, ("input", "refined"), strict=True):
+            _write(picture, title, (size / 2, size / 2), size)
     return np.hstack([pictures[0], np.full((len(image), GAP, 3), 255, np.uint8), pictures[1]])
 
 
@@ -228,7 +230,7 @@ def save_jpeg(picture: Image, path: Path) -> None:
 
 def _thickness(image: Image) -> float:
     """Returns what suits an image, in pixels."""
-    return max(1.0, min(image.shape[:2]) / 160)
+    return max(1.0, float(min(image.shape[:2])) / 160)
 
 
 def _own_thickness(pose: FloatArray, widest: float) -> float:
@@ -240,7 +242,7 @@ def _own_thickness(pose: FloatArray, widest: float) -> float:
 
 def _draw_pose(picture: Image, pose: FloatArray, factors: FloatArray, skeleton: Skeleton, thickness: float) -> None:
     """Draws limbs and keypoints (K, 2), these larger or smaller by factors (K,), each in a dark outline."""
-    present = np.isfinite(pose).all(axis=1)
+    present = np.asarray(np.isfinite(pose).all(axis=1))
     limbs = [(a, b) for a, b in skeleton.limb_indices if present[a] and present[b]]
     places, names = np.flatnonzero(present), skeleton.names
     edge = max(1.0, thickness / 2)
@@ -273,7 +275,7 @@ def _draw_label(picture: Image, pose: FloatArray, text: str, thickness: float) -
     inside = pose[((pose >= 0) & (pose < [width, height])).all(axis=1)]  # not so for NaN
     if len(inside) == 0:
         return
-    size = max(9, round(5 * thickness))
+    size = max(_SMALLEST_LABEL, round(5 * thickness))
     _write(picture, text, (inside[:, 0].mean() - size / 3, inside[:, 1].min() - 1.9 * size), size)
 
 

@@ -130,8 +130,7 @@ def _clip_pictures(
     number = 0
     while video.has(frame := _nobody(pair, number)):
         before, after = by_number.get(number, (frame, None if pair.after is None else frame))
-        image = _read(video, before, drawn) if video.has(before) else None
-        if image is not None:
+        if (image := _read(video, before, drawn)) is not None:
             yield _picture(image, before, after, layout, _CLIP_WIDTH, _CLIP_HEIGHT)
         elif not video.has(frame):
             drawn.problems.pop()  # that was the end, which the header has told wrongly

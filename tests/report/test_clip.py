@@ -1,0 +1,103 @@
+"""Clips that a browser plays."""
+
+from collections.abc import Iterator
+from pathlib import Path
+
+import cv2
+import numpy as np
+import pytest
+from conftest import full_disk
+
+from hpr.errors import UserError
+from hpr.images import Image, Video
+from hpr.poses import Frame
+from hpr.report.clip import write_clip
+from hpr.skeleton import COCO17
+
+RED, BLUE = (200, 40, 30), (30, 60, 200)
+
+
+def plain(colour: tuple[int, int, int], width: int = 64, height: int = 48) -> Image:
+    return np.full((height, width, 3), colour, np.uint8)
+
+
+def frames_of(path: Path) -> list[Image]:
+    video = Video(path)
+    frames = []
+    while video.has(frame := Frame(path.name, COCO17, np.empty((0, 17, 2)), number=len(frames))):
+        try:
+            frames.append(video.read(frame))
+        except UserError:
+            break
+    return frames
+
+
+def test_no_picture_no_file(tmp_path: Path) -> None:
+    assert write_clip([], 25, tmp_path / "a.webm") == 0
+    assert list(tmp_path.iterdir()) == []
+
+
+@pytest.mark.parametrize(
+    ("width", "height", "expected"),
+    [(64, 48, (48, 64)), (65, 49, (50, 66)), (1, 1, (8, 8))],
+    ids=["even", "odd", "one pixel"],
+)
+def test_what_was_written_is_read(width: int, height: int, expected: tuple[int, int], tmp_path: Path) -> None:
+    colours = [RED, BLUE, RED]
+    assert write_clip((plain(colour, width, height) for colour in colours), 12.5, tmp_path / "a.webm") == 3
+    frames = frames_of(tmp_path / "a.webm")
+    assert [frame.shape[:2] for frame in frames] == [expected] * 3
+    for frame, colour in zip(frames, colours, strict=True):
+        np.testing.assert_allclose(frame.mean(axis=(0, 1)), colour, atol=12)
+    assert Video(tmp_path / "a.webm").frame_rate == pytest.approx(12.5)
+    assert [path.name for path in tmp_path.iterdir()] == ["a.webm"]
+
+
+def test_it_is_what_browsers_play(tmp_path: Path) -> None:
+    """WebM with VP8; that Chromium plays it is tested below, where there is one."""
+    write_clip([plain(RED)], 25, tmp_path / "a.webm")
+    capture = cv2.VideoCapture(str(tmp_path / "a.webm"))
+    assert int(capture.get(cv2.CAP_PROP_FOURCC)).to_bytes(4, "little") == b"VP80"
+    assert b"webm" in (tmp_path / "a.webm").read_bytes()[:64]
+
+
+def test_nothing_is_printed(tmp_path: Path, capfd: pytest.CaptureFixture[str]) -> None:
+    """Neither by OpenCV itself, which calls the codec by another name."""
+    write_clip([plain(RED)], 25, tmp_path / "a.webm")
+    assert capfd.readouterr() == ("", "")
+
+
+def test_pictures_of_another_size(tmp_path: Path) -> None:
+    write_clip([plain(RED), plain(BLUE, 31, 77)], 25, tmp_path / "a.webm")
+    assert [frame.shape for frame in frames_of(tmp_path / "a.webm")] == [(48, 64, 3)] * 2
+
+
+def test_a_failure_on_the_way_leaves_nothing(tmp_path: Path) -> None:
+    (tmp_path / "a.webm").write_text("the clip of an earlier run")
+
+    def pictures() -> Iterator[Image]:
+        yield plain(RED)
+        raise KeyboardInterrupt
+
+    with pytest.raises(KeyboardInterrupt):
+        write_clip(pictures(), 25, tmp_path / "a.webm")
+    assert [path.read_text() for path in tmp_path.iterdir()] == ["the clip of an earlier run"]
+
+
+def test_full_disk(tmp_path: Path) -> None:
+    noise = np.random.default_rng(0).integers(0, 255, (8, 240, 320, 3), np.uint8)
+    with full_disk(20_000), pytest.raises(UserError, match="cannot be written"):
+        write_clip(noise, 25, tmp_path / "a.webm")
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_folder_that_cannot_be_written_to(tmp_path: Path) -> None:
+    (tmp_path / "file").touch()
+    with pytest.raises(UserError, match="cannot be written"):
+        write_clip([plain(RED)], 25, tmp_path / "file" / "a.webm")
+
+
+def test_too_large_for_the_codec(tmp_path: Path) -> None:
+    with pytest.raises(UserError, match=r"a\.webm: OpenCV cannot write this clip \(VP8, 20000 × 48 pixels"):
+        write_clip([plain(RED, 20_000)], 25, tmp_path / "a.webm")
+    assert list(tmp_path.iterdir()) == []
