@@ -73,6 +73,7 @@ def test_the_bundled_sample_is_refined(installed: Path, tmp_path: Path) -> None:
     assert result.returncode == 0, result.stderr
     assert "181 of 181 refined" in result.stdout
     assert (tmp_path / "output" / "refined_mota" / "report.json").is_file()
+    assert "<svg" in (tmp_path / "output" / "refined_mota" / "report.html").read_text()
 
 
 def test_it_is_the_installed_package_that_runs(installed: Path, tmp_path: Path) -> None:

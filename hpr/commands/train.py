@@ -27,9 +27,11 @@ from hpr.runtime.precision import slow_precision
 from hpr.runtime.processes import Processes
 from hpr.skeleton import get_skeleton
 from hpr.training.examples import Examples
+from hpr.training.history import History
 from hpr.training.loop import Settings, Trainer, train
+from hpr.training.monitoring import Monitor
 from hpr.training.runs import start_folder
-from hpr.training.validation import Validation, score_table
+from hpr.training.validation import Validated, Validation, score_table
 
 
 class _TrainingDataset(DatasetSettings):
@@ -134,8 +136,11 @@ def _run(
         start_folder(folder, settings.model_dump(), settings.resume)
         validation = _validation(settings, folder)
         _print_start(settings, trainer.device, folder)
-    monitors = [_Console(validation, settings.training.log_every)] if validation is not None else []
-    architecture = settings.model.architecture
+    architecture, log_every = settings.model.architecture, settings.training.log_every
+    monitors: list[Monitor] = []
+    if validation is not None:
+        what = f"{architecture} for {settings.model.skeleton} on {settings.dataset.name}"
+        monitors = [_Console(validation, log_every), History(folder, what, validation.before, log_every)]
     scores = train(trainer, examples, validation, folder, settings.resume, architecture, monitors, stopping)
     if validation is not None:
         _print_end(settings, trainer, validation, scores, folder)
@@ -179,9 +184,9 @@ class _Console:
                 pace = self._pace.after(step)
                 say(f"step {step} of {self._bar.total}: loss {loss}, learning rate {rate:.1e}, {pace}")
 
-    def on_validation(self, step: int, scores: ObjectiveScores) -> None:
+    def on_validation(self, step: int, validated: Validated) -> None:
         """See `training.monitoring.Monitor`."""
-        say(f"\nstep {step}\n{score_table(self._validation.before, scores)}")
+        say(f"\nstep {step}\n{score_table(self._validation.before, validated.scores)}")
 
     def on_end(self) -> None:
         """See `training.monitoring.Monitor`."""
@@ -225,7 +230,8 @@ def _print_end(
         return
     table = score_table(validation.before, scores)
     print(f"\nafter {trainer.progress.step} steps, on clips that training never sees\n{table}")
-    print(f"\nwrote {folder}: best.safetensors, last.safetensors, last.pt, config.yaml, curves; refine with")
+    written = "best.safetensors, last.safetensors, last.pt, config.yaml, curves, pictures, report.html"
+    print(f"\nwrote {folder}: {written}; refine with")
     model = settings.model
     skeleton = "" if model.skeleton == "posetrack15" else f" model.skeleton={model.skeleton}"
     print(f"  python refine.py model={model.architecture}{skeleton} model.weights={folder}/best.safetensors")

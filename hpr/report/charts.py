@@ -125,12 +125,13 @@ def lines_svg(series: Mapping[str, Points], label: str, unit: str) -> Markup:
     xs, ys = ([point[axis] for points in finite.values() for point in points] for axis in (0, 1))
     plot = _Plot((min(xs, default=0), max(xs, default=1)), (min(ys, default=0), max(ys, default=1)), label)
     plot.axis()
-    for number, points in enumerate(finite.values()):
+    for number, points in enumerate(finite.values(), 1):  # no series is the one that others are compared with
         plot.line(points, number)
     for tick in _ticks(*plot.x_range):
-        plot.below(tick, f"{tick:g}")
+        if plot.x_range[0] <= tick <= plot.x_range[1]:
+            plot.below(tick, _compact(tick))
     plot.below_all(unit)
-    plot.legend(list(finite) if len(finite) > 1 else [])
+    plot.legend(list(finite) if len(finite) > 1 else [], 1)
     return plot.svg()
 
 
@@ -177,10 +178,10 @@ class _Plot:
         """Writes what the x axis is."""
         self._text((_LEFT + _WIDTH - _RIGHT) / 2, _HEIGHT - 5, text, "middle")
 
-    def legend(self, names: Sequence[str]) -> None:
-        """Writes the names of the series, from the right."""
+    def legend(self, names: Sequence[str], first: int = 0) -> None:
+        """Writes the names of the series, from the right, and the colours of their numbers from the first on."""
         x = float(_WIDTH - _RIGHT)
-        for number, name in reversed(list(enumerate(names))):
+        for number, name in reversed(list(enumerate(names, first))):
             x -= 6.2 * len(name)
             self._text(x, 10, name, "start")
             self._add('<rect x="{}" y="2" width="8" height="8" fill="{}"/>', round(x - 12, 1), _page_colour(number))

@@ -17,14 +17,14 @@ from hpr.files import replacing
 from hpr.images import Image
 from hpr.poses import FloatArray
 
-PICTURE_SIDE = 640
-"""Pictures are made no wider and no higher than this, in pixels."""
+PICTURE_SIDE, SHEET_SIDE = 640, 1400
+"""Pictures, and sheets of small ones, are made no wider and no higher than this, in pixels."""
 
 _LEAST_MARGIN, _MARGIN = 24, 0.12
 """About poses: pixels, and a share of their extent."""
 
 _LEAST_ASPECT, _MOST_ENLARGED = 0.6, 3.0
-"""Shorter over longer side of what is shown, where the image is large enough; and how much it is enlarged."""
+"""Shorter over longer side of what is shown; and how much it is enlarged."""
 
 _PICTURE_BYTES = 64_000
 _QUALITIES = (80, 65, 50, 35)
@@ -106,12 +106,14 @@ class Picture:
         caption: Below it.
         panels: Its images, all of the same place; none where there is a problem.
         problem: Why there is no picture.
+        is_sheet: Whether it is a sheet of small images, which is shown in its full height.
     """
 
     title: str
     caption: str = ""
     panels: Sequence[Panel] = ()
     problem: str = ""
+    is_sheet: bool = False
 
 
 @dataclass(frozen=True)
@@ -154,30 +156,33 @@ class Page:
     sections: Sequence[Section] = ()
 
 
-def panel(label: str, image: Image) -> Panel:
+def panel(label: str, image: Image, side: int = PICTURE_SIDE) -> Panel:
     """Returns an image as it stands on a page, made smaller until it takes little room.
 
     Args:
         label: What it shows.
         image: (H, W, 3) RGB.
+        side: It is made no wider and no higher than this, in pixels.
     """
-    shrink = min(1.0, PICTURE_SIDE / max(image.shape[:2]))
+    room = _PICTURE_BYTES * side // PICTURE_SIDE
+    shrink = min(1.0, side / max(image.shape[:2]))
     while True:
         size = tuple(max(1, round(side * shrink)) for side in image.shape[1::-1])
         resized = cv2.resize(image, size, interpolation=cv2.INTER_AREA)
         for quality in _QUALITIES:
-            jpeg = _jpeg(np.asarray(resized, np.uint8), quality)
-            if len(jpeg) <= _PICTURE_BYTES or max(size) == 1:
+            jpeg = encoded_jpeg(np.asarray(resized, np.uint8), quality)
+            if len(jpeg) <= room or max(size) == 1:
                 return Panel(label, jpeg, (size[0], size[1]))
         shrink *= 0.7
 
 
-def region(image: Image, poses: Sequence[FloatArray]) -> tuple[Image, FloatArray, float]:
+def region(image: Image, poses: Sequence[FloatArray], aspect: float = _LEAST_ASPECT) -> tuple[Image, FloatArray, float]:
     """Returns the part of an image that shows some poses, at the size of a picture.
 
     Args:
         image: (H, W, 3) RGB.
         poses: Each (..., 2) in image pixels, NaN where missing; without any, all of the image is shown.
+        aspect: Least ratio of the shorter to the longer side, where the image is large enough.
 
     Returns:
         The part; its upper left corner (2,) in the image; and the part's pixels for each of the image's.
@@ -189,7 +194,7 @@ def region(image: Image, poses: Sequence[FloatArray]) -> tuple[Image, FloatArray
         inside = np.clip(points[np.isfinite(points).all(axis=1)], 0, size)
         centre, extent = (inside.min(axis=0) + inside.max(axis=0)) / 2, np.ptp(inside, axis=0)
         extent = extent + 2 * (_LEAST_MARGIN + _MARGIN * extent.max())
-        extent = np.maximum(extent, _LEAST_ASPECT * extent.max())
+        extent = np.maximum(extent, aspect * extent.max())
         low = np.clip(centre - extent / 2, 0, size - 1).astype(int)
         high = np.clip(centre + extent / 2, low + 1, size).astype(int)
 
@@ -200,7 +205,8 @@ def region(image: Image, poses: Sequence[FloatArray]) -> tuple[Image, FloatArray
     return np.asarray(cv2.resize(part, sides, interpolation=how), np.uint8), low.astype(float), scale
 
 
-def _jpeg(image: Image, quality: int) -> bytes:
+def encoded_jpeg(image: Image, quality: int = 90) -> bytes:
+    """Returns an image (H, W, 3) RGB as the content of a JPEG file."""
     _, encoded = cv2.imencode(".jpg", cv2.cvtColor(image, cv2.COLOR_RGB2BGR), [cv2.IMWRITE_JPEG_QUALITY, quality])
     return bytes(encoded.tobytes())
 

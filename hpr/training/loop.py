@@ -271,8 +271,9 @@ def train(
             # The first process alone validates and saves; the others wait for it at their next exchange of gradients.
             is_due = is_last or progress.step % settings.validate_every == 0
             if processes.is_first and validation is not None and is_due:
-                scores = validation.after(trainer.averaged, str(trainer.device))
-                told.on_validation(progress.step, scores)
+                validated = validation.after(trainer.averaged, str(trainer.device))
+                scores = validated.scores
+                told.on_validation(progress.step, validated)
                 _keep_best(trainer, scores, folder, architecture)
             if processes.is_first and (is_last or stopped or progress.step % settings.checkpoint_every == 0):
                 save_checkpoint(folder / CHECKPOINT, trainer.state(), progress)

@@ -8,11 +8,13 @@ from typing import Protocol, SupportsFloat
 
 from tensorboardX.event_file_writer import EventsWriter
 from tensorboardX.proto.event_pb2 import Event, SessionLog
+from tensorboardX.proto.summary_pb2 import Summary
 from tensorboardX.summary import scalar
 
 from hpr.errors import UserError
-from hpr.evaluation.comparison import ObjectiveScores
 from hpr.models.losses import Losses
+from hpr.report.page import encoded_jpeg
+from hpr.training.validation import Validated
 
 
 class Monitor(Protocol):
@@ -36,12 +38,12 @@ class Monitor(Protocol):
             rate: Learning rate.
         """
 
-    def on_validation(self, step: int, scores: ObjectiveScores) -> None:
-        """The averaged weights have been scored.
+    def on_validation(self, step: int, validated: Validated) -> None:
+        """The averaged weights have been tried.
 
         Args:
             step: Number of steps done.
-            scores: Of the refined poses.
+            validated: What they make of the held-out clips.
         """
 
     def on_end(self) -> None:
@@ -65,10 +67,10 @@ class Several:
         for monitor in self._monitors:
             monitor.on_step(step, losses, gradient_norm, rate)
 
-    def on_validation(self, step: int, scores: ObjectiveScores) -> None:
+    def on_validation(self, step: int, validated: Validated) -> None:
         """See `Monitor`."""
         for monitor in self._monitors:
-            monitor.on_validation(step, scores)
+            monitor.on_validation(step, validated)
 
     def on_end(self) -> None:
         """See `Monitor`."""
@@ -99,9 +101,15 @@ class Curves:
         if step % self._log_every == 0 or step == 1:
             self._write(step, part=losses.part, offset=losses.offset, gradient=gradient_norm, rate=rate)
 
-    def on_validation(self, step: int, scores: ObjectiveScores) -> None:
+    def on_validation(self, step: int, validated: Validated) -> None:
         """See `Monitor`."""
+        scores = validated.scores
         self._write(step, mAP=scores.mean_ap, MOTA=scores.mota, PCKh=scores.pckh)
+        if validated.people is not None:
+            height, width, _ = validated.people.shape
+            content = encoded_jpeg(validated.people)
+            image = Summary.Image(height=height, width=width, colorspace=3, encoded_image_string=content)
+            self._write_summary(step, Summary(value=[Summary.Value(tag="people", image=image)]))
 
     def on_end(self) -> None:
         """See `Monitor`."""
@@ -109,10 +117,12 @@ class Curves:
             self._writer.close()
 
     def _write(self, step: int, **values: SupportsFloat) -> None:
+        for name, value in values.items():
+            self._write_summary(step, scalar(name, float(value)))
+
+    def _write_summary(self, step: int, summary: Summary) -> None:
         with self._writing():
-            for name, value in values.items():
-                event = Event(step=step, wall_time=time.time(), summary=scalar(name, float(value)))
-                self._writer.write_event(event)
+            self._writer.write_event(Event(step=step, wall_time=time.time(), summary=summary))
             self._writer.flush()
 
     @contextmanager

@@ -1,6 +1,7 @@
 """Refining held-out clips in the middle of a training, and scoring them before and after."""
 
 from collections.abc import Callable
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -11,7 +12,7 @@ from hpr.crops import ScaleRule
 from hpr.evaluation.comparison import Comparison, ObjectiveScores
 from hpr.evaluation.posetrack import NamedSequences
 from hpr.formats import Format, PoseTrack18
-from hpr.images import ImageFolder, ImageSource
+from hpr.images import Image, ImageFolder, ImageSource
 from hpr.inference.engine import PoseRefiner
 from hpr.models.network import Refiner
 from hpr.objective import MAP
@@ -21,7 +22,21 @@ from hpr.report.tables import format_table, number
 from hpr.skeleton import POSETRACK15
 from hpr.training.pose_errors import PoseErrors
 from hpr.training.seeds import Purpose, generator
+from hpr.training.shown import people_picture, shown_people
 from hpr.training.synthetic.tree import write_tree
+
+
+@dataclass(frozen=True)
+class Validated:
+    """What a network makes of held-out clips.
+
+    Attributes:
+        scores: Of the refined poses.
+        people: (H, W, 3) RGB picture of a few people, the same each time; None where no image can be read.
+    """
+
+    scores: ObjectiveScores
+    people: Image | None
 
 
 class Validation:
@@ -49,11 +64,13 @@ class Validation:
         """
         self._estimates, self._images, self._scale = estimates, images, scale
         self._comparison = Comparison(truth, estimates)
+        self._shown = shown_people(truth, estimates)
         self.before = self._comparison.objectives_before
 
-    def after(self, network: Refiner, device: str) -> ObjectiveScores:
-        """Refines the clips with a network and scores them."""
-        return self.scores(self.refined(PoseRefiner(network, device, scale=self._scale)))
+    def after(self, network: Refiner, device: str) -> Validated:
+        """Refines the clips with a network, scores them and draws a few people."""
+        refined = self.refined(PoseRefiner(network, device, scale=self._scale))
+        return Validated(self.scores(refined), people_picture(self._shown, refined, self._images))
 
     def refined(self, refiner: PoseRefiner) -> NamedSequences:
         """Refines the estimates."""

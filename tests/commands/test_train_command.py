@@ -44,7 +44,10 @@ def test_ends_with_a_table(trained: tuple[Path, str]) -> None:
 def test_leaves_everything_behind(trained: tuple[Path, str]) -> None:
     folder, _ = trained
     names = {"best.safetensors", "last.safetensors", "last.pt", "config.yaml", "curves", "validation"}
+    names |= {"history.json", "pictures", "report.html"}
     assert {path.name for path in folder.iterdir()} == names
+    assert [path.name for path in (folder / "pictures").iterdir()] == ["step_000004.jpg"]
+    assert "After 4 steps (%)" in (folder / "report.html").read_text()
     config = (folder / "config.yaml").read_text()
     assert "batch_size: 4" in config
     assert re.search(r"commit: \w+", config)

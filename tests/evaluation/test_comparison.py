@@ -17,7 +17,9 @@ from hpr.evaluation.comparison import (
     comparison_table,
     confident,
     save_chart,
+    sequence_changes,
 )
+from hpr.evaluation.oks import OksScores
 from hpr.evaluation.posetrack import AP_SCORES, MOT_SCORES, Evaluation, evaluate
 from hpr.objective import MOTA
 from hpr.poses import FloatArray, Frame, PoseSequence
@@ -189,3 +191,25 @@ def test_chart(before: Evaluation, after: Evaluation, untracked: Evaluation, tmp
 def test_the_mean_without_tracks_is_map_alone() -> None:
     assert ObjectiveScores(60.0, 40.0, 70.0).mean == 50
     assert ObjectiveScores(60.0, math.nan, 70.0).mean == 60
+
+
+class TestSequenceChanges:
+    def test_scores_without_sequences(self) -> None:
+        scores = OksScores(("AP",), {"OKS": {"AP": 50.0}})
+        assert sequence_changes(scores, scores) == []
+
+    def test_gains_first(self) -> None:
+        clips = {name: replace(TRUTH, name=name) for name in ("better", "same", "worse")}
+
+        def scored(**wrong: int) -> Evaluation:
+            return evaluate([(clips[name], replace(shifted(count), name=name)) for name, count in wrong.items()])
+
+        changes = sequence_changes(scored(worse=0, same=2, better=5), scored(worse=4, same=2, better=0))
+        assert [change.name for change in changes] == ["better", "same", "worse"]
+        assert [np.sign(change.gain) for change in changes] == [1, 0, -1]
+        assert changes[0].scores["AP"] == (pytest.approx(100 * 10 / 15), pytest.approx(100))
+
+    def test_without_tracks_ap_counts_alone(self, untracked: Evaluation, after: Evaluation) -> None:
+        (change,) = sequence_changes(untracked, after)
+        assert math.isnan(change.scores["MOTA"][0])
+        assert change.gain == 0

@@ -8,6 +8,7 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
+import cv2
 import numpy as np
 import pytest
 import torch
@@ -26,9 +27,11 @@ from hpr.models.network import Refiner
 from hpr.runtime.processes import ALONE, Processes
 from hpr.skeleton import COCO17, MPII16, POSETRACK15, Skeleton
 from hpr.training.loop import Settings, Trainer, train
+from hpr.training.monitoring import Curves
 from hpr.training.people import AnnotatedPerson
 from hpr.training.runs import start_folder
 from hpr.training.schedules import WarmUpCosine
+from hpr.training.validation import Validated
 from hpr.weights.resnets import ResNetShape
 
 CPU = torch.device("cpu")
@@ -183,6 +186,20 @@ class TestRuns:
         assert refined.keypoints.shape == (1, 17, 2)
         assert refiner.skeleton == COCO17
 
+    def test_pictures_are_among_the_curves(self, tmp_path: Path) -> None:
+        curves, picture = Curves(tmp_path, log_every=1), np.full((20, 30, 3), 200, np.uint8)
+        curves.on_start(0, 10)
+        for people in (None, picture):
+            curves.on_validation(5, Validated(ObjectiveScores(1.0, 2.0, 3.0), people))
+        curves.on_end()
+        (path,) = tmp_path.glob("events.*")
+        content = path.read_bytes()
+        assert content.count(b"people") == 1
+        start = content.index(b"\xff\xd8\xff")
+        found = cv2.imdecode(np.frombuffer(content[start:], np.uint8), cv2.IMREAD_COLOR)
+        assert found is not None
+        assert found.shape == picture.shape
+
     def test_curves_are_written(self, tmp_path: Path) -> None:
         self.run(tmp_path)
         assert list((tmp_path / "curves").glob("events.*"))
@@ -313,8 +330,8 @@ class _Recorder:
     def on_step(self, step: int, losses: Losses, gradient_norm: float, rate: float) -> None:
         self.events.append(("step", step, losses.total.item(), gradient_norm, rate))
 
-    def on_validation(self, step: int, scores: ObjectiveScores) -> None:
-        self.events.append(("validation", step, scores))
+    def on_validation(self, step: int, validated: Validated) -> None:
+        self.events.append(("validation", step, validated.scores))
 
     def on_end(self) -> None:
         self.events.append(("end",))
@@ -326,6 +343,6 @@ class _FakeValidation:
     def __init__(self, means: list[float]) -> None:
         self._means = iter(means)
 
-    def after(self, network: Refiner, device: str) -> ObjectiveScores:
+    def after(self, network: Refiner, device: str) -> Validated:
         mean = next(self._means)
-        return ObjectiveScores(mean, mean, 0.0)
+        return Validated(ObjectiveScores(mean, mean, 0.0), None)

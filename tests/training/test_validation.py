@@ -56,8 +56,9 @@ def test_estimates_are_drawn_where_there_are_none(tree: Path) -> None:
 def test_a_network_is_scored_and_left_as_it_was(skeleton: Skeleton, tree: Path) -> None:
     clips, network = validation(tree, tree / "predictions"), small_network(skeleton)
     before = {name: tensor.clone() for name, tensor in network.state_dict().items()}
-    scores = clips.after(network, "cpu")
-    assert scores != clips.before
+    validated = clips.after(network, "cpu")
+    assert validated.scores != clips.before
+    assert validated.people is not None
     assert all(torch.equal(tensor, before[name]) for name, tensor in network.state_dict().items())
 
 
