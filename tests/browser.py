@@ -59,6 +59,18 @@ onload = () => {
 """
 
 
+def opened(page: Path, folder: Path) -> subprocess.CompletedProcess[str]:
+    """Opens a page and returns the process, which has printed what the page has become once all is loaded.
+
+    Args:
+        page: A file.
+        folder: That the browser can write to.
+    """
+    assert CHROMIUM is not None
+    line = [CHROMIUM, *_FLAGS.split(), f"--user-data-dir={folder / 'profile'}", "--dump-dom", page.as_uri()]
+    return subprocess.run(line, capture_output=True, text=True, timeout=100, check=False)
+
+
 def look(page: Path, folder: Path, widths: tuple[int, ...] = (360, 1400)) -> list[dict[str, Any]]:
     """Opens a page in frames of some widths and returns what is shown in each.
 
@@ -70,9 +82,7 @@ def look(page: Path, folder: Path, widths: tuple[int, ...] = (360, 1400)) -> lis
     form = '<iframe src="{}" style="width:{}px;height:900px;border:0"></iframe>'
     outer = folder / "frames.html"
     outer.write_text(_LOOK + "".join(form.format(page.as_uri(), width) for width in widths))
-    assert CHROMIUM is not None
-    line = [CHROMIUM, *_FLAGS.split(), f"--user-data-dir={folder / 'profile'}", "--dump-dom", outer.as_uri()]
-    result = subprocess.run(line, capture_output=True, text=True, timeout=100, check=False)
+    result = opened(outer, folder)
     found = re.search("SEEN(.*)DONE", result.stdout, re.DOTALL)
     assert found is not None, result.stdout[-2000:] + result.stderr[-2000:]
     assert "CONSOLE" not in result.stderr, result.stderr

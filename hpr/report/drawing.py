@@ -7,7 +7,6 @@ from pathlib import Path
 from typing import Literal
 
 import cv2
-import matplotlib
 import numpy as np
 import PIL.Image
 import PIL.ImageDraw
@@ -33,8 +32,6 @@ _SHIFT = 4  # fractional bits of OpenCV's coordinates
 _PALE = 0.6
 _LONGEST_LABEL = 12  # characters
 _SMALLEST_TITLE, _SMALLEST_LABEL = 8, 9  # pixels
-
-_FONT = Path(matplotlib.get_data_path()) / "fonts" / "ttf" / "DejaVuSans-Bold.ttf"
 
 
 @dataclass(frozen=True)
@@ -333,11 +330,12 @@ def _write(
 @lru_cache(maxsize=256)
 def _rendered(text: str, size: int) -> tuple[NDArray[np.uint8], NDArray[np.uint8]]:
     """Returns how much of each pixel (h, w) a text's outline and the text itself cover, from 0 to 255."""
-    font, stroke = PIL.ImageFont.truetype(str(_FONT), size), max(1, size // 9)
+    font, stroke = PIL.ImageFont.load_default(size), max(1, size // 9)
     _, _, right, bottom = font.getbbox(text, stroke_width=stroke)
     masks = []
     for width in (stroke, 0):
-        mask = PIL.Image.new("L", (round(right) + stroke + 1, round(bottom) + stroke + 1))
+        mask = PIL.Image.new("L", (round(right) + stroke + size // 14 + 2, round(bottom) + stroke + 1))
         PIL.ImageDraw.Draw(mask).text((stroke, 0), text, 255, font, stroke_width=width)
-        masks.append(np.array(mask))
+        plain, bolder = np.array(mask), max(1, size // 14)
+        masks.append(np.maximum(plain, np.roll(plain, bolder, axis=1)))
     return masks[0], masks[1]

@@ -6,6 +6,7 @@ from pathlib import Path
 import cv2
 import numpy as np
 import pytest
+from browser import needs_browser, opened
 from conftest import full_disk
 
 from hpr.errors import UserError
@@ -54,11 +55,21 @@ def test_what_was_written_is_read(width: int, height: int, expected: tuple[int, 
 
 
 def test_it_is_what_browsers_play(tmp_path: Path) -> None:
-    """WebM with VP8; that Chromium plays it is tested below, where there is one."""
+    """WebM with VP8."""
     write_clip([plain(RED)], 25, tmp_path / "a.webm")
     capture = cv2.VideoCapture(str(tmp_path / "a.webm"))
     assert int(capture.get(cv2.CAP_PROP_FOURCC)).to_bytes(4, "little") == b"VP80"
     assert b"webm" in (tmp_path / "a.webm").read_bytes()[:64]
+
+
+@needs_browser
+def test_chromium_plays_it(tmp_path: Path) -> None:
+    """A page is not loaded before the first frame of a video in it; 4 is HAVE_ENOUGH_DATA."""
+    write_clip([plain(RED)] * 5, 25, tmp_path / "a.webm")
+    look = "const v = document.querySelector('video'); document.title = [v.videoWidth, v.videoHeight, v.readyState]"
+    page = tmp_path / "page.html"
+    page.write_text(f"<video src=a.webm preload=auto></video><script>onload = () => {{ {look} }}</script>")
+    assert "<title>64,48,4</title>" in opened(page, tmp_path).stdout
 
 
 def test_nothing_is_printed(tmp_path: Path, capfd: pytest.CaptureFixture[str]) -> None:
