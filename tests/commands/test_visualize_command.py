@@ -214,9 +214,9 @@ def test_refining_draws_what_it_did(tmp_path: Path, clip: Path) -> None:
         tmp_path, input=clip / "before", refined=tmp_path / "refined" / "predictions", images=clip / "video.webm"
     )
     succeed("visualize.py", *own)
-    clips = [Video(tmp_path / folder / name) for folder in ("out", "refined/pictures")]
+    by_command, by_refining = (Video(tmp_path / folder / name) for folder in ("out", "refined/pictures"))
     for number in range(3):
         frame = Frame("", POSETRACK15, np.empty((0, 15, 2)), number=number)
-        np.testing.assert_array_equal(*(one.read(frame) for one in clips))
+        np.testing.assert_array_equal(by_command.read(frame), by_refining.read(frame))
     # Once more, where all has been refined: the clip is there already.
     succeed("refine.py", *demo, *given, f"output_dir={tmp_path / 'refined'}")

@@ -24,7 +24,7 @@ def plain(colour: tuple[int, int, int], width: int = 64, height: int = 48) -> Im
 
 def frames_of(path: Path) -> list[Image]:
     video = Video(path)
-    frames = []
+    frames: list[Image] = []
     while video.has(frame := Frame(path.name, COCO17, np.empty((0, 17, 2)), number=len(frames))):
         try:
             frames.append(video.read(frame))
