@@ -40,8 +40,8 @@ def learn_errors(settings: LearnErrorsSettings) -> ErrorRates:
         raise UserError("dataset.annotations is not set; add dataset.annotations=DIR to the command")
     file_format: Format = app.build("dataset.format", dataset.format)
     with progress_bar("files", doing="measuring") as progress:
-        predicted = FilesByName(file_format, Path(dataset.predictions))
-        found = frame_pairs(file_format, dataset.annotations, predicted, dataset.predictions, progress)
+        predictions = FilesByName(file_format, Path(dataset.predictions))
+        found = frame_pairs(file_format, dataset.annotations, predictions, dataset.predictions, progress)
 
     counter = ErrorCounter()
     for truth, predicted in found.pairs:

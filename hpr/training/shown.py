@@ -40,7 +40,7 @@ class ShownPerson(NamedTuple):
 def shown_people(truth: NamedSequences, estimates: NamedSequences) -> list[ShownPerson]:
     """Chooses people with an estimate from all over the clips, always the same."""
     everyone = [person for name in estimates for person in _people_of_file(name, truth, estimates)]
-    places = np.unique(np.linspace(0, len(everyone) - 1, PEOPLE).round().astype(int)) if everyone else []
+    places = np.linspace(0, len(everyone) - 1, min(PEOPLE, len(everyone))).round().astype(int).tolist()
     return [everyone[place] for place in places]
 
 
