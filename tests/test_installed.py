@@ -71,7 +71,7 @@ def test_a_command_composes_its_settings(name: str, installed: Path, tmp_path: P
 def test_the_bundled_sample_is_refined(installed: Path, tmp_path: Path) -> None:
     result = run(installed, tmp_path, "hpr-refine", "flip=false", "device=cpu")
     assert result.returncode == 0, result.stderr
-    assert "181 of 181 refined" in result.stdout
+    assert "198 of 198 refined" in result.stdout
     assert (tmp_path / "output" / "refined_mota" / "report.json").is_file()
     assert "<svg" in (tmp_path / "output" / "refined_mota" / "report.html").read_text()
 
