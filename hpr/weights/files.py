@@ -85,6 +85,9 @@ def load(path: Path) -> tuple[Tensors, Provenance]:
         with safe_open(path, "numpy") as file:
             metadata = dict(file.metadata() or {})
             tensors = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118
+        # Libraries such as onnx teach numpy further types, which PyTorch does not take.
+        if foreign := [str(tensor.dtype) for tensor in tensors.values() if tensor.dtype.isbuiltin != 1]:
+            raise TypeError(foreign[0])
     except FileNotFoundError:
         remedy = "port the published snapshot with: python tools/port_tf_weights.py"
         raise UserError(f"{path}: no such weights; {remedy}, or set model.weights") from None

@@ -185,8 +185,13 @@ def test_numbers_that_no_training_leaves(name: str, change: Any, message: str, d
     assert message in found
 
 
-def test_numbers_that_numpy_does_not_have(demo: Refiner, path: Path) -> None:
+@pytest.mark.parametrize("taught", [False, True])
+def test_numbers_that_numpy_does_not_have(taught: bool, demo: Refiner, path: Path) -> None:
+    """Also where another library has taught numpy these."""
     from safetensors.torch import save_file
+
+    if taught:
+        pytest.importorskip("ml_dtypes")
 
     provenance = Provenance.of_refiner("test", "7", "demo", POSETRACK15)
     state = {name: tensor.bfloat16() for name, tensor in demo.state_dict().items() if "batches_tracked" not in name}
