@@ -1,7 +1,7 @@
 """What a lower precision does to the poses and the scores of annotated clips."""
 
 import time
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -29,6 +29,7 @@ def benchmark_precisions(
     images: ImageSource,
     predictions: Path,
     truth: Path,
+    progress: Callable[[int], Any] = lambda precisions: None,
 ) -> list[Result]:
     """Refines predictions in several precisions and compares each with fp32.
 
@@ -40,6 +41,7 @@ def benchmark_precisions(
         images: Where the images are.
         predictions: A folder of files.
         truth: A folder of annotations in files of the same names.
+        progress: Called with the number of precisions done.
 
     Returns:
         For fp32 and each of the precisions: how far a keypoint moves in image pixels, on average and in the middle, the
@@ -72,6 +74,7 @@ def benchmark_precisions(
                 "persons_per_second": len(poses) / seconds,
             }
         )
+        progress(1)
     return results
 
 

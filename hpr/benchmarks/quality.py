@@ -1,7 +1,7 @@
 """What refining does to estimates of drawn people, from poor to exact, under each objective."""
 
 import math
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -143,6 +143,7 @@ def benchmark_quality(
     frames: int,
     seed: int,
     folder: Path,
+    progress: Callable[[int], Any] = lambda frames: None,
 ) -> Iterator[tuple[str, dict[str, dict[str, float]]]]:
     """Draws clips, in clothes that training never draws, refines estimates of them, and scores these.
 
@@ -154,6 +155,7 @@ def benchmark_quality(
         frames: Of each clip.
         seed: Of the clips.
         folder: To write the clips to.
+        progress: Called with the number of frames refined; each is once for each kind and number of iterations.
 
     Yields:
         Each kind's name, and its scores: "input" or an objective → SCORES.
@@ -163,7 +165,7 @@ def benchmark_quality(
         seeds = [(seed, number) for number in range(clips)]
         write_tree(root, seeds, frames, kind.errors, held_out=True, purpose=Purpose.BENCHMARK_SCENE)
         counts = sorted({count for _, count in objectives.values()})
-        refined = _refined(kind, root, {count: refiner(count) for count in counts})
+        refined = _refined(kind, root, {count: refiner(count) for count in counts}, progress)
 
         scores = {"input": refined.scores(refined.given)}
         for name, (objective, count) in objectives.items():
@@ -171,7 +173,7 @@ def benchmark_quality(
         yield kind.name, scores
 
 
-def _refined(kind: Kind, root: Path, refiners: Mapping[int, PoseRefiner]) -> Refined:
+def _refined(kind: Kind, root: Path, refiners: Mapping[int, PoseRefiner], progress: Callable[[int], Any]) -> Refined:
     """Reads a drawn tree, brings it to the kind's size, and refines its estimates."""
     source = "annotations" if kind.is_exact else "predictions"
     read = {
@@ -187,9 +189,16 @@ def _refined(kind: Kind, root: Path, refiners: Mapping[int, PoseRefiner]) -> Ref
     clips, images = [clip for sequences in given.values() for clip in sequences], ImageFolder(root)
     found = {}
     for count, refiner in refiners.items():
-        poses = iter(refine_sequences(refiner, clips, images, MAP))
+        poses = _counted(refine_sequences(refiner, clips, images, MAP), progress)
         found[count] = {name: [next(poses) for _ in sequences] for name, sequences in given.items()}
     return Refined(truth, given, found, root)
+
+
+def _counted(clips: Iterable[PoseSequence], progress: Callable[[int], Any]) -> Iterator[PoseSequence]:
+    """Yields clips and says how many frames each has."""
+    for clip in clips:
+        progress(len(clip.frames))
+        yield clip
 
 
 def _changed(files: NamedSequences, change: Callable[[Frame], Frame]) -> dict[str, list[PoseSequence]]:

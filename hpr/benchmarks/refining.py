@@ -40,7 +40,13 @@ Result = dict[str, Any]
 
 
 def benchmark_refining(
-    architecture: str, device: str, precision: str, crops: list[list[int]], people: list[int], rounds: int
+    architecture: str,
+    device: str,
+    precision: str,
+    crops: list[list[int]],
+    people: list[int],
+    rounds: int,
+    progress: Callable[[int], Any] = lambda measurements: None,
 ) -> Result:
     """Measures the engine and the plain mode on 1080p JPEG frames, with flip and random weights.
 
@@ -51,6 +57,7 @@ def benchmark_refining(
         crops: Widths and heights of the people's crops, in pixels.
         people: Numbers of people in a frame.
         rounds: Frames are refined for about so many people in each measurement.
+        progress: Called with the number of measurements done, one for each size of crop and number of people.
 
     Returns:
         The machine, its peaks, and the figures of each crop size.
@@ -72,14 +79,20 @@ def benchmark_refining(
         "threads": torch.get_num_threads(),
         "precision": refiner.precision,
         "peak_gflops": peaks,
-        "crops": [_measure_crop(network, refiner, pose, people, rounds, peaks) for pose in poses],
+        "crops": [_measure_crop(network, refiner, pose, people, rounds, peaks, progress) for pose in poses],
     }
     result["peak_memory_mb"] = _peak_memory(refiner.device)
     return result
 
 
 def _measure_crop(
-    network: Refiner, refiner: PoseRefiner, pose: FloatArray, people: list[int], rounds: int, peaks: Result
+    network: Refiner,
+    refiner: PoseRefiner,
+    pose: FloatArray,
+    people: list[int],
+    rounds: int,
+    peaks: Result,
+    progress: Callable[[int], Any],
 ) -> Result:
     """Returns the figures for people of one pose (15, 2), whose crops are all of one size."""
     with tempfile.TemporaryDirectory() as folder:
@@ -100,6 +113,7 @@ def _measure_crop(
         for count in people:
             engine[str(count)] = _stream(refiner, root, pose, count, max(1, rounds // count))
             bare_times.append(median_seconds(lambda: refiner.predict(batch), device) / batch_size)
+            progress(1)
         bare = statistics.median(bare_times)
         around = [statistics.mean(pair) for pair in pairwise(bare_times)]
         stages = _stages(refiner, network, root / "frame.jpg", pose)

@@ -13,6 +13,7 @@ from hpr.benchmarks.refining import benchmark_refining, refining_table, save_cha
 from hpr.benchmarks.training import benchmark_training, training_table
 from hpr.checks import BatchSize, CanvasSide, Count, Seed, Workers
 from hpr.commands import app
+from hpr.commands.progress import progress_bar, say
 from hpr.commands.settings import Component, ModelSettings, ObjectiveSettings, Section
 from hpr.crops import ScaleRule
 from hpr.errors import UserError
@@ -93,9 +94,10 @@ def _refining(settings: BenchmarkSettings) -> Any:
     """Compares the engine with the plain mode; writes a table and a plot."""
     sizes = settings.refining
     architecture = settings.model.architecture
-    result = benchmark_refining(
-        architecture, settings.device, settings.precision, sizes.crops, sizes.people, sizes.rounds
-    )
+    with progress_bar("measurements", len(sizes.crops) * len(sizes.people), doing="measuring") as progress:
+        result = benchmark_refining(
+            architecture, settings.device, settings.precision, sizes.crops, sizes.people, sizes.rounds, progress
+        )
     print(f"{architecture} in {result['precision']} on {result['device']} ({result['threads']} CPU threads), flip on")
     peaks = ", ".join(f"{name} {value:.0f}" for name, value in result["peak_gflops"].items())
     print(f"measured peaks in GFLOP/s: {peaks}; peak memory {result['peak_memory_mb']:.0f} MB")
@@ -110,9 +112,12 @@ def _refining(settings: BenchmarkSettings) -> Any:
 def _precision(settings: BenchmarkSettings) -> Any:
     """Compares the precisions on the bundled sample."""
     tree = app.ASSETS / "sample"
-    folders = {"predictions": tree / "predictions", "truth": tree / "annotations"}
+    folders = (tree / "predictions", tree / "annotations")
     weights, images = app.ASSETS / "demo.safetensors", ImageFolder(tree)
-    results = benchmark_precisions(weights, settings.device, settings.precisions, PoseTrack18(), images, **folders)
+    with progress_bar("precisions", len({"fp32", *settings.precisions}), doing="measuring") as progress:
+        results = benchmark_precisions(
+            weights, settings.device, settings.precisions, PoseTrack18(), images, *folders, progress
+        )
     print(f"the bundled sample refined on {results[0]['device']}, each precision against fp32")
     print(precision_table(results))
     write_json(Path(settings.output_dir) / "precision.json", results, indent=4)
@@ -135,10 +140,14 @@ def _quality(settings: BenchmarkSettings) -> Any:
 
     print(f"{sizes.clips} drawn clips of {sizes.frames} frames, seed {sizes.seed}, scale {sizes.scale}, in percent")
     results = {}
-    with TemporaryDirectory() as folder:
+    passes = len(wanted) * len({objective.iterations for objective in sizes.objectives.values()})
+    frames = passes * sizes.clips * sizes.frames
+    with TemporaryDirectory() as folder, progress_bar("frames", frames, doing="refining") as progress:
         count = {"clips": sizes.clips, "frames": sizes.frames, "seed": sizes.seed}
-        for name, scores in benchmark_quality(refiner, wanted, objectives, **count, folder=Path(folder)):
-            print(f"\n{name}\n{quality_table(scores)}")
+        for name, scores in benchmark_quality(
+            refiner, wanted, objectives, **count, folder=Path(folder), progress=progress
+        ):
+            say(f"\n{name}\n{quality_table(scores)}")
             results[name] = scores
     write_json(Path(settings.output_dir) / "quality.json", _with_null(results), indent=4)
     return results

@@ -29,20 +29,20 @@ def test_wrong_settings(settings: list[str], message: str) -> None:
     assert message in fail("tools/benchmark.py", *settings)
 
 
-def first_frames(folder: Path, count: int) -> dict[str, Path]:
+def first_frames(folder: Path, count: int) -> tuple[Path, Path]:
     """Writes the beginning of one of the sample's clips and returns its folders."""
     file_format = PoseTrack18()
     for kind in ("predictions", "annotations"):
         (clip,) = file_format.read(sorted((SAMPLE / kind).iterdir())[0])
         beginning = PoseSequence(clip.name, clip.frames[:count])
         file_format.write([beginning], folder / kind / f"{clip.name}.json")
-    return {"predictions": folder / "predictions", "truth": folder / "annotations"}
+    return folder / "predictions", folder / "annotations"
 
 
 def test_precisions_are_compared_with_fp32(tmp_path: Path) -> None:
     weights, images = ASSETS / "demo.safetensors", ImageFolder(SAMPLE)
     folders = first_frames(tmp_path, 3)
-    exact, low = benchmark_precisions(weights, "cpu", ["fp32", "bf16"], PoseTrack18(), images, **folders)
+    exact, low = benchmark_precisions(weights, "cpu", ["fp32", "bf16"], PoseTrack18(), images, *folders)
     assert (exact["precision"], low["precision"]) == ("fp32", "bf16")
     assert exact["mean_shift"] == exact["share_above_a_pixel"] == exact["decisions_changed"] == 0
     assert 0 < low["median_shift"] < 1

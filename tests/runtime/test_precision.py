@@ -192,8 +192,8 @@ def test_fp32_arithmetic_leaves_no_trace(before: bool) -> None:
 @pytest.mark.skipif(not torch.cuda.is_available(), reason="needs a CUDA device")
 def test_auto_precision_on_cuda_is_near() -> None:
     sample, weights = ASSETS / "sample", ASSETS / "demo.safetensors"
-    folders = {"predictions": sample / "predictions", "truth": sample / "annotations"}
-    exact, auto = benchmark_precisions(weights, "cuda", ["auto"], PoseTrack18(), ImageFolder(sample), **folders)
+    folders = (sample / "predictions", sample / "annotations")
+    exact, auto = benchmark_precisions(weights, "cuda", ["auto"], PoseTrack18(), ImageFolder(sample), *folders)
     assert auto["mean_shift"] < 0.05
     assert abs(auto["mAP"] - exact["mAP"]) < 0.1
     assert abs(auto["MOTA"] - exact["MOTA"]) < 0.1
