@@ -10,7 +10,20 @@ from typing import Any, Literal
 import numpy as np
 
 from hpr.checks import Count, WholeNumber
-from hpr.commands import app, benchmark, evaluate, learn_errors, make_sample, port, refine, show_errors, train
+from hpr.commands import (
+    app,
+    benchmark,
+    convert,
+    evaluate,
+    export,
+    learn_errors,
+    make_sample,
+    port,
+    refine,
+    show_errors,
+    train,
+    visualize,
+)
 from hpr.commands.progress import progress_bar, say
 from hpr.commands.settings import Section
 from hpr.files import write_json
@@ -100,13 +113,16 @@ def _programs(folder: Path) -> dict[str, Program]:
     measured = ["model=demo", "device=cpu", *sizes, "training.workers=0"]
     bases: dict[app.Command[Any], list[list[str]]] = {
         benchmark.COMMAND: [["what=training", *measured], ["what=evaluation", *measured]],
+        convert.COMMAND: [[f"input={folder}/predictions", "format=npz", "output=converted"]],
         evaluate.COMMAND: [[predictions, annotations]],
+        export.COMMAND: [["model=demo", "size=[64,64]"]],
         learn_errors.COMMAND: [[predictions, annotations]],
         make_sample.COMMAND: [["output_dir=drawn", "clips=1", "frames=1", "width=64", "height=64"]],
         port.COMMAND: [[], ["checkpoint=text.txt"]],
         refine.COMMAND: [[*own, "model=demo", "flip=false", "device=cpu", predictions, part] for part in own],
         show_errors.COMMAND: [[]],
         train.COMMAND: [[*once, *drawn], [*once, *own, *annotated]],
+        visualize.COMMAND: [[f"input={folder}/predictions", f"images={sample}"]],
     }
     bases[refine.COMMAND][0].append(annotations)
     programs = {}

@@ -36,8 +36,8 @@ class VisualizeSettings(Section):
     output_dir: str
 
 
-def visualize(settings: VisualizeSettings) -> list[Path]:
-    """Draws every sequence and returns the folders, clips or sheet that were written.
+def visualize(settings: VisualizeSettings) -> Drawn:
+    """Draws every sequence, says what was written and returns what was drawn.
 
     Raises:
         UserError: A source is absent or broken, the input and the refined poses do not fit together, or an output is
@@ -49,7 +49,7 @@ def visualize(settings: VisualizeSettings) -> list[Path]:
     refined = None if settings.refined is None else _read(settings, settings.refined)
     pairs = paired(files, refined)
     if settings.sheet is not None:
-        return [_write_sheet(pairs, images, settings.sheet, output / "sheet.jpg", settings.overwrite)]
+        return _write_sheet(pairs, images, settings.sheet, output / "sheet.jpg", settings.overwrite)
     return _draw(pairs, images, output, settings.layout, settings.every, settings.overwrite)
 
 
@@ -125,8 +125,8 @@ def _words(frame: Frame) -> str:
 
 def _draw(
     pairs: Sequence[SequencePair], images: ImageSource, output: Path, layout: Layout, every: int, overwrite: bool
-) -> list[Path]:
-    """Draws sequences with a progress bar, says what happened, and returns what was written."""
+) -> Drawn:
+    """Draws sequences with a progress bar and says what happened."""
     names, is_clip = Names(), isinstance(images, Video)
     folders = [output / names.new(pair.name) for pair in pairs]
     outputs = [clip_path(output, folder.name) for folder in folders] if is_clip else folders
@@ -142,7 +142,7 @@ def _draw(
             total.frames += drawn.frames
             total.problems += drawn.problems
     _print_end(total, outputs)
-    return outputs
+    return total
 
 
 def _frame_count(pair: SequencePair, images: ImageSource, every: int) -> int:
@@ -162,7 +162,7 @@ def _print_end(drawn: Drawn, outputs: Sequence[Path]) -> None:
         print(f"warning: {len(drawn.problems)} frames have no image and are left out; the first: {drawn.problems[0]}")
 
 
-def _write_sheet(pairs: Sequence[SequencePair], images: ImageSource, count: int, path: Path, overwrite: bool) -> Path:
+def _write_sheet(pairs: Sequence[SequencePair], images: ImageSource, count: int, path: Path, overwrite: bool) -> Drawn:
     """Draws the people whom refining changed most."""
     _check_free([path], overwrite)
     if any(pair.after is None for pair in pairs):
@@ -174,7 +174,7 @@ def _write_sheet(pairs: Sequence[SequencePair], images: ImageSource, count: int,
         raise UserError(f"sheet={count}: nobody of more than a few pixels has moved, or no image can be read")
     save_jpeg(sheet, path)
     print(f"drew {len(changes)} people: {path}")
-    return path
+    return Drawn(len(changes))
 
 
-COMMAND = app.Command("visualize", VisualizeSettings, visualize)
+COMMAND = app.Command("visualize", VisualizeSettings, visualize, lambda drawn: 3 if drawn.problems else 0)

@@ -84,11 +84,18 @@ _ENDINGS = (".json", ".npz", ".mat", ".txt")
 
 
 def _first_file(location: Path) -> Path:
-    """Returns a file; of a folder the first file of poses in it, or else in the folders in it."""
-    if not location.exists():
-        raise UserError(f"{location}: no such file or folder")
-    if location.is_file():
-        return location
+    """Returns a file; of a folder the first file of poses in it, or else in the folders in it.
+
+    Raises:
+        UserError: There is none.
+    """
+    try:
+        if not location.exists():
+            raise UserError(f"{location}: no such file or folder")
+        if location.is_file():
+            return location
+    except OSError as error:  # a name may be too long for the system
+        raise UserError(f"{location}: cannot be read ({error.strerror})") from None
     for pattern in ("*{}", "*/*{}"):
         for ending in _ENDINGS:
             paths = sorted(location.glob(pattern.format(ending)))

@@ -73,7 +73,7 @@ def test_existing_pictures_are_not_overwritten_unasked(tmp_path: Path) -> None:
 def test_missing_images_are_counted(tmp_path: Path) -> None:
     (tmp_path / "images").mkdir()
     shutil.copy(GOLDEN / "images" / "b_333x501.png", tmp_path / "images")
-    printed = succeed("visualize.py", *words(tmp_path, images=tmp_path, refined=REFINED))
+    printed = succeed("visualize.py", *words(tmp_path, images=tmp_path, refined=REFINED), status=3)
     count = sum(len(sequence.frames) for path in PREDICTIONS.glob("*.json") for sequence in PoseTrack18().read(path))
     assert f"warning: {count - len(files_in(tmp_path / 'out'))} frames have no image and are left out; " in printed
     assert f"the first: {tmp_path / 'images'}" in printed

@@ -57,6 +57,11 @@ def test_no_json(tmp_path: Path) -> None:
         recognise(tmp_path / "a.json")
 
 
+def test_a_name_too_long_for_the_system(tmp_path: Path) -> None:
+    with pytest.raises(UserError, match=r"aaa: cannot be read \(File name too long\)"):
+        recognise(tmp_path / ("a" * 400))
+
+
 def test_no_file(tmp_path: Path) -> None:
     with pytest.raises(UserError, match=r"a.json: no such file"):
         recognise(tmp_path / "a.json")
