@@ -19,7 +19,8 @@ from hpr.runtime.processes import ALONE
 from hpr.skeleton import Skeleton
 from hpr.training.augmentation import Augmentation
 from hpr.training.examples import Examples
-from hpr.training.loop import Settings, Trainer, example_batches
+from hpr.training.loading import example_batches
+from hpr.training.loop import Settings, Trainer
 from hpr.training.people import SyntheticPeople
 from hpr.training.pose_errors import PoseErrors
 from hpr.training.schedules import WarmUpCosine
@@ -100,12 +101,13 @@ def _settings(precision: PrecisionName, batch_size: int, workers: int, steps: in
 
 def _seconds_with_loader(trainer: Trainer, examples: Examples) -> float:
     """Returns the mean time of a step with examples drawn as it goes, after one step that does not count."""
-    loaded = example_batches(examples, trainer.settings, ALONE, 0)
+    settings = trainer.settings
+    loaded = example_batches(examples, range(settings.steps), settings.batch_size, 1, settings.workers, ALONE)
     trainer.step(next(loaded))
     start = time.perf_counter()
     for parts in loaded:
         trainer.step(parts)
-    return (time.perf_counter() - start) / (trainer.settings.steps - 1)
+    return (time.perf_counter() - start) / (settings.steps - 1)
 
 
 def _forward_gflop(network: Refiner, canvas: Sequence[int], device: torch.device) -> float:

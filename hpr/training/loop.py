@@ -1,20 +1,17 @@
 """The training loop."""
 
-import signal
-from collections.abc import Callable, Generator, Iterator, Sequence
+from collections.abc import Callable, Sequence
 from contextlib import AbstractContextManager, nullcontext
 from pathlib import Path
 from typing import Annotated, Any, Literal, Protocol
 
-import cv2
 import torch
 from pydantic import BaseModel, ConfigDict, Field
 from torch import Tensor, nn
 from torch.nn.parallel import DistributedDataParallel
 from torch.optim import Optimizer
 from torch.optim.swa_utils import AveragedModel
-from torch.utils.data import DataLoader, Dataset
-from torch.utils.data.dataloader import _MultiProcessingDataLoaderIter
+from torch.utils.data import Dataset
 
 from hpr.checks import BatchSize, Count, Positive, Workers
 from hpr.errors import UserError
@@ -27,6 +24,7 @@ from hpr.models.padding import PaddedBatch
 from hpr.runtime.precision import PrecisionName, dtype_of, fp32_arithmetic
 from hpr.runtime.processes import Processes
 from hpr.training.examples import Example, prepare
+from hpr.training.loading import example_batches
 from hpr.training.monitoring import Curves, Monitor, Several
 from hpr.training.runs import CHECKPOINT, Progress, load_checkpoint, save_checkpoint, save_weights
 from hpr.training.validation import Validation
@@ -259,7 +257,14 @@ def train(
     told = Several(Curves(folder / "curves", settings.log_every), *monitors) if processes.is_first else Several()
 
     told.on_start(progress.step, settings.steps)
-    own_batches = example_batches(examples, settings, processes, progress.step)
+    own_batches = example_batches(
+        examples,
+        range(progress.step, settings.steps),
+        settings.batch_size,
+        settings.accumulate,
+        settings.workers,
+        processes,
+    )
     try:
         for batches in own_batches:
             losses, norm = trainer.step(batches)
@@ -347,72 +352,3 @@ def set_mode(network: nn.Module, batch_norm: BatchNormMode) -> None:
     for module in network.modules():
         if isinstance(module, nn.modules.batchnorm._BatchNorm):
             module.train(batch_norm == "live")
-
-
-def example_batches(
-    examples: Dataset[Example], settings: Settings, processes: Processes, start: int
-) -> Generator[list[Example], None, None]:
-    """Yields this process's share of each step from the start-th on, in parts, made by worker processes.
-
-    Raises:
-        UserError: An example cannot be read.
-    """
-    loader = DataLoader(
-        examples,
-        batch_sampler=_Batches(_indices(settings, processes, start)),
-        num_workers=settings.workers,
-        worker_init_fn=_start_worker,
-        pin_memory=torch.cuda.is_available(),
-        prefetch_factor=4 if settings.workers else None,
-    )
-    parts: list[Example] = []
-    batches = iter(loader)
-    try:
-        for batch in batches:
-            parts.append(batch)
-            if len(parts) == settings.accumulate:
-                yield parts
-                parts = []
-    except UserError as error:  # from a worker it comes with the worker's traceback around it
-        line = error.args[0].strip().splitlines()[-1]
-        raise UserError(line.removeprefix("hpr.errors.UserError: ")) from None
-    finally:
-        if isinstance(batches, _MultiProcessingDataLoaderIter):
-            # Left to the garbage collector, which an exception's traceback keeps waiting, the workers could outlive
-            # the program's end: they do not heed the first SIGTERM.
-            batches._shutdown_workers()
-
-
-def _indices(settings: Settings, processes: Processes, start: int) -> Iterator[list[int]]:
-    """Yields the indices of the examples in each part of this process; the parts of a step follow each other."""
-    size = settings.batch_size // (processes.count * settings.accumulate)
-    for step in range(start, settings.steps):
-        own = step * settings.batch_size + processes.rank * settings.accumulate * size
-        for part in range(settings.accumulate):
-            first = own + part * size
-            yield list(range(first, first + size))
-
-
-class _Batches:
-    """Lists of indices for a DataLoader."""
-
-    def __init__(self, indices: Iterator[list[int]]) -> None:
-        self._indices = indices
-
-    def __iter__(self) -> Iterator[list[int]]:
-        return self._indices
-
-
-_SAVING_SECONDS = 60
-
-
-def _start_worker(worker: int) -> None:
-    """Leaves the cores to the other workers, and Ctrl-C and SIGTERM to the main process.
-
-    Clusters signal all processes of a run: the main one has to save its state while the workers are still there. They
-    end by themselves after a while, whatever became of it.
-    """
-    cv2.setNumThreads(0)
-    torch.set_num_threads(1)
-    signal.signal(signal.SIGINT, signal.SIG_IGN)
-    signal.signal(signal.SIGTERM, lambda number, frame: signal.alarm(_SAVING_SECONDS))
