@@ -7,6 +7,7 @@ from typing import Annotated, Any, Literal
 from pydantic import Field
 
 from hpr.benchmarks.evaluation import benchmark_evaluation
+from hpr.benchmarks.feeding import benchmark_feeding, feeding_table
 from hpr.benchmarks.precision import benchmark_precisions, precision_table
 from hpr.benchmarks.quality import Kind, benchmark_quality, quality_table, usual_kinds
 from hpr.benchmarks.refining import benchmark_refining, refining_table, save_chart
@@ -23,6 +24,7 @@ from hpr.formats import PoseTrack18
 from hpr.images import ImageFolder
 from hpr.inference.engine import PoseRefiner
 from hpr.models.loading import load_network
+from hpr.models.registry import build_network
 from hpr.objective import Objective
 from hpr.runtime.device import select_device
 from hpr.runtime.memory import keep_freed_memory
@@ -43,6 +45,13 @@ class _Training(Section):
     steps: Annotated[int, Field(ge=2)]
 
 
+class _Feeding(Section):
+    canvas: Annotated[list[CanvasSide], Field(min_length=2, max_length=2)]
+    scale: ScaleRule
+    frames: Count
+    examples: Count
+
+
 class _Evaluation(Section):
     sequences: Count
     frames: Count
@@ -61,7 +70,7 @@ class _Quality(Section):
 class BenchmarkSettings(Section):
     """conf/benchmark.yaml."""
 
-    what: Literal["refining", "precision", "quality", "training", "evaluation"]
+    what: Literal["refining", "precision", "quality", "training", "feeding", "evaluation"]
     model: ModelSettings
     device: str
     precision: PrecisionSetting
@@ -69,6 +78,7 @@ class BenchmarkSettings(Section):
     output_dir: str
     refining: _Refining
     training: _Training
+    feeding: _Feeding
     evaluation: _Evaluation
     quality: _Quality
     pose_errors: Component
@@ -85,6 +95,7 @@ def benchmark(settings: BenchmarkSettings) -> Any:
         "precision": _precision,
         "quality": _quality,
         "training": _training,
+        "feeding": _feeding,
         "evaluation": _evaluation,
     }
     return measure[settings.what](settings)
@@ -186,6 +197,22 @@ def _training(settings: BenchmarkSettings) -> Any:
     print(f"{architecture} in {precision} on {device}, {sizes.batch_size} crops a step")
     print(training_table(result))
     write_json(Path(settings.output_dir) / "training.json", result, indent=4)
+    return result
+
+
+def _feeding(settings: BenchmarkSettings) -> Any:
+    """Measures how fast examples are made of photographs."""
+    errors = app.build("pose_errors", settings.pose_errors)
+    augmentation = app.build("augmentation", settings.augmentation)
+    network = build_network(settings.model.architecture, get_skeleton(settings.model.skeleton))
+    sizes = settings.feeding.model_dump()
+    with TemporaryDirectory() as folder:
+        result = benchmark_feeding(Path(folder), network, errors, augmentation, **sizes)
+    height, width = settings.feeding.canvas
+    files = f"JPEG files of 1920 × 1080 pixels and {result['megabytes_per_file']:.1f} MB with four people each"
+    print(f"examples of {height} × {width} from {files}")
+    print(feeding_table(result))
+    write_json(Path(settings.output_dir) / "feeding.json", result, indent=4)
     return result
 
 

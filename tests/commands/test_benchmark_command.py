@@ -19,7 +19,7 @@ SAMPLE = ASSETS / "sample"
 @pytest.mark.parametrize(
     ("settings", "message"),
     [
-        (["what=speed"], "what=speed: expected one of refining, precision, quality, training, evaluation"),
+        (["what=speed"], "what=speed: expected one of refining, precision, quality, training, feeding, evaluation"),
         (["model=demo", "device=cpu", "refining.crops=[[300,300]]"], "refining.crops: expected widths of 510 to 1600"),
         (["model=demo", "refining.crops=[[600]]"], "refining.crops=[[600]]: expected pairs of width and height"),
         (["model=demo", "refining.people=[0]"], "refining.people=[0]: expected one number or more from 1 up"),
@@ -100,6 +100,17 @@ def test_training(tmp_path: Path) -> None:
     result = json.loads((tmp_path / "training.json").read_text())
     assert result["seconds_per_step"] > 0
     assert 0 < result["share_of_convolution_peak"] < 2
+
+
+def test_feeding(tmp_path: Path) -> None:
+    settings = ("feeding.canvas=[96,64]", "feeding.frames=1", "feeding.examples=4", f"output_dir={tmp_path}")
+    printed = succeed("tools/benchmark.py", "what=feeding", "model=demo", *settings)
+    result = json.loads((tmp_path / "feeding.json").read_text())
+    assert "cores for 1,000 per second" in printed
+    seconds = result["seconds_per_example"]
+    assert list(seconds) == ["all", "decode", "turn", "crop", "colour", "mistakes", "rest"]
+    assert seconds["all"] == pytest.approx(sum(seconds.values()) / 2) == 1 / result["examples_per_second_and_core"]
+    assert min(seconds[step] for step in ("decode", "turn", "crop", "mistakes")) > 0
 
 
 def test_evaluation() -> None:
