@@ -146,7 +146,7 @@ def _shares(work: Callable[[], Any]) -> dict[str, float]:
 
 def _place(function: Callable[..., Any]) -> tuple[str, int, str]:
     """Returns what a profile knows a function by."""
-    code = inspect.unwrap(function).__code__  # type: ignore[attr-defined]
+    code = inspect.unwrap(function).__code__
     return code.co_filename, code.co_firstlineno, code.co_name
 
 
