@@ -1,13 +1,15 @@
 """Between poses and maps: keypoint discs for the input, training targets, heatmaps to poses (docs/published.md)."""
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 
+import cv2
 import numpy as np
 import torch
 from torch import Tensor
 
 from hpr.crops import STANDARD_SCALE
-from hpr.poses import FloatArray
+from hpr.poses import BoolArray, FloatArray
 from hpr.skeleton import Skeleton
 
 STRIDE = 8
@@ -103,7 +105,8 @@ class Targets:
         parts: (B, K, h, w), 1 on the cells near a keypoint, else 0.
         offsets: (B, 2 * K, h, w), x and y of each keypoint in turn, in units of OFFSET_UNIT pixels.
         offset_mask: (B, 2 * K, h, w), 1 where there is an offset to be learnt, else 0.
-        cells: (B, 1, h, w), 1 on the cells that count, 0 on those beyond the crop's border.
+        cells: (B, K, h, w), 1 on the cells that count, 0 on those beyond the crop's border, of keypoints that are not
+            labelled, and in ignored regions.
     """
 
     parts: Tensor
@@ -112,13 +115,21 @@ class Targets:
     cells: Tensor
 
 
-def targets(keypoints: Tensor, cells: Tensor, scale: float | Tensor = 1.0) -> Targets:
+def targets(
+    keypoints: Tensor,
+    cells: Tensor,
+    scale: float | Tensor = 1.0,
+    labelled: Tensor | None = None,
+    ignored: Tensor | None = None,
+) -> Targets:
     """Makes the training targets of true poses (docs/published.md, section 5).
 
     Args:
         keypoints: (B, K, 2) float64 in crop_xy, NaN where there is no keypoint.
-        cells: (B, 1, h, w) bool, the heatmap cells that count, STRIDE pixels each.
+        cells: (B, 1, h, w) bool, the heatmap cells of the crops, STRIDE pixels each.
         scale: Scale jitter of the crops, a number or (B,).
+        labelled: (B, K) bool, keypoints that count; by default all.
+        ignored: (B, h, w) bool, cells that do not count, save those near the true keypoint; by default none.
     """
     batch, count, _ = keypoints.shape
     height, width = cells.shape[2:]
@@ -133,7 +144,39 @@ def targets(keypoints: Tensor, cells: Tensor, scale: float | Tensor = 1.0) -> Ta
     mask = near[:, :, None].expand_as(offsets)
     offsets = torch.where(mask, offsets / OFFSET_UNIT, 0.0)
     shape = (batch, 2 * count, height, width)  # (B, K, 2, h, w) -> (B, 2 * K, h, w)
-    return Targets(near.float(), offsets.float().reshape(shape), mask.float().reshape(shape), cells.float())
+    counted = _counted(cells.expand(-1, count, -1, -1), labelled, ignored) | near
+    return Targets(near.float(), offsets.float().reshape(shape), mask.float().reshape(shape), counted.float())
+
+
+def _counted(cells: Tensor, labelled: Tensor | None, ignored: Tensor | None) -> Tensor:
+    """Returns (B, K, h, w) bool, the cells that count wherever the keypoints are; see `targets`."""
+    if labelled is not None:
+        cells = cells & labelled[:, :, None, None]
+    return cells if ignored is None else cells & ~ignored[:, None]
+
+
+_CELL_BITS, _FARTHEST_CELL = 4, 1e6
+"""Fraction bits of the corners that OpenCV fills a polygon by, and how far off these can be."""
+
+
+def cells_within(polygons: Sequence[FloatArray], height: int, width: int) -> BoolArray:
+    """Marks the heatmap cells whose centre lies in a polygon, or less than a cell beside it.
+
+    Args:
+        polygons: Each (n, 2) in crop_xy; those of fewer than three points have no inside.
+        height: Of the heatmap, in cells.
+        width: Likewise.
+
+    Returns:
+        (height, width).
+    """
+    filled = np.zeros((height, width), np.uint8)
+    for polygon in polygons:
+        corners = np.nan_to_num((polygon - STRIDE / 2) / STRIDE).clip(-_FARTHEST_CELL, _FARTHEST_CELL)
+        if len(corners) > 2:  # one at a time: where two overlap, OpenCV would leave out what is in both
+            points = np.round(corners * 2**_CELL_BITS).astype(np.int32)
+            cv2.fillPoly(filled, [points], 1, shift=_CELL_BITS)
+    return filled.astype(bool)
 
 
 def swap_sides(maps: Tensor, skeleton: Skeleton) -> Tensor:
@@ -149,8 +192,12 @@ def mirror_pose(pose: FloatArray, width: int, skeleton: Skeleton) -> FloatArray:
         width: Of the crop, in pixels.
         skeleton: Of the pose.
     """
-    swapped = pose[list(skeleton.mirror)]
-    return np.column_stack([width - 1 - swapped[:, 0], swapped[:, 1]])
+    return mirror_points(pose[list(skeleton.mirror)], width)
+
+
+def mirror_points(points: FloatArray, width: int) -> FloatArray:
+    """Returns points (n, 2) in crop_xy as they are in the mirror image of a crop of that width."""
+    return np.column_stack([width - 1 - points[:, 0], points[:, 1]])
 
 
 def decode(probabilities: Tensor, offsets: Tensor) -> tuple[Tensor, Tensor]:

@@ -137,7 +137,64 @@ def test_targets_of_missing_keypoints() -> None:
     assert not made.parts.any()
     assert not made.offset_mask.any()
     assert not made.offsets.any()
-    assert torch.equal(made.cells, cells.float())
+    assert torch.equal(made.cells, cells.float().expand(-1, 15, -1, -1))
+
+
+class TestMaskedCells:
+    """Cells of keypoints that are not labelled, and in ignored regions, do not count."""
+
+    CELLS = torch.ones(2, 1, 8, 12, dtype=torch.bool)
+
+    def test_no_person(self) -> None:
+        made = heatmaps.targets(
+            torch.empty(0, 15, 2, dtype=torch.float64),
+            torch.ones(0, 1, 2, 4, dtype=torch.bool),
+            labelled=torch.ones(0, 15, dtype=torch.bool),
+            ignored=torch.zeros(0, 2, 4, dtype=torch.bool),
+        )
+        assert made.cells.shape == (0, 15, 2, 4)
+
+    def test_by_keypoint(self) -> None:
+        keypoints = torch.full((2, 3, 2), torch.nan, dtype=torch.float64)
+        labelled = torch.tensor([[True, False, True], [False, False, False]])
+        made = heatmaps.targets(keypoints, self.CELLS, labelled=labelled)
+        assert torch.equal(made.cells.amax(dim=(2, 3)) > 0, labelled)
+        assert torch.equal(made.cells.amin(dim=(2, 3)) > 0, labelled)
+
+    def test_true_keypoints_count_in_an_ignored_region(self) -> None:
+        keypoints = torch.tensor([[[50.0, 40.0], [torch.nan, torch.nan]]] * 2, dtype=torch.float64)
+        ignored = torch.tensor([True, False])[:, None, None].expand(2, 8, 12)
+        made = heatmaps.targets(keypoints, self.CELLS, ignored=ignored)
+        assert torch.equal(made.cells[0], made.parts[0])
+        assert made.parts[0, 0].any()
+        assert made.cells[1].all()
+        assert torch.equal(made.offset_mask[0], made.offset_mask[1])
+
+    @pytest.mark.parametrize(
+        ("polygons", "count"),
+        [
+            ([], 0),
+            ([np.empty((0, 2))], 0),
+            ([[(0, 0), (90, 60)]], 0),
+            ([[(-1e9, -1e9), (1e9, -1e9), (1e9, 1e9), (-1e9, 1e9)]] * 2, 8 * 12),
+            ([[(-50, -50), (-40, -50), (-40, -40)]], 0),
+        ],
+    )
+    def test_count_of_cells_within(self, polygons: list[list[tuple[float, float]]], count: int) -> None:
+        found = heatmaps.cells_within([np.array(polygon, float) for polygon in polygons], 8, 12)
+        assert found.shape == (8, 12)
+        assert found.sum() == count
+
+    def test_odd_corners_break_nothing(self) -> None:
+        assert heatmaps.cells_within([np.array([[np.inf, 0], [np.nan, 0], [0, np.nan]])], 8, 12).shape == (8, 12)
+
+    def test_cells_within_a_region(self) -> None:
+        """All whose centre lies within, and none that is a cell or more beside it."""
+        found = heatmaps.cells_within([np.array([[30.0, 10.0], [70.0, 10.0], [70.0, 50.0], [30.0, 50.0]])], 8, 12)
+        rows, columns = np.mgrid[4:68:8, 4:100:8]
+        outside = np.maximum(np.abs(columns - 50) - 20, np.abs(rows - 30) - 20)
+        assert found[outside <= 0].all()
+        assert not found[outside >= 8].any()
 
 
 def test_targets_grow_with_the_scale_jitter() -> None:

@@ -16,7 +16,7 @@ class Losses:
     """The two terms of the loss.
 
     Attributes:
-        part: Mean sigmoid cross-entropy over the cells and keypoints.
+        part: Mean sigmoid cross-entropy over the cells that count, of all keypoints.
         offset: OFFSET_WEIGHT times the mean Huber distance of the offsets where there is a target.
     """
 
@@ -39,8 +39,8 @@ def refinement_losses(logits: Tensor, offsets: Tensor, targets: Targets, counts:
         counts: (2,), what the two sums are divided by; by default this batch's own `loss_counts`.
     """
     logits, offsets = logits.float(), offsets.float()
-    cells = targets.cells.expand_as(logits)
-    cross_entropy = F.binary_cross_entropy_with_logits(logits, targets.parts, weight=cells, reduction="sum")
+    weight = targets.cells
+    cross_entropy = F.binary_cross_entropy_with_logits(logits, targets.parts, weight=weight, reduction="sum")
     huber = F.huber_loss(offsets, targets.offsets, reduction="none") * targets.offset_mask
     divisors = (loss_counts(targets) if counts is None else counts).clamp(min=1)
     return Losses(cross_entropy / divisors[0], OFFSET_WEIGHT * huber.sum() / divisors[1])
@@ -48,4 +48,4 @@ def refinement_losses(logits: Tensor, offsets: Tensor, targets: Targets, counts:
 
 def loss_counts(targets: Targets) -> Tensor:
     """Returns (2,), over how many cells of all keypoints and over how many offsets the losses are means."""
-    return torch.stack([targets.cells.sum() * targets.parts.shape[1], targets.offset_mask.sum()])
+    return torch.stack([targets.cells.sum(), targets.offset_mask.sum()])

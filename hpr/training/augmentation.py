@@ -1,6 +1,7 @@
 """Random changes to examples, beyond the mistakes in their estimates."""
 
 from collections.abc import Sequence
+from dataclasses import replace
 from typing import Annotated
 
 import cv2
@@ -82,8 +83,8 @@ class Augmentation:
 
         grey = random.uniform(0, 255, 3).tolist()
         image = cv2.warpAffine(person.image, matrix, (width, height), borderMode=cv2.BORDER_CONSTANT, borderValue=grey)
-        pose, neighbours, keypoints = (points @ matrix[:, :2].T + matrix[:, 2] for points in person[1:])
-        return _within(AnnotatedPerson(np.asarray(image, np.uint8), pose, neighbours, keypoints))
+        turned = person.moved(np.asarray(image, np.uint8), lambda points: points @ matrix[:, :2].T + matrix[:, 2])
+        return _within(turned)
 
     def truncate(self, person: AnnotatedPerson, random: np.random.Generator) -> AnnotatedPerson:
         """Ends an image within a person, at one side; keypoints beyond are not to be found any more."""
@@ -98,8 +99,7 @@ class Augmentation:
 
         part = person.image[:, start:stop] if axis == 0 else person.image[start:stop]
         corner = np.array([start, 0.0]) if axis == 0 else np.array([0.0, start])
-        pose, neighbours, keypoints = (points - corner for points in person[1:])
-        cut_off = _within(AnnotatedPerson(np.ascontiguousarray(part), pose, neighbours, keypoints))
+        cut_off = _within(person.moved(np.ascontiguousarray(part), lambda points: points - corner))
         enough = (~np.isnan(cut_off.pose[:, 0])).sum() >= _MIN_KEYPOINTS
         return cut_off if enough else person
 
@@ -136,7 +136,7 @@ def _within(person: AnnotatedPerson) -> AnnotatedPerson:
     """Returns a person of whom only the keypoints within the image are to be found."""
     height, width = person.image.shape[:2]
     pose, neighbours = (_without_outside(points, width, height) for points in (person.pose, person.neighbours))
-    return person._replace(pose=pose, neighbours=neighbours)
+    return replace(person, pose=pose, neighbours=neighbours)
 
 
 def _without_outside(points: FloatArray, width: int, height: int) -> FloatArray:

@@ -16,7 +16,7 @@ from hpr.images import Image
 from hpr.inference.batching import masked_batch
 from hpr.models.network import Refiner
 from hpr.models.padding import PaddedBatch
-from hpr.poses import FloatArray, IntArray
+from hpr.poses import BoolArray, FloatArray, IntArray
 from hpr.training.augmentation import Augmentation
 from hpr.training.people import AnnotatedPerson, People
 from hpr.training.pose_errors import PoseErrors, false_estimate, out_of_sight, overlap
@@ -35,6 +35,8 @@ class Example(NamedTuple):
         estimate: (K, 2) in crop_xy, NaN where missing.
         truth: (K, 2) in crop_xy, NaN where there is no keypoint to be found.
         scale: Scale jitter.
+        labelled: (K,) bool, keypoints that count; see `AnnotatedPerson`.
+        ignored: (h, w) bool, heatmap cells of the canvas that do not count, besides those near true keypoints.
     """
 
     pixels: NDArray[np.uint8]
@@ -43,6 +45,8 @@ class Example(NamedTuple):
     estimate: FloatArray
     truth: FloatArray
     scale: float
+    labelled: BoolArray
+    ignored: BoolArray
 
 
 class Examples(Dataset[Example]):
@@ -71,6 +75,7 @@ class Examples(Dataset[Example]):
         """
         self._people, self._errors, self._augmentation = people, errors, augmentation
         self._canvas = (canvas[0], canvas[1])
+        self._cells = (network.heatmap_size(canvas[0]), network.heatmap_size(canvas[1]))
         self._skeleton, self._mean_head = network.skeleton, network.mean_head
         self._placement = network.backbone.placement
         self._largest = self._largest_crop()
@@ -88,18 +93,23 @@ class Examples(Dataset[Example]):
         crop = person_region(estimate, image_size, self._scale_of(estimate) * jitter)
         crop = self._window(crop, crop.to_crop(estimate), random)
         truth, estimate = crop.to_crop(truth), crop.to_crop(estimate)
+        labelled, ignored = person.labelled, [crop.to_crop(polygon) for polygon in person.ignored]
 
         pixels = self._augmentation.recolour(crop.pixels(person.image), random)
         self._augmentation.occlude(pixels, truth, random)
         if random.random() < self._augmentation.mirror:
             pixels = pixels[:, ::-1]
             truth, estimate = (heatmaps.mirror_pose(p, crop.width, self._skeleton) for p in (truth, estimate))
-        return self._on_canvas(pixels, estimate, truth, jitter)
+            labelled = labelled[list(self._skeleton.mirror)]
+            ignored = [heatmaps.mirror_points(polygon, crop.width) for polygon in ignored]
+        canvas, start = self._on_canvas(pixels)
+        cells = heatmaps.cells_within(ignored, *self._cells)
+        return Example(canvas, np.array(pixels.shape[:2]), start, estimate, truth, jitter, labelled, cells)
 
     def _estimated(self, person: AnnotatedPerson, random: np.random.Generator) -> tuple[FloatArray, FloatArray]:
         """Draws an estimate (K, 2); returns it, and the truth (K, 2) that it is to become."""
-        (image, truth, neighbours, keypoints), skeleton = person, self._skeleton
-        image_size = (image.shape[1], image.shape[0])
+        truth, neighbours, skeleton = person.pose, person.neighbours, self._skeleton
+        image_size = (person.image.shape[1], person.image.shape[0])
         kind = random.random()
         if kind < self._augmentation.exact:
             return truth, truth
@@ -111,7 +121,7 @@ class Examples(Dataset[Example]):
             # On somebody, it would be an estimate of them.
             if not any(overlap(nobody, other) for other in (truth, *neighbours)):
                 return nobody, np.full_like(truth, np.nan)
-        hidden = out_of_sight(keypoints, truth, image_size, random)
+        hidden = out_of_sight(person.keypoints, truth, image_size, random)
         return self._errors.draw(truth, neighbours, skeleton, random, hidden)[0], truth
 
     def _scale_of(self, estimate: FloatArray) -> float:
@@ -126,12 +136,10 @@ class Examples(Dataset[Example]):
         Raises:
             UserError: A great many people in a row have none.
         """
-        convert = self._people.skeleton.convert
         for place in range(index, index + _MAX_PASSED_OVER):
-            image, pose, neighbours, keypoints = self._people.person(place)
-            pose, keypoints = convert(np.stack([pose, keypoints]), self._skeleton)
-            if not np.isnan(pose).all():
-                return AnnotatedPerson(image, pose, convert(neighbours, self._skeleton), keypoints)
+            person = self._people.person(place).in_skeleton(self._people.skeleton, self._skeleton)
+            if not np.isnan(person.pose).all():
+                return person
         found = f"{_MAX_PASSED_OVER} in a row without any"
         raise UserError(f"training set: expected people with keypoints of {self._skeleton.name}, found {found}")
 
@@ -152,13 +160,13 @@ class Examples(Dataset[Example]):
             size -= size + self._placement(size[None])[0] > self._canvas
         return size
 
-    def _on_canvas(self, pixels: Image, estimate: FloatArray, truth: FloatArray, jitter: float) -> Example:
-        """Returns a crop (h, w, 3) with its poses (K, 2) where the network needs it to begin on a canvas."""
+    def _on_canvas(self, pixels: Image) -> tuple[Image, IntArray]:
+        """Returns a canvas with a crop (h, w, 3) where the network needs it to begin, and its first row and column."""
         size = np.array(pixels.shape[:2])
         start = self._placement(size[None])[0]
         canvas = np.zeros((*self._canvas, 3), np.uint8)
         canvas[start[0] : start[0] + size[0], start[1] : start[1] + size[1]] = pixels
-        return Example(canvas, size, start, estimate, truth, jitter)
+        return canvas, start
 
 
 def prepare(batch: Example, network: Refiner, device: torch.device) -> tuple[PaddedBatch, heatmaps.Targets]:
@@ -175,11 +183,11 @@ def prepare(batch: Example, network: Refiner, device: torch.device) -> tuple[Pad
     height, width = batch.pixels.shape[1:3]
     # Computed from the loader's tensors, which are on the host: no device has to be waited for.
     is_padded = any(size != [height, width] for size in torch.as_tensor(batch.size).tolist())
-    pixels, sizes, starts, estimate, truth, jitter = (
+    pixels, sizes, starts, estimate, truth, jitter, labelled, ignored = (
         torch.as_tensor(value).to(device, non_blocking=True) for value in batch
     )
 
     crops = masked_batch(pixels, estimate, sizes, starts, is_padded)
     # A crop on a canvas of its own size would have as many cells as these; the maps of all crops begin in the corner.
     cells = heatmaps.rectangles(network.heatmap_size(sizes), *(network.heatmap_size(n) for n in (height, width)))
-    return crops, heatmaps.targets(truth, cells, jitter)
+    return crops, heatmaps.targets(truth, cells, jitter, labelled, ignored)

@@ -1,7 +1,9 @@
 """The annotated people that a training learns from."""
 
+from collections.abc import Callable
+from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import NamedTuple, Protocol
+from typing import Protocol
 
 import numpy as np
 
@@ -9,7 +11,7 @@ from hpr.checks import checked
 from hpr.errors import UserError
 from hpr.formats import Format
 from hpr.images import Image, ImageSource
-from hpr.poses import FloatArray, Frame, IntArray
+from hpr.poses import BoolArray, FloatArray, Frame, IntArray
 from hpr.skeleton import POSETRACK15, Skeleton
 from hpr.training.seeds import Purpose, generator
 from hpr.training.synthetic.scene import Clip
@@ -19,20 +21,57 @@ PEOPLE_PER_IMAGE = 4
 """Examples in a row that come from one drawn image: drawing takes longer than all else."""
 
 
-class AnnotatedPerson(NamedTuple):
+@dataclass(frozen=True)
+class AnnotatedPerson:
     """One person in an image.
 
     Attributes:
         image: (H, W, 3) RGB.
-        pose: (K, 2) true keypoints in image pixels, NaN where there is none.
+        pose: (K, 2) true keypoints in image_xy, NaN where there is none.
         neighbours: (M, K, 2) those of the image's other people.
         keypoints: (K, 2) also those that are hidden or outside of the image, as far as they are known.
+        labelled: (K,) keypoints of which the annotation says where they are, or that they are not to be found. The
+            others are neither punished nor learnt. By default all.
+        ignored: Polygons (n, 2) in image_xy with people who are not annotated: what the network finds in them is
+            neither right nor wrong.
+        is_complete: Whether a keypoint that the skeleton does not have is not to be found, rather than unlabelled.
     """
 
     image: Image
     pose: FloatArray
     neighbours: FloatArray
     keypoints: FloatArray
+    labelled: BoolArray = None  # type: ignore[assignment]
+    ignored: tuple[FloatArray, ...] = ()
+    is_complete: bool = False
+
+    def __post_init__(self) -> None:
+        """Labels all keypoints where nothing is said about it."""
+        if self.labelled is None:
+            object.__setattr__(self, "labelled", np.ones(len(self.pose), bool))
+
+    def moved(self, image: Image, place: Callable[[FloatArray], FloatArray]) -> "AnnotatedPerson":
+        """Returns the person in a changed image.
+
+        Args:
+            image: (H, W, 3) RGB.
+            place: Returns where points (..., 2) of the present image are in the changed one.
+        """
+        pose, neighbours, keypoints = (place(points) for points in (self.pose, self.neighbours, self.keypoints))
+        ignored = tuple(place(polygon) for polygon in self.ignored)
+        return replace(self, image=image, pose=pose, neighbours=neighbours, keypoints=keypoints, ignored=ignored)
+
+    def in_skeleton(self, own: Skeleton, other: Skeleton) -> "AnnotatedPerson":
+        """Returns the person with the keypoints of another skeleton, by their names.
+
+        Args:
+            own: Of the K keypoints.
+            other: Of those that are returned; one that is not here is unlabelled, or not to be found by `is_complete`.
+        """
+        pose, keypoints = own.convert(np.stack([self.pose, self.keypoints]), other)
+        labelled = own.convert(self.labelled[None].astype(np.float64), other, float(self.is_complete))[0] > 0
+        neighbours = own.convert(self.neighbours, other)
+        return replace(self, pose=pose, keypoints=keypoints, neighbours=neighbours, labelled=labelled)
 
 
 class People(Protocol):

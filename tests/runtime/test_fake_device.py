@@ -94,7 +94,10 @@ def people(sizes: Sequence[tuple[int, int]]) -> list[PersonCrop]:
 def examples(sizes: Sequence[tuple[int, int]]) -> Example:
     count, pose = len(sizes), torch.full((len(sizes), 15, 2), 20.0, dtype=torch.float64)
     canvases, starts = torch.zeros(count, *CANVAS, 3, dtype=torch.uint8), torch.zeros(count, 2, dtype=torch.int64)
-    tensors: Any = (canvases, torch.tensor(sizes), starts, pose, pose, torch.ones(count, dtype=torch.float64))
+    labelled = torch.ones(count, 15, dtype=torch.bool)
+    ignored = torch.zeros(count, CANVAS[0] // 16 * 2, CANVAS[1] // 16 * 2, dtype=torch.bool)
+    scales = torch.ones(count, dtype=torch.float64)
+    tensors: Any = (canvases, torch.tensor(sizes), starts, pose, pose, scales, labelled, ignored)
     return Example(*tensors)
 
 

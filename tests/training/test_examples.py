@@ -1,5 +1,7 @@
 """Training examples: pixels, truth and estimate stay together, whatever is changed."""
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
 import torch
@@ -17,6 +19,7 @@ from hpr.skeleton import COCO17, MPII16, POSETRACK15, POSETRACK18, Skeleton
 from hpr.training.augmentation import Augmentation
 from hpr.training.examples import Example, Examples, prepare
 from hpr.training.loop import BatchNormMode, set_mode
+from hpr.training.people import AnnotatedPerson
 from hpr.training.pose_errors import KEYPOINT_KINDS, PoseErrors
 
 CPU = torch.device("cpu")
@@ -217,6 +220,82 @@ class TestTurnedAndTruncated:
         return len(there)
 
 
+class MaskedPeople(DotPeople):
+    """Dots without labels of the right ankle and left wrist, of whom a region is ignored about the fourth keypoint."""
+
+    def person(self, index: int) -> AnnotatedPerson:
+        person = super().person(index)
+        pose, labelled = person.pose.copy(), person.labelled.copy()
+        pose[[0, 11]], labelled[[0, 11]] = np.nan, False
+        region = pose[3] + np.array([[-40.0, -9.0], [40.0, -9.0], [40.0, 9.0], [-40.0, 9.0]])
+        return replace(person, pose=pose, labelled=labelled, ignored=(region,))
+
+
+class TestMasks:
+    """What nobody labelled is neither punished nor learnt, wherever it is brought."""
+
+    CHANGING = Augmentation(
+        *((0.85, 1.15), 20.0, 0.5, 0.2, 0.5), rotation=30.0, truncation=0.3, exact=0.2, nearly_exact=0.2
+    )
+
+    @pytest.mark.parametrize("augmentation", [QUIET, CHANGING])
+    def test_no_gradient_where_nothing_is_known(self, augmentation: Augmentation) -> None:
+        made = batch(0, 6, examples(augmentation, MaskedPeople()))
+        _, targets = prepare(made, small_network(), CPU)
+        logits = torch.zeros_like(targets.parts, requires_grad=True)
+        offsets = torch.zeros_like(targets.offsets, requires_grad=True)
+        torch.autograd.backward(refinement_losses(logits, offsets, targets).total)
+        assert logits.grad is not None
+        is_moved, near = logits.grad != 0, targets.parts > 0
+        assert torch.equal(is_moved, targets.cells > 0)
+        assert is_moved[near].all()
+        ignored = torch.as_tensor(made.ignored)[:, None].expand_as(near)
+        assert ignored.any()
+        assert not is_moved[ignored & ~near].any()
+        labelled = torch.as_tensor(made.labelled)
+        assert not is_moved[~labelled].any()
+        assert (~labelled).sum(dim=1).tolist() == [2] * 6
+
+    @pytest.mark.parametrize("mirror", [0.0, 1.0])
+    def test_mirrored(self, mirror: float) -> None:
+        mirroring = Augmentation(scale=(1.0, 1.0), shift=0.0, mirror=mirror, colour=0.0, occlusion=0.0)
+        example = examples(mirroring, MaskedPeople(), chance=0.0)[0]
+        names = ("right_ankle", "left_wrist") if mirror == 0 else ("left_ankle", "right_wrist")
+        assert np.flatnonzero(~example.labelled).tolist() == sorted(POSETRACK15.indices(*names))
+        inside = 3 if mirror == 0 else POSETRACK15.mirror[3]
+        x, y = (example.truth[inside] // 8).astype(int)
+        assert example.ignored[y, x]
+        assert not example.ignored.all()
+
+    def test_ignored_regions_turn_with_the_image(self) -> None:
+        turning = Augmentation(scale=(1.0, 1.0), shift=0.0, mirror=0.0, colour=0.0, occlusion=0.0, rotation=90.0)
+        for index in range(5):
+            person = turning.turn(MaskedPeople().person(index), np.random.default_rng(index))
+            np.testing.assert_allclose(person.ignored[0].mean(axis=0), person.keypoints[3], atol=1e-6)
+
+    def test_hidden_keypoints_still_count(self) -> None:
+        """A patch hides keypoints: these are really not to be found."""
+        hiding = Augmentation(scale=(1.0, 1.0), shift=0.0, mirror=0.0, colour=0.0, occlusion=1.0)
+        made = [examples(hiding)[index] for index in range(10)]
+        assert any(np.isnan(example.truth).any() for example in made)
+        assert all(example.labelled.all() for example in made)
+
+    @pytest.mark.parametrize(("is_complete", "known"), [(False, 13), (True, 17)])
+    def test_keypoints_that_a_data_set_does_not_have(self, is_complete: bool, known: int) -> None:
+        class Complete(DotPeople):
+            def person(self, index: int) -> AnnotatedPerson:
+                return replace(super().person(index), is_complete=is_complete)
+
+        assert examples(QUIET, Complete(), skeleton=COCO17)[0].labelled.sum() == known
+
+    def test_nothing_labelled_gives_a_finite_loss(self) -> None:
+        made = batch(0, 2)
+        made = made._replace(labelled=made.labelled & False, truth=made.truth * np.nan)
+        _, targets = prepare(made, small_network(), CPU)
+        losses = refinement_losses(torch.zeros_like(targets.parts), torch.zeros_like(targets.offsets), targets)
+        assert losses.total.item() == 0
+
+
 class TestPaddedExamplesAreSeenAsAlone:
     """Losses and gradients of crops on a larger canvas are those of the crops without one."""
 
@@ -229,7 +308,8 @@ class TestPaddedExamplesAreSeenAsAlone:
         """The same crops without a canvas."""
         (height, width), (top, left) = made.size[0].tolist(), made.start[0].tolist()
         pixels = made.pixels[:, top : top + height, left : left + width]
-        return made._replace(pixels=pixels, start=made.start * 0)
+        ignored = made.ignored[:, : (height + 15) // 16 * 2, : (width + 15) // 16 * 2]
+        return made._replace(pixels=pixels, start=made.start * 0, ignored=ignored)
 
     @pytest.mark.parametrize("mode", ["live", "frozen"])
     @pytest.mark.parametrize("side", [80, 90, 91, 93])

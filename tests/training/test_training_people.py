@@ -18,7 +18,10 @@ from hpr.training.synthetic.tree import write_tree
 
 def test_synthetic_people() -> None:
     people = SyntheticPeople(seed=0)
-    image, pose, others, keypoints = people.person(5)
+    person = people.person(5)
+    image, pose, others, keypoints = person.image, person.pose, person.neighbours, person.keypoints
+    assert person.labelled.all()
+    assert person.ignored == ()
     again = SyntheticPeople(seed=0).person(5)
     np.testing.assert_array_equal(image, again.image)
     np.testing.assert_array_equal(pose, again.pose)
@@ -70,8 +73,9 @@ class TestAnnotatedPeople:
         people = self.people(tree)
         assert people.skeleton is POSETRACK18
         for index in range(5):
-            image, pose, neighbours, keypoints = people.person(index)
-            np.testing.assert_array_equal(keypoints, pose)
+            person = people.person(index)
+            image, pose, neighbours = person.image, person.pose, person.neighbours
+            np.testing.assert_array_equal(person.keypoints, pose)
             (frame,) = (f for f in frames_of(tree) if any(np.array_equal(pose, p, equal_nan=True) for p in f.poses))
             np.testing.assert_array_equal(image, ImageFolder(tree).read(frame))
             assert len(neighbours) == len(frame) - 1
