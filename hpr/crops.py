@@ -1,5 +1,6 @@
 """From a person in an image to the pixels the network sees, and back (docs/published.md, section 2)."""
 
+import math
 from dataclasses import dataclass
 from functools import lru_cache
 from typing import Literal
@@ -99,13 +100,44 @@ class Crop:
         The values are bit for bit those of resizing the whole image with Pillow's BILINEAR, columns
         before rows (as up to version 12), and then cropping; only the sums of the crop are computed.
         """
+        sampling = self.sampling(image.shape[1], image.shape[0])
+        return sampling.pixels(image[sampling.rows, sampling.columns])
+
+    def sampling(self, width: float, height: float) -> "Sampling":
+        """Returns how the crop is computed from an image's pixels.
+
+        Args:
+            width: Of the whole image; a fraction where the image was made smaller and its last column stands for less.
+            height: Likewise.
+        """
         x0, y0, x1, y1 = self.box
-        columns, across = _resampling(image.shape[1], self.resized[0], x0, x1)
-        rows, down = _resampling(image.shape[0], self.resized[1], y0, y1)
-        part = cv2.transpose(image[rows, columns])  # (columns, rows, 3)
-        part = _resample(across, part)  # (width, rows, 3)
+        columns, across = _resampling(width, self.resized[0], x0, x1)
+        rows, down = _resampling(height, self.resized[1], y0, y1)
+        return Sampling(rows, columns, down, across)
+
+
+@dataclass(frozen=True)
+class Sampling:
+    """Which pixels of an image a crop is computed from, and how.
+
+    Attributes:
+        rows: Of the image.
+        columns: Of the image.
+        down: (height of the crop, number of rows), weights as whole numbers.
+        across: (width of the crop, number of columns), likewise.
+    """
+
+    rows: slice
+    columns: slice
+    down: "csr_array[np.int32]"
+    across: "csr_array[np.int32]"
+
+    def pixels(self, part: Image) -> Image:
+        """Returns the crop (height, width, 3) from the pixels (rows, columns, 3)."""
+        part = cv2.transpose(part)  # (columns, rows, 3)
+        part = _resample(self.across, part)  # (width, rows, 3)
         part = cv2.transpose(part)  # (rows, width, 3)
-        return _resample(down, part)  # (height, width, 3)
+        return _resample(self.down, part)  # (height, width, 3)
 
 
 def person_scale(pose: FloatArray, skeleton: Skeleton, mean_head: float = MEAN_HEAD) -> float:
@@ -214,7 +246,7 @@ def person_region(pose: FloatArray, image_size: tuple[int, int], scale: float, m
     return Crop(scale, (width, height), (x0, y0, x1, y1))
 
 
-def _resampling(size: int, resized: int, start: int, stop: int) -> tuple[slice, "csr_array[np.int32]"]:
+def _resampling(size: float, resized: int, start: int, stop: int) -> tuple[slice, "csr_array[np.int32]"]:
     """Returns which input pixels of an axis the output pixels [start, stop) need, and their weights.
 
     The weights are those of Pillow's BILINEAR: a triangle that widens when shrinking, cut off at the
@@ -227,7 +259,7 @@ def _resampling(size: int, resized: int, start: int, stop: int) -> tuple[slice, 
     support = max(step, 1.0)
     centre = (np.arange(start, stop) + 0.5) * step
     first = np.maximum((centre - support + 0.5).astype(np.int64), 0)
-    last = np.minimum((centre + support + 0.5).astype(np.int64), size)  # just outside
+    last = np.minimum((centre + support + 0.5).astype(np.int64), math.ceil(size))  # just outside
     taps = first[:, None] + np.arange((last - first).max())  # (outputs, taps)
     weights = np.maximum(1.0 - np.abs((taps - centre[:, None] + 0.5) * (1.0 / support)), 0.0)
     weights[taps >= last[:, None]] = 0.0

@@ -24,6 +24,9 @@ os.environ.setdefault("OPENCV_FFMPEG_LOGLEVEL", "-8")
 Image = NDArray[np.uint8]
 """(H, W, 3) RGB."""
 
+REDUCTIONS = (1, 2, 4, 8)
+"""What the sides of a JPEG image can be divided by as it is decoded; odd sides are rounded up."""
+
 _FASTEST = 1000.0
 """Frames in a second."""
 
@@ -72,6 +75,25 @@ class ImageSource(Protocol):
 
     def size(self, frame: Frame) -> tuple[int, int]:
         """Returns width and height of what `read` returns, where possible without decoding it.
+
+        Raises:
+            UserError: As for `read`.
+        """
+
+
+@runtime_checkable
+class ReducingSource(ImageSource, Protocol):
+    """A source of files, some of which can be decoded to fewer pixels than they have, which is faster."""
+
+    def reductions(self, frame: Frame) -> tuple[int, ...]:
+        """Returns by what whole numbers the sides of a frame can be divided as it is decoded: (1,) or `REDUCTIONS`.
+
+        Raises:
+            UserError: As for `read`.
+        """
+
+    def read_reduced(self, frame: Frame, reduction: int) -> Image:
+        """Returns the pixels of a frame, each the mean of about `reduction` × `reduction` pixels.
 
         Raises:
             UserError: As for `read`.
@@ -169,6 +191,14 @@ class ImageFolder:
         """
         return read_image(self._found(frame.image))
 
+    def read_reduced(self, frame: Frame, reduction: int) -> Image:
+        """See `ReducingSource`."""
+        return read_image(self._found(frame.image), reduction)
+
+    def reductions(self, frame: Frame) -> tuple[int, ...]:
+        """See `ReducingSource`."""
+        return reductions_of(self._found(frame.image))
+
     def size(self, frame: Frame) -> tuple[int, int]:
         """See `ImageSource`."""
         return image_size(self._found(frame.image))
@@ -238,6 +268,14 @@ class ImageList:
     def read(self, frame: Frame) -> Image:
         """See `ImageSource`."""
         return read_image(self._found(frame.image))
+
+    def read_reduced(self, frame: Frame, reduction: int) -> Image:
+        """See `ReducingSource`."""
+        return read_image(self._found(frame.image), reduction)
+
+    def reductions(self, frame: Frame) -> tuple[int, ...]:
+        """See `ReducingSource`."""
+        return reductions_of(self._found(frame.image))
 
     def size(self, frame: Frame) -> tuple[int, int]:
         """See `ImageSource`."""
@@ -449,25 +487,51 @@ def image_size(path: Path) -> tuple[int, int]:
         return width, height
 
 
-def read_image(path: Path) -> Image:
+def reductions_of(path: Path) -> tuple[int, ...]:
+    """Returns by what the sides of an image file can be divided as it is decoded: (1,) unless it is JPEG.
+
+    Raises:
+        UserError: The image is absent.
+    """
+    _check_file(path, "image")
+    try:
+        with path.open("rb") as file:
+            return REDUCTIONS if file.read(len(_JPEG)) == _JPEG else (1,)
+    except OSError as error:
+        raise UserError(f"{path}: cannot be read ({error.strerror})") from None
+
+
+_JPEG = b"\xff\xd8\xff"
+"""How such files begin."""
+
+
+def read_image(path: Path, reduction: int = 1) -> Image:
     """Returns an image as (H, W, 3) RGB, in the orientation its pixels are stored in.
 
     Pose files hold coordinates of the stored pixels, so an EXIF orientation is ignored.
+
+    Args:
+        path: Of the file.
+        reduction: What its sides are divided by, one of `REDUCTIONS`; only for JPEG.
 
     Raises:
         UserError: The image is absent or cannot be decoded.
     """
     _check_file(path, "image")
     try:
-        return decode_image(np.fromfile(path, np.uint8))
+        return decode_image(np.fromfile(path, np.uint8), reduction)
     except OSError as error:
         raise UserError(f"{path}: cannot be read ({error.strerror})") from None
     except ValueError as error:
         raise UserError(f"{path}: {error}") from None
 
 
-def decode_image(encoded: NDArray[np.uint8]) -> Image:
+def decode_image(encoded: NDArray[np.uint8], reduction: int = 1) -> Image:
     """Decodes the bytes (n,) of an image file to (H, W, 3) RGB.
+
+    Args:
+        encoded: The file.
+        reduction: What its sides are divided by, and rounded up, one of `REDUCTIONS`; only for JPEG.
 
     Raises:
         ValueError: They are not an image that OpenCV can decode.
@@ -475,10 +539,19 @@ def decode_image(encoded: NDArray[np.uint8]) -> Image:
     image = None
     if encoded.size:
         try:
-            image = cv2.imdecode(encoded, cv2.IMREAD_COLOR | cv2.IMREAD_IGNORE_ORIENTATION)
+            image = cv2.imdecode(encoded, _FLAGS[reduction] | cv2.IMREAD_IGNORE_ORIENTATION)
         except cv2.error:  # raised before the pixels are decoded
             limit = "OPENCV_IO_MAX_IMAGE_PIXELS"
             raise ValueError(f"above the limit of {os.environ[limit]} pixels (the variable {limit})") from None
     if image is None:
         raise ValueError("not an image that OpenCV can decode")
-    return np.asarray(cv2.cvtColor(image, cv2.COLOR_BGR2RGB), np.uint8)
+    return np.asarray(image, np.uint8)
+
+
+_FLAGS = {
+    1: cv2.IMREAD_COLOR_RGB,
+    2: cv2.IMREAD_COLOR_RGB | cv2.IMREAD_REDUCED_GRAYSCALE_2,
+    4: cv2.IMREAD_COLOR_RGB | cv2.IMREAD_REDUCED_GRAYSCALE_4,
+    8: cv2.IMREAD_COLOR_RGB | cv2.IMREAD_REDUCED_GRAYSCALE_8,
+}
+"""OpenCV's, by the reduction. What its names call grey is the flag of the size alone; the first flag says RGB."""

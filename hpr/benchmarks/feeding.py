@@ -13,7 +13,7 @@ import cv2
 import numpy as np
 from numpy.typing import NDArray
 
-from hpr.crops import Crop, ScaleRule
+from hpr.crops import Sampling, ScaleRule
 from hpr.files import replacing
 from hpr.formats import PoseTrack18
 from hpr.images import ImageFolder, decode_image
@@ -28,6 +28,7 @@ from hpr.training.pose_errors import PoseErrors
 from hpr.training.seeds import Purpose
 from hpr.training.synthetic.scene import Clip
 from hpr.training.synthetic.tree import MIN_KEYPOINTS, keypoint_count
+from hpr.training.views import turned_part
 
 FRAME_SIZE = (1920, 1080)
 PEOPLE_IN_FRAME = 4
@@ -39,9 +40,9 @@ _RATE = 1000.0
 """Examples per second that a fast GPU takes."""
 
 _STEPS: Mapping[str, Callable[..., Any]] = {
-    "decode": ImageFolder.read,
-    "turn": Augmentation.turn,
-    "crop": Crop.pixels,
+    "decode": decode_image,
+    "turn": turned_part,
+    "crop": Sampling.pixels,
     "colour": Augmentation.recolour,
     "mistakes": PoseErrors.draw,
 }

@@ -4,7 +4,6 @@ from collections.abc import Sequence
 from dataclasses import replace
 from typing import Annotated
 
-import cv2
 import numpy as np
 import torch
 from pydantic import Field
@@ -15,6 +14,7 @@ from hpr.errors import UserError
 from hpr.images import Image
 from hpr.poses import FloatArray
 from hpr.training.people import AnnotatedPerson
+from hpr.training.views import CUT_STEP, Turn
 
 _Factor = Annotated[float, Field(ge=0.1, le=10)]
 _Degrees = Annotated[float, Field(ge=0, le=180)]
@@ -76,14 +76,11 @@ class Augmentation:
         """Turns an image about a person's middle; keypoints that leave it are not to be found any more."""
         if self._rotation == 0:
             return person
-        height, width = person.image.shape[:2]
-        middle = (np.nanmin(person.pose, axis=0) + np.nanmax(person.pose, axis=0)) / 2
+        x, y = ((np.nanmin(person.pose, axis=0) + np.nanmax(person.pose, axis=0)) / 2).tolist()
         angle = random.uniform(-self._rotation, self._rotation)
-        matrix = cv2.getRotationMatrix2D(middle.tolist(), angle, 1.0)  # (2, 3)
-
-        grey = random.uniform(0, 255, 3).tolist()
-        image = cv2.warpAffine(person.image, matrix, (width, height), borderMode=cv2.BORDER_CONSTANT, borderValue=grey)
-        turned = person.moved(np.asarray(image, np.uint8), lambda points: points @ matrix[:, :2].T + matrix[:, 2])
+        red, green, blue = random.uniform(0, 255, 3).tolist()
+        turn = Turn((x, y), angle, (red, green, blue))
+        turned = person.moved(person.image.turned(turn), turn.moved)
         return _within(turned)
 
     def truncate(self, person: AnnotatedPerson, random: np.random.Generator) -> AnnotatedPerson:
@@ -92,14 +89,13 @@ class Augmentation:
             return person
         axis, from_start = int(random.integers(2)), bool(random.integers(2))
         low, high = np.nanmin(person.pose[:, axis]), np.nanmax(person.pose[:, axis])
-        cut = round(random.uniform(low, high))
-        start, stop = (cut, person.image.shape[1 - axis]) if from_start else (0, cut)
+        cut = CUT_STEP * round(random.uniform(low, high) / CUT_STEP)
+        start, stop = (cut, person.image.size[axis]) if from_start else (0, cut)
         if stop - start < _MIN_TRUNCATED_SIDE:
             return person
 
-        part = person.image[:, start:stop] if axis == 0 else person.image[start:stop]
         corner = np.array([start, 0.0]) if axis == 0 else np.array([0.0, start])
-        cut_off = _within(person.moved(np.ascontiguousarray(part), lambda points: points - corner))
+        cut_off = _within(person.moved(person.image.cut(axis, start, stop), lambda points: points - corner))
         enough = (~np.isnan(cut_off.pose[:, 0])).sum() >= _MIN_KEYPOINTS
         return cut_off if enough else person
 
@@ -134,7 +130,7 @@ class Augmentation:
 
 def _within(person: AnnotatedPerson) -> AnnotatedPerson:
     """Returns a person of whom only the keypoints within the image are to be found."""
-    height, width = person.image.shape[:2]
+    width, height = person.image.size
     pose, neighbours = (_without_outside(points, width, height) for points in (person.pose, person.neighbours))
     return replace(person, pose=pose, neighbours=neighbours)
 

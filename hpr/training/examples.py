@@ -84,18 +84,21 @@ class Examples(Dataset[Example]):
     def __getitem__(self, index: int) -> Example:
         """Returns the index-th example, without end."""
         random = generator(Purpose.TRAINING_EXAMPLE, self._seed, index)
-        person = self._augmentation.turn(self._person(index), random)
+        person = self._person(index)
+        reduction = self._reduction(person)
+        person = self._augmentation.turn(person, random)
         person = self._augmentation.truncate(person, random)
         estimate, truth = self._estimated(person, random)
 
         jitter = random.uniform(*self._augmentation.scale)
-        image_size = (person.image.shape[1], person.image.shape[0])
-        crop = person_region(estimate, image_size, self._scale_of(estimate) * jitter)
+        crop = person_region(estimate, person.image.size, self._scale_of(estimate) * jitter)
         crop = self._window(crop, crop.to_crop(estimate), random)
         truth, estimate = crop.to_crop(truth), crop.to_crop(estimate)
         labelled, ignored = person.labelled, [crop.to_crop(polygon) for polygon in person.ignored]
 
-        pixels = self._augmentation.recolour(crop.pixels(person.image), random)
+        reduction = min(reduction, person.image.reduction_for(crop.scale))
+        pixels = person.image.crop(crop, reduction)
+        pixels = self._augmentation.recolour(pixels, random)
         self._augmentation.occlude(pixels, truth, random)
         if random.random() < self._augmentation.mirror:
             pixels = pixels[:, ::-1]
@@ -109,7 +112,7 @@ class Examples(Dataset[Example]):
     def _estimated(self, person: AnnotatedPerson, random: np.random.Generator) -> tuple[FloatArray, FloatArray]:
         """Draws an estimate (K, 2); returns it, and the truth (K, 2) that it is to become."""
         truth, neighbours, skeleton = person.pose, person.neighbours, self._skeleton
-        image_size = (person.image.shape[1], person.image.shape[0])
+        image_size = person.image.size
         kind = random.random()
         if kind < self._augmentation.exact:
             return truth, truth
@@ -123,6 +126,12 @@ class Examples(Dataset[Example]):
                 return nobody, np.full_like(truth, np.nan)
         hidden = out_of_sight(person.keypoints, truth, image_size, random)
         return self._errors.draw(truth, neighbours, skeleton, random, hidden)[0], truth
+
+    def _reduction(self, person: AnnotatedPerson) -> int:
+        """Returns by what an image can be divided for the crops of all people in it, so that it is decoded once."""
+        poses = [pose for pose in (person.pose, *person.neighbours) if not np.isnan(pose).all()]
+        largest = max(self._scale_of(pose) for pose in poses) * self._augmentation.scale[1]
+        return person.image.reduction_for(largest)
 
     def _scale_of(self, estimate: FloatArray) -> float:
         """Returns the scale of a person by an estimate (K, 2)."""

@@ -16,6 +16,7 @@ from hpr.skeleton import POSETRACK15, Skeleton
 from hpr.training.seeds import Purpose, generator
 from hpr.training.synthetic.scene import Clip
 from hpr.training.synthetic.tree import MIN_KEYPOINTS, keypoint_count
+from hpr.training.views import View
 
 PEOPLE_PER_IMAGE = 4
 """Examples in a row that come from one drawn image: drawing takes longer than all else."""
@@ -26,7 +27,7 @@ class AnnotatedPerson:
     """One person in an image.
 
     Attributes:
-        image: (H, W, 3) RGB.
+        image: The image, whose pixels are made when they are asked for.
         pose: (K, 2) true keypoints in image_xy, NaN where there is none.
         neighbours: (M, K, 2) those of the image's other people.
         keypoints: (K, 2) also those that are hidden or outside of the image, as far as they are known.
@@ -37,7 +38,7 @@ class AnnotatedPerson:
         is_complete: Whether a keypoint that the skeleton does not have is not to be found, rather than unlabelled.
     """
 
-    image: Image
+    image: View
     pose: FloatArray
     neighbours: FloatArray
     keypoints: FloatArray
@@ -50,11 +51,11 @@ class AnnotatedPerson:
         if self.labelled is None:
             object.__setattr__(self, "labelled", np.ones(len(self.pose), bool))
 
-    def moved(self, image: Image, place: Callable[[FloatArray], FloatArray]) -> "AnnotatedPerson":
+    def moved(self, image: View, place: Callable[[FloatArray], FloatArray]) -> "AnnotatedPerson":
         """Returns the person in a changed image.
 
         Args:
-            image: (H, W, 3) RGB.
+            image: That.
             place: Returns where points (..., 2) of the present image are in the changed one.
         """
         pose, neighbours, keypoints = (place(points) for points in (self.pose, self.neighbours, self.keypoints))
@@ -93,15 +94,16 @@ class SyntheticPeople:
     def __init__(self, seed: int) -> None:
         """Sets the seed; that of the bundled sample and that of the validation are others."""
         self._seed = seed
-        self._latest: tuple[int, Image, FloatArray, FloatArray] | None = None
+        self._latest: tuple[int, View, FloatArray, FloatArray] | None = None
 
     def person(self, index: int) -> AnnotatedPerson:
         """See `People`."""
         frame = index // PEOPLE_PER_IMAGE
         if self._latest is None or self._latest[0] != frame:
-            self._latest = (frame, *self._draw(frame))
-        _, image, poses, keypoints = self._latest
-        return _person_of(image, poses, keypoints, index % len(poses))
+            image, poses, keypoints = self._draw(frame)
+            self._latest = (frame, View.of(image), poses, keypoints)
+        _, view, poses, keypoints = self._latest
+        return _person_of(view, poses, keypoints, index % len(poses))
 
     def _draw(self, number: int) -> tuple[Image, FloatArray, FloatArray]:
         """Draws scenes until one shows enough of a person.
@@ -141,6 +143,7 @@ class AnnotatedPeople:
         self._people = np.array([(i, n) for i, frame in enumerate(self._frames) for n in range(len(frame))])
         self._images, self._seed = images, seed
         self._order: tuple[int, IntArray] | None = None
+        self._latest: tuple[int, View] | None = None
 
     def person(self, index: int) -> AnnotatedPerson:
         """See `People`.
@@ -153,7 +156,9 @@ class AnnotatedPeople:
             self._order = (epoch, generator(Purpose.TRAINING_ORDER, self._seed, epoch).permutation(len(self._people)))
         number, person = self._people[self._order[1][place]]
         frame = self._frames[number]
-        return _person_of(self._images.read(frame), frame.poses, frame.poses, person)
+        if self._latest is None or self._latest[0] != number:
+            self._latest = (number, View.of_frame(self._images, frame))
+        return _person_of(self._latest[1], frame.poses, frame.poses, person)
 
 
 def _annotated_frames(file_format: Format, annotations: Path) -> list[Frame]:
@@ -171,6 +176,6 @@ def _annotated_frames(file_format: Format, annotations: Path) -> list[Frame]:
     return frames
 
 
-def _person_of(image: Image, poses: FloatArray, keypoints: FloatArray, number: int) -> AnnotatedPerson:
+def _person_of(image: View, poses: FloatArray, keypoints: FloatArray, number: int) -> AnnotatedPerson:
     """Returns one of the people in an image, of whom these keypoints (N, K, 2) are to be found and all known."""
     return AnnotatedPerson(image, poses[number], np.delete(poses, number, axis=0), keypoints[number])

@@ -11,6 +11,7 @@ from hpr.training.augmentation import Augmentation
 from hpr.training.examples import Example, Examples
 from hpr.training.people import AnnotatedPerson, People
 from hpr.training.pose_errors import KEYPOINT_KINDS, PoseErrors
+from hpr.training.views import View
 
 CANVAS = (96, 80)
 QUIET = Augmentation(scale=(1.0, 1.0), shift=0.0, mirror=0.0, colour=0.0, occlusion=0.0)
@@ -30,7 +31,7 @@ class DotPeople:
         pose = np.column_stack([12 + 24 * (cells % 4), 12 + 22 * (cells // 4)]).astype(float)
         for (x, y), colour in zip(pose.astype(int), dot_colours(self.skeleton), strict=True):
             image[y - 6 : y + 7, x - 6 : x + 7] = colour
-        return AnnotatedPerson(image, pose, np.empty((0, len(self.skeleton), 2)), pose)
+        return AnnotatedPerson(View.of(image), pose, np.empty((0, len(self.skeleton), 2)), pose)
 
 
 class SizedPerson:
@@ -44,7 +45,8 @@ class SizedPerson:
     def person(self, index: int) -> AnnotatedPerson:
         pose = np.full((15, 2), self._size / 2)
         pose[12], pose[14] = (self._size / 2, self._size / 2), (self._size / 2, self._size / 2 + 49)
-        return AnnotatedPerson(np.full((self._size, self._size, 3), 255, np.uint8), pose, np.empty((0, 15, 2)), pose)
+        image = np.full((self._size, self._size, 3), 255, np.uint8)
+        return AnnotatedPerson(View.of(image), pose, np.empty((0, 15, 2)), pose)
 
 
 class PosesOnly:
@@ -56,7 +58,7 @@ class PosesOnly:
 
     def person(self, index: int) -> AnnotatedPerson:
         pose = self._poses[index % len(self._poses)]
-        return AnnotatedPerson(np.zeros((120, 100, 3), np.uint8), pose, np.empty((0, *pose.shape)), pose)
+        return AnnotatedPerson(View.of(np.zeros((120, 100, 3), np.uint8)), pose, np.empty((0, *pose.shape)), pose)
 
 
 def dot_colours(skeleton: Skeleton) -> list[tuple[int, int, int]]:

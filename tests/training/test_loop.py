@@ -182,7 +182,7 @@ class TestRuns:
     def test_what_was_trained_refines(self, tmp_path: Path) -> None:
         refiner = PoseRefiner(self.run(tmp_path, skeleton=COCO17).averaged, "cpu")
         person = DotPeople(COCO17).person(0)
-        refined = refiner(person.image, person.pose[None])
+        refined = refiner(person.image.pixels(), person.pose[None])
         assert refined.keypoints.shape == (1, 17, 2)
         assert refiner.skeleton == COCO17
 
