@@ -123,7 +123,7 @@ class SyntheticPeople:
 
 
 class AnnotatedPeople:
-    """People from annotation files, all of them once before one comes again."""
+    """People from annotation files, all of them once before one comes again; those of an image follow each other."""
 
     @checked
     def __init__(self, file_format: Format, annotations: str | Path, images: ImageSource, seed: int) -> None:
@@ -153,12 +153,18 @@ class AnnotatedPeople:
         """
         epoch, place = divmod(index, len(self._people))
         if self._order is None or self._order[0] != epoch:
-            self._order = (epoch, generator(Purpose.TRAINING_ORDER, self._seed, epoch).permutation(len(self._people)))
+            self._order = (epoch, self._drawn_order(epoch))
         number, person = self._people[self._order[1][place]]
         frame = self._frames[number]
         if self._latest is None or self._latest[0] != number:
             self._latest = (number, View.of_frame(self._images, frame))
         return _person_of(self._latest[1], frame.poses, frame.poses, person)
+
+    def _drawn_order(self, epoch: int) -> IntArray:
+        """Draws an order of the people in which those of one image follow each other, so that it is decoded once."""
+        random = generator(Purpose.TRAINING_ORDER, self._seed, epoch)
+        frames, people = (random.permutation(len(each)) for each in (self._frames, self._people))
+        return np.lexsort((people, frames[self._people[:, 0]]))
 
 
 def _annotated_frames(file_format: Format, annotations: Path) -> list[Frame]:

@@ -1,6 +1,7 @@
 """Whom a training learns from."""
 
 from collections.abc import Sequence
+from itertools import pairwise
 from pathlib import Path
 
 import numpy as np
@@ -68,6 +69,12 @@ class TestAnnotatedPeople:
         rounds = [[people.person(index).pose.tobytes() for index in range(n * count, (n + 1) * count)] for n in (0, 1)]
         assert sorted(rounds[0]) == sorted(rounds[1]) == expected
         assert rounds[0] != rounds[1]
+
+    def test_those_of_an_image_follow_each_other(self, tree: Path) -> None:
+        people, count = self.people(tree), sum(len(frame) for frame in frames_of(tree))
+        views = [people.person(index).image for index in range(count)]
+        changes = sum(one is not two for one, two in pairwise(views))
+        assert count > len(frames_of(tree)) == changes + 1
 
     def test_a_person_is_of_their_image(self, tree: Path) -> None:
         people = self.people(tree)
