@@ -14,10 +14,12 @@ from PIL import Image as PillowImage
 
 from hpr.errors import UserError
 from hpr.images import (
+    REDUCTIONS,
     Image,
     ImageFolder,
     ImageList,
     ImageSource,
+    ReducingSource,
     Video,
     decode_image,
     image_size,
@@ -578,3 +580,26 @@ class TestOpenImages:
     def test_an_empty_list(self) -> None:
         with pytest.raises(UserError, match="the list of 0 pictures: expected pictures, found none"):
             open_images([])
+
+
+class TestReduced:
+    """Fewer pixels than a file has."""
+
+    @pytest.mark.parametrize(("reduction", "size"), [(1, (21, 33)), (2, (11, 17)), (4, (6, 9)), (8, (3, 5))])
+    def test_size(self, reduction: int, size: tuple[int, int], tmp_path: Path) -> None:
+        cv2.imwrite(str(tmp_path / "a.jpg"), np.full((21, 33, 3), (0, 128, 255), np.uint8))
+        for source in (ImageFolder(tmp_path), ImageList([tmp_path / "a.jpg"])):
+            frame = Frame.empty("a.jpg", POSETRACK15)
+            image = source.read_reduced(frame, reduction)
+            assert image.shape == (*size, 3)
+            assert np.abs(image.astype(int) - (255, 128, 0)).max() <= 3
+            assert source.reductions(frame) == REDUCTIONS
+            assert isinstance(source, ReducingSource)
+
+    def test_only_jpeg(self, tmp_path: Path) -> None:
+        cv2.imwrite(str(tmp_path / "a.png"), np.zeros((9, 9, 3), np.uint8))
+        assert ImageFolder(tmp_path).reductions(Frame.empty("a.png", POSETRACK15)) == (1,)
+
+    def test_no_file(self, tmp_path: Path) -> None:
+        with pytest.raises(UserError, match=r"a\.jpg: no such image"):
+            ImageFolder(tmp_path).reductions(Frame.empty("a.jpg", POSETRACK15))

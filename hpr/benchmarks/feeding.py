@@ -43,7 +43,6 @@ _STEPS: Mapping[str, Callable[..., Any]] = {
     "decode": decode_image,
     "turn": turned_part,
     "crop": Sampling.pixels,
-    "colour": Augmentation.recolour,
     "mistakes": PoseErrors.draw,
 }
 """What takes time in an example, in this order; none of them is a part of another."""

@@ -5,14 +5,13 @@ from dataclasses import replace
 from typing import Annotated
 
 import numpy as np
-import torch
 from pydantic import Field
-from torchvision.transforms.v2 import functional as transforms
 
 from hpr.checks import Probability, checked
 from hpr.errors import UserError
 from hpr.images import Image
 from hpr.poses import FloatArray
+from hpr.training.colours import UNCHANGED
 from hpr.training.people import AnnotatedPerson
 from hpr.training.views import CUT_STEP, Turn
 
@@ -21,6 +20,9 @@ _Degrees = Annotated[float, Field(ge=0, le=180)]
 
 _MIN_KEYPOINTS = 3
 """Keypoints of a person that have to stay in a truncated image."""
+
+_HUE_TURNED = 0.3
+"""Probability that the hue is changed where colours are."""
 
 _MIN_TRUNCATED_SIDE = 32
 """Pixels of a truncated image's shorter side."""
@@ -99,18 +101,14 @@ class Augmentation:
         enough = (~np.isnan(cut_off.pose[:, 0])).sum() >= _MIN_KEYPOINTS
         return cut_off if enough else person
 
-    def recolour(self, pixels: Image, random: np.random.Generator) -> Image:
-        """Changes brightness, contrast, saturation and hue of pixels (H, W, 3)."""
+    def colours(self, random: np.random.Generator) -> FloatArray:
+        """Draws factors of brightness, contrast and saturation, and turns of the hue (4,); see `colours.recoloured`."""
         if self._colour == 0:
-            return pixels
-        factors = np.exp(random.normal(0, self._colour, 3)).tolist()
-        image = torch.from_numpy(pixels).permute(2, 0, 1)  # (3, H, W)
-        image = transforms.adjust_brightness(image, factors[0])
-        image = transforms.adjust_contrast(image, factors[1])
-        image = transforms.adjust_saturation(image, factors[2])
-        if random.random() < 0.3:
-            image = transforms.adjust_hue(image, float(np.clip(random.normal(0, 0.1 * self._colour), -0.5, 0.5)))
-        return np.ascontiguousarray(image.permute(1, 2, 0).numpy())
+            return np.array(UNCHANGED)
+        factors = np.exp(random.normal(0, self._colour, 3))
+        is_turned = random.random() < _HUE_TURNED
+        hue = np.clip(random.normal(0, 0.1 * self._colour), -0.5, 0.5) if is_turned else 0.0
+        return np.array([*factors, hue])
 
     def occlude(self, pixels: Image, truth: FloatArray, random: np.random.Generator) -> None:
         """Hides a part of pixels (H, W, 3) under a patch; keypoints (K, 2) below it are not to be found any more."""

@@ -18,6 +18,7 @@ from hpr.models.network import Refiner
 from hpr.models.padding import PaddedBatch
 from hpr.poses import BoolArray, FloatArray, IntArray
 from hpr.training.augmentation import Augmentation
+from hpr.training.colours import UNCHANGED, recoloured
 from hpr.training.people import AnnotatedPerson, People
 from hpr.training.pose_errors import PoseErrors, false_estimate, out_of_sight, overlap
 from hpr.training.seeds import Purpose, generator
@@ -37,6 +38,7 @@ class Example(NamedTuple):
         scale: Scale jitter.
         labelled: (K,) bool, keypoints that count; see `AnnotatedPerson`.
         ignored: (h, w) bool, heatmap cells of the canvas that do not count, besides those near true keypoints.
+        colour: (4,) how the colours are still to be changed; see `colours.recoloured`.
     """
 
     pixels: NDArray[np.uint8]
@@ -47,6 +49,7 @@ class Example(NamedTuple):
     scale: float
     labelled: BoolArray
     ignored: BoolArray
+    colour: FloatArray
 
 
 class Examples(Dataset[Example]):
@@ -98,7 +101,7 @@ class Examples(Dataset[Example]):
 
         reduction = min(reduction, person.image.reduction_for(crop.scale))
         pixels = person.image.crop(crop, reduction)
-        pixels = self._augmentation.recolour(pixels, random)
+        colour = self._augmentation.colours(random)
         self._augmentation.occlude(pixels, truth, random)
         if random.random() < self._augmentation.mirror:
             pixels = pixels[:, ::-1]
@@ -107,7 +110,7 @@ class Examples(Dataset[Example]):
             ignored = [heatmaps.mirror_points(polygon, crop.width) for polygon in ignored]
         canvas, start = self._on_canvas(pixels)
         cells = heatmaps.cells_within(ignored, *self._cells)
-        return Example(canvas, np.array(pixels.shape[:2]), start, estimate, truth, jitter, labelled, cells)
+        return Example(canvas, np.array(pixels.shape[:2]), start, estimate, truth, jitter, labelled, cells, colour)
 
     def _estimated(self, person: AnnotatedPerson, random: np.random.Generator) -> tuple[FloatArray, FloatArray]:
         """Draws an estimate (K, 2); returns it, and the truth (K, 2) that it is to become."""
@@ -193,8 +196,11 @@ def prepare(batch: Example, network: Refiner, device: torch.device) -> tuple[Pad
     # Computed from the loader's tensors, which are on the host: no device has to be waited for.
     is_padded = any(size != [height, width] for size in torch.as_tensor(batch.size).tolist())
     pixels, sizes, starts, estimate, truth, jitter, labelled, ignored = (
-        torch.as_tensor(value).to(device, non_blocking=True) for value in batch
+        torch.as_tensor(value).to(device, non_blocking=True) for value in batch[:-1]
     )
+    colours = torch.as_tensor(batch.colour)
+    if (colours != torch.tensor(UNCHANGED)).any():
+        pixels = recoloured(pixels, colours, sizes, starts, is_padded)
 
     crops = masked_batch(pixels, estimate, sizes, starts, is_padded)
     # A crop on a canvas of its own size would have as many cells as these; the maps of all crops begin in the corner.

@@ -108,7 +108,7 @@ def test_feeding(tmp_path: Path) -> None:
     result = json.loads((tmp_path / "feeding.json").read_text())
     assert "cores for 1,000 per second" in printed
     seconds = result["seconds_per_example"]
-    assert list(seconds) == ["all", "decode", "turn", "crop", "colour", "mistakes", "rest"]
+    assert list(seconds) == ["all", "decode", "turn", "crop", "mistakes", "rest"]
     assert seconds["all"] == pytest.approx(sum(seconds.values()) / 2) == 1 / result["examples_per_second_and_core"]
     assert min(seconds[step] for step in ("decode", "turn", "crop", "mistakes")) > 0
 

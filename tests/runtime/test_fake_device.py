@@ -37,7 +37,7 @@ NETWORKS: dict[str, Callable[[], Refiner]] = {
 CANVAS = (64, 48)
 SAME = [CANVAS, CANVAS]
 UNEQUAL = [CANVAS, (41, 37)]
-WRONG = "all tensors to be on the same device, but found at least two devices, .* and cpu!"
+WRONG = "all tensors to be on the same device, but found at least two devices, (.* and cpu|cpu and .*)!"
 
 
 class Fake(FakeTensorMode):  # type: ignore[no-untyped-call]
@@ -97,7 +97,8 @@ def examples(sizes: Sequence[tuple[int, int]]) -> Example:
     labelled = torch.ones(count, 15, dtype=torch.bool)
     ignored = torch.zeros(count, CANVAS[0] // 16 * 2, CANVAS[1] // 16 * 2, dtype=torch.bool)
     scales = torch.ones(count, dtype=torch.float64)
-    tensors: Any = (canvases, torch.tensor(sizes), starts, pose, pose, scales, labelled, ignored)
+    colours = torch.tensor([[1.1, 0.9, 1.2, 0.02]], dtype=torch.float64).expand(count, 4)
+    tensors: Any = (canvases, torch.tensor(sizes), starts, pose, pose, scales, labelled, ignored, colours)
     return Example(*tensors)
 
 

@@ -1,6 +1,7 @@
 """Training examples: pixels, truth and estimate stay together, whatever is changed."""
 
 from dataclasses import replace
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -9,17 +10,19 @@ from conftest import lively, small_network
 from dots import CANVAS, EVERYTHING, QUIET, DotPeople, PosesOnly, SizedPerson, batch, dot_colours, examples
 
 from hpr import heatmaps
+from hpr.benchmarks.feeding import write_photographs
 from hpr.crops import Crop
 from hpr.errors import UserError
+from hpr.formats import PoseTrack18
 from hpr.heatmaps import mirror_pose
-from hpr.images import Image
+from hpr.images import Image, ImageFolder
 from hpr.models.losses import refinement_losses
-from hpr.poses import FloatArray
+from hpr.poses import FloatArray, Frame
 from hpr.skeleton import COCO17, MPII16, POSETRACK15, POSETRACK18, Skeleton
 from hpr.training.augmentation import Augmentation
 from hpr.training.examples import Example, Examples, prepare
 from hpr.training.loop import BatchNormMode, set_mode
-from hpr.training.people import AnnotatedPerson
+from hpr.training.people import AnnotatedPeople, AnnotatedPerson
 from hpr.training.pose_errors import KEYPOINT_KINDS, PoseErrors
 
 CPU = torch.device("cpu")
@@ -333,3 +336,58 @@ class TestPaddedExamplesAreSeenAsAlone:
         torch.autograd.backward(losses.total)
         gradients = {name: p.grad.norm().item() for name, p in network.named_parameters() if p.grad is not None}
         return crops.is_padded, losses.part.item(), losses.offset.item(), gradients
+
+
+@pytest.fixture(scope="module")
+def tree(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Three photographs of people whose scales are about one half."""
+    folder = tmp_path_factory.mktemp("photographs")
+    write_photographs(folder, 3)
+    return folder
+
+
+class TestOfPhotographs:
+    """Examples of JPEG files, whose images are kept for the next person, and reduced where all people are large."""
+
+    SHRINKING = Augmentation(
+        scale=(0.5, 0.6), shift=5.0, mirror=0.5, colour=0.1, occlusion=0.3, rotation=20.0, truncation=0.3
+    )
+
+    def examples(self, tree: Path, images: ImageFolder | None = None, chance: float = 0.1) -> Examples:
+        people = AnnotatedPeople(PoseTrack18(), tree / "annotations", images or ImageFolder(tree), seed=0)
+        return examples(self.SHRINKING, people, chance)
+
+    def test_an_example_alone_is_as_after_others(self, tree: Path) -> None:
+        others = self.examples(tree)
+        in_order = [others[index] for index in range(12)]
+        for index in (11, 4, 5, 0):
+            for found, expected in zip(self.examples(tree)[index], in_order[index], strict=True):
+                np.testing.assert_array_equal(found, expected)
+            for found, expected in zip(others[index], in_order[index], strict=True):
+                np.testing.assert_array_equal(found, expected)
+
+    def test_each_image_is_decoded_once(self, tree: Path) -> None:
+        images = _CountingFolder(tree)
+        maker = self.examples(tree, images, chance=0.0)
+        for index in range(12):
+            _ = maker[index]
+        assert len(images.decoded) == 3
+        assert max(images.decoded) > 1
+
+
+class _CountingFolder(ImageFolder):
+    """Keeps the reductions by which images were decoded."""
+
+    decoded: list[int]
+
+    def __init__(self, root: Path) -> None:
+        super().__init__(root)
+        object.__setattr__(self, "decoded", [])
+
+    def read(self, frame: Frame) -> Image:
+        self.decoded.append(1)
+        return super().read(frame)
+
+    def read_reduced(self, frame: Frame, reduction: int) -> Image:
+        self.decoded.append(reduction)
+        return super().read_reduced(frame, reduction)

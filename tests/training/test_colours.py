@@ -1,0 +1,106 @@
+"""Colours of batches: what changes, by how much, and where."""
+
+from collections.abc import Sequence
+
+import numpy as np
+import pytest
+import torch
+from torch import Tensor
+from torchvision.transforms.v2 import functional as transforms
+
+from hpr.training.augmentation import Augmentation
+from hpr.training.colours import UNCHANGED, recoloured
+
+SIZE, START = torch.tensor([[20, 16]]), torch.tensor([[2, 4]])
+
+
+def pixels() -> Tensor:
+    """One crop of 20 × 16 on a canvas of 32 × 24, of muted colours, so that none is cut off."""
+    canvas = torch.zeros(1, 32, 24, 3, dtype=torch.uint8)
+    random = np.random.default_rng(0)
+    canvas[:, 2:22, 4:20] = torch.from_numpy(random.integers(90, 150, (20, 16, 3), np.uint8))
+    return canvas
+
+
+def changed(*colours: float) -> Tensor:
+    return recoloured(pixels(), torch.tensor([colours], dtype=torch.float64), SIZE, START, is_padded=True)
+
+
+def inside(canvas: Tensor) -> Tensor:
+    """(3, 20, 16) of the crop."""
+    return canvas[0, 2:22, 4:20].permute(2, 0, 1)
+
+
+def test_unchanged() -> None:
+    assert torch.equal(changed(*UNCHANGED), pixels())
+
+
+@pytest.mark.parametrize(
+    ("colours", "expected"),
+    [
+        ((1.3, 1, 1, 0), lambda crop: transforms.adjust_brightness(crop, 1.3)),
+        ((1, 0.6, 1, 0), lambda crop: transforms.adjust_contrast(crop, 0.6)),
+        ((1, 1, 1.4, 0), lambda crop: transforms.adjust_saturation(crop, 1.4)),
+        (
+            (1.2, 0.8, 0.5, 0),
+            lambda crop: transforms.adjust_saturation(
+                transforms.adjust_contrast(transforms.adjust_brightness(crop, 1.2), 0.8), 0.5
+            ),
+        ),
+    ],
+)
+def test_as_torchvision_within_the_crop(colours: Sequence[float], expected: object) -> None:
+    """It cuts fractions off after each change, which is a level each."""
+    assert callable(expected)
+    found = inside(changed(*colours)).int()
+    assert (found - expected(inside(pixels())).int()).abs().max() <= 3
+
+
+@pytest.mark.parametrize(("hue", "brighter", "darker"), [(0.05, 1, 2), (-0.05, 2, 1)])
+def test_hue_goes_the_way_of_hsv(hue: float, brighter: int, darker: int) -> None:
+    """From red towards yellow, or towards purple; the luma stays."""
+    red = torch.tensor([[[[150, 90, 90]]]], dtype=torch.uint8)
+    colours = torch.tensor([[1.0, 1.0, 1.0, hue]], dtype=torch.float64)
+    found = recoloured(red, colours, torch.tensor([[1, 1]]), torch.tensor([[0, 0]]), is_padded=False)[0, 0, 0]
+    in_hsv = transforms.adjust_hue(red[0].permute(2, 0, 1), hue).flatten()
+    assert found[brighter] > 90 > found[darker]
+    assert in_hsv[brighter] > in_hsv[darker]
+    luma = torch.tensor([0.299, 0.587, 0.114])
+    assert float(found.float() @ luma) == pytest.approx(float(red.flatten().float() @ luma), abs=1.5)
+
+
+def test_padding_stays_empty() -> None:
+    # A lower contrast lifts black within the crop.
+    found = changed(1.0, 0.2, 1.0, 0.0)
+    assert (inside(found) > 0).all()
+    outside = found.clone()
+    outside[:, 2:22, 4:20] = 0
+    assert not outside.any()
+
+
+def test_each_crop_by_its_own() -> None:
+    """As if it were alone, and by its own pixels rather than the canvas's."""
+    colours = torch.tensor([[1.2, 0.5, 1.3, 0.02], [0.9, 1.4, 0.8, 0.0]], dtype=torch.float64)
+    both = recoloured(pixels().repeat(2, 1, 1, 1), colours, SIZE.repeat(2, 1), START.repeat(2, 1), is_padded=True)
+    for number in range(2):
+        assert torch.equal(both[number], changed(*colours[number].tolist())[0])
+    alone = inside(pixels()).permute(1, 2, 0)[None].contiguous()
+    alone = recoloured(alone, colours[:1], SIZE, START * 0, is_padded=False)
+    assert (inside(both[:1]).int() - alone[0].permute(2, 0, 1).int()).abs().max() <= 1
+
+
+class TestDrawn:
+    def draw(self, spread: float, count: int = 400) -> Tensor:
+        augmentation = Augmentation(scale=(1.0, 1.0), shift=0.0, mirror=0.0, colour=spread, occlusion=0.0)
+        random = np.random.default_rng(0)
+        return torch.from_numpy(np.array([augmentation.colours(random) for _ in range(count)]))
+
+    def test_none(self) -> None:
+        assert (self.draw(0.0) == torch.tensor(UNCHANGED)).all()
+
+    def test_spread(self) -> None:
+        drawn = self.draw(0.2)
+        torch.testing.assert_close(drawn[:, :3].log().std(dim=0), torch.full((3,), 0.2).double(), atol=0.03, rtol=0)
+        turned = drawn[:, 3] != 0
+        assert 0.2 < turned.double().mean() < 0.4
+        assert float(drawn[turned, 3].std()) == pytest.approx(0.02, abs=0.005)

@@ -1,0 +1,135 @@
+"""Images that are turned, cut and cropped: what is in a place stays there, however few pixels are decoded."""
+
+from pathlib import Path
+
+import cv2
+import numpy as np
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from hpr.crops import Crop
+from hpr.images import REDUCTIONS, Image, ImageFolder
+from hpr.poses import Frame
+from hpr.skeleton import POSETRACK15
+from hpr.training.views import CUT_STEP, Turn, View, turned_part
+
+FILL = (10.0, 200.0, 30.0)
+
+
+def noise(height: int, width: int) -> Image:
+    pixels = np.random.default_rng(0).integers(0, 256, (height, width, 3), np.uint8)
+    return np.asarray(cv2.GaussianBlur(pixels, (0, 0), 2.0), np.uint8)
+
+
+def gradient(height: int, width: int) -> Image:
+    """Red grows by one from column to column, green from row to row."""
+    rows, columns = np.mgrid[:height, :width]
+    return np.stack([columns, rows, np.full((height, width), 128)], axis=2).astype(np.uint8)
+
+
+def written(folder: Path, image: Image) -> View:
+    """A view of an image that was written as a JPEG file of the best quality."""
+    cv2.imwrite(str(folder / "a.jpg"), cv2.cvtColor(image, cv2.COLOR_RGB2BGR), [cv2.IMWRITE_JPEG_QUALITY, 100])
+    return View.of_frame(ImageFolder(folder), Frame.empty("a.jpg", POSETRACK15))
+
+
+def whole(view: View, scale: float) -> Crop:
+    width, height = int(view.width * scale), int(view.height * scale)
+    return Crop(scale, (width, height), (0, 0, width, height))
+
+
+def test_an_image_alone() -> None:
+    image = noise(30, 40)
+    view = View.of(image)
+    assert (view.size, view.reductions) == ((40, 30), (1,))
+    np.testing.assert_array_equal(view.pixels(), image)
+    crop = Crop(0.7, (28, 21), (3, 4, 20, 19))
+    np.testing.assert_array_equal(view.crop(crop), crop.pixels(image))
+
+
+@pytest.mark.parametrize(
+    ("name", "scale", "expected"),
+    [
+        ("a.png", 0.1, 1),
+        ("a.jpg", 1.0, 1),
+        ("a.jpg", 0.4, 1),
+        ("a.jpg", 0.375, 2),
+        ("a.jpg", 0.18, 4),
+        ("a.jpg", 0.05, 8),
+    ],
+)
+def test_how_far_an_image_can_be_reduced(name: str, scale: float, expected: int, tmp_path: Path) -> None:
+    cv2.imwrite(str(tmp_path / name), noise(30, 40))
+    view = View.of_frame(ImageFolder(tmp_path), Frame.empty(name, POSETRACK15))
+    assert view.reduction_for(scale) == expected
+
+
+@pytest.mark.parametrize("reduction", REDUCTIONS[1:])
+@pytest.mark.parametrize("size", [(240, 200), (241, 207), (233, 201)])
+@pytest.mark.parametrize("angle", [None, 0.0, 17.0, -40.0])
+@pytest.mark.parametrize("cut", [None, (0, 64, 232), (1, 0, 152)])
+def test_what_is_in_a_place_stays_there(
+    reduction: int, size: tuple[int, int], angle: float | None, cut: tuple[int, int, int] | None, tmp_path: Path
+) -> None:
+    """A tenth of a pixel of the crop, in either direction, on the whole and in each quarter."""
+    view = written(tmp_path, gradient(size[1], size[0]))
+    if angle is not None:
+        view = view.turned(Turn((110.3, 91.8), angle, (0.0, 0.0, 0.0)))
+    view = view if cut is None else view.cut(*cut)
+    scale = 0.75 / reduction
+    crop = whole(view, scale)
+
+    full, reduced = (view.crop(crop, by).astype(float) for by in (1, reduction))
+    inside = cv2.erode((full[..., 2] > 120).astype(np.uint8), np.ones((5, 5)), borderValue=0) > 0
+    shift = (reduced - full)[..., :2] * scale  # in pixels of the crop
+    half = crop.width // 2
+    for part in (np.s_[:, :], np.s_[:, :half], np.s_[:, half:]):
+        if inside[part].sum() >= 20:
+            assert np.abs(shift[part][inside[part]].mean(axis=0)).max() < 0.1
+
+
+@given(
+    place=st.tuples(st.floats(-50, 150), st.floats(-50, 150)),
+    angle=st.floats(-180, 180),
+    rows=st.tuples(st.integers(0, 59), st.integers(1, 60)),
+    columns=st.tuples(st.integers(0, 79), st.integers(1, 80)),
+)
+@settings(max_examples=60, deadline=None)
+def test_a_part_is_that_of_the_whole_turned(
+    place: tuple[float, float], angle: float, rows: tuple[int, int], columns: tuple[int, int]
+) -> None:
+    image, turn = noise(60, 80), Turn(place, angle, FILL)
+    expected = cv2.warpAffine(image, turn.matrix(), (80, 60), borderMode=cv2.BORDER_CONSTANT, borderValue=FILL)
+    down, across = slice(rows[0], max(rows[0] + 1, rows[1])), slice(columns[0], max(columns[0] + 1, columns[1]))
+    found = turned_part(image, turn, down, across, 1)
+    apart = np.abs(found.astype(int) - expected[down, across])
+    # OpenCV rounds places to a fraction of a pixel, which may fall to either side.
+    assert np.quantile(apart, 0.99) <= 2
+
+
+def test_a_cut_view_begins_where_it_was_cut() -> None:
+    image = noise(80, 96)
+    view = View.of(image).cut(0, 2 * CUT_STEP, 96).cut(1, CUT_STEP, 64)
+    assert view.size == (80, 56)
+    np.testing.assert_array_equal(view.pixels(), image[8:64, 16:])
+    crop = whole(view, 0.6)
+    np.testing.assert_array_equal(view.crop(crop), crop.pixels(image[8:64, 16:]))
+
+
+class _Counting(ImageFolder):
+    decoded = 0
+
+    def read(self, frame: Frame) -> Image:
+        type(self).decoded += 1
+        return super().read(frame)
+
+
+def test_an_image_is_decoded_once_and_only_when_it_is_needed(tmp_path: Path) -> None:
+    cv2.imwrite(str(tmp_path / "a.jpg"), noise(30, 40))
+    _Counting.decoded = 0
+    view = View.of_frame(_Counting(tmp_path), Frame.empty("a.jpg", POSETRACK15))
+    assert (view.size, _Counting.decoded) == ((40, 30), 0)
+    for _ in range(2):
+        view.turned(Turn((1, 1), 5, FILL)).crop(whole(view, 1.0))
+    assert _Counting.decoded == 1
