@@ -103,7 +103,7 @@ def test_training(tmp_path: Path) -> None:
 
 
 def test_feeding(tmp_path: Path) -> None:
-    settings = ("feeding.canvas=[96,64]", "feeding.frames=1", "feeding.examples=4", f"output_dir={tmp_path}")
+    settings = ("feeding.canvas=[96,64]", "feeding.frames=2", "feeding.examples=9", f"output_dir={tmp_path}")
     printed = succeed("tools/benchmark.py", "what=feeding", "model=demo", *settings)
     result = json.loads((tmp_path / "feeding.json").read_text())
     assert "cores for 1,000 per second" in printed
