@@ -151,14 +151,22 @@ def person_scale(pose: FloatArray, skeleton: Skeleton, mean_head: float = MEAN_H
         skeleton: Of the pose; one without head_bottom and head_top has a mean head.
         mean_head: Diagonal of a mean head box, in image pixels.
     """
-    diagonal = mean_head
+    diagonal = head_diagonal(pose, skeleton)
+    return _scale_of(mean_head if np.isnan(diagonal) else diagonal)
+
+
+def head_diagonal(pose: FloatArray, skeleton: Skeleton) -> float:
+    """Returns the diagonal of the head box of a pose (K, 2), in pixels, by the head's ends; NaN where they do not say.
+
+    These are not there or in one place, or the head is larger than the published code accepts.
+    """
     if "head_bottom" in skeleton and "head_top" in skeleton:
         ends = pose[skeleton.indices("head_bottom", "head_top")]
         # The published code keeps the head's ends in whole pixels, and truncates towards zero.
         length = float(np.hypot(*(np.trunc(ends[1]) - np.trunc(ends[0]))))
         if length > 0 and 0.6 * _DIAGONAL_PER_HEAD * length < 2500:  # neither holds for NaN
-            diagonal = _DIAGONAL_PER_HEAD * length
-    return _scale_of(diagonal)
+            return _DIAGONAL_PER_HEAD * length
+    return float("nan")
 
 
 def body_scale(

@@ -61,6 +61,7 @@ def benchmark_precisions(
         refined = clips.refined(refiner)
         seconds = time.perf_counter() - start
 
+        assert refined is not None  # no other process takes part
         poses, confidence = _refined_people(refined, refiner.skeleton)
         exact = exact or (poses, confidence)
         scores = clips.scores(refined)
@@ -69,8 +70,8 @@ def benchmark_precisions(
                 "precision": precision,
                 "device": refiner.device_name,
                 **_differences(exact, (poses, confidence)),
-                "mAP": scores.mean_ap,
-                "MOTA": scores.mota,
+                "mAP": scores.metrics["mAP"],
+                "MOTA": scores.metrics["MOTA"],
                 "persons_per_second": len(poses) / seconds,
             }
         )

@@ -3,7 +3,7 @@
 import os
 import signal
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager, nullcontext
+from contextlib import AbstractContextManager, contextmanager, nullcontext
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -11,13 +11,13 @@ import torch
 from pydantic import Field
 from tqdm import tqdm
 
-from hpr.checks import CanvasSide, Seed
+from hpr.checks import CanvasSide, NonNegative, Seed
 from hpr.commands import app
 from hpr.commands.progress import Pace, progress_bar, say
 from hpr.commands.settings import Component, DatasetSettings, ModelSettings, Section
 from hpr.crops import ScaleRule
 from hpr.errors import UserError
-from hpr.evaluation.comparison import ObjectiveScores
+from hpr.evaluation.comparison import TrainingScores
 from hpr.models.loading import start_network
 from hpr.models.losses import Losses
 from hpr.runtime.device import select_device
@@ -39,6 +39,9 @@ class _TrainingDataset(DatasetSettings):
     images: str | list[str] | None = None
     predictions: str | None = None
     scale: ScaleRule
+    parts: dict[str, NonNegative] | None = None
+    validated: str | None = None
+    sets: dict[str, Any] | None = None
 
 
 class TrainSettings(Section):
@@ -61,7 +64,7 @@ class TrainSettings(Section):
     objective: Component | None = None
 
 
-def train_refiner(settings: TrainSettings) -> ObjectiveScores | None:
+def train_refiner(settings: TrainSettings) -> TrainingScores | None:
     """Trains as the settings say and prints how it goes; Ctrl-C saves the state and stops.
 
     Returns:
@@ -84,7 +87,7 @@ def train_refiner(settings: TrainSettings) -> ObjectiveScores | None:
 
 def _train(
     settings: TrainSettings, device: torch.device, processes: Processes, stopping: Callable[[], bool]
-) -> ObjectiveScores | None:
+) -> TrainingScores | None:
     folder, dataset = Path(processes.agreed(settings.output_dir)), settings.dataset
     if dataset.training is None:
         raise UserError(f"dataset={dataset.name}: nothing to train on in it; use dataset=synthetic or posetrack18")
@@ -129,29 +132,30 @@ def _run(
     folder: Path,
     processes: Processes,
     stopping: Callable[[], bool],
-) -> ObjectiveScores | None:
+) -> TrainingScores | None:
     """Trains in a folder that is this run's alone."""
-    validation: Validation | None = None
     if processes.is_first:
         start_folder(folder, settings.model_dump(), settings.resume)
-        validation = _validation(settings, folder)
+    validation = _validation(settings, folder, processes)
+    if processes.is_first:
         _print_start(settings, trainer.device, folder)
     architecture, log_every = settings.model.architecture, settings.training.log_every
     monitors: list[Monitor] = []
-    if validation is not None:
+    if processes.is_first:
         what = f"{architecture} for {settings.model.skeleton} on {settings.dataset.name}"
         monitors = [_Console(validation, log_every), History(folder, what, validation.before, log_every)]
     scores = train(trainer, examples, validation, folder, settings.resume, architecture, monitors, stopping)
-    if validation is not None:
+    if processes.is_first:
         _print_end(settings, trainer, validation, scores, folder)
     return scores
 
 
-def _validation(settings: TrainSettings, folder: Path) -> Validation:
-    """Prepares the clips to validate on."""
+def _validation(settings: TrainSettings, folder: Path, processes: Processes) -> Validation:
+    """Prepares the clips to validate on, in all processes."""
     errors = app.build("validation_errors", settings.validation_errors)
     assert settings.dataset.validation is not None
-    with progress_bar("clips", doing="preparing the validation") as progress:
+    showing = progress_bar("clips", doing="preparing the validation") if processes.is_first else _silence()
+    with showing as progress:
         validation: Validation = app.build(
             "dataset.validation",
             settings.dataset.validation,
@@ -159,8 +163,14 @@ def _validation(settings: TrainSettings, folder: Path) -> Validation:
             errors=errors,
             scale=settings.scale,
             progress=progress,
+            processes=processes,
         )
     return validation
+
+
+def _silence() -> AbstractContextManager[Callable[[int], None]]:
+    """Returns what shows no progress, in processes that print nothing."""
+    return nullcontext(lambda count: None)
 
 
 class _Console:
@@ -219,7 +229,7 @@ def _print_start(settings: TrainSettings, device: torch.device, folder: Path) ->
 
 
 def _print_end(
-    settings: TrainSettings, trainer: Trainer, validation: Validation, scores: ObjectiveScores | None, folder: Path
+    settings: TrainSettings, trainer: Trainer, validation: Validation, scores: TrainingScores | None, folder: Path
 ) -> None:
     if scores is None and trainer.progress.step >= settings.training.steps:
         print(f"\nnothing to do: the run in {folder} has done its {settings.training.steps} steps")

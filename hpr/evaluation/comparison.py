@@ -46,6 +46,36 @@ class Compared(Protocol):
         """Scores refined files of the same names."""
 
 
+class TrainingScores(Protocol):
+    """Scores of a validation, whatever the metrics are."""
+
+    @property
+    def metrics(self) -> dict[str, float]:
+        """Percent by the name of the metric; NaN where there is no value."""
+
+    @property
+    def mean(self) -> float:
+        """What the best weights have most of."""
+
+
+@dataclass(frozen=True)
+class MetricScores:
+    """Scores by OKS or PCKh.
+
+    Attributes:
+        metrics: See `TrainingScores`.
+        chief: The metric that the best weights have most of.
+    """
+
+    metrics: dict[str, float]
+    chief: str
+
+    @property
+    def mean(self) -> float:
+        """The chief metric."""
+        return self.metrics[self.chief]
+
+
 @dataclass(frozen=True)
 class ObjectiveScores:
     """What refining is for, in percent.
@@ -59,6 +89,11 @@ class ObjectiveScores:
     mean_ap: float
     mota: float
     pckh: float
+
+    @property
+    def metrics(self) -> dict[str, float]:
+        """See `TrainingScores`."""
+        return {"mAP": self.mean_ap, "MOTA": self.mota, "PCKh": self.pckh}
 
     @property
     def mean(self) -> float:

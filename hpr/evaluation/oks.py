@@ -67,18 +67,19 @@ class OksComparison:
 
     before: OksScores
 
-    def __init__(self, annotations: Path, predicted: NamedSequences, file_format: Coco) -> None:
+    def __init__(self, annotations: Path, predicted: NamedSequences, file_format: Coco, whole: bool = True) -> None:
         """Scores the predictions as they are.
 
         Args:
             annotations: A file of ground truth, which is read once.
             predicted: Files of predictions.
             file_format: Of the annotations; its skeleton is scored.
+            whole: Whether all annotated images are scored, also those without a prediction.
 
         Raises:
             UserError: The annotations are absent, broken or of another format, or none of their images is predicted.
         """
-        self._truth = _Truth(annotations, file_format)
+        self._truth = _Truth(annotations, file_format, whole)
         self.before = self.after(predicted)
 
     def after(self, refined: NamedSequences) -> OksScores:
@@ -98,7 +99,8 @@ class _Truth:
     for nobody.
     """
 
-    def __init__(self, path: Path, file_format: Coco) -> None:
+    def __init__(self, path: Path, file_format: Coco, whole: bool = True) -> None:
+        self._whole = whole
         self._path, self._layout = path, plain_layout(file_format.skeletons[0])
         self._is_crowdpose = isinstance(file_format, CrowdPose)
         self._annotated = file_format.ground_truth(path)
@@ -125,9 +127,10 @@ class _Truth:
         columns = _CROWDPOSE_COLUMNS if self._is_crowdpose else _COCO_COLUMNS
         with redirect_stdout(io.StringIO()):
             found = self._coco.loadRes(people) if people else self._indexed([])
-            row = self._statistics(found, sorted(self._numbers.values()))
+            scored = set(self._numbers.values()) if self._whole else {number for _, number in named}
+            row = self._statistics(found, sorted(scored))
             if self._is_crowdpose:
-                row |= self._by_crowd(found)
+                row |= self._by_crowd(found, scored)
         return OksScores(columns, {METRIC: {name: row[name] for name in columns}}, warnings)
 
     def _statistics(self, found: COCO, images: list[int]) -> dict[str, float]:
@@ -141,11 +144,11 @@ class _Truth:
         statistics = {name: float(evaluation.stats[place]) for name, place in _STATISTICS.items()}
         return {name: math.nan if value < 0 else 100 * value for name, value in statistics.items()}
 
-    def _by_crowd(self, found: COCO) -> dict[str, float]:
-        """Returns AP of the easy, medium and hard images."""
+    def _by_crowd(self, found: COCO, scored: set[int]) -> dict[str, float]:
+        """Returns AP of the easy, medium and hard images among those that are scored."""
         levels: dict[str, list[int]] = {"easy": [], "medium": [], "hard": []}
         for image_id, image in self._annotated.images.items():
-            if not math.isnan(image.crowd_index):
+            if not math.isnan(image.crowd_index) and self._numbers[image_id] in scored:
                 levels[_level(image.crowd_index)].append(self._numbers[image_id])
         return {name: self._statistics(found, images)["AP"] for name, images in levels.items()}
 
@@ -159,7 +162,7 @@ class _Truth:
         if unknown:
             warnings.append(f"{len(unknown)} images are not in {self._path} and are not scored, such as {unknown[0]}")
         absent = [image.name for image_id, image in self._annotated.images.items() if image_id not in known]
-        if absent:
+        if absent and self._whole:
             many = f"{len(absent)} of {len(self._numbers)} images of {self._path}"
             warnings.append(f"{many} are not in the files of poses and count as without a person, such as {absent[0]}")
         return warnings

@@ -63,6 +63,14 @@ class Format(ABC):
             UserError: The source is absent, broken or of another format.
         """
 
+    def read_annotated(self, path: Path) -> list[PoseSequence]:
+        """Reads ground truth: as `read`, with ignore regions also for crowds and people without keypoints.
+
+        Raises:
+            UserError: The source is absent, broken or of another format.
+        """
+        return self.read(path)
+
     @abstractmethod
     def write(self, sequences: Sequence[PoseSequence], path: Path) -> None:
         """Writes the sequences of one source.

@@ -1,11 +1,13 @@
 """COCO's and CrowdPose's files: annotations, and lists of results (docs/formats.md)."""
 
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass
+from contextlib import suppress
+from dataclasses import dataclass, replace
 from functools import cached_property
 from pathlib import Path
 from typing import Any, ClassVar, NamedTuple
 
+import cv2
 import numpy as np
 
 from hpr.errors import UserError
@@ -183,7 +185,27 @@ class Coco(Format):
 
     def read(self, path: Path) -> list[PoseSequence]:
         """See `Format`. Of annotations every image is a frame; of results too, if the images are known."""
-        document = read_json(path)
+        return [self._sequence(read_json(path), path)]
+
+    def read_annotated(self, path: Path) -> list[PoseSequence]:
+        """See `Format`. Only images with somebody's keypoints have ignore regions: no more is looked up in large files.
+
+        The region of a crowd or a person without keypoints is the outline of the segmentation, or else the box.
+        """
+        document = expect(read_json(path), dict, str(path))
+        sequence, everyone = self._sequence(document, path), self._everyone(document, path)
+        frames = dict(zip(everyone.images, sequence.frames, strict=True))
+        regions: dict[ImageId, list[FloatArray]] = {image_id: [] for image_id in everyone.images}
+        is_posed = np.asarray((everyone.triples[..., 2] > 0).any(axis=1)).tolist()
+        for record, posed in zip(everyone.records, is_posed, strict=True):
+            image_id = _known_id(record["image_id"], regions)
+            if not posed and frames[image_id].is_posed.any():
+                regions[image_id] += outlines(record)
+        with_regions = [replace(frames[key], ignore_regions=tuple(own)) for key, own in regions.items()]
+        return [replace(sequence, frames=with_regions)]
+
+    def _sequence(self, document: Any, path: Path) -> PoseSequence:
+        """Returns the people who are in a file's frames."""
         if isinstance(document, list):
             layout = self._layout({}, path) if self._annotations is None else self._beside[1]
             people = _People.posed(document, f"{path}: ")
@@ -198,7 +220,7 @@ class Coco(Format):
         poses, has_scores = _poses(triples[:, layout.slots])
         values = (*poses, _person_scores(people))
         original = _Original(document, layout, list(images), people.places, triples, values, has_scores)
-        return [PoseSequence(path.stem, _frames(images, ids, people, original), original)]
+        return PoseSequence(path.stem, _frames(images, ids, people, original), original)
 
     def write(self, sequences: Sequence[PoseSequence], path: Path) -> None:
         """See `Format`. From scratch, results if the annotations are known, else annotations.
@@ -224,7 +246,10 @@ class Coco(Format):
         Raises:
             UserError: The file is absent, broken or of another format.
         """
-        document = expect(read_json(path), dict, str(path))
+        return self._everyone(expect(read_json(path), dict, str(path)), path)
+
+    def _everyone(self, document: dict[str, Any], path: Path) -> GroundTruth:
+        """Returns everyone in a file of annotations."""
         layout, images = self._layout(document, path), _images(document, path)
         everyone = _People.of(field(document, "annotations", list, str(path)), f"{path}: annotations", layout)
         _image_ids(everyone, images, "the file's images")
@@ -412,6 +437,50 @@ def results(frames: Sequence[Frame], image_ids: Sequence[ImageId | None], layout
     together, places = _together(frames, layout.skeleton)
     has_scores = bool(np.isfinite(together.scores).any())
     return _new_results(together, [image_ids[place] for place in places], layout, has_scores)
+
+
+def outlines(record: dict[str, Any]) -> list[FloatArray]:
+    """Returns polygons (n, 2) in image_xy about a person or crowd; the box where the segmentation cannot be read."""
+    segmentation = record.get("segmentation")
+    found: list[FloatArray] = []
+    with suppress(TypeError, ValueError, OverflowError):
+        if isinstance(segmentation, list):
+            found = [np.array(polygon, np.float64).reshape(-1, 2) for polygon in segmentation]
+        elif isinstance(segmentation, dict):
+            found = _outlines_of_runs(segmentation)
+    if found and all(len(polygon) > 2 and np.isfinite(polygon).all() for polygon in found):
+        return found
+    boxes = _boxes([record])
+    x0, y0, x1, y1 = boxes[0].tolist()
+    return [np.array([[x0, y0], [x1, y0], [x1, y1], [x0, y1]])] if np.isfinite(boxes).all() else []
+
+
+_OUTLINE_DETAIL = 2.0
+"""Pixels by which an outline's polygon may differ from the mask."""
+
+
+def _outlines_of_runs(segmentation: dict[str, Any]) -> list[FloatArray]:
+    """Returns the outlines of a mask that is kept as lengths of runs of 0 and 1, down the columns.
+
+    Raises:
+        ValueError: The runs do not add up; likewise TypeError and OverflowError.
+    """
+    height, width = segmentation.get("size", (0, 0))
+    counts = np.asarray(segmentation.get("counts"), np.int64)
+    if min(height, width) < 1 or counts.ndim != 1 or counts.min(initial=0) < 0 or counts.sum() != height * width:
+        raise ValueError("runs of another size")
+    runs = np.repeat(np.arange(len(counts), dtype=np.int64) % 2, counts).astype(np.uint8)
+    mask = np.ascontiguousarray(runs.reshape(width, height).T)
+    contours, _ = cv2.findContours(mask, cv2.RETR_EXTERNAL, cv2.CHAIN_APPROX_SIMPLE)
+    polygons = [cv2.approxPolyDP(contour, _OUTLINE_DETAIL, closed=True)[:, 0] for contour in contours]
+    return [np.asarray(polygon, np.float64) for polygon in polygons if len(polygon) > 2]
+
+
+def _known_id(image_id: Any, images: Mapping[ImageId, Any]) -> ImageId:
+    """Returns the id of an image as the file's images have it."""
+    number = image_id if image_id in images else _number(image_id)
+    assert number is not None
+    return number
 
 
 def _stem(name: str) -> str:

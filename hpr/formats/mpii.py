@@ -10,7 +10,7 @@ import subprocess
 import sys
 import zlib
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -103,6 +103,14 @@ class Mpii(Format):
     def read(self, path: Path) -> list[PoseSequence]:
         """See `Format`. Images come in the order of the file, each with its people in the order of the file."""
         return [_read_mat(path) if path.suffix == ".mat" else _read_records(path)]
+
+    def read_annotated(self, path: Path) -> list[PoseSequence]:
+        """See `Format`. The region of a person without joints is the square of the person's centre and scale."""
+        (sequence,) = self.read(path)
+        is_mat = isinstance(sequence.original, _Mat)
+        unposed = _unposed_structs(sequence) if is_mat else _unposed_records(sequence)
+        frames = [replace(f, ignore_regions=tuple(own)) for f, own in zip(sequence.frames, unposed, strict=True)]
+        return [replace(sequence, frames=frames)]
 
     def write(self, sequences: Sequence[PoseSequence], path: Path) -> None:
         """See `Format`."""
@@ -294,6 +302,46 @@ def _read_mat(path: Path) -> PoseSequence:
         frame = Frame(name, MPII16, keypoints[rows], head_boxes=_head_boxes(corners), posed=posed[rows], records=rows)
         frames.append(frame)
     return PoseSequence(path.stem, frames, original)
+
+
+def _unposed_structs(sequence: PoseSequence) -> list[list[FloatArray]]:
+    """Returns for each image of a .mat file the regions of the people without joints."""
+    (release,) = _structs(sequence.original.variables["RELEASE"])
+    regions = []
+    for entry, frame in zip(_structs(release["annolist"]), sequence.frames, strict=True):
+        own: list[FloatArray] = []
+        for person, is_posed in zip(_structs(entry.get("annorect")), frame.posed.tolist(), strict=True):
+            own += [] if is_posed else _square(*_place(person))
+        regions.append(own)
+    return regions
+
+
+def _place(person: Struct) -> tuple[float, float, float]:
+    """Returns x and y of a person's centre, whose pixels count from 1, and the scale; NaN for what is not there."""
+    (centre,) = _structs(person.get("objpos"))[:1] or [{}]
+    return _number(centre.get("x")), _number(centre.get("y")), _number(person.get("scale"))
+
+
+def _unposed_records(sequence: PoseSequence) -> list[list[FloatArray]]:
+    """Returns for each image of a list of records the regions of the people without joints."""
+    regions = []
+    for frame in sequence.frames:
+        own = []
+        for row in frame.records[~frame.posed].tolist():
+            record = sequence.original.document[row]
+            centre = record.get("center")
+            x, y = centre if isinstance(centre, list) and len(centre) == 2 else (None, None)
+            own += _square(*(_plain_number(value) for value in (x, y, record.get("scale"))))
+        regions.append(own)
+    return regions
+
+
+def _square(x: float, y: float, scale: float) -> list[FloatArray]:
+    """Returns the square (4, 2) about a person of that centre and scale, 1.25 times as high; nothing if one is NaN."""
+    half = 1.25 * _REFERENCE_HEIGHT * scale / 2
+    if not math.isfinite(x + y + half):
+        return []
+    return [np.array([[x, y]]) - 1 + half * np.array([[-1.0, -1.0], [1.0, -1.0], [1.0, 1.0], [-1.0, 1.0]])]
 
 
 def _load_mat(path: Path) -> tuple[dict[str, Any], bytes]:

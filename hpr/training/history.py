@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import Any
 
 from hpr.errors import UserError
-from hpr.evaluation.comparison import ObjectiveScores
+from hpr.evaluation.comparison import TrainingScores
 from hpr.files import read_json, write_json
 from hpr.images import read_image
 from hpr.models.losses import Losses
@@ -19,8 +19,6 @@ from hpr.training.validation import Validated
 
 _PICTURES, _POINTS = 6, 400
 """How many pictures over time a page has, and how many points a curve."""
-
-_METRICS = {"mAP": "mean_ap", "MOTA": "mota", "PCKh": "pckh"}
 
 
 @dataclass
@@ -43,7 +41,7 @@ class _Record:
 class History:
     """Keeps losses, scores and pictures of a run, and writes its page at each validation and at the end."""
 
-    def __init__(self, folder: Path, what: str, before: ObjectiveScores, log_every: int) -> None:
+    def __init__(self, folder: Path, what: str, before: TrainingScores, log_every: int) -> None:
         """Prepares for a run.
 
         Args:
@@ -57,7 +55,8 @@ class History:
 
     def on_start(self, step: int, steps: int) -> None:
         """See `training.monitoring.Monitor`. What came after the checkpoint is dropped where a run goes on."""
-        self._record = _read(self._folder / "history.json").until(step) if step else _Record()
+        path, columns = self._folder / "history.json", 1 + len(self._before.metrics)
+        self._record = _read(path, columns).until(step) if step else _Record()
         self._steps = steps
         known = {self._picture(scored) for scored in self._scored}
         for path in (self._folder / "pictures").glob("step_*.jpg"):
@@ -76,7 +75,7 @@ class History:
         Raises:
             UserError: The folder cannot be written to.
         """
-        self._record.scores.append([step, *(getattr(validated.scores, name) for name in _METRICS.values())])
+        self._record.scores.append([step, *validated.scores.metrics.values()])
         if validated.people is not None:
             save_jpeg(validated.people, self._picture(step))
         self._write()
@@ -112,14 +111,14 @@ class History:
         if not self._record.scores:
             return []
         latest = self._record.scores[-1][1:]
-        before = [getattr(self._before, name) for name in _METRICS.values()]
-        return list(zip(_METRICS, before, latest, strict=True))
+        before = self._before.metrics
+        return list(zip(before, before.values(), latest, strict=True))
 
     def _scores_section(self) -> Section:
         title, scores = "Scores of the validation", self._record.scores
         if not scores:
             return Section(title, ["The network was not validated yet."])
-        curves = {name: _points(scores, column) for column, name in enumerate(_METRICS, 1)}
+        curves = {name: _points(scores, column) for column, name in enumerate(self._before.metrics, 1)}
         rows = []
         for name, before, latest in self._latest():
             rows.append((name, number(before), number(latest), number(latest - before, sign=True)))
@@ -143,11 +142,16 @@ class History:
         return [Section("The same people over time", pictures=pictures)] if pictures else []
 
 
-def _read(path: Path) -> _Record:
-    """Reads what an earlier run has kept; nothing where it is absent or damaged, which costs curves and no more."""
+def _read(path: Path, columns: int) -> _Record:
+    """Reads what an earlier run has kept; nothing where it is absent or damaged, which costs curves and no more.
+
+    Args:
+        path: The file.
+        columns: Of the rows of scores.
+    """
     try:
         content = read_json(path)
-        losses, scores = (_rows(content[name], length) for name, length in (("losses", 3), ("scores", 4)))
+        losses, scores = (_rows(content[name], length) for name, length in (("losses", 3), ("scores", columns)))
     except (UserError, KeyError, TypeError, ValueError):
         return _Record()
     return _Record(losses, scores)

@@ -15,7 +15,7 @@ from torch.utils.data import Dataset
 
 from hpr.checks import BatchSize, Count, Positive, Workers
 from hpr.errors import UserError
-from hpr.evaluation.comparison import ObjectiveScores
+from hpr.evaluation.comparison import TrainingScores
 from hpr.heatmaps import Targets
 from hpr.models.batch_norm import share_batch_norms
 from hpr.models.losses import Losses, loss_counts, refinement_losses
@@ -231,13 +231,13 @@ def train(
     architecture: str,
     monitors: Sequence[Monitor] = (),
     stopping: Callable[[], bool] = lambda: False,
-) -> ObjectiveScores | None:
+) -> TrainingScores | None:
     """Trains until the last step, or until told to stop; keeps the best weights and the latest state.
 
     Args:
         trainer: What is trained, and how.
         examples: What it learns from.
-        validation: Held-out clips; the first process alone needs them.
+        validation: Held-out clips, in all processes or in none.
         folder: Of the run.
         resume: Whether to go on from the folder's checkpoint.
         architecture: Name of the network's architecture.
@@ -273,10 +273,10 @@ def train(
             # Where one process is told to stop, all do.
             stopped = bool(processes.summed(torch.tensor(float(stopping()), device=trainer.device)))
             is_last = progress.step == settings.steps
-            # The first process alone validates and saves; the others wait for it at their next exchange of gradients.
+            # Each process refines its share of the validation; the first one alone has the scores, and saves.
             is_due = is_last or progress.step % settings.validate_every == 0
-            if processes.is_first and validation is not None and is_due:
-                validated = validation.after(trainer.averaged, str(trainer.device))
+            validated = validation.after(trainer.averaged, str(trainer.device)) if validation and is_due else None
+            if validated is not None:
                 scores = validated.scores
                 told.on_validation(progress.step, validated)
                 _keep_best(trainer, scores, folder, architecture)
@@ -301,7 +301,7 @@ def train(
     return scores
 
 
-def _keep_best(trainer: Trainer, scores: ObjectiveScores, folder: Path, architecture: str) -> None:
+def _keep_best(trainer: Trainer, scores: TrainingScores, folder: Path, architecture: str) -> None:
     """Writes the averaged weights if they have the highest scores so far."""
     progress = trainer.progress
     if scores.mean > progress.best:

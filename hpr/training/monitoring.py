@@ -103,8 +103,7 @@ class Curves:
 
     def on_validation(self, step: int, validated: Validated) -> None:
         """See `Monitor`."""
-        scores = validated.scores
-        self._write(step, mAP=scores.mean_ap, MOTA=scores.mota, PCKh=scores.pckh)
+        self._write(step, **validated.scores.metrics)
         if validated.people is not None:
             height, width, _ = validated.people.shape
             content = encoded_jpeg(validated.people)

@@ -1,9 +1,10 @@
 """The annotated people that a training learns from."""
 
-from collections.abc import Callable
+import zlib
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Protocol
+from typing import Literal, Protocol
 
 import numpy as np
 
@@ -19,7 +20,7 @@ from hpr.training.synthetic.tree import MIN_KEYPOINTS, keypoint_count
 from hpr.training.views import View
 
 PEOPLE_PER_IMAGE = 4
-"""Examples in a row that come from one drawn image: drawing takes longer than all else."""
+"""Examples in a row that come from one image: drawing and decoding take longer than all else."""
 
 
 @dataclass(frozen=True)
@@ -122,26 +123,54 @@ class SyntheticPeople:
             attempt += 1
 
 
+Unlabelled = Literal["mask", "absent"]
+"""What a keypoint is that an annotation says nothing about: left out of the loss, or not to be found."""
+
+Annotations = str | Path | Sequence[str | Path]
+"""A folder or file of annotations, or several of which the first that is there is meant."""
+
+
 class AnnotatedPeople:
-    """People from annotation files, all of them once before one comes again; those of an image follow each other."""
+    """People from annotation files, all of them once before one comes again.
+
+    Images come in an order of chance, up to four people of one in a row, so that it is decoded once for these. Everyone
+    with a keypoint is a person to learn from. Crowds and people without one are regions in which nothing counts.
+
+    Where an annotation has no place of a keypoint, it says nothing about it, save in PoseTrack: there a keypoint that
+    is found and not annotated is scored as a false one (docs/formats.md, section 4), and so is not to be found.
+    """
 
     @checked
-    def __init__(self, file_format: Format, annotations: str | Path, images: ImageSource, seed: int) -> None:
+    def __init__(
+        self,
+        file_format: Format,
+        annotations: Annotations,
+        images: ImageSource,
+        seed: int,
+        unlabelled: Unlabelled = "mask",
+        validation_file: str | Path | None = None,
+    ) -> None:
         """Reads the annotations.
 
         Args:
             file_format: Of the files.
-            annotations: A folder of .json files, or one file.
+            annotations: A folder of .json files, or one file; or several, see `first_present`.
             images: Where the images are.
             seed: Of the order.
+            unlabelled: What keypoints are that the annotations say nothing about; "absent" knows no ignore regions.
+            validation_file: Of the data set; where it is not there, a tenth of the images is left to the validation.
 
         Raises:
             UserError: There are no annotations, one is broken, or none has a keypoint.
         """
-        self._frames = _annotated_frames(file_format, Path(annotations))
+        kept = None if validation_file is None or Path(validation_file).exists() else is_for_training
+        self._frames = _annotated_frames(file_format, first_present(annotations), kept)
         self.skeleton = self._frames[0].skeleton
-        self._people = np.array([(i, n) for i, frame in enumerate(self._frames) for n in range(len(frame))])
+        names = annotated_skeleton(file_format).names if file_format.metric == "posetrack" else ()
+        self._always_labelled = np.array([name in names for name in self.skeleton.names])
+        self._is_complete = unlabelled == "absent"
         self._images, self._seed = images, seed
+        self._counts = np.array([len(frame) for frame in self._frames])
         self._order: tuple[int, IntArray] | None = None
         self._latest: tuple[int, View] | None = None
 
@@ -151,32 +180,79 @@ class AnnotatedPeople:
         Raises:
             UserError: The image is absent, cannot be decoded, or lies outside of its folder.
         """
-        epoch, place = divmod(index, len(self._people))
+        epoch, place = divmod(index, int(self._counts.sum()))
         if self._order is None or self._order[0] != epoch:
-            self._order = (epoch, self._drawn_order(epoch))
-        number, person = self._people[self._order[1][place]]
+            self._order = (epoch, self._shuffled(generator(Purpose.TRAINING_ORDER, self._seed, epoch)))
+        number, person = self._order[1][place].tolist()
         frame = self._frames[number]
+        found = _person_of(self._image(number), frame.poses, frame.poses, person)
+        if self._is_complete:
+            return replace(found, is_complete=True)
+        labelled = ~np.isnan(found.pose[:, 0]) | self._always_labelled
+        return replace(found, labelled=labelled, ignored=frame.ignore_regions)
+
+    def _shuffled(self, random: np.random.Generator) -> IntArray:
+        """Returns (people, 2) the places of all frames' people, of each person the frame's and the person's own."""
+        frames = np.repeat(np.arange(len(self._counts)), self._counts)
+        people = np.arange(len(frames)) - np.repeat(np.cumsum(self._counts) - self._counts, self._counts)
+        # A frame's people in an order of chance; each four of them stay together wherever they come.
+        mixed = np.lexsort((random.random(len(frames)), frames))
+        visits = frames * (self._counts.max() // PEOPLE_PER_IMAGE + 1) + people // PEOPLE_PER_IMAGE
+        _, own = np.unique(visits, return_inverse=True)
+        order = np.argsort(random.permutation(own.max() + 1)[own], kind="stable")
+        return np.column_stack([frames, people[mixed]])[order]
+
+    def _image(self, number: int) -> View:
+        """Returns the image of a frame; the latest one is kept, once it is decoded."""
         if self._latest is None or self._latest[0] != number:
-            self._latest = (number, View.of_frame(self._images, frame))
-        return _person_of(self._latest[1], frame.poses, frame.poses, person)
-
-    def _drawn_order(self, epoch: int) -> IntArray:
-        """Draws an order of the people in which those of one image follow each other, so that it is decoded once."""
-        random = generator(Purpose.TRAINING_ORDER, self._seed, epoch)
-        frames, people = (random.permutation(len(each)) for each in (self._frames, self._people))
-        return np.lexsort((people, frames[self._people[:, 0]]))
+            self._latest = (number, View.of_frame(self._images, self._frames[number]))
+        return self._latest[1]
 
 
-def _annotated_frames(file_format: Format, annotations: Path) -> list[Frame]:
+def annotated_skeleton(file_format: Format) -> Skeleton:
+    """Returns the keypoints that annotators mark: PoseTrack's files have slots for ears, too, which stay empty."""
+    return POSETRACK15 if file_format.metric == "posetrack" else file_format.skeletons[0]
+
+
+def first_present(annotations: Annotations) -> Path:
+    """Returns a location, or of several the first that is there.
+
+    Raises:
+        UserError: None of them is.
+    """
+    if isinstance(annotations, str | Path):
+        return Path(annotations)
+    for path in annotations:
+        if Path(path).exists():
+            return Path(path)
+    expected = " or ".join(str(path) for path in annotations) or "a file of annotations"
+    raise UserError(f"expected {expected}, found none; set dataset.root to the data set's folder as it was downloaded")
+
+
+_IMAGES_PER_HELD_OUT = 10
+
+
+def is_for_training(image: str) -> bool:
+    """Returns whether an image is one of the nine in ten that are not for validation, by the checksum of its name."""
+    return zlib.crc32(image.encode(errors="surrogatepass")) % _IMAGES_PER_HELD_OUT != 0
+
+
+def _annotated_frames(file_format: Format, annotations: Path, kept: Callable[[str], bool] | None = None) -> list[Frame]:
     """Reads all files and returns the frames with the people who have a keypoint, at least one in each.
+
+    Args:
+        file_format: Of the files.
+        annotations: Where they are.
+        kept: Returns whether an image is wanted, by its name; by default all are.
 
     Raises:
         UserError: There are no files, one is broken, or there is no such frame.
     """
     frames = []
     for path in file_format.sources(annotations):
-        for sequence in file_format.read(path):
-            frames += [frame.select(frame.is_posed) for frame in sequence.frames if frame.is_posed.any()]
+        for sequence in file_format.read_annotated(path):
+            wanted = [frame for frame in sequence.frames if kept is None or kept(frame.image)]
+            frames += [frame.select(frame.is_posed) for frame in wanted if frame.is_posed.any()]
     if not frames:
         raise UserError(f"{annotations}: expected people with keypoints, found none")
     return frames

@@ -14,6 +14,8 @@ class Purpose(IntEnum):
     """Seed of the training, example."""
     TRAINING_ORDER = 3
     """Seed of the training, epoch."""
+    TRAINING_MIXTURE = 12
+    """Seed of the training, round of visits of images."""
     VALIDATION_SCENE = 4
     """Clip."""
     VALIDATION_ESTIMATE = 5

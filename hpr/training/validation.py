@@ -1,29 +1,40 @@
-"""Refining held-out clips in the middle of a training, and scoring them before and after."""
+"""Refining held-out clips or images in the middle of a training, and scoring them before and after."""
 
-from collections.abc import Callable
-from dataclasses import dataclass
-from pathlib import Path
-from typing import Any
+from collections.abc import Callable, Iterable, Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path, PurePosixPath
+from typing import Annotated, Any, Protocol
 
 import numpy as np
+from pydantic import Field
 
 from hpr.checks import Count, checked
-from hpr.crops import ScaleRule
-from hpr.evaluation.comparison import Comparison, ObjectiveScores
+from hpr.crops import ScaleRule, head_diagonal
+from hpr.errors import UserError
+from hpr.evaluation.comparison import Comparison, MetricScores, TrainingScores
+from hpr.evaluation.oks import METRIC, OksComparison
+from hpr.evaluation.pckh import PckhComparison, PckhEvaluation
 from hpr.evaluation.posetrack import NamedSequences
 from hpr.formats import Format, PoseTrack18
+from hpr.formats.coco import Coco
 from hpr.images import Image, ImageFolder, ImageSource
 from hpr.inference.engine import PoseRefiner
 from hpr.models.network import Refiner
 from hpr.objective import MAP
-from hpr.poses import Frame, PoseSequence
-from hpr.refining.stream import refine_sequences
+from hpr.poses import FloatArray, Frame, PoseSequence
+from hpr.refining.sharing import Part, share
+from hpr.refining.stream import refine_parts
 from hpr.report.tables import format_table, number
-from hpr.skeleton import POSETRACK15
+from hpr.runtime.processes import ALONE, Processes
+from hpr.skeleton import Skeleton
+from hpr.training.people import Annotations, annotated_skeleton, first_present, is_for_training
 from hpr.training.pose_errors import PoseErrors
 from hpr.training.seeds import Purpose, generator
 from hpr.training.shown import people_picture, shown_people
 from hpr.training.synthetic.tree import write_tree
+
+Share = Annotated[float, Field(gt=0, le=1)]
+"""Of the clips or images that are validated on."""
 
 
 @dataclass(frozen=True)
@@ -35,52 +46,133 @@ class Validated:
         people: (H, W, 3) RGB picture of a few people, the same each time; None where no image can be read.
     """
 
-    scores: ObjectiveScores
+    scores: TrainingScores
     people: Image | None
 
 
+class Scorer(Protocol):
+    """Scores refined poses against the truth."""
+
+    @property
+    def before(self) -> TrainingScores:
+        """Of the estimates as they are."""
+
+    def after(self, refined: NamedSequences) -> TrainingScores:
+        """Scores refined files of the names of the estimates."""
+
+
 class Validation:
-    """Held-out clips with estimates to be refined.
-
-    Attributes:
-        before: Scores of the estimates as they are.
-    """
-
-    before: ObjectiveScores
+    """Held-out clips or images with estimates to be refined, by all processes of a run together."""
 
     def __init__(
-        self, truth: NamedSequences, estimates: NamedSequences, images: ImageSource, scale: ScaleRule = "published"
+        self,
+        truth: NamedSequences,
+        estimates: NamedSequences,
+        images: ImageSource,
+        scale: ScaleRule = "published",
+        processes: Processes = ALONE,
+        scorer: Callable[[], Scorer] | None = None,
     ) -> None:
-        """Scores the estimates as they are.
+        """Scores the estimates as they are, in the first process.
 
         Args:
             truth: Files of ground truth.
             estimates: Files of the same names.
             images: Where the images are.
             scale: How a person's size is measured.
+            processes: Those that refine, each its share of the frames; all of them have the same estimates.
+            scorer: Makes what scores; by default as PoseTrack does.
 
         Raises:
             UserError: Nothing can be scored.
         """
-        self._estimates, self._images, self._scale = estimates, images, scale
-        self._comparison = Comparison(truth, estimates)
+        self._estimates, self._images, self._scale, self._processes = estimates, images, scale, processes
         self._shown = shown_people(truth, estimates)
-        self.before = self._comparison.objectives_before
+        self._scorer: Scorer | None = None
+        if processes.is_first:
+            self._scorer = scorer() if scorer else _PoseTrackScorer(truth, estimates)
 
-    def after(self, network: Refiner, device: str) -> Validated:
-        """Refines the clips with a network, scores them and draws a few people."""
+    @property
+    def before(self) -> TrainingScores:
+        """Scores of the estimates as they are; the first process alone has them."""
+        assert self._scorer is not None
+        return self._scorer.before
+
+    def after(self, network: Refiner, device: str) -> Validated | None:
+        """Refines the clips with a network, scores them and draws a few people.
+
+        All processes call it; it returns something in the first one alone.
+        """
         refined = self.refined(PoseRefiner(network, device, scale=self._scale))
+        if refined is None:
+            return None
         return Validated(self.scores(refined), people_picture(self._shown, refined, self._images))
 
-    def refined(self, refiner: PoseRefiner) -> NamedSequences:
-        """Refines the estimates."""
-        clips = [clip for sequences in self._estimates.values() for clip in sequences]
-        refined = iter(refine_sequences(refiner, clips, self._images, MAP))
-        return {name: [next(refined) for _ in sequences] for name, sequences in self._estimates.items()}
+    def refined(self, refiner: PoseRefiner) -> dict[str, list[PoseSequence]] | None:
+        """Refines the estimates, this process its share; returns them in the first process alone."""
+        files = list(self._estimates.values())
+        own = share(files, self._processes.count)[self._processes.rank]
+        parts = [files[part.file][part.sequence].frames[part.start : part.stop] for part in own]
+        done = [(own[part.number], part.frames) for part in refine_parts(refiner, parts, self._images, MAP)]
+        everyone = self._processes.gathered(done)
+        return self._whole(pair for pairs in everyone for pair in pairs) if self._processes.is_first else None
 
-    def scores(self, refined: NamedSequences) -> ObjectiveScores:
+    def _whole(self, done: Iterable[tuple[Part, list[Frame]]]) -> dict[str, list[PoseSequence]]:
+        """Returns the files, put together from refined parts."""
+        files = [[list(clip.frames) for clip in clips] for clips in self._estimates.values()]
+        for part, frames in done:
+            files[part.file][part.sequence][part.start : part.stop] = frames
+        return {
+            name: [replace(clip, frames=own) for clip, own in zip(clips, frames, strict=True)]
+            for (name, clips), frames in zip(self._estimates.items(), files, strict=True)
+        }
+
+    def scores(self, refined: NamedSequences) -> TrainingScores:
         """Scores what `refined` returned."""
+        assert self._scorer is not None
+        return self._scorer.after(refined)
+
+
+class _PoseTrackScorer:
+    """AP and MOTA for both published objectives."""
+
+    def __init__(self, truth: NamedSequences, estimates: NamedSequences) -> None:
+        self._comparison = Comparison(truth, estimates)
+        self.before: TrainingScores = self._comparison.objectives_before
+
+    def after(self, refined: NamedSequences) -> TrainingScores:
         return self._comparison.objectives_after(refined)
+
+
+class _OksScorer:
+    """AP and AR by object keypoint similarity, of the images that there are estimates for."""
+
+    def __init__(self, annotations: Path, estimates: NamedSequences, file_format: Coco) -> None:
+        self._comparison = OksComparison(annotations, estimates, file_format, whole=False)
+        self.before: TrainingScores = self._metrics(self._comparison.before.values[METRIC])
+
+    def after(self, refined: NamedSequences) -> TrainingScores:
+        return self._metrics(self._comparison.after(refined).values[METRIC])
+
+    @staticmethod
+    def _metrics(row: dict[str, float]) -> MetricScores:
+        return MetricScores({name: row[name] for name in ("AP", "AP50", "AP75", "AR")}, "AP")
+
+
+class _PckhScorer:
+    """PCKh at 0.5."""
+
+    def __init__(self, truth: NamedSequences, estimates: NamedSequences) -> None:
+        self._comparison = PckhComparison(truth, estimates)
+        self.before: TrainingScores = self._metrics(self._comparison.before)
+
+    def after(self, refined: NamedSequences) -> TrainingScores:
+        return self._metrics(self._comparison.after(refined))
+
+    @staticmethod
+    def _metrics(scores: PckhEvaluation) -> MetricScores:
+        row = dict(scores.values["PCKh"])
+        return MetricScores({"PCKh": row.pop("Mean"), **row}, "PCKh")
 
 
 @checked
@@ -91,100 +183,198 @@ def synthetic_validation(
     errors: PoseErrors,
     progress: Callable[[int], Any] = lambda clips: None,
     scale: ScaleRule = "published",
+    processes: Processes = ALONE,
 ) -> Validation:
     """Draws clips of people in clothes that training never draws.
 
     Args:
         clips: Number of clips.
         frames: Of each clip.
-        folder: Of the run; the clips are written to `validation` in it.
+        folder: Of the run; the first process writes the clips to `validation` in it.
         errors: Of the estimates.
         progress: Called with the number of clips done.
         scale: How a person's size is measured.
+        processes: See `Validation`.
     """
     root, file_format = folder / "validation", PoseTrack18()
-    seeds = [(number,) for number in range(clips)]
-    purpose = Purpose.VALIDATION_SCENE
-    write_tree(root, seeds, frames, errors, held_out=True, progress=progress, purpose=purpose)
+    if processes.is_first:
+        seeds = [(number,) for number in range(clips)]
+        purpose = Purpose.VALIDATION_SCENE
+        write_tree(root, seeds, frames, errors, held_out=True, progress=progress, purpose=purpose)
+    processes.wait()
 
     estimates = _read(file_format, root / "predictions", lambda files: None)
     truth = {name: file_format.read(root / "annotations" / name) for name in estimates}
-    return Validation(truth, estimates, ImageFolder(root), scale)
+    return Validation(truth, estimates, ImageFolder(root), scale, processes)
 
 
 @checked
 def annotated_validation(
     file_format: Format,
-    annotations: str | Path,
+    annotations: Annotations,
     predictions: str | Path | None,
     images: ImageSource,
     folder: Path,
     errors: PoseErrors,
     progress: Callable[[int], Any] = lambda files: None,
     scale: ScaleRule = "published",
+    processes: Processes = ALONE,
+    share: Share = 1.0,
+    validation_file: str | Path | None = None,
 ) -> Validation:
-    """Reads annotated clips and an estimator's predictions for them, or draws mistakes in place of those.
+    """Reads annotated clips or images and an estimator's predictions for them, or draws mistakes in place of those.
+
+    PoseTrack's are scored by AP and MOTA, COCO's and CrowdPose's by OKS, MPII's by PCKh.
 
     Args:
         file_format: Of the files.
-        annotations: A folder of .json files.
-        predictions: A folder of .json files of the same names, or None.
+        annotations: A folder of files, or one file; or several, see `training.people.first_present`.
+        predictions: A folder of files of the same names, or one file; or None.
         images: Where the images are.
         folder: Of the run; nothing is written to it.
         errors: Of the estimates that are drawn.
         progress: Called with the number of files done.
         scale: How a person's size is measured.
+        processes: See `Validation`.
+        share: Of the files, where these are clips, or of the images with people, evenly spread.
+        validation_file: As for `training.people.AnnotatedPeople`.
 
     Raises:
         UserError: A folder or file is absent or broken, or nothing in it can be scored.
     """
+    location = first_present(annotations)
+    if file_format.metric == "posetrack":
+        truth, estimates = _clips(file_format, location, predictions, errors, progress, share)
+        return Validation(truth, estimates, images, scale, processes)
+
+    is_own = validation_file is None or Path(validation_file).exists()
+    frames = _held_out_images(file_format, location, share, None if is_own else is_for_training)
+    truth = {location.name: [PoseSequence(location.stem, frames)]}
     if predictions is None:
-        truth = _read(file_format, Path(annotations), progress)
-        estimates = {name: _drawn(clips, errors, place) for place, (name, clips) in enumerate(truth.items())}
+        estimates = {location.name: _drawn(truth[location.name], errors, 0, annotated_skeleton(file_format))}
     else:
-        estimates = _read(file_format, Path(predictions), progress)
-        truth = {name: file_format.read(Path(annotations) / name) for name in estimates}
-    return Validation(truth, estimates, images, scale)
+        estimates = {location.name: [_of_images(file_format, Path(predictions), frames)]}
+    progress(1)
+    if isinstance(file_format, Coco):
+        return Validation(
+            truth, estimates, images, scale, processes, lambda: _OksScorer(location, estimates, file_format)
+        )
+    return Validation(truth, estimates, images, scale, processes, lambda: _PckhScorer(truth, estimates))
 
 
-def _read(file_format: Format, location: Path, progress: Callable[[int], Any]) -> dict[str, list[PoseSequence]]:
-    """Reads a file, or all of a folder, by name.
+_Files = dict[str, list[PoseSequence]]
+
+
+def _clips(
+    file_format: Format,
+    annotations: Path,
+    predictions: str | Path | None,
+    errors: PoseErrors,
+    progress: Callable[[int], Any],
+    share: float,
+) -> tuple[_Files, _Files]:
+    """Returns the truth and the estimates of some files of clips; see `annotated_validation`."""
+    if predictions is None:
+        truth = _read(file_format, annotations, progress, share)
+        skeleton = annotated_skeleton(file_format)
+        drawn = {name: _drawn(clips, errors, place, skeleton) for place, (name, clips) in enumerate(truth.items())}
+        return truth, drawn
+    estimates = _read(file_format, Path(predictions), progress, share)
+    return {name: file_format.read(annotations / name) for name in estimates}, estimates
+
+
+def _read(file_format: Format, location: Path, progress: Callable[[int], Any], share: float = 1.0) -> _Files:
+    """Reads a file, or all of a folder or a share of them, by name.
 
     Raises:
         UserError: There is none, or one is broken.
     """
     files = {}
-    for path in file_format.sources(location):
+    for path in _spread(file_format.sources(location), share):
         files[path.name] = file_format.read(path)
         progress(1)
     return files
 
 
-def _drawn(truth: list[PoseSequence], errors: PoseErrors, place: int) -> list[PoseSequence]:
+def _spread(items: Sequence[Any], share: float) -> list[Any]:
+    """Returns a share of some items, evenly spread; one at least."""
+    count = max(round(share * len(items)), 1)
+    return [items[int((place + 0.5) * len(items) / count)] for place in range(count)]
+
+
+def _held_out_images(
+    file_format: Format, annotations: Path, share: float, trained: Callable[[str], bool] | None
+) -> list[Frame]:
+    """Returns a share of the images of a data set in which somebody has a keypoint, with head boxes where possible.
+
+    Args:
+        file_format: Of the files.
+        annotations: Where they are.
+        share: Of the images.
+        trained: Returns whether an image is for training, by its name; by default none is.
+
+    Raises:
+        UserError: There is no such image.
+    """
+    clips = [clip for path in file_format.sources(annotations) for clip in file_format.read_annotated(path)]
+    frames = [frame for clip in clips for frame in clip.frames if frame.is_posed.any()]
+    frames = [frame for frame in frames if trained is None or not trained(frame.image)]
+    if not frames:
+        raise UserError(f"{annotations}: expected people with keypoints to validate on, found none")
+    return [_with_head_boxes(frame) for frame in _spread(frames, share)]
+
+
+def _with_head_boxes(frame: Frame) -> Frame:
+    """Returns a frame whose people without a head box have one of the size that the head's ends say.
+
+    MPII's lists of records have none, and PCKh needs their size.
+    """
+    boxes = frame.head_boxes.copy()
+    for person in np.flatnonzero(~np.isfinite(boxes).all(axis=1)).tolist():
+        diagonal = head_diagonal(frame.poses[person], frame.skeleton)
+        boxes[person] = [0.0, 0.0, diagonal / np.sqrt(2), diagonal / np.sqrt(2)]
+    return replace(frame, head_boxes=boxes)
+
+
+def _of_images(file_format: Format, predictions: Path, truth: Sequence[Frame]) -> PoseSequence:
+    """Returns an estimator's people in some images; nobody in those that it leaves out.
+
+    Raises:
+        UserError: The predictions are absent or broken.
+    """
+    clips = [clip for path in file_format.sources(predictions) for clip in file_format.read(path)]
+    found = {PurePosixPath(frame.image).stem: frame for clip in clips for frame in clip.frames}
+    nobody = Frame.empty("", truth[0].skeleton)
+    frames = [found.get(PurePosixPath(frame.image).stem, nobody) for frame in truth]
+    named = [replace(own, image=frame.image) for own, frame in zip(frames, truth, strict=True)]
+    return PoseSequence(predictions.stem, named)
+
+
+def _drawn(truth: list[PoseSequence], errors: PoseErrors, place: int, skeleton: Skeleton) -> list[PoseSequence]:
     """Draws estimates of all people in the clips of the file at that place in the folder."""
     random = generator(Purpose.VALIDATION_ESTIMATE, place)
     estimates = []
     for clip in truth:
-        frames = [_estimated(frame, errors, random) for frame in clip.frames]
+        frames = [_estimated(frame, errors, random, skeleton) for frame in clip.frames]
         estimates.append(PoseSequence(clip.name, frames))
     return estimates
 
 
-def _estimated(frame: Frame, errors: PoseErrors, random: np.random.Generator) -> Frame:
-    """Returns estimates of the people in a frame who have a keypoint, of the keypoints that are scored."""
-    poses = frame.skeleton.convert(frame.poses, POSETRACK15)
+def _estimated(frame: Frame, errors: PoseErrors, random: np.random.Generator, skeleton: Skeleton) -> Frame:
+    """Returns estimates of the people in a frame who have a keypoint of a skeleton, in this skeleton."""
+    poses: FloatArray = frame.skeleton.convert(frame.poses, skeleton)
     posed = np.asarray(~np.isnan(poses).all(axis=(1, 2)))
     people, poses = frame.select(posed), poses[posed]
 
-    drawn = [errors.draw(pose, np.delete(poses, i, axis=0), POSETRACK15, random) for i, pose in enumerate(poses)]
+    drawn = [errors.draw(pose, np.delete(poses, i, axis=0), skeleton, random) for i, pose in enumerate(poses)]
     estimates = np.array([estimate for estimate, _ in drawn]).reshape(poses.shape)
     scores = np.array([errors.scores(mistakes, random) for _, mistakes in drawn]).reshape(poses.shape[:2])
-    return Frame(frame.image, POSETRACK15, estimates, scores, track_ids=people.track_ids, size=frame.size)
+    return Frame(frame.image, skeleton, estimates, scores, track_ids=people.track_ids, size=frame.size)
 
 
-def score_table(before: ObjectiveScores, after: ObjectiveScores) -> str:
+def score_table(before: TrainingScores, after: TrainingScores) -> str:
     """Returns the scores of the input and of the refined poses side by side."""
-    rows = [["", "mAP", "MOTA", "PCKh"]]
+    rows = [["", *before.metrics]]
     for name, scores in (("input", before), ("refined", after)):
-        rows.append([name, *(number(value) for value in (scores.mean_ap, scores.mota, scores.pckh))])
+        rows.append([name, *(number(scores.metrics[metric]) for metric in before.metrics)])
     return format_table(rows)

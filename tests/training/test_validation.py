@@ -36,20 +36,20 @@ def validation(tree: Path, predictions: Path | None) -> Validation:
 def test_scores_before_are_those_of_the_files(tree: Path) -> None:
     total = evaluate_files(PoseTrack18(), tree / "annotations", tree / "predictions").total
     before = validation(tree, tree / "predictions").before
-    assert before.mean_ap == total["AP"]["total"]
-    assert before.mota == total["MOTA"]["total"]
-    assert before.pckh == total["AP_recall"]["total"]
+    assert before.metrics["mAP"] == total["AP"]["total"]
+    assert before.metrics["MOTA"] == total["MOTA"]["total"]
+    assert before.metrics["PCKh"] == total["AP_recall"]["total"]
 
 
 def test_estimates_are_drawn_where_there_are_none(tree: Path) -> None:
     first, second = (validation(tree, None) for _ in range(2))
     assert first.before == second.before
-    assert 20 < first.before.mean_ap < 95
+    assert 20 < first.before.metrics["mAP"] < 95
     exact = annotated_validation(
         PoseTrack18(), tree / "annotations", None, ImageFolder(tree), tree, pose_errors(0.0)
     ).before
-    assert exact.mean_ap > first.before.mean_ap
-    assert exact.pckh > 90
+    assert exact.metrics["mAP"] > first.before.metrics["mAP"]
+    assert exact.metrics["PCKh"] > 90
 
 
 @pytest.mark.parametrize("skeleton", [POSETRACK15, COCO17])
@@ -57,6 +57,7 @@ def test_a_network_is_scored_and_left_as_it_was(skeleton: Skeleton, tree: Path) 
     clips, network = validation(tree, tree / "predictions"), small_network(skeleton)
     before = {name: tensor.clone() for name, tensor in network.state_dict().items()}
     validated = clips.after(network, "cpu")
+    assert validated is not None
     assert validated.scores != clips.before
     assert validated.people is not None
     assert all(torch.equal(tensor, before[name]) for name, tensor in network.state_dict().items())
@@ -66,16 +67,17 @@ def test_mota_is_of_the_confident_keypoints(tree: Path) -> None:
     """Random weights are sure of no keypoint, and what is not predicted is no false positive."""
     clips = validation(tree, tree / "predictions")
     refined = clips.refined(PoseRefiner(small_network(), "cpu"))
+    assert refined is not None
     frames = [frame for sequences in refined.values() for clip in sequences for frame in clip.frames]
     assert sum(int((frame.confidences > MOTA.keep).sum()) for frame in frames) == 0
-    assert clips.scores(refined).mota == pytest.approx(0.0, abs=20)
+    assert clips.scores(refined).metrics["MOTA"] == pytest.approx(0.0, abs=20)
 
 
 def test_synthetic_clips(tmp_path: Path) -> None:
     done: list[int] = []
     clips = synthetic_validation(2, 2, tmp_path, pose_errors(0.05), done.append)
     assert done == [1, 1]
-    assert 20 < clips.before.mean_ap < 95
+    assert 20 < clips.before.metrics["mAP"] < 95
     names = {path.name for path in (tmp_path / "validation" / "annotations").iterdir()}
     assert names == {"clip_0000.json", "clip_0001.json"}
 
