@@ -77,7 +77,7 @@ class AnnotatedPerson:
 
 
 class People(Protocol):
-    """Where examples come from: annotated people in images."""
+    """Where examples come from: annotated people in images. What has an end has a length, too: `Sized`."""
 
     @property
     def skeleton(self) -> Skeleton:
@@ -173,6 +173,10 @@ class AnnotatedPeople:
         self._counts = np.array([len(frame) for frame in self._frames])
         self._order: tuple[int, IntArray] | None = None
         self._latest: tuple[int, View] | None = None
+
+    def __len__(self) -> int:
+        """Returns the number of people: an epoch."""
+        return len(self._people)
 
     def person(self, index: int) -> AnnotatedPerson:
         """See `People`.
