@@ -9,6 +9,7 @@ from typing import Annotated, Any
 
 import torch
 from pydantic import Field
+from torch import Tensor
 from tqdm import tqdm
 
 from hpr.checks import CanvasSide, NonNegative, Seed
@@ -184,7 +185,7 @@ class _Console:
         self._bar = tqdm(total=steps, initial=step, unit=" steps", disable=None)
         self._pace = Pace("steps", steps, step)
 
-    def on_step(self, step: int, losses: Losses, gradient_norm: float, rate: float) -> None:
+    def on_step(self, step: int, losses: Losses, gradient_norm: Tensor, rate: float) -> None:
         """See `training.monitoring.Monitor`."""
         self._bar.update()
         if step % self._log_every == 0 or step == 1:

@@ -55,14 +55,18 @@ def cpu_has_bf16() -> bool:
 
 
 @contextmanager
-def fp32_arithmetic(tf32: bool) -> Iterator[None]:
+def fp32_arithmetic(tf32: bool, benchmark: bool = False) -> Iterator[None]:
     """Makes convolutions and products of fp32 tensors on CUDA compute in TF32, or really in fp32.
 
     PyTorch's own default is TF32 for convolutions: three decimal digits.
+
+    Args:
+        tf32: Whether to compute in TF32.
+        benchmark: Whether cuDNN tries its algorithms on each new shape, which pays where shapes come again and again.
     """
     matmul = torch.backends.cuda.matmul
     before = matmul.allow_tf32
-    with torch.backends.cudnn.flags(enabled=True, allow_tf32=tf32):
+    with torch.backends.cudnn.flags(enabled=True, benchmark=benchmark, allow_tf32=tf32):
         matmul.allow_tf32 = tf32
         try:
             yield

@@ -6,6 +6,8 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
+from torch import Tensor
+
 from hpr.errors import UserError
 from hpr.evaluation.comparison import TrainingScores
 from hpr.files import read_json, write_json
@@ -64,7 +66,7 @@ class History:
                 with suppress(OSError):
                     path.unlink()
 
-    def on_step(self, step: int, losses: Losses, gradient_norm: float, rate: float) -> None:
+    def on_step(self, step: int, losses: Losses, gradient_norm: Tensor, rate: float) -> None:
         """See `training.monitoring.Monitor`."""
         if step % self._log_every == 0 or step == 1:
             self._record.losses.append([step, losses.part.item(), losses.offset.item()])

@@ -1,5 +1,10 @@
-"""The training loop."""
+"""The training loop.
 
+A step is handed to the device and not waited for. Only where there is something to be seen does the host wait: see
+`Trainer.look`.
+"""
+
+import math
 from collections.abc import Callable, Sequence
 from contextlib import AbstractContextManager, nullcontext
 from pathlib import Path
@@ -10,7 +15,6 @@ from pydantic import BaseModel, ConfigDict, Field
 from torch import Tensor, nn
 from torch.nn.parallel import DistributedDataParallel
 from torch.optim import Optimizer
-from torch.optim.swa_utils import AveragedModel
 from torch.utils.data import Dataset
 
 from hpr.checks import BatchSize, Count, Positive, Workers
@@ -23,6 +27,7 @@ from hpr.models.network import Refiner
 from hpr.models.padding import PaddedBatch
 from hpr.runtime.precision import PrecisionName, dtype_of, fp32_arithmetic
 from hpr.runtime.processes import Processes
+from hpr.training.averaging import AveragedWeights
 from hpr.training.examples import Example, prepare
 from hpr.training.loading import example_batches
 from hpr.training.monitoring import Curves, Monitor, Several
@@ -39,6 +44,10 @@ without AVX-512 (oneDNN in PyTorch 2.15): the program hangs, aborts or learns fr
 """
 
 
+LOOK_EVERY = {"cpu": 1, "cuda": 10}
+"""Steps from one look at the device to the next; a CPU is done with a step when it returns."""
+
+
 class Schedule(Protocol):
     """Learning rate by step."""
 
@@ -46,18 +55,15 @@ class Schedule(Protocol):
         """Returns the learning rate of a step in a run of so many."""
 
 
-class Settings(BaseModel):
-    """How a run is trained.
+class CommonSettings(BaseModel):
+    """How a run is trained, besides what can be left open until the data and the machine are known.
 
     Attributes:
-        steps: Number of steps.
         batch_size: Examples in a step, over all processes and accumulated parts.
         accumulate: Parts that each process takes its share of a batch in, to fit its memory.
         batch_norm: "live" to learn from scratch, "frozen" to go on from trained weights.
-        precision: "fp32", "tf32", "bf16" or "fp16".
-        max_gradient_norm: Longer gradients are shortened to this.
+        max_gradient_norm: Longer gradients are shortened to this; None leaves them as they are.
         ema: Share of the averaged weights that a step keeps.
-        workers: Processes that make examples; 0 makes them in this one.
         validate_every: Steps.
         checkpoint_every: Steps.
         log_every: Steps.
@@ -65,17 +71,28 @@ class Settings(BaseModel):
 
     model_config = ConfigDict(strict=True, extra="forbid", frozen=True)
 
-    steps: Count
     batch_size: BatchSize
     accumulate: Count
     batch_norm: BatchNormMode
-    precision: PrecisionName
-    max_gradient_norm: Positive
+    max_gradient_norm: Positive | None
     ema: Annotated[float, Field(ge=0, lt=1)]
-    workers: Workers
     validate_every: Count
     checkpoint_every: Count
     log_every: Count
+
+
+class Settings(CommonSettings):
+    """How a run is trained.
+
+    Attributes:
+        steps: Number of steps.
+        precision: "fp32", "tf32", "bf16" or "fp16".
+        workers: Processes that make examples; 0 makes them in this one.
+    """
+
+    steps: Count
+    precision: PrecisionName
+    workers: Workers
 
 
 class Trainer:
@@ -123,20 +140,20 @@ class Trainer:
             share_batch_norms(network)
         # Channels last is the order that convolutions are fast in.
         self.network = network.to(device, memory_format=torch.channels_last)  # type: ignore[call-overload]
-        self._averaged = AveragedModel(self.network, avg_fn=_ema(settings.ema), use_buffers=True)
+        self._averaged = AveragedWeights(self.network, settings.ema)
         self._optimizer = optimizer(parameter_groups(self.network))
         # fp16 has no numbers small enough for some gradients: the loss is scaled up, and the gradients down again.
         self._scaler = torch.amp.GradScaler(device.type, enabled=settings.precision == "fp16")
         self._replica: nn.Module = self.network
         if processes.count > 1:
             self._replica = DistributedDataParallel(self.network, [device] if device.type == "cuda" else None)
+        # Of the latest step, or of the first whose numbers are not finite: see `look`.
+        self._seen = torch.zeros(4, device=device)
 
     @property
     def averaged(self) -> Refiner:
         """The network with averaged weights, which is what refines."""
-        network = self._averaged.module
-        assert isinstance(network, Refiner)
-        return network
+        return self._averaged.network
 
     @property
     def rate(self) -> float:
@@ -146,19 +163,16 @@ class Trainer:
     def state(self) -> dict[str, Any]:
         """Returns what a checkpoint holds the state of."""
         names = ("network", "averaged", "optimizer", "scaler")
-        return dict(zip(names, (self.network, self._averaged, self._optimizer, self._scaler), strict=True))
+        return dict(zip(names, (self.network, self.averaged, self._optimizer, self._scaler), strict=True))
 
-    def step(self, batches: list[Example]) -> tuple[Losses, float]:
-        """Does one step.
+    def step(self, batches: list[Example]) -> tuple[Losses, Tensor]:
+        """Does one step, without a wait for the device.
 
         Args:
             batches: This process's share of the step, in parts.
 
         Returns:
-            The losses of the whole step over all processes, and the gradient's length.
-
-        Raises:
-            UserError: A loss is not finite.
+            The losses of the whole step over all processes, and the gradient's length; on the device.
         """
         # The rate is a function of the step alone, so that a run can be continued anywhere.
         for group in self._optimizer.param_groups:
@@ -177,27 +191,60 @@ class Trainer:
             with self._without_exchange() if number < len(prepared) else nullcontext():
                 losses = self._accumulate_gradients(crops, targets, counts)
             total += torch.stack([losses.part.detach(), losses.offset.detach()])
-        losses = self._over_all_processes(total)
+        losses = Losses(*self.processes.summed(total))
 
         # Gradients are brought back to their true length, which is then limited: one odd batch must not undo much.
         self._scaler.unscale_(self._optimizer)
-        norm = nn.utils.clip_grad_norm_(self.network.parameters(), self.settings.max_gradient_norm)
+        norm = nn.utils.clip_grad_norm_(self.network.parameters(), self.settings.max_gradient_norm or math.inf)
         # The scaler leaves out a step whose gradients are not finite, and scales less from then on.
         self._scaler.step(self._optimizer)
         self._scaler.update()
         # The memory is freed rather than filled with zeros.
         self._optimizer.zero_grad(set_to_none=True)
 
-        self._averaged.update_parameters(self.network)
+        self._averaged.update(self.network, self.progress.step)
+        self._note(losses, norm)
         self.progress.step += 1
-        return losses, float(norm)
+        return losses, norm
+
+    def look(self, asked_to_stop: bool = False) -> bool:
+        """Waits for the device to be done with the steps so far, and for the other processes to be here.
+
+        Weights that a step has spoilt are not to be saved or tried: this comes before.
+
+        Args:
+            asked_to_stop: Whether this process was told to stop.
+
+        Returns:
+            Whether any process was.
+
+        Raises:
+            UserError: The loss or the gradient of a step is not finite.
+        """
+        asked = self.processes.summed(torch.full((1,), float(asked_to_stop), device=self.device))
+        step, part, offset, norm, requests = torch.cat([self._seen, asked]).tolist()
+        if not math.isfinite(part + offset):
+            terms = f"part {part}, offset {offset}"
+            raise UserError(f"step {step:.0f}: the loss is not finite ({terms}); lower the learning rate")
+        if not math.isfinite(norm):
+            raise UserError(f"step {step:.0f}: the gradient is not finite (length {norm}); lower the learning rate")
+        return bool(requests)
+
+    def _note(self, losses: Losses, norm: Tensor) -> None:
+        """Keeps a step's numbers for the next look, on the device, unless those of an earlier one are not finite."""
+        if self._scaler.is_enabled():  # which leaves out steps with such gradients
+            norm = torch.zeros_like(norm)
+        step = torch.full_like(norm, self.progress.step)
+        numbers = torch.stack([step, losses.part, losses.offset, norm])
+        self._seen = torch.where(self._seen.isfinite().all(), numbers, self._seen)
 
     def _accumulate_gradients(self, crops: PaddedBatch, targets: Targets, counts: Tensor) -> Losses:
         """Runs the network forward and backward on a part of a step and returns the part's share of the losses."""
         dtype = dtype_of(self.settings.precision)
         # Weights stay in fp32 and are converted for each convolution; the losses are computed in fp32.
         half = torch.autocast(self.device.type, dtype) if dtype != torch.float32 else nullcontext()
-        with fp32_arithmetic(tf32=self.settings.precision != "fp32"):
+        # The canvases are of one size, or of few: what cuDNN finds to be the fastest for it serves all steps.
+        with fp32_arithmetic(tf32=self.settings.precision != "fp32", benchmark=True):
             with half:
                 logits, offsets = self._replica(crops)
             losses = refinement_losses(logits, offsets, targets, counts)
@@ -208,18 +255,6 @@ class Trainer:
     def _without_exchange(self) -> AbstractContextManager[None]:
         """Lets this process keep its gradients to itself for now."""
         return self._replica.no_sync() if isinstance(self._replica, DistributedDataParallel) else nullcontext()
-
-    def _over_all_processes(self, total: Tensor) -> Losses:
-        """Adds up the part and offset losses (2,) of all processes.
-
-        Raises:
-            UserError: One is not finite.
-        """
-        part, offset = self.processes.summed(total)
-        if not torch.isfinite(part + offset):
-            terms = f"part {part.item()}, offset {offset.item()}"
-            raise UserError(f"step {self.progress.step}: the loss is not finite ({terms}); lower the learning rate")
-        return Losses(part, offset)
 
 
 def train(
@@ -242,7 +277,7 @@ def train(
         resume: Whether to go on from the folder's checkpoint.
         architecture: Name of the network's architecture.
         monitors: Are told how it goes, in the first process alone; curves for TensorBoard are written anyway.
-        stopping: Asked after each step whether to stop here; the state is saved.
+        stopping: Asked after a step, on a GPU after every few, whether to stop here; the state is saved.
 
     Returns:
         The scores of the last validation in the first process, None in others or where the run was stopped.
@@ -268,11 +303,11 @@ def train(
     try:
         for batches in own_batches:
             losses, norm = trainer.step(batches)
+            is_last = progress.step == settings.steps
+            # Where one process is told to stop, all do.
+            stopped = (is_last or _is_looked_at(trainer)) and trainer.look(stopping())
             told.on_step(progress.step, losses, norm, trainer.rate)
 
-            # Where one process is told to stop, all do.
-            stopped = bool(processes.summed(torch.tensor(float(stopping()), device=trainer.device)))
-            is_last = progress.step == settings.steps
             # Each process refines its share of the validation; the first one alone has the scores, and saves.
             is_due = is_last or progress.step % settings.validate_every == 0
             validated = validation.after(trainer.averaged, str(trainer.device)) if validation and is_due else None
@@ -299,6 +334,13 @@ def train(
         own_batches.close()
         told.on_end()
     return scores
+
+
+def _is_looked_at(trainer: Trainer) -> bool:
+    """Returns whether to wait for the latest step: something is to be saved, tried or shown, or it has been a while."""
+    step, settings = trainer.progress.step, trainer.settings
+    intervals = (settings.checkpoint_every, settings.validate_every, settings.log_every)
+    return step == 1 or any(step % every == 0 for every in (*intervals, LOOK_EVERY.get(trainer.device.type, 1)))
 
 
 def _keep_best(trainer: Trainer, scores: TrainingScores, folder: Path, architecture: str) -> None:
@@ -332,18 +374,6 @@ def parameter_groups(network: nn.Module) -> list[dict[str, Any]]:
     parameters = list(network.parameters())
     kernels, others = [p for p in parameters if p.ndim > 1], [p for p in parameters if p.ndim <= 1]
     return [{"params": kernels}, {"params": others, "weight_decay": 0.0}]
-
-
-def _ema(keep: float) -> Callable[[Tensor, Tensor, Tensor | int], Tensor]:
-    """Returns an exponential moving average that forgets its beginnings the faster the younger it is."""
-
-    def average(averaged: Tensor, current: Tensor, count: Tensor | int) -> Tensor:
-        if not averaged.is_floating_point():  # batch norm's count of batches
-            return current
-        share = min(keep, (1 + int(count)) / (10 + int(count)))
-        return torch.lerp(current, averaged, share)
-
-    return average
 
 
 def set_mode(network: nn.Module, batch_norm: BatchNormMode) -> None:

@@ -10,6 +10,7 @@ from tensorboardX.event_file_writer import EventsWriter
 from tensorboardX.proto.event_pb2 import Event, SessionLog
 from tensorboardX.proto.summary_pb2 import Summary
 from tensorboardX.summary import scalar
+from torch import Tensor
 
 from hpr.errors import UserError
 from hpr.models.losses import Losses
@@ -28,13 +29,13 @@ class Monitor(Protocol):
             steps: Number of steps in all.
         """
 
-    def on_step(self, step: int, losses: Losses, gradient_norm: float, rate: float) -> None:
+    def on_step(self, step: int, losses: Losses, gradient_norm: Tensor, rate: float) -> None:
         """A step is done.
 
         Args:
             step: Number of steps done.
             losses: Of the step, on the device: to look at them is to wait for it.
-            gradient_norm: Length of the gradient.
+            gradient_norm: Length of the gradient, likewise.
             rate: Learning rate.
         """
 
@@ -62,7 +63,7 @@ class Several:
         for monitor in self._monitors:
             monitor.on_start(step, steps)
 
-    def on_step(self, step: int, losses: Losses, gradient_norm: float, rate: float) -> None:
+    def on_step(self, step: int, losses: Losses, gradient_norm: Tensor, rate: float) -> None:
         """See `Monitor`."""
         for monitor in self._monitors:
             monitor.on_step(step, losses, gradient_norm, rate)
@@ -96,7 +97,7 @@ class Curves:
             self._writer = EventsWriter(str(self._folder / "events"))
             self._writer.write_event(Event(step=step, session_log=SessionLog(status=SessionLog.START)))
 
-    def on_step(self, step: int, losses: Losses, gradient_norm: float, rate: float) -> None:
+    def on_step(self, step: int, losses: Losses, gradient_norm: Tensor, rate: float) -> None:
         """See `Monitor`."""
         if step % self._log_every == 0 or step == 1:
             self._write(step, part=losses.part, offset=losses.offset, gradient=gradient_norm, rate=rate)

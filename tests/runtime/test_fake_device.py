@@ -26,6 +26,7 @@ from hpr.models.padding import PaddedBatch
 from hpr.models.registry import build_network
 from hpr.runtime.processes import ALONE
 from hpr.skeleton import POSETRACK15
+from hpr.training.averaging import AveragedWeights
 from hpr.training.examples import Example
 from hpr.training.loop import Settings, Trainer
 from hpr.training.schedules import WarmUpCosine
@@ -45,11 +46,30 @@ class Fake(FakeTensorMode):  # type: ignore[no-untyped-call]
 
     def __init__(self) -> None:
         super().__init__(allow_non_fake_inputs=True)
+        self.waits: list[str] = []
 
     def __torch_dispatch__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
+        if _waits(func, args, kwargs or {}):
+            self.waits.append(str(func))
         if func is torch.ops.aten._local_scalar_dense.default:
             return np.ones((), str(args[0].dtype).removeprefix("torch.")).item()
         return super().__torch_dispatch__(func, types, args, kwargs)
+
+
+_READS = (torch.ops.aten._local_scalar_dense, torch.ops.aten.nonzero, torch.ops.aten.equal, torch.ops.aten.is_nonzero)
+
+
+def _waits(func: Any, args: Any, kwargs: dict[str, Any]) -> bool:
+    """Returns whether an operation waits for the device: it asks for a number or a shape, or moves a tensor at once."""
+    own = [arg for arg in args if isinstance(arg, Tensor)]
+    if func.overloadpacket in _READS:
+        return own[0].device.type != "cpu"
+    if func.overloadpacket is torch.ops.aten.copy_:
+        return own[0].device != own[1].device and not (args[2:] or [False])[0]
+    if func.overloadpacket is torch.ops.aten._to_copy:
+        device = torch.device(kwargs.get("device") or own[0].device)
+        return device.type != own[0].device.type and not kwargs.get("non_blocking")
+    return False
 
 
 @pytest.fixture
@@ -159,6 +179,41 @@ def test_training(network: str, sizes: list[tuple[int, int]], batch_norm: str, f
     assert [batch.is_padded for batch in batches] == [sizes == UNEQUAL] * 4
     for own in (trainer.network, trainer.averaged):
         assert {tensor.device.type for tensor in own.state_dict().values()} == {"meta"}
+
+
+class TestWaits:
+    """For the device: none in a step."""
+
+    def of_steps(self, fake: Fake, sizes: list[tuple[int, int]], **changes: Any) -> list[str]:
+        trainer, _ = trained(small_network, sizes, fake, **changes)
+        fake.waits.clear()
+        with fake:
+            made = examples(sizes)
+            for _ in range(3):
+                trainer.step([made, made])
+        return fake.waits
+
+    @pytest.mark.parametrize("sizes", [SAME, UNEQUAL])
+    @pytest.mark.parametrize("batch_norm", ["live", "frozen"])
+    def test_there_are_none(self, sizes: list[tuple[int, int]], batch_norm: str, fake: Fake) -> None:
+        assert self.of_steps(fake, sizes, batch_norm=batch_norm) == []
+
+    def test_a_look_is_one(self, fake: Fake, monkeypatch: pytest.MonkeyPatch) -> None:
+        trainer, _ = trained(small_network, SAME, fake)
+        fake.waits.clear()
+        with fake:
+            trainer.look()
+        assert set(fake.waits) == {"aten._local_scalar_dense.default"}
+
+    def test_one_is_found(self, fake: Fake, monkeypatch: pytest.MonkeyPatch) -> None:
+        average = AveragedWeights.update
+        count = torch.zeros((), device="meta")
+
+        def update(own: AveragedWeights, network: Refiner, steps: int) -> None:
+            average(own, network, int(count))
+
+        monkeypatch.setattr(AveragedWeights, "update", update)
+        assert self.of_steps(fake, SAME) == ["aten._local_scalar_dense.default"] * 3
 
 
 class TestATensorOnTheWrongDevice:

@@ -180,6 +180,10 @@ def test_fp32_arithmetic_leaves_no_trace(before: bool) -> None:
         with fp32_arithmetic(tf32=not before):
             assert matmul.allow_tf32 is torch.backends.cudnn.allow_tf32 is (not before)
             assert torch.backends.cudnn.enabled
+            assert not torch.backends.cudnn.benchmark
+        with fp32_arithmetic(tf32=not before, benchmark=True):
+            assert torch.backends.cudnn.benchmark
+        assert not torch.backends.cudnn.benchmark
         assert matmul.allow_tf32 is torch.backends.cudnn.allow_tf32 is before
         with pytest.raises(RuntimeError, match="interrupted"), fp32_arithmetic(tf32=not before):
             raise RuntimeError("interrupted")

@@ -29,7 +29,7 @@ def train(own: History, start: int, stop: int, validate_every: int = 50, steps: 
     """Does steps, and ends."""
     own.on_start(start, steps)
     for step in range(start + 1, stop + 1):
-        own.on_step(step, Losses(torch.tensor(10.0 / step), torch.tensor(5.0 / step)), 1.0, 0.1)
+        own.on_step(step, Losses(torch.tensor(10.0 / step), torch.tensor(5.0 / step)), torch.tensor(1.0), 0.1)
         if step % validate_every == 0:
             own.on_validation(step, Validated(ObjectiveScores(50.0 + step / 10, math.nan, 70.0), PICTURE))
     own.on_end()

@@ -26,6 +26,7 @@ from hpr.models.losses import Losses
 from hpr.models.network import Refiner
 from hpr.runtime.processes import ALONE, Processes
 from hpr.skeleton import COCO17, MPII16, POSETRACK15, Skeleton
+from hpr.training import loop
 from hpr.training.loop import Settings, Trainer, train
 from hpr.training.monitoring import Curves
 from hpr.training.people import AnnotatedPerson
@@ -117,8 +118,34 @@ class TestTrainer:
         model = trainer()
         with torch.no_grad():
             model.network.offset_head.weight.fill_(torch.nan)
+        model.step([batch(0, 4)])
+        model.step([batch(4, 8)])  # has no finite part loss any more; it is the first one that is named
         with pytest.raises(UserError, match=r"step 0: the loss is not finite \(part 0\.\d+, offset nan\)"):
-            model.step([batch(0, 4)])
+            model.look()
+
+    def test_a_gradient_that_is_not_finite_stops(self) -> None:
+        """Where the loss is, so that the weights would be spoilt first."""
+        model = trainer()
+        model.network.part_head.weight.register_hook(lambda gradient: gradient * torch.inf)
+        model.step([batch(0, 4)])
+        with pytest.raises(UserError, match=r"step 0: the gradient is not finite \(length (nan|inf)\)"):
+            model.look()
+
+    def test_gradients_are_left_as_they_are_without_a_limit(self) -> None:
+        sgd = partial(torch.optim.SGD, lr=0.0)
+        limited, free = (trainer(max_gradient_norm=limit, optimizer=sgd) for limit in (1e-9, None))
+        before = state(limited.network)["part_head.bias"]
+        for model in (limited, free):
+            assert float(model.step([batch(0, 4)])[1]) > 1e-3
+        moved = [(state(model.network)["part_head.bias"] - before).abs().max() for model in (limited, free)]
+        assert moved[0] < 1e-9 < 1e-6 < moved[1]
+
+    def test_cudnn_tries_its_algorithms_in_training_alone(self) -> None:
+        model, seen = trainer(), []
+        model.network.register_forward_hook(lambda *_: seen.append(torch.backends.cudnn.benchmark))
+        model.step([batch(0, 4)])
+        assert seen == [True]
+        assert not torch.backends.cudnn.benchmark
 
     def test_sgd(self) -> None:
         model = trainer(optimizer=partial(torch.optim.SGD, lr=0.0, momentum=0.9))
@@ -266,6 +293,50 @@ class TestRuns:
         assert [path.name for path in tmp_path.iterdir()] == ["curves"]
 
 
+class TestLooks:
+    """At the device, which it has to be waited for."""
+
+    def steps(self, folder: Path, monkeypatch: pytest.MonkeyPatch, stop_at: int = 99, **changes: Any) -> list[int]:
+        """Trains on a CPU that is looked at as seldom as a GPU, and returns after which steps it is."""
+        monkeypatch.setitem(loop.LOOK_EVERY, "cpu", loop.LOOK_EVERY["cuda"])
+        model = trainer(**{"steps": 13, "batch_size": 1, "log_every": 100, **changes})
+        steps, look = [], model.look
+
+        def watched(asked: bool) -> bool:
+            steps.append(model.progress.step)
+            return look(asked)
+
+        monkeypatch.setattr(model, "look", watched)
+        train(model, examples(), None, folder, False, "demo", stopping=lambda: model.progress.step >= stop_at)
+        return steps
+
+    def test_are_few(self, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+        assert self.steps(tmp_path / "a", monkeypatch) == [1, 10, 13]
+        assert self.steps(tmp_path / "b", monkeypatch, log_every=6) == [1, 6, 10, 12, 13]
+
+    def test_come_before_anything_is_saved(self, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+        assert self.steps(tmp_path, monkeypatch, checkpoint_every=4) == [1, 4, 8, 10, 12, 13]
+
+    def test_weights_that_a_step_has_spoilt_are_not_saved(
+        self, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        limits = torch.optim.SGD.step
+
+        def spoil(optimizer: torch.optim.SGD, *arguments: Any) -> None:
+            limits(optimizer, *arguments)
+            optimizer.param_groups[0]["params"][-1].data.fill_(torch.nan)
+
+        monkeypatch.setattr(torch.optim.SGD, "step", spoil)
+        sgd = partial(torch.optim.SGD, lr=0.0)
+        with pytest.raises(UserError, match=r"step 1: the loss is not finite"):
+            self.steps(tmp_path, monkeypatch, optimizer=sgd, checkpoint_every=3)
+        assert [path.name for path in tmp_path.iterdir()] == ["curves"]
+
+    def test_a_request_to_stop_waits_for_one(self, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+        assert self.steps(tmp_path, monkeypatch, stop_at=3) == [1, 10]
+        assert (tmp_path / "last.pt").exists()
+
+
 class _Unreadable:
     skeleton = POSETRACK15
 
@@ -327,8 +398,8 @@ class _Recorder:
     def on_start(self, step: int, steps: int) -> None:
         self.events.append(("start", step, steps))
 
-    def on_step(self, step: int, losses: Losses, gradient_norm: float, rate: float) -> None:
-        self.events.append(("step", step, losses.total.item(), gradient_norm, rate))
+    def on_step(self, step: int, losses: Losses, gradient_norm: torch.Tensor, rate: float) -> None:
+        self.events.append(("step", step, losses.total.item(), gradient_norm.item(), rate))
 
     def on_validation(self, step: int, validated: Validated) -> None:
         self.events.append(("validation", step, validated.scores))
