@@ -6,6 +6,7 @@ from typing import Any
 
 import hydra
 import pytest
+import torch
 from conftest import ROOT, compose
 from omegaconf import DictConfig, OmegaConf
 
@@ -73,8 +74,12 @@ def test_choices_compose_and_build(group: str, choice: str) -> None:
     for command in commands:
         chosen = f"{'+' if group == 'experiment' else ''}{group}={choice}"
         cfg = compose(command, chosen, "model.weights=FILE", *files)
-        if group == "experiment":
-            continue  # changes settings of other groups only
+        if group == "experiment":  # changes settings of other groups
+            settings = app.compose(train.COMMAND, chosen, "model.weights=FILE")
+            for name in ("optimizer", "schedule", "augmentation", "pose_errors", "validation_errors"):
+                app.build(name, getattr(settings, name))
+            assert (settings.training.steps is None) != (settings.training.epochs is None)
+            continue
         node = cfg[group]
         if "_target_" in node:
             content = OmegaConf.to_container(node)
@@ -104,6 +109,30 @@ def test_bare_command_brings_its_own_model() -> None:
     assert cfg.dataset.name == "sample"
     assert cfg.model.architecture == "demo"
     assert compose("refine", "model=resnet50").model.architecture == "resnet50"
+
+
+def test_recipes_for_one_and_for_eight_gpus_see_the_same_examples() -> None:
+    """An average over as many, and a rate by the square root of the batch's size."""
+    one, eight = (compose("train", f"+experiment=modern_{name}") for name in ("1gpu", "8gpu"))
+    sizes = [recipe.training.batch_size for recipe in (one, eight)]
+    assert one.training.epochs == eight.training.epochs
+    assert sizes[0] / (1 - one.training.ema) == pytest.approx(sizes[1] / (1 - eight.training.ema))
+    assert eight.schedule.peak / one.schedule.peak == pytest.approx((sizes[1] / sizes[0]) ** 0.5)
+    assert one.augmentation == eight.augmentation
+    assert one.augmentation.rotation == 40
+
+
+def test_the_published_recipe_is_the_parents() -> None:
+    """docs/published.md, section 5."""
+    settings = app.compose(train.COMMAND, "+experiment=published")
+    training = settings.training
+    assert (training.steps, training.batch_size, training.batch_norm) == (1_030_000, 1, "frozen")
+    optimizer = app.build("optimizer", settings.optimizer)([torch.nn.Parameter(torch.zeros(1))])
+    assert isinstance(optimizer, torch.optim.SGD)
+    assert (optimizer.defaults["momentum"], optimizer.defaults["weight_decay"]) == (0.9, 0)
+    schedule = app.build("schedule", settings.schedule)
+    assert [schedule.rate(step, 0) for step in (0, 10_000, 430_000, 1_029_999)] == [0.005, 0.02, 0.002, 0.001]
+    assert settings.augmentation["scale"] == [0.85, 1.15]
 
 
 def test_posetrack_is_set_up_as_published() -> None:

@@ -2,7 +2,7 @@
 
 import os
 import signal
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sized
 from contextlib import AbstractContextManager, contextmanager, nullcontext
 from pathlib import Path
 from typing import Annotated, Any
@@ -12,7 +12,7 @@ from pydantic import Field
 from torch import Tensor
 from tqdm import tqdm
 
-from hpr.checks import CanvasSide, NonNegative, Seed
+from hpr.checks import CanvasSide, Count, NonNegative, Seed, Workers
 from hpr.commands import app
 from hpr.commands.progress import Pace, progress_bar, say
 from hpr.commands.settings import Component, DatasetSettings, ModelSettings, Section
@@ -24,14 +24,16 @@ from hpr.models.losses import Losses
 from hpr.runtime.device import select_device
 from hpr.runtime.folders import sole_use
 from hpr.runtime.memory import keep_freed_memory
-from hpr.runtime.precision import slow_precision
+from hpr.runtime.precision import PrecisionSetting, slow_precision, training_precision
 from hpr.runtime.processes import Processes
 from hpr.skeleton import get_skeleton
 from hpr.training.examples import Examples
 from hpr.training.history import History
-from hpr.training.loop import Settings, Trainer, train
+from hpr.training.loop import CommonSettings, Settings, Trainer, train
 from hpr.training.monitoring import Monitor
+from hpr.training.people import People
 from hpr.training.runs import start_folder
+from hpr.training.schedules import steps_of
 from hpr.training.validation import Validated, Validation, score_table
 
 
@@ -43,6 +45,60 @@ class _TrainingDataset(DatasetSettings):
     parts: dict[str, NonNegative] | None = None
     validated: str | None = None
     sets: dict[str, Any] | None = None
+
+
+class _TrainingSettings(CommonSettings):
+    """What a run is asked for; what is left open depends on the data and the machine.
+
+    Attributes:
+        steps: Number of steps; None where it is given in epochs.
+        epochs: How often each person is seen; None where it is given in steps.
+        precision: A precision, or "auto": see `training_precision`.
+        workers: Processes that make examples; None for this process's share of the cores.
+    """
+
+    steps: Count | None
+    epochs: Annotated[float, Field(gt=0, le=1e6)] | None
+    precision: PrecisionSetting
+    workers: Workers | None
+
+    def checked_length(self) -> None:
+        """Refuses a run with two lengths.
+
+        Raises:
+            UserError: Steps and epochs are given.
+        """
+        if self.steps is not None and self.epochs is not None:
+            both = f"training.steps={self.steps} and training.epochs={self.epochs:g}"
+            raise UserError(f"{both}: expected one of the two; set the other to null")
+
+    def on(self, device: torch.device, processes: Processes, people: People, dataset: str) -> Settings:
+        """Returns how to train on a data set of that name, with nothing left open.
+
+        Raises:
+            UserError: It is not said how long.
+        """
+        workers = processes.spare_cores if self.workers is None else self.workers
+        precision = training_precision(self.precision, device)
+        given = self.model_dump(exclude={"steps", "epochs", "workers", "precision"})
+        return Settings(steps=self._steps_on(people, dataset), precision=precision, workers=workers, **given)
+
+    def _steps_on(self, people: People, dataset: str) -> int:
+        if self.steps is not None:
+            return self.steps
+        if not isinstance(people, Sized):
+            if self.epochs is None:
+                return _STEPS_WITHOUT_END
+            found = f"training.epochs={self.epochs:g}: dataset={dataset} has no end"
+            raise UserError(f"{found}; set training.epochs=null training.steps=NUMBER")
+        if self.epochs is not None:
+            return steps_of(self.epochs, len(people), self.batch_size)
+        recipes = "take a recipe, such as +experiment=modern_1gpu or +experiment=fine_tune"
+        raise UserError(f"dataset={dataset}: how long to train is not set; {recipes}, or set training.epochs=NUMBER")
+
+
+_STEPS_WITHOUT_END = 1150
+"""Of drawn people, where nothing else is said: nine minutes for the demo's network on two cores."""
 
 
 class TrainSettings(Section):
@@ -57,7 +113,7 @@ class TrainSettings(Section):
     optimizer: Component
     schedule: Component
     canvas: Annotated[list[CanvasSide], Field(min_length=2, max_length=2)]
-    training: Settings
+    training: _TrainingSettings
     seed: Seed
     device: str
     resume: bool
@@ -89,6 +145,7 @@ def train_refiner(settings: TrainSettings) -> TrainingScores | None:
 def _train(
     settings: TrainSettings, device: torch.device, processes: Processes, stopping: Callable[[], bool]
 ) -> TrainingScores | None:
+    settings.training.checked_length()
     folder, dataset = Path(processes.agreed(settings.output_dir)), settings.dataset
     if dataset.training is None:
         raise UserError(f"dataset={dataset.name}: nothing to train on in it; use dataset=synthetic or posetrack18")
@@ -100,7 +157,8 @@ def _train(
     examples = Examples(people, errors, augmentation, settings.canvas, network, settings.scale, settings.seed)
     optimizer = _optimizer(settings.optimizer)
     schedule = app.build("schedule", settings.schedule)
-    trainer = Trainer(network, optimizer, schedule, settings.training, device, processes)
+    training = settings.training.on(device, processes, people, dataset.name)
+    trainer = Trainer(network, optimizer, schedule, training, device, processes)
 
     with sole_use(folder) if processes.is_first else nullcontext():
         return _run(settings, trainer, examples, folder, processes, stopping)
@@ -136,10 +194,10 @@ def _run(
 ) -> TrainingScores | None:
     """Trains in a folder that is this run's alone."""
     if processes.is_first:
-        start_folder(folder, settings.model_dump(), settings.resume)
+        start_folder(folder, _kept(settings, trainer.settings), settings.resume)
     validation = _validation(settings, folder, processes)
     if processes.is_first:
-        _print_start(settings, trainer.device, folder)
+        _print_start(settings, trainer, folder)
     architecture, log_every = settings.model.architecture, settings.training.log_every
     monitors: list[Monitor] = []
     if processes.is_first:
@@ -149,6 +207,13 @@ def _run(
     if processes.is_first:
         _print_end(settings, trainer, validation, scores, folder)
     return scores
+
+
+def _kept(settings: TrainSettings, training: Settings) -> dict[str, Any]:
+    """Returns the settings as a run's folder keeps them: with the number of steps that follows from them."""
+    kept = settings.model_dump()
+    kept["training"]["steps"] = training.steps
+    return kept
 
 
 def _validation(settings: TrainSettings, folder: Path, processes: Processes) -> Validation:
@@ -222,18 +287,20 @@ def _stop_requests() -> Iterator[Callable[[], bool]]:
             signal.signal(number, handler)
 
 
-def _print_start(settings: TrainSettings, device: torch.device, folder: Path) -> None:
-    if warning := slow_precision(settings.training.precision, device):
+def _print_start(settings: TrainSettings, trainer: Trainer, folder: Path) -> None:
+    training, device = trainer.settings, trainer.device
+    if warning := slow_precision(training.precision, device):
         print(f"warning: {warning}")
     what = f"{settings.model.architecture} for {settings.model.skeleton} on {settings.dataset.name}"
-    print(f"run {folder}: {what}, {settings.training.steps} steps on {device}")
+    how = f"{training.steps} steps on {device} in {training.precision}"
+    print(f"run {folder}: {what}, {how}, {training.workers} processes for examples")
 
 
 def _print_end(
     settings: TrainSettings, trainer: Trainer, validation: Validation, scores: TrainingScores | None, folder: Path
 ) -> None:
-    if scores is None and trainer.progress.step >= settings.training.steps:
-        print(f"\nnothing to do: the run in {folder} has done its {settings.training.steps} steps")
+    if scores is None and trainer.progress.step >= trainer.settings.steps:
+        print(f"\nnothing to do: the run in {folder} has done its {trainer.settings.steps} steps")
         return
     if scores is None:
         print(f"\nstopped after step {trainer.progress.step}; go on with the same settings and")

@@ -33,6 +33,19 @@ def select_precision(name: str, device: torch.device) -> PrecisionName:
     raise UserError(f"precision={name}: expected one of {', '.join(get_args(PrecisionSetting))}")
 
 
+def training_precision(name: PrecisionSetting, device: torch.device) -> PrecisionName:
+    """Returns the precision of that name to train in; "auto" is the fastest that the device learns well in.
+
+    That is bf16 on a GPU that computes in it (its weights and averages stay in fp32), TF32 on an older one, which is
+    fp32 where there is no TF32 either, and fp32 on a CPU.
+    """
+    if name != "auto":
+        return name
+    if device.type != "cuda":
+        return "fp32"
+    return "bf16" if torch.cuda.is_bf16_supported(including_emulation=False) else "tf32"
+
+
 def dtype_of(precision: PrecisionName) -> torch.dtype:
     """Returns the type of a precision's tensors."""
     return _DTYPES[precision]

@@ -17,22 +17,29 @@ class Processes:
         rank: Number of this process, from 0.
         count: Number of processes.
         local_rank: Number of this process on its machine.
+        local_count: Number of processes on this machine.
     """
 
     rank: int
     count: int
     local_rank: int
+    local_count: int = 1
 
     @classmethod
     def from_environment(cls) -> "Processes":
         """Reads what torchrun says; alone where it says nothing."""
-        rank, count, local = (int(os.environ.get(name, default)) for name, default in _VARIABLES)
-        return cls(rank, count, local)
+        return cls(*(int(os.environ.get(name, default)) for name, default in _VARIABLES))
 
     @property
     def is_first(self) -> bool:
         """Whether this process is the one that prints and writes."""
         return self.rank == 0
+
+    @property
+    def spare_cores(self) -> int:
+        """This process's share of the cores that the program may use, less one for itself; at least 1."""
+        cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+        return max(cores // self.local_count - 1, 1)
 
     def join(self, device: torch.device) -> None:
         """Meets the others, if there are any."""
@@ -80,6 +87,6 @@ class Processes:
         return device
 
 
-_VARIABLES = (("RANK", 0), ("WORLD_SIZE", 1), ("LOCAL_RANK", 0))
+_VARIABLES = (("RANK", 0), ("WORLD_SIZE", 1), ("LOCAL_RANK", 0), ("LOCAL_WORLD_SIZE", 1))
 
 ALONE = Processes(0, 1, 0)

@@ -12,6 +12,11 @@ Rate = Annotated[float, Field(ge=0, le=10)]
 """A learning rate: nothing learns at a larger one."""
 
 
+def steps_of(epochs: float, people: int, batch_size: int) -> int:
+    """Returns how many steps see each of so many people so many times, at least once."""
+    return max(math.ceil(epochs * people / batch_size), 1)
+
+
 class Steps:
     """The parent's schedule: constant rates up to given steps (docs/published.md, section 5)."""
 

@@ -162,6 +162,9 @@ def _losses(folder: Path) -> list[float]:
         ("model.weights=none.safetensors", "none.safetensors: no such weights"),
         ("training.batch_norm=cold", "training.batch_norm=cold: expected one of live, frozen"),
         ("training.steps=0", "training.steps=0: expected 1 or more"),
+        ("training.epochs=3", "training.steps=4 and training.epochs=3: expected one of the two; set the other to null"),
+        ("training.epochs=0", "training.epochs=0: expected a number above 0"),
+        ("training.precision=fp8", "training.precision=fp8: expected one of auto, fp32, tf32, bf16, fp16"),
         ("canvas=[0,0]", "canvas.0=0: expected 16 or more"),
         ("canvas=[64]", "canvas=[64]: expected 2 or more values"),
         ("seed=-1", "seed=-1: expected 0 or more"),
@@ -179,6 +182,32 @@ def test_wrong_settings(setting: str, message: str, tmp_path: Path) -> None:
     assert message in fail(
         "train.py", *SMALL[:4], "device=cpu", f"output_dir={tmp_path / 'run'}", setting, cwd=tmp_path
     )
+
+
+@pytest.mark.parametrize(
+    ("settings", "message"),
+    [
+        (
+            ["training.epochs=3"],
+            "training.epochs=3: dataset=synthetic has no end; set training.epochs=null training.steps",
+        ),
+        (
+            ["+experiment=modern_1gpu", "dataset=synthetic", "model=demo"],
+            "training.epochs=30: dataset=synthetic has no",
+        ),
+        (
+            [
+                "dataset=posetrack18",
+                "dataset.root=${asset:sample}",
+                "dataset.training.annotations=${asset:sample/annotations}",
+            ],
+            "dataset=posetrack18: how long to train is not set; take a recipe, such as +experiment=modern_1gpu",
+        ),
+    ],
+)
+def test_a_length_that_cannot_be_known(settings: list[str], message: str, tmp_path: Path) -> None:
+    words = [*settings, "model.weights=null", "device=cpu", f"output_dir={tmp_path / 'run'}"]
+    assert message in fail("train.py", *words)
 
 
 @pytest.mark.slow

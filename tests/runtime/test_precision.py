@@ -22,6 +22,7 @@ from hpr.runtime.precision import (
     fp32_arithmetic,
     select_precision,
     slow_precision,
+    training_precision,
 )
 
 ASSETS = ROOT / "hpr" / "assets"
@@ -201,3 +202,15 @@ def test_auto_precision_on_cuda_is_near() -> None:
     assert auto["mean_shift"] < 0.05
     assert abs(auto["mAP"] - exact["mAP"]) < 0.1
     assert abs(auto["MOTA"] - exact["MOTA"]) < 0.1
+
+
+@pytest.mark.parametrize(
+    ("device", "has_bf16", "expected"),
+    [(CPU, False, "fp32"), (CPU, True, "fp32"), (CUDA, False, "tf32"), (CUDA, True, "bf16")],
+)
+def test_auto_precision_of_training(
+    device: torch.device, has_bf16: bool, expected: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(torch.cuda, "is_bf16_supported", lambda including_emulation: has_bf16 or including_emulation)
+    assert training_precision("auto", device) == expected
+    assert training_precision("fp16", device) == "fp16"

@@ -1,6 +1,6 @@
 import pytest
 
-from hpr.training.schedules import Steps, WarmUpCosine
+from hpr.training.schedules import Steps, WarmUpCosine, steps_of
 
 
 def test_steps() -> None:
@@ -16,3 +16,18 @@ def test_warm_up_and_cosine() -> None:
     assert rates[55] == pytest.approx(0.005)
     assert rates[5:] == sorted(rates[5:], reverse=True)
     assert rates[-1] < 1e-5
+
+
+@pytest.mark.parametrize(
+    ("epochs", "people", "batch_size", "steps"),
+    [
+        (1, 1, 64, 1),
+        (0.001, 5, 64, 1),
+        (1, 64, 64, 1),
+        (1, 65, 64, 2),
+        (2.5, 100, 10, 25),
+        (140, 150_000, 128, 164_063),
+    ],
+)
+def test_epochs(epochs: float, people: int, batch_size: int, steps: int) -> None:
+    assert steps_of(epochs, people, batch_size) == steps
