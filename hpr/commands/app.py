@@ -106,7 +106,7 @@ def build(name: str, node: dict[str, Any], **arguments: Any) -> Any:
     """
     _check_targets(name, {"_target_": None, **node})
     try:
-        return hydra.utils.instantiate(node, _convert_="all", **arguments)
+        return hydra.utils.instantiate(node, _convert_="object", **arguments)
     except InstantiationException as error:
         if isinstance(error.__cause__, UserError):
             raise error.__cause__ from None

@@ -64,7 +64,7 @@ class Mixture:
         if self._latest is None or self._latest[0] != number:
             self._latest = (number, self._dealt(number))
         part, own = self._latest[1][slot].tolist()
-        people = self._parts[part]
+        people: People = self._parts[part]
         return people.person(own * PEOPLE_PER_IMAGE + place).in_skeleton(people.skeleton, self.skeleton)
 
     def _dealt(self, number: int) -> IntArray:
