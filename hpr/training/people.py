@@ -176,7 +176,7 @@ class AnnotatedPeople:
 
     def __len__(self) -> int:
         """Returns the number of people: an epoch."""
-        return len(self._people)
+        return int(self._counts.sum())
 
     def person(self, index: int) -> AnnotatedPerson:
         """See `People`.
@@ -184,7 +184,7 @@ class AnnotatedPeople:
         Raises:
             UserError: The image is absent, cannot be decoded, or lies outside of its folder.
         """
-        epoch, place = divmod(index, int(self._counts.sum()))
+        epoch, place = divmod(index, len(self))
         if self._order is None or self._order[0] != epoch:
             self._order = (epoch, self._shuffled(generator(Purpose.TRAINING_ORDER, self._seed, epoch)))
         number, person = self._order[1][place].tolist()
