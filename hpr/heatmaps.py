@@ -1,6 +1,6 @@
 """Between poses and maps: keypoint discs for the input, training targets, heatmaps to poses (docs/published.md)."""
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
 import cv2
@@ -9,6 +9,7 @@ import torch
 from torch import Tensor
 
 from hpr.crops import STANDARD_SCALE
+from hpr.design import DecoderKind, InputKind
 from hpr.poses import BoolArray, FloatArray
 from hpr.skeleton import Skeleton
 
@@ -23,23 +24,58 @@ DISC_RADIUS = 17 * STANDARD_SCALE
 
 DISC_VALUE = 255
 
+GAUSSIAN_SIGMA = 9.0
+"""Pixels, as PoseFix (CVPR 2019) has it for crops of 384 × 288."""
 
-def network_input(pixels: Tensor, keypoints: Tensor) -> Tensor:
+_GAUSSIAN_REACH = 32
+"""Pixels beyond which a Gaussian of DISC_VALUE is less than half a unit."""
+
+_NEIGHBOURS = 2
+"""Cells on each side of the best one that are asked, too: as far as a keypoint's target reaches."""
+
+
+def network_input(pixels: Tensor, keypoints: Tensor, kind: InputKind = "discs", scores: Tensor | None = None) -> Tensor:
     """Puts crops and their estimated poses together; in bytes, which a GPU moves four times as fast as floats.
 
     Args:
         pixels: (B, H, W, 3) RGB uint8.
         keypoints: (B, K, 2) float64 in crop_xy, NaN where missing.
+        kind: What is drawn of each keypoint.
+        scores: (B, K) of the keypoints, for discs that show them; NaN, or None for all, where there is none.
 
     Returns:
-        (B, 3 + K, H, W) uint8: RGB, then the keypoint discs.
+        (B, 3 + K, H, W) uint8: RGB, then the keypoints' maps.
     """
-    discs = draw_discs(keypoints, *pixels.shape[1:3])
-    return torch.cat([pixels.permute(0, 3, 1, 2), discs], dim=1)  # (B, H, W, 3) -> (B, 3, H, W)
+    height, width = pixels.shape[1:3]
+    if kind == "gaussians":
+        maps = draw_gaussians(keypoints, height, width)
+    else:
+        maps = draw_discs(keypoints, height, width, scores if kind == "confident_discs" else None)
+    return torch.cat([pixels.permute(0, 3, 1, 2), maps], dim=1)  # (B, H, W, 3) -> (B, 3, H, W)
 
 
-def draw_discs(keypoints: Tensor, height: int, width: int) -> Tensor:
+def draw_discs(keypoints: Tensor, height: int, width: int, scores: Tensor | None = None) -> Tensor:
     """Draws the network's input maps (docs/published.md, section 2.4).
+
+    Args:
+        keypoints: (B, K, 2) float64 in crop_xy, NaN where missing.
+        height: Of the maps, in pixels.
+        width: Of the maps, in pixels.
+        scores: (B, K) factors from 0 to 1 of DISC_VALUE; 1 where NaN, or where there are none. However small, a disc is
+            seen: some estimators give 0 to keypoints that they are sure of.
+
+    Returns:
+        (B, K, height, width) uint8: DISC_VALUE on every pixel within DISC_RADIUS of the keypoint, else 0.
+    """
+    if scores is None:
+        return _stamped(keypoints, height, width, int(DISC_RADIUS) + 1, _disc)
+    values = (scores.nan_to_num(nan=1.0, posinf=1.0, neginf=0.0) * DISC_VALUE).round().clamp(1, DISC_VALUE)
+    bright = values.to(torch.uint8)[..., None, None]  # (B, K, 1, 1)
+    return _stamped(keypoints, height, width, int(DISC_RADIUS) + 1, lambda squared: _disc(squared).clamp(max=bright))
+
+
+def draw_gaussians(keypoints: Tensor, height: int, width: int) -> Tensor:
+    """Draws input maps as PoseFix (CVPR 2019) does.
 
     Args:
         keypoints: (B, K, 2) float64 in crop_xy, NaN where missing.
@@ -47,25 +83,46 @@ def draw_discs(keypoints: Tensor, height: int, width: int) -> Tensor:
         width: Of the maps, in pixels.
 
     Returns:
-        (B, K, height, width) uint8: DISC_VALUE on every pixel within DISC_RADIUS of the keypoint, else 0.
+        (B, K, height, width) uint8: DISC_VALUE * exp(-d^2 / (2 * GAUSSIAN_SIGMA^2)) at a distance d, rounded.
+    """
+
+    def gaussian(squared: Tensor) -> Tensor:
+        return (DISC_VALUE * (-squared / (2 * GAUSSIAN_SIGMA**2)).exp()).round().to(torch.uint8)
+
+    return _stamped(keypoints, height, width, _GAUSSIAN_REACH, gaussian)
+
+
+def _disc(squared: Tensor) -> Tensor:
+    """Returns DISC_VALUE where squared distances are within a disc, else 0."""
+    return (squared <= DISC_RADIUS**2).to(torch.uint8) * DISC_VALUE
+
+
+def _stamped(keypoints: Tensor, height: int, width: int, reach: int, values: Callable[[Tensor], Tensor]) -> Tensor:
+    """Draws (B, K, height, width) uint8 maps: about each keypoint (B, K, 2), values of squared distances, else 0.
+
+    Args:
+        keypoints: float64 in crop_xy, NaN where missing.
+        height: Of the maps, in pixels.
+        width: Of the maps, in pixels.
+        reach: Pixels beyond which all values are 0.
+        values: Maps (B, K, D, D) squared distances to uint8.
     """
     batch, count, _ = keypoints.shape
-    reach = int(DISC_RADIUS) + 1
     offsets = torch.arange(-reach, reach + 1, device=keypoints.device)
     # A keypoint far outside draws nothing, wherever it is; clamping keeps whole numbers within their range.
     near = keypoints.nan_to_num(nan=-1e6).clamp(-1e6, 1e6)
 
     pixels = near.round().long()[..., None] + offsets  # (B, K, 2, D): the disc's columns and rows
     squared = (pixels - near[..., None]) ** 2
-    inside = squared[:, :, 1, :, None] + squared[:, :, 0, None, :] <= DISC_RADIUS**2  # (B, K, D, D)
+    stamps = values(squared[:, :, 1, :, None] + squared[:, :, 0, None, :])  # (B, K, D, D)
     columns, rows = pixels[:, :, 0, None, :], pixels[:, :, 1, :, None]
-    inside &= (columns >= 0) & (columns < width) & (rows >= 0) & (rows < height)
+    inside = (stamps > 0) & (columns >= 0) & (columns < width) & (rows >= 0) & (rows < height)
 
     plane = torch.arange(batch * count, device=keypoints.device).view(batch, count, 1, 1)
     size = batch * count * height * width
     # One spare element takes what falls outside, so that no data-dependent shape stalls a GPU.
     flat = torch.zeros(size + 1, dtype=torch.uint8, device=keypoints.device)
-    flat[torch.where(inside, (plane * height + rows) * width + columns, size)] = DISC_VALUE
+    flat[torch.where(inside, (plane * height + rows) * width + columns, size)] = stamps
     return flat[:size].view(batch, count, height, width)  # (B * K * H * W,) -> (B, K, H, W)
 
 
@@ -200,12 +257,14 @@ def mirror_points(points: FloatArray, width: int) -> FloatArray:
     return np.column_stack([width - 1 - points[:, 0], points[:, 1]])
 
 
-def decode(probabilities: Tensor, offsets: Tensor) -> tuple[Tensor, Tensor]:
-    """Reads poses off the network's output (docs/published.md, section 3.2).
+def decode(probabilities: Tensor, offsets: Tensor, decoder: DecoderKind = "offsets") -> tuple[Tensor, Tensor]:
+    """Reads poses off the network's output (docs/published.md, section 3.2; docs/networks.md).
 
     Args:
-        probabilities: (B, K, h, w), one cell per STRIDE pixels.
-        offsets: (B, 2 * K, h, w), x and y of each keypoint in turn, in units of OFFSET_UNIT pixels.
+        probabilities: (B, K, h, w), one cell per STRIDE pixels; negative beyond a crop's border.
+        offsets: (B, 2 * K, h, w), x and y of each keypoint in turn, in units of OFFSET_UNIT pixels; for "integral"
+            (B, K, h, w), logits of its place.
+        decoder: How.
 
     Returns:
         Keypoints (B, K, 2) float64 in crop_xy, and their confidence (B, K): the highest probability.
@@ -214,9 +273,53 @@ def decode(probabilities: Tensor, offsets: Tensor) -> tuple[Tensor, Tensor]:
     flat = probabilities.reshape(batch, count, height * width)
     cell = flat.argmax(dim=-1, keepdim=True)  # (B, K, 1); of several equal, the first
     confidence = flat.gather(-1, cell).squeeze(-1)
+    if decoder == "integral":
+        return integrated(offsets.masked_fill(probabilities < 0, -torch.inf)), confidence
 
     rows = cell // width
     columns_rows = torch.cat([cell - rows * width, rows], dim=-1)  # (B, K, 2); no `%`, which ONNX's exporter lacks
     per_keypoint = offsets.reshape(batch, count, 2, height * width)  # (B, 2 * K, h, w) -> (B, K, 2, h * w)
+    if decoder != "offsets":
+        return _mean_about(columns_rows, flat, per_keypoint, width, decoder == "votes"), confidence
     offset = per_keypoint.gather(-1, cell[:, :, None].expand(-1, -1, 2, 1)).squeeze(-1)  # (B, K, 2)
     return columns_rows * STRIDE + STRIDE / 2 + OFFSET_UNIT * offset.double(), confidence
+
+
+def _mean_about(best: Tensor, probabilities: Tensor, offsets: Tensor, width: int, votes: bool) -> Tensor:
+    """Returns the mean place (B, K, 2) float64 in crop_xy of the cells about the best ones, by their probabilities.
+
+    Args:
+        best: (B, K, 2) column and row.
+        probabilities: (B, K, h * w); negative ones count as 0.
+        offsets: (B, K, 2, h * w).
+        width: Of the maps, w.
+        votes: Whether a cell's place is the one that its offset leads to, instead of its centre.
+    """
+    height = probabilities.shape[-1] // width
+    steps = torch.arange(-_NEIGHBOURS, _NEIGHBOURS + 1, device=best.device)
+    near = torch.cartesian_prod(steps, steps)  # (n, 2)
+    cells = best[:, :, None] + near  # (B, K, n, 2)
+    inside = ((cells >= 0) & (cells < torch.tensor([width, height], device=best.device))).all(dim=-1)
+    places = torch.where(inside, cells[..., 1] * width + cells[..., 0], 0)  # (B, K, n)
+
+    shares = probabilities.gather(-1, places).clamp(min=0).double() * inside
+    shares = shares + 1e-30 * (near == 0).all(dim=-1)  # where all are 0, the best cell alone
+    centres = cells * STRIDE + STRIDE / 2
+    if votes:
+        found = offsets.gather(-1, places[:, :, None].expand(-1, -1, 2, -1))  # (B, K, 2, n)
+        centres = centres + OFFSET_UNIT * found.transpose(-1, -2).double()
+    shares = shares / shares.sum(dim=-1, keepdim=True)
+    return (shares[..., None] * centres).sum(dim=-2)
+
+
+def integrated(logits: Tensor) -> Tensor:
+    """Returns the mean places (B, K, 2) float64 in crop_xy of maps (B, K, h, w), as PoseFix (CVPR 2019) does.
+
+    Args:
+        logits: Of a keypoint's being at a cell's centre; -inf beyond a crop's border.
+    """
+    height, width = logits.shape[2:]
+    shares = logits.double().flatten(2).softmax(dim=-1).view(logits.shape)
+    columns, rows = (torch.arange(n, device=logits.device) * STRIDE + STRIDE / 2 for n in (width, height))
+    x, y = (shares.sum(dim=-2) * columns).sum(dim=-1), (shares.sum(dim=-1) * rows).sum(dim=-1)
+    return torch.stack([x, y], dim=-1)

@@ -141,7 +141,8 @@ def _quality(settings: BenchmarkSettings) -> Any:
     weights = settings.model.weights
     if weights is None:
         raise UserError("model.weights=null: expected a file of weights to refine with")
-    network = load_network(Path(weights), settings.model.architecture, get_skeleton(settings.model.skeleton))
+    model = settings.model
+    network = load_network(Path(weights), model.architecture, get_skeleton(model.skeleton), model.design)
     objectives = {
         name: (Objective(own.keep, own.add, own.score), own.iterations) for name, own in sizes.objectives.items()
     }

@@ -38,7 +38,7 @@ def export(settings: ExportSettings) -> Exported:
         raise UserError(f"size=[{height},{width}]: expected {MAX_CROP_PIXELS:,} pixels or fewer")
     if model.weights is None:
         raise UserError("model.weights=null: expected a file of weights to export")
-    network = load_network(Path(model.weights), model.architecture, get_skeleton(model.skeleton))
+    network = load_network(Path(model.weights), model.architecture, get_skeleton(model.skeleton), model.design)
     exported = export_network(network, path, settings.size)
 
     sizes = ", ".join(f"{height}×{width}" for height, width in exported.crops)

@@ -175,7 +175,7 @@ def _check_sample(dataset: PredictionSettings) -> None:
 
 def _refiner(settings: RefineSettings, processes: Processes) -> PoseRefiner:
     model = settings.model
-    network = load_network(Path(model.weights), model.architecture, get_skeleton(model.skeleton))
+    network = load_network(Path(model.weights), model.architecture, get_skeleton(model.skeleton), model.design)
     device = processes.own_device(select_device(settings.device))
     return PoseRefiner(
         network,
@@ -277,6 +277,7 @@ def _what_results_depend_on(settings: RefineSettings, refiner: PoseRefiner, file
     dataset = settings.dataset
     return {
         "weights": content_hash(Path(settings.model.weights)),
+        "decoder": settings.model.decoder,
         **settings.objective.model_dump(include={"keep", "add", "score"}),
         "iterations": settings.iterations,
         "margin": settings.margin,

@@ -5,6 +5,7 @@ from typing import Annotated, Any
 from pydantic import BaseModel, ConfigDict, Field
 
 from hpr.crops import ScaleRule
+from hpr.design import DecoderKind, DesignChoice, InputKind
 from hpr.objective import ScoreRule
 
 Component = dict[str, Any]
@@ -32,6 +33,13 @@ class ModelSettings(Section):
     architecture: str
     skeleton: str
     weights: str | None
+    input: InputKind | None = None
+    decoder: DecoderKind | None = None
+
+    @property
+    def design(self) -> DesignChoice:
+        """What is asked for of the network's design."""
+        return DesignChoice(self.input, self.decoder)
 
 
 class ObjectiveSettings(Section):

@@ -8,6 +8,7 @@ import torch
 from torch import Tensor
 
 from hpr.crops import Crop
+from hpr.design import InputKind
 from hpr.heatmaps import DISC_RADIUS, network_input
 from hpr.images import Image
 from hpr.models.network import Refiner
@@ -27,12 +28,14 @@ class PersonCrop:
         crop: Where the pixels are from.
         pixels: (h, w, 3) RGB.
         keypoints: (K, 2) in crop_xy, NaN where missing.
+        scores: (K,) of the keypoints, 0 to 1, NaN where there is none; None where there are none at all.
     """
 
     key: Hashable
     crop: Crop
     pixels: Image
     keypoints: FloatArray
+    scores: FloatArray | None = None
 
     @property
     def area(self) -> int:
@@ -84,7 +87,7 @@ def collate(people: Sequence[PersonCrop], network: Refiner, device: torch.device
         device: To bring them to.
 
     Returns:
-        (B, 3 + K, H, W) uint8, the network's input.
+        (B, 3 + K, H, W) uint8, the network's input: poses are drawn as its design says.
     """
     height, width = canvas_size(people, network.backbone.placement_room)
     sizes = np.array([person.pixels.shape[:2] for person in people])  # (B, 2)
@@ -100,10 +103,26 @@ def collate(people: Sequence[PersonCrop], network: Refiner, device: torch.device
     places, sides, corners = (
         torch.from_numpy(np.ascontiguousarray(array)).to(device) for array in (keypoints, sizes, starts)
     )
-    return masked_batch(pixels, places, sides, corners, is_padded)
+    kind, scores = network.design.input, None
+    if kind == "confident_discs":
+        scores = torch.from_numpy(np.stack([_scores(person) for person in people])).to(device)
+    return masked_batch(pixels, places, sides, corners, is_padded, kind, scores)
 
 
-def masked_batch(pixels: Tensor, keypoints: Tensor, sizes: Tensor, starts: Tensor, is_padded: bool) -> PaddedBatch:
+def _scores(person: PersonCrop) -> FloatArray:
+    """Returns the scores (K,) of a person's keypoints, NaN where there are none."""
+    return np.full(len(person.keypoints), np.nan) if person.scores is None else person.scores
+
+
+def masked_batch(
+    pixels: Tensor,
+    keypoints: Tensor,
+    sizes: Tensor,
+    starts: Tensor,
+    is_padded: bool,
+    kind: InputKind = "discs",
+    scores: Tensor | None = None,
+) -> PaddedBatch:
     """Puts crops on canvases and their poses together, as both refining and training feed them to the network.
 
     Args:
@@ -112,23 +131,29 @@ def masked_batch(pixels: Tensor, keypoints: Tensor, sizes: Tensor, starts: Tenso
         sizes: (B, 2) height and width of each crop.
         starts: (B, 2) first row and column of each crop on its canvas.
         is_padded: Whether any crop is smaller than the canvas.
+        kind: What is drawn of each keypoint.
+        scores: (B, K) of the keypoints; see `heatmaps.draw_discs`.
 
     Returns:
         (B, 3 + K, H, W) uint8.
     """
-    inputs = network_input(pixels, keypoints + starts[:, None].flip(-1))
+    inputs = network_input(pixels, keypoints + starts[:, None].flip(-1), kind, scores)
     return PaddedBatch(inputs, sizes, starts, is_padded)
 
 
-def with_keypoints(batch: PaddedBatch, keypoints: Tensor) -> PaddedBatch:
+def with_keypoints(
+    batch: PaddedBatch, keypoints: Tensor, kind: InputKind = "discs", scores: Tensor | None = None
+) -> PaddedBatch:
     """Returns a batch with other poses drawn over the same pixels.
 
     Args:
         batch: Of B people, from `collate`.
         keypoints: (B, K, 2) float64 in crop_xy, NaN where missing; on the batch's device.
+        kind: What is drawn of each keypoint.
+        scores: (B, K) of the keypoints.
     """
     pixels = batch.tensors[:, :3].permute(0, 2, 3, 1)  # (B, 3, H, W) -> (B, H, W, 3)
-    return masked_batch(pixels, keypoints, batch.sizes, batch.starts, batch.is_padded)
+    return masked_batch(pixels, keypoints, batch.sizes, batch.starts, batch.is_padded, kind, scores)
 
 
 def any_inside(batch: PaddedBatch, keypoints: Tensor) -> Tensor:

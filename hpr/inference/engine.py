@@ -203,6 +203,7 @@ class PoseRefiner:
         threshold: float = ...,
         skeleton: SkeletonLike | None = ...,
         add_threshold: float | None = ...,
+        scores: FloatArray | None = ...,
     ) -> RefinedPoses: ...
 
     @overload
@@ -213,6 +214,7 @@ class PoseRefiner:
         threshold: float = ...,
         skeleton: SkeletonLike | None = ...,
         add_threshold: float | None = ...,
+        scores: Sequence[FloatArray] | None = ...,
     ) -> list[RefinedPoses]: ...
 
     def __call__(
@@ -222,6 +224,7 @@ class PoseRefiner:
         threshold: float = 0.0,
         skeleton: SkeletonLike | None = None,
         add_threshold: float | None = None,
+        scores: FloatArray | Sequence[FloatArray] | None = None,
     ) -> RefinedPoses | list[RefinedPoses]:
         """Refines the poses of the people in one image or several, each on its own.
 
@@ -233,6 +236,8 @@ class PoseRefiner:
                 that the network does not know come back as they were, without a confidence.
             add_threshold: Keypoints that were missing are added if their confidence is above this; by default above
                 `threshold`.
+            scores: (N, K) of the keypoints, 0 to 1, NaN where there is none; of several images, such an array for each.
+                Networks of which `Design.input` is "confident_discs" look at them.
 
         Raises:
             UserError: There is no skeleton of that name.
@@ -247,7 +252,9 @@ class PoseRefiner:
         poses = [_checked(picture, pose, own) for picture, pose in zip(images, given, strict=True)]
 
         objective = Objective(threshold, threshold if add_threshold is None else add_threshold)
-        people = self._people(images, poses, own)
+        sure: list[Any] = [None] * len(poses) if scores is None else [scores] if is_one else list(scores)
+        sure = [_checked_scores(values, pose) for values, pose in zip(sure, poses, strict=True)]
+        people = self._people(images, poses, sure, own)
         results = {result.key: result for result in self.refine(people)}
         refined = [
             self._gathered(pose, own, [results[number, person] for person in range(len(pose))], objective)
@@ -256,13 +263,17 @@ class PoseRefiner:
         return refined[0] if is_one else refined
 
     def _people(
-        self, images: Sequence[Image], poses: Sequence[FloatArray], skeleton: Skeleton
+        self,
+        images: Sequence[Image],
+        poses: Sequence[FloatArray],
+        scores: Sequence[FloatArray],
+        skeleton: Skeleton,
     ) -> Iterator[PersonCrop | PassedThrough]:
-        """Yields what the network needs of the people with poses (N, K, 2) in some images."""
+        """Yields what the network needs of the people with poses (N, K, 2) and their scores (N, K) in some images."""
         for number, (image, own) in enumerate(zip(images, poses, strict=True)):
-            scales = self.scales(Frame("", skeleton, own))
+            scales, sure = self.scales(Frame("", skeleton, own)), skeleton.convert(scores[number], self.skeleton)
             for person, pose in enumerate(skeleton.convert(own, self.skeleton)):
-                yield self.prepare(image, pose, (number, person), scales[person])
+                yield self.prepare(image, pose, (number, person), scales[person], sure[person])
 
     def _gathered(
         self, poses: FloatArray, own: Skeleton, results: Sequence[RefinedPose | PassedThrough], objective: Objective
@@ -290,7 +301,12 @@ class PoseRefiner:
         return person_scale(pose, self.skeleton, self._network.mean_head)
 
     def prepare(
-        self, image: Image, pose: FloatArray, key: Hashable, scale: float | None = None
+        self,
+        image: Image,
+        pose: FloatArray,
+        key: Hashable,
+        scale: float | None = None,
+        scores: FloatArray | None = None,
     ) -> PersonCrop | PassedThrough:
         """Cuts out what the network needs of one person. May be called from several threads.
 
@@ -299,6 +315,7 @@ class PoseRefiner:
             pose: (K, 2) in image pixels, NaN where missing.
             key: Whose it is.
             scale: Of the person, from `scales`; by default from the pose alone.
+            scores: (K,) of the keypoints, NaN where there is none.
 
         Returns:
             The person's crop, or why the pose cannot be refined.
@@ -314,7 +331,7 @@ class PoseRefiner:
         keypoints = crop.to_crop(pose)
         if not heatmaps.any_disc(keypoints, crop.height, crop.width):  # the network would invent a pose
             return PassedThrough(key, Outcome.OUTSIDE)
-        return PersonCrop(key, crop, crop.pixels(image), keypoints)
+        return PersonCrop(key, crop, crop.pixels(image), keypoints, scores)
 
     def refine(self, people: Iterable[PersonCrop | PassedThrough]) -> Iterator[RefinedPose | PassedThrough]:
         """Refines any number of people, those of like size together.
@@ -370,7 +387,8 @@ class PoseRefiner:
         for _ in range(self.iterations - 1):
             sure = keypoints.double().masked_fill(~(confidence > _SURE)[..., None], torch.nan)
             goes_on = any_inside(batch, sure)[:, None]  # (B, 1)
-            places, probabilities = self.predict(with_keypoints(batch, sure))
+            again = with_keypoints(batch, sure, self._network.design.input, confidence.double())
+            places, probabilities = self.predict(again)
             keypoints = torch.where(goes_on[..., None], places, keypoints)
             confidence = torch.where(goes_on, probabilities, confidence)
         return keypoints, confidence
@@ -384,15 +402,23 @@ class PoseRefiner:
         with fp32_arithmetic(tf32=self.precision == "tf32"):
             logits, offsets = network(inputs)
 
-        parts = logits.float().sigmoid()
-        if self.flip:
-            straight, mirrored = parts.chunk(2)
-            parts = (straight + network.mirror_heatmaps(mirrored, batch)) / 2
-            offsets = offsets.chunk(2)[0]
-        if batch.is_padded:  # no keypoint is to be found beyond the crop's border
-            own = heatmaps.rectangles(network.heatmap_size(batch.sizes), *parts.shape[2:])  # (B, 1, h, w)
+        parts, offsets = logits.float().sigmoid(), offsets.float()
+        if not self.flip:
+            return self._decoded(parts, offsets, batch)
+        (straight, mirrored), (offsets, others) = parts.chunk(2), offsets.chunk(2)
+        mean = (straight + network.mirror_heatmaps(mirrored, batch)) / 2
+        places, confidence = self._decoded(mean, offsets, batch)
+        if network.design.integrates:  # the maps of places are not averaged, the places are
+            turned, _ = self._decoded(mirrored, others, batch)
+            places = (places + network.mirror_places(turned, batch)) / 2
+        return places, confidence
+
+    def _decoded(self, parts: Tensor, offsets: Tensor, batch: PaddedBatch) -> tuple[Tensor, Tensor]:
+        """Reads poses off the maps of a batch; no keypoint is to be found beyond a crop's border."""
+        if batch.is_padded:
+            own = heatmaps.rectangles(self._network.heatmap_size(batch.sizes), *parts.shape[2:])  # (B, 1, h, w)
             parts = parts.masked_fill(~own, -1.0)
-        return heatmaps.decode(parts, offsets.float())
+        return heatmaps.decode(parts, offsets, self._network.design.decoder)
 
 
 def _checked(image: Image, keypoints: FloatArray, skeleton: Skeleton) -> FloatArray:
@@ -408,6 +434,20 @@ def _checked(image: Image, keypoints: FloatArray, skeleton: Skeleton) -> FloatAr
         raise ValueError(f"keypoints: expected shape (N, {len(skeleton)}, 2), found {poses.shape}")
     poses[~np.isfinite(poses).all(axis=-1)] = np.nan
     return poses
+
+
+def _checked_scores(scores: FloatArray | None, poses: FloatArray) -> FloatArray:
+    """Returns the scores (N, K) of poses (N, K, 2), NaN where there are none.
+
+    Raises:
+        ValueError: They are of another shape.
+    """
+    if scores is None:
+        return np.full(poses.shape[:2], np.nan)
+    values = np.array(scores, np.float64)
+    if values.shape != poses.shape[:2]:
+        raise ValueError(f"scores: expected shape {poses.shape[:2]}, found {values.shape}")
+    return values
 
 
 def gather(keypoints: FloatArray, results: Sequence[RefinedPose | PassedThrough], objective: Objective) -> RefinedPoses:

@@ -15,6 +15,7 @@ import torch
 from torch import Tensor, nn
 
 from hpr.crops import MIN_CROP_SIDE
+from hpr.design import PUBLISHED
 from hpr.errors import UserError
 from hpr.files import replacing
 from hpr.heatmaps import DISC_RADIUS, DISC_VALUE, OFFSET_UNIT, STRIDE, decode, network_input
@@ -83,8 +84,15 @@ def export(network: Refiner, path: Path, size: Sequence[int] | None = None) -> E
         size: Height and width of all crops; None for a file that takes any.
 
     Raises:
-        UserError: The libraries are missing, the file cannot be written, or it does not compute the same.
+        UserError: The network's design is not the published one, the libraries are missing, the file cannot be written,
+            or it does not compute the same.
     """
+    design = network.design
+    if design != PUBLISHED:
+        raise UserError(
+            f"{path}: not written, since programs read poses off such a file as published; expected a network of "
+            f"input={PUBLISHED.input} and decoder={PUBLISHED.decoder}, found {design.input} and {design.decoder}"
+        )
     onnx, runtime = _libraries()
     graph = _Graph(copy.deepcopy(network).cpu().requires_grad_(False)).eval()
     graph.network.backbone.fold_batch_norms()

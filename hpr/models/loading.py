@@ -1,5 +1,6 @@
 """From a weight file to a network."""
 
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
@@ -8,26 +9,39 @@ import torch
 from numpy.typing import NDArray
 
 from hpr import weights
+from hpr.design import AS_IT_IS, PUBLISHED, Design, DesignChoice
 from hpr.errors import UserError
-from hpr.models.network import Refiner
+from hpr.models.network import Refiner, input_means
 from hpr.models.registry import build_network
+from hpr.models.torchvision_weights import RGB_DEVIATION, RGB_MEAN, is_torchvision, load_torchvision
 from hpr.skeleton import Skeleton
 
 IMAGENET_MEAN = (123.68, 116.779, 103.939)
 """Of R, G and B, as slim's ImageNet models expect it to be subtracted (docs/published.md, section 1)."""
 
+_INPUT_MEAN = "input_mean"
+"""Name in weight files of what is subtracted from the input, (3 + K,), where it is not `input_means`."""
 
-def load_network(path: Path, architecture: str | None = None, skeleton: Skeleton | None = None) -> Refiner:
+
+def load_network(
+    path: Path,
+    architecture: str | None = None,
+    skeleton: Skeleton | None = None,
+    design: DesignChoice = AS_IT_IS,
+) -> Refiner:
     """Builds the network that a weight file is for and loads every tensor of it.
 
     Args:
         path: The weight file.
         architecture: What the weights have to be for; None takes what the file says.
         skeleton: What the weights have to be for; None takes what the file says.
+        design: What the weights have to be for; poses may be read off in another way that they can do without training.
 
     Raises:
-        UserError: The weights are absent, damaged, not a refiner's, or for another architecture or skeleton.
+        UserError: The weights are absent, damaged, not a refiner's, or for another architecture, skeleton or design.
     """
+    if is_torchvision(path):
+        raise UserError(f"{path}: expected a refiner's weights, found torchvision's, which only training can use")
     tensors, provenance = weights.load(path)
     if provenance.kind != "refiner":
         raise UserError(
@@ -35,49 +49,108 @@ def load_network(path: Path, architecture: str | None = None, skeleton: Skeleton
         )
     _check_architecture(path, provenance, architecture)
     found = _checked_skeleton(path, provenance, skeleton)
-    network = build_network(provenance.architecture, found)
-    _load(network, tensors, path)
+    network = build_network(provenance.architecture, found, _checked_design(path, provenance, design))
+    _load_refiner(network, tensors, path)
     return network
 
 
-def start_network(architecture: str, skeleton: Skeleton, path: str | Path | None) -> Refiner:
+def start_network(
+    architecture: str, skeleton: Skeleton, path: str | Path | None, design: DesignChoice = AS_IT_IS
+) -> Refiner:
     """Builds a network to be trained.
+
+    From a backbone's weights, it begins as that of the image alone: the kernels of the keypoints' maps are zero.
 
     Args:
         architecture: Of the network.
         skeleton: Of the poses that it learns to refine.
-        path: A refiner's weights, or those of a backbone such as an ImageNet model; None for random ones.
+        path: A refiner's weights, or those of a backbone such as an ImageNet model, of ours or torchvision's
+            (`torchvision_weights.FROM_CACHE` for the file in its cache); None for random ones.
+        design: Of the network; what is not said is as in a refiner's weights, else as published.
 
     Raises:
-        UserError: The weights are absent, damaged, or for another architecture or skeleton.
+        UserError: The weights are absent, damaged, or for another architecture, skeleton or design.
     """
-    network = build_network(architecture, skeleton)
     if path is None:
-        return network
+        return build_network(architecture, skeleton, design.of(PUBLISHED))
+    if is_torchvision(path):
+        return _from_torchvision(build_network(architecture, skeleton, design.of(PUBLISHED)), architecture, path)
     tensors, provenance = weights.load(Path(path))
     _check_architecture(Path(path), provenance, architecture)
     if provenance.kind == "backbone":
-        tensors = _with_blind_stem(tensors, network)
-    else:
-        _checked_skeleton(Path(path), provenance, skeleton)
-    _load(network, tensors, Path(path))
+        network = build_network(architecture, skeleton, design.of(PUBLISHED))
+        _load(network, _with_heads(_with_blind_stem(tensors, network), network), Path(path))
+        return network
+    _checked_skeleton(Path(path), provenance, skeleton)
+    network = build_network(architecture, skeleton, _checked_design(Path(path), provenance, design))
+    _load_refiner(network, tensors, Path(path))
     return network
 
 
+def weights_of(network: Refiner) -> weights.Tensors:
+    """Returns what a weight file holds of a network."""
+    # Batch norm's count of training batches has no part in what the network computes.
+    state = {name: tensor for name, tensor in network.state_dict().items() if not name.endswith("batches_tracked")}
+    tensors = {name: tensor.detach().float().cpu().numpy() for name, tensor in state.items()}
+    mean = network.input_mean.flatten().cpu().numpy()
+    if not np.array_equal(mean, np.float32(input_means(network.skeleton))):
+        tensors[_INPUT_MEAN] = mean
+    return tensors
+
+
+def _from_torchvision(network: Refiner, architecture: str, path: str | Path) -> Refiner:
+    """Returns a network with torchvision's weights as its backbone."""
+    backbone = network.backbone
+    if not backbone.torchvision_model:
+        raise UserError(f"model.weights={path}: torchvision has no weights for {architecture}; use another model")
+    found, file = load_torchvision(path, backbone.torchvision_model)
+    own = [name for name in backbone.state_dict() if not name.endswith("batches_tracked")]
+    tensors = {f"backbone.{name}": found[backbone.torchvision_name(name)] for name in own}
+    # It expects RGB from 0 to 1, normalised: the network subtracts the same mean, and the first kernel divides.
+    first = f"backbone.{backbone.first_kernel}"
+    kernel = tensors[first] / np.array(RGB_DEVIATION, np.float32)[:, None, None]  # (out, 3, h, w)
+    means = [*RGB_MEAN, *network.input_mean.flatten().tolist()[3:]]
+    network.input_mean.copy_(torch.tensor(means).view(1, -1, 1, 1))
+    _load(network, _with_heads({**tensors, first: _blind(kernel, network)}, network), Path(file))
+    return network
+
+
+def _blind(kernel: NDArray[Any], network: Refiner) -> NDArray[Any]:
+    """Returns a first kernel (out, 3, h, w) with no weight on the keypoints' maps yet, (out, 3 + K, h, w)."""
+    whole = np.zeros(network.get_parameter(f"backbone.{network.backbone.first_kernel}").shape, np.float32)
+    whole[:, :3] = kernel
+    return whole
+
+
+def _with_heads(backbone: Mapping[str, NDArray[Any]], network: Refiner) -> weights.Tensors:
+    """Completes a backbone's tensors by the network's own heads."""
+    return {**{name: tensor.numpy() for name, tensor in network.state_dict().items() if "head" in name}, **backbone}
+
+
 def _with_blind_stem(backbone: weights.Tensors, network: Refiner) -> weights.Tensors:
-    """Completes a backbone's tensors: no weight on the keypoint discs yet, and the network's own heads.
+    """Lets one of slim's backbones see the image as it is used to, and of the keypoints' maps nothing yet.
 
     The backbone expects RGB minus ImageNet's mean, the refiner subtracts its own. What the difference adds to
     the stem's output is taken off again by its batch norm.
     """
     image_kernel = backbone["backbone.stem.conv.weight"]  # (64, 3, 7, 7)
-    stem = np.zeros(network.get_parameter("backbone.stem.conv.weight").shape, np.float32)
-    stem[:, :3] = image_kernel
     difference = np.array(IMAGENET_MEAN) - network.input_mean[0, :3, 0, 0].numpy()
     added = (image_kernel.sum(axis=(2, 3)) * difference).sum(axis=1)
     mean = backbone["backbone.stem.norm.running_mean"] + added
-    heads = {name: tensor.numpy() for name, tensor in network.state_dict().items() if "head" in name}
-    return {**heads, **backbone, "backbone.stem.conv.weight": stem, "backbone.stem.norm.running_mean": mean}
+    stem = _blind(image_kernel, network)
+    return {**backbone, "backbone.stem.conv.weight": stem, "backbone.stem.norm.running_mean": mean}
+
+
+def _checked_design(path: Path, provenance: weights.Provenance, choice: DesignChoice) -> Design:
+    """Returns the design of weights, with the choice's way to read poses off if they can do that."""
+    found = provenance.checked_design(path)
+    wanted = choice.of(found)
+    if not wanted.fits(found):
+        raise UserError(
+            f"{path}: expected weights of input={wanted.input} and decoder={wanted.decoder}, "
+            f"found input={found.input} and decoder={found.decoder}; set model.input and model.decoder, or another file"
+        )
+    return wanted
 
 
 def _check_architecture(path: Path, provenance: weights.Provenance, architecture: str | None) -> None:
@@ -99,6 +172,18 @@ def _checked_skeleton(path: Path, provenance: weights.Provenance, expected: Skel
     return found
 
 
+def _load_refiner(network: Refiner, tensors: weights.Tensors, path: Path) -> None:
+    """Loads every tensor of a refiner, and what it subtracts from its input where its file says so.
+
+    Raises:
+        UserError: Tensors are missing, left over or of another shape.
+    """
+    _load(network, {name: tensor for name, tensor in tensors.items() if name != _INPUT_MEAN}, path)
+    network.unmeasured = []  # older files hold none: their networks were trained with the means as they are
+    if _INPUT_MEAN in tensors:
+        _load_input_mean(network, tensors[_INPUT_MEAN], path)
+
+
 def _load(network: Refiner, tensors: weights.Tensors, path: Path) -> None:
     """Loads every tensor of a network.
 
@@ -116,6 +201,19 @@ def _load(network: Refiner, tensors: weights.Tensors, path: Path) -> None:
         _check_numbers(name, tensors[name], path)
     # Files may hold fp16 to be small; the network computes from fp32.
     network.load_state_dict({name: torch.from_numpy(tensors[name]).float() for name in expected}, strict=False)
+
+
+def _load_input_mean(network: Refiner, mean: NDArray[Any], path: Path) -> None:
+    """Loads what is subtracted from the input.
+
+    Raises:
+        UserError: It is of another shape, or no numbers.
+    """
+    if mean.shape != (3 + len(network.skeleton),):
+        expected = (3 + len(network.skeleton),)
+        raise UserError(f"{path}: {_INPUT_MEAN}: expected shape {expected}, found {mean.shape}")
+    _check_numbers(_INPUT_MEAN, mean, path)
+    network.set_input_mean(mean.tolist())
 
 
 def _check_numbers(name: str, tensor: NDArray[Any], path: Path) -> None:

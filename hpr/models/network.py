@@ -1,7 +1,7 @@
 """The refinement network: image and keypoint discs in, part logits and offsets out (docs/published.md, section 1)."""
 
 import math
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import TypeVar
 
 import numpy as np
@@ -9,6 +9,7 @@ import torch
 from torch import Tensor, nn
 
 from hpr.crops import MEAN_HEAD
+from hpr.design import PUBLISHED, Design
 from hpr.heatmaps import STRIDE, swap_sides
 from hpr.models.padding import PaddedBatch, mirror_columns
 from hpr.poses import IntArray
@@ -35,10 +36,14 @@ class Backbone(nn.Module):
         stride: Pixels per cell of the features.
         out_channels: Of the features.
         placement_room: Most pixels by which `placement` moves a crop.
+        first_kernel: Name of the kernel, of the one convolution that sees the input.
+        torchvision_model: Whose ImageNet weights training can start from; empty where there are none.
     """
 
     stride: int = 16
     placement_room: int = 0
+    first_kernel: str = ""
+    torchvision_model: str = ""
     out_channels: int
 
     def placement(self, sizes: IntArray) -> IntArray:
@@ -52,12 +57,16 @@ class Backbone(nn.Module):
         """
         raise NotImplementedError
 
+    def torchvision_name(self, name: str) -> str:
+        """Returns what torchvision calls one of the backbone's tensors."""
+        return name
+
     def fold_batch_norms(self) -> None:
         """Replaces convolutions with batch norm by one convolution each that computes the same, where it can."""
 
 
 class Refiner(nn.Module):
-    """A backbone over the image and the drawn pose, with one head for the parts and one for their offsets.
+    """A backbone over the image and the drawn pose, with one head for the parts and one for their offsets or places.
 
     The published network has a stem for the image and one for the maps and adds them up, which is the one stem over
     all 3 + K channels here.
@@ -65,27 +74,42 @@ class Refiner(nn.Module):
     Attributes:
         skeleton: Of the poses it refines.
         mean_head: See `registry.Architecture`.
+        design: How poses are drawn for it and read off it.
+        input_mean: (1, 3 + K, 1, 1), what is subtracted from the input.
+        unmeasured: Places of the keypoints whose mean is a guess until it is measured.
     """
 
     input_mean: Tensor
 
-    def __init__(self, backbone: Callable[[int], Backbone], skeleton: Skeleton, mean_head: float = MEAN_HEAD) -> None:
+    def __init__(
+        self,
+        backbone: Callable[[int], Backbone],
+        skeleton: Skeleton,
+        mean_head: float = MEAN_HEAD,
+        design: Design = PUBLISHED,
+    ) -> None:
         """Builds the network.
 
         Args:
             backbone: Builds the backbone for a number of input channels.
             skeleton: Of the K keypoints.
             mean_head: See `registry.Architecture`.
+            design: How poses are drawn for it and read off it.
         """
         super().__init__()
-        self.skeleton, self.mean_head = skeleton, mean_head
+        self.skeleton, self.mean_head, self.design = skeleton, mean_head, design
+        self.unmeasured = [
+            place
+            for place, name in enumerate(skeleton.names)
+            if name not in POSETRACK15 or design.input != PUBLISHED.input
+        ]
         mean = torch.tensor(input_means(skeleton)).view(1, -1, 1, 1)
         self.register_buffer("input_mean", mean, persistent=False)
         self.backbone = backbone(3 + len(skeleton))
         if self.backbone.stride != 2 * STRIDE:
             raise ValueError(f"backbone: expected a stride of {2 * STRIDE}, found {self.backbone.stride}")
         self.part_head = Upsampling(self.backbone.out_channels, len(skeleton))
-        self.offset_head = Upsampling(self.backbone.out_channels, 2 * len(skeleton))
+        self.offset_head = Upsampling(self.backbone.out_channels, (1 if design.integrates else 2) * len(skeleton))
         # Of all cells, about this share is near a given keypoint: training starts from "nowhere" instead of "maybe".
         nn.init.constant_(self.part_head.get_parameter("bias"), math.log(_KEYPOINT_CELLS / (1 - _KEYPOINT_CELLS)))
 
@@ -93,11 +117,12 @@ class Refiner(nn.Module):
         """Runs the network.
 
         Args:
-            batch: (B, 3 + K, H, W), RGB and keypoint discs in 0..255, as from `heatmaps.network_input`.
+            batch: (B, 3 + K, H, W), RGB and the keypoints' maps in 0..255, as from `heatmaps.network_input`.
 
         Returns:
             Part logits (B, K, h, w) and offsets (B, 2 * K, h, w), x and y of each keypoint in turn, in units of
-            `heatmaps.OFFSET_UNIT` pixels; h and w are `heatmap_size` of H and W.
+            `heatmaps.OFFSET_UNIT` pixels, or logits of places (B, K, h, w) where `design.integrates`; h and w are
+            `heatmap_size` of H and W.
         """
         inputs = batch.tensors - self.input_mean
         if batch.is_padded:
@@ -117,10 +142,20 @@ class Refiner(nn.Module):
         lengths = self.heatmap_size(batch.sizes[:, 1])
         return mirror_columns(swapped, torch.zeros_like(lengths), lengths)
 
+    def mirror_places(self, places: Tensor, batch: PaddedBatch) -> Tensor:
+        """Returns where keypoints (B, K, 2) in crop_xy of mirrored crops are in the crops, left and right swapped."""
+        x, y = places[:, list(self.skeleton.mirror)].unbind(dim=-1)
+        return torch.stack([batch.sizes[:, 1, None] - 1 - x, y], dim=-1)
+
     def mirror_inputs(self, batch: PaddedBatch) -> PaddedBatch:
         """Mirrors inputs (B, 3 + K, H, W) left to right, each crop within its place, and swaps left and right discs."""
         channels = [0, 1, 2, *(3 + keypoint for keypoint in self.skeleton.mirror)]
         return batch.with_tensors(batch.tensors[:, channels]).mirrored()
+
+    def set_input_mean(self, mean: Sequence[float]) -> None:
+        """Sets what is subtracted from R, G, B and the K maps, known from now on."""
+        self.input_mean.copy_(torch.tensor(mean).view(1, -1, 1, 1))
+        self.unmeasured = []
 
     def compute_in(self, dtype: torch.dtype) -> None:
         """Converts all but the input's normalisation, whose fractions lower precisions would lose."""
@@ -142,7 +177,8 @@ class Upsampling(nn.ConvTranspose2d):
 def input_means(skeleton: Skeleton) -> list[float]:
     """Returns what is subtracted from R, G and B and from each keypoint's map.
 
-    The published means by name; a keypoint that the published network does not have gets their mean.
+    The published means by name; a keypoint that the published network does not have gets their mean, which training
+    replaces by what it measures.
     """
     published = dict(zip(POSETRACK15.names, _DISC_MEANS, strict=True))
     other = sum(_DISC_MEANS) / len(_DISC_MEANS)

@@ -190,6 +190,7 @@ class _Loaded:
         part: Number of its part.
         number: Its place in the part.
         poses: (N, K, 2) of its people, in the network's order.
+        scores: (N, K) of the keypoints, NaN where there is none.
         scales: N, of the people.
         image: (H, W, 3) RGB, or None if it cannot be read.
         problem: What is wrong with the image.
@@ -198,6 +199,7 @@ class _Loaded:
     part: int
     number: int
     poses: FloatArray
+    scores: FloatArray
     scales: list[float]
     image: Image | None
     problem: str = ""
@@ -217,11 +219,12 @@ def _people(
 
     def load(item: tuple[int, int, Frame]) -> _Loaded:
         part, number, frame = item
-        poses, scales = frame.skeleton.convert(frame.poses, refiner.skeleton), refiner.scales(frame)
+        poses, scores = (frame.skeleton.convert(own, refiner.skeleton) for own in (frame.poses, frame.scores))
+        scales = refiner.scales(frame)
         try:
-            return _Loaded(part, number, poses, scales, images.read(frame))
+            return _Loaded(part, number, poses, scores, scales, images.read(frame))
         except UserError as error:
-            return _Loaded(part, number, poses, scales, None, str(error))
+            return _Loaded(part, number, poses, scores, scales, None, str(error))
 
     def people() -> Iterator[tuple[_Loaded, int]]:
         for loaded in _ahead(loading, load, frames(), threads):
@@ -232,7 +235,8 @@ def _people(
         key = PersonKey(loaded.part, loaded.number, person)
         if loaded.image is None:
             return PassedThrough(key, Outcome.BAD_IMAGE, loaded.problem)
-        return refiner.prepare(loaded.image, loaded.poses[person], key, loaded.scales[person])
+        scale, scores = loaded.scales[person], loaded.scores[person]
+        return refiner.prepare(loaded.image, loaded.poses[person], key, scale, scores)
 
     # On a CPU the network itself uses all cores.
     threads = min(16, os.cpu_count() or 1) if refiner.device.type == "cuda" else 1

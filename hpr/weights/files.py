@@ -3,13 +3,14 @@
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, get_args
 
 import numpy as np
 from numpy.typing import NDArray
 from safetensors import SafetensorError, safe_open
 from safetensors.numpy import save as serialize
 
+from hpr.design import PUBLISHED, DecoderKind, Design, InputKind
 from hpr.errors import UserError
 from hpr.files import replacing
 from hpr.skeleton import Skeleton, get_skeleton
@@ -28,6 +29,8 @@ class Provenance:
         kind: "refiner", or "backbone" for weights that only a training can start from.
         skeleton: Name of the skeleton of the poses that a refiner is for; empty for a backbone.
         keypoints: Its keypoints in order, names separated by commas; empty for a backbone.
+        input: See `Design`; files do not say what is as published.
+        decoder: Likewise.
     """
 
     source: str
@@ -36,11 +39,35 @@ class Provenance:
     kind: str
     skeleton: str = ""
     keypoints: str = ""
+    input: str = PUBLISHED.input
+    decoder: str = PUBLISHED.decoder
 
     @classmethod
-    def of_refiner(cls, source: str, step: str, architecture: str, skeleton: Skeleton) -> "Provenance":
+    def of_refiner(
+        cls, source: str, step: str, architecture: str, skeleton: Skeleton, design: Design = PUBLISHED
+    ) -> "Provenance":
         """Returns what a refiner's weights say of themselves."""
-        return cls(source, step, architecture, "refiner", skeleton.name, ",".join(skeleton.names))
+        keypoints = ",".join(skeleton.names)
+        return cls(source, step, architecture, "refiner", skeleton.name, keypoints, design.input, design.decoder)
+
+    def metadata(self) -> dict[str, str]:
+        """Returns what is written into a file: the same as ever for weights of the published design."""
+        published = asdict(PUBLISHED)
+        return {name: value for name, value in asdict(self).items() if published.get(name) != value}
+
+    def checked_design(self, path: Path) -> Design:
+        """Returns the design that a refiner's weights are for.
+
+        Args:
+            path: Of the file, for messages.
+
+        Raises:
+            UserError: There is no such design.
+        """
+        for name, known in (("input", get_args(InputKind)), ("decoder", get_args(DecoderKind))):
+            if getattr(self, name) not in known:
+                raise UserError(f"{path}: expected {name} {' or '.join(known)}, found '{getattr(self, name)}'")
+        return Design(self.input, self.decoder)  # type: ignore[arg-type]
 
     def checked_skeleton(self, path: Path) -> Skeleton:
         """Returns the skeleton that a refiner's weights are for.
@@ -72,7 +99,7 @@ def save(path: Path, tensors: Mapping[str, NDArray[Any]], provenance: Provenance
     contiguous = {name: np.ascontiguousarray(value) for name, value in tensors.items()}
     with replacing(path) as temporary:
         # As bytes: safetensors' own writing makes files that only their owner can read.
-        temporary.write_bytes(serialize(contiguous, {"format": "pt", **asdict(provenance)}))
+        temporary.write_bytes(serialize(contiguous, {"format": "pt", **provenance.metadata()}))
 
 
 def load(path: Path) -> tuple[Tensors, Provenance]:

@@ -97,7 +97,12 @@ class Shuffled(PoseRefiner):
         return [1.0] * len(frame)
 
     def prepare(
-        self, image: Image, pose: FloatArray, key: Hashable, scale: float | None = None
+        self,
+        image: Image,
+        pose: FloatArray,
+        key: Hashable,
+        scale: float | None = None,
+        scores: FloatArray | None = None,
     ) -> PersonCrop | PassedThrough:
         assert scale == 1.0
         return PersonCrop(key, Crop(1.0, (1, 1), (0, 0, 1, 1)), image, pose)

@@ -15,6 +15,9 @@ from hpr.models.registry import Architecture, register
 from hpr.poses import IntArray
 from hpr.weights.resnets import EXPANSION, RESNETS, ResNetShape
 
+_TORCHVISION = ("resnet50", "resnet101", "resnet152")
+"""The networks that torchvision has ImageNet weights of."""
+
 
 class ConvNorm(nn.Module):
     """A convolution without bias, padded by half its kernel on all sides, and batch norm."""
@@ -77,6 +80,7 @@ class ResNet(Backbone):
     """
 
     placement_room = 2
+    first_kernel = "stem.conv.weight"
 
     def __init__(self, in_channels: int, shape: ResNetShape) -> None:
         """Builds the network for a number of input channels."""
@@ -93,6 +97,8 @@ class ResNet(Backbone):
             channels = EXPANSION * depth
         self.blocks = nn.ModuleList(blocks)
         self.out_channels = channels
+        # torchvision's have the same kernels, with the strides in a block's first unit.
+        self.torchvision_model = next((name for name in _TORCHVISION if RESNETS[name] == shape), "")
 
     def placement(self, sizes: IntArray) -> IntArray:
         """See `Backbone`."""
@@ -117,6 +123,15 @@ class ResNet(Backbone):
                 x = unit(x, mask, after if unit.stride > 1 else mask)
             mask = after
         return x if mask is None else x * mask
+
+    def torchvision_name(self, name: str) -> str:
+        """See `Backbone`."""
+        if name.startswith("stem."):
+            return name.replace("stem.conv", "conv1").replace("stem.norm", "bn1")
+        _, block, unit, layer, kind, tensor = name.split(".")
+        if layer == "shortcut":
+            return f"layer{int(block) + 1}.{unit}.downsample.{('conv', 'norm').index(kind)}.{tensor}"
+        return f"layer{int(block) + 1}.{unit}.{layer if kind == 'conv' else layer.replace('conv', 'bn')}.{tensor}"
 
     def fold_batch_norms(self) -> None:
         """See `Backbone`."""
