@@ -93,7 +93,7 @@ def weights_of(network: Refiner) -> weights.Tensors:
     state = {name: tensor for name, tensor in network.state_dict().items() if not name.endswith("batches_tracked")}
     tensors = {name: tensor.detach().float().cpu().numpy() for name, tensor in state.items()}
     mean = network.input_mean.flatten().cpu().numpy()
-    if not np.array_equal(mean, np.float32(input_means(network.skeleton))):
+    if not np.array_equal(mean, np.array(input_means(network.skeleton), np.float32)):
         tensors[_INPUT_MEAN] = mean
     return tensors
 

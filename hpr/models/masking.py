@@ -39,7 +39,7 @@ class MaskedLayers(nn.Sequential):
             masks = [batch.valid(stride).to(batch.tensors.dtype) for stride in _STRIDES]
             self._masks = {(mask.shape[2], mask.shape[3]): mask for mask in masks}
         try:
-            features: Tensor = super().forward(x)
+            features: Tensor = super().forward(x)  # type: ignore[no-untyped-call]
             return self._mask_input(self, (features,))[0]
         finally:
             self._masks = {}

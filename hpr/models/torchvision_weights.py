@@ -78,7 +78,7 @@ def _cached(model: str) -> Path:
     """
     folder = Path(torch.hub.get_dir()) / "checkpoints"
     known = models.get_model_weights(model)
-    urls = list(dict.fromkeys([known.DEFAULT.url, *(weights.url for weights in known)]))  # type: ignore[attr-defined]
+    urls = list(dict.fromkeys([known.DEFAULT.url, *(weights.url for weights in known)]))
     for url in urls:
         if (folder / Path(url).name).is_file():
             return folder / Path(url).name

@@ -41,7 +41,7 @@ def assert_same(network: Refiner, path: Path, sizes: list[tuple[int, int]]) -> N
         found = [torch.from_numpy(array) for array in runtime.run(OUTPUTS, {INPUT: crops.numpy()})]
         torch.testing.assert_close(found[0], logits.sigmoid(), rtol=0, atol=1e-4)
         torch.testing.assert_close(found[1], offsets, rtol=0, atol=1e-4 * max(1, offsets.abs().max().item()))
-        keypoints, confidence = decode(*found[:2])
+        keypoints, confidence = decode(found[0], found[1])
         torch.testing.assert_close(found[2], keypoints.float())
         assert torch.equal(found[3], confidence)
 
