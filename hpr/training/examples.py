@@ -20,7 +20,7 @@ from hpr.poses import BoolArray, FloatArray, IntArray
 from hpr.training.augmentation import Augmentation
 from hpr.training.colours import UNCHANGED, recoloured
 from hpr.training.people import AnnotatedPerson, People
-from hpr.training.pose_errors import PoseErrors, false_estimate, out_of_sight, overlap
+from hpr.training.pose_errors import Mistake, PoseErrors, false_estimate, out_of_sight, overlap
 from hpr.training.seeds import Purpose, generator
 
 _MAX_PASSED_OVER = 1000
@@ -36,6 +36,7 @@ class Example(NamedTuple):
         estimate: (K, 2) in crop_xy, NaN where missing.
         truth: (K, 2) in crop_xy, NaN where there is no keypoint to be found.
         scale: Scale jitter.
+        scores: (K,) an estimator's, 0 for absent keypoints.
         labelled: (K,) bool, keypoints that count; see `AnnotatedPerson`.
         ignored: (h, w) bool, heatmap cells of the canvas that do not count, besides those near true keypoints.
         colour: (4,) how the colours are still to be changed; see `colours.recoloured`.
@@ -47,6 +48,7 @@ class Example(NamedTuple):
     estimate: FloatArray
     truth: FloatArray
     scale: float
+    scores: FloatArray
     labelled: BoolArray
     ignored: BoolArray
     colour: FloatArray
@@ -91,7 +93,9 @@ class Examples(Dataset[Example]):
         reduction = self._reduction(person)
         person = self._augmentation.turn(person, random)
         person = self._augmentation.truncate(person, random)
-        estimate, truth = self._estimated(person, random)
+        estimate, truth, mistakes = self._estimated(person, random)
+        # Chance of their own: the other draws are the same whether scores are looked at or not.
+        scores = self._errors.scores(mistakes, generator(Purpose.TRAINING_SCORES, self._seed, index))
 
         jitter = random.uniform(*self._augmentation.scale)
         crop = person_region(estimate, person.image.size, self._scale_of(estimate) * jitter)
@@ -106,29 +110,36 @@ class Examples(Dataset[Example]):
         if random.random() < self._augmentation.mirror:
             pixels = pixels[:, ::-1]
             truth, estimate = (heatmaps.mirror_pose(p, crop.width, self._skeleton) for p in (truth, estimate))
+            scores = scores[list(self._skeleton.mirror)]
             labelled = labelled[list(self._skeleton.mirror)]
             ignored = [heatmaps.mirror_points(polygon, crop.width) for polygon in ignored]
         canvas, start = self._on_canvas(pixels)
         cells = heatmaps.cells_within(ignored, *self._cells)
-        return Example(canvas, np.array(pixels.shape[:2]), start, estimate, truth, jitter, labelled, cells, colour)
+        size = np.array(pixels.shape[:2])
+        return Example(canvas, size, start, estimate, truth, jitter, scores, labelled, cells, colour)
 
-    def _estimated(self, person: AnnotatedPerson, random: np.random.Generator) -> tuple[FloatArray, FloatArray]:
-        """Draws an estimate (K, 2); returns it, and the truth (K, 2) that it is to become."""
+    def _estimated(
+        self, person: AnnotatedPerson, random: np.random.Generator
+    ) -> tuple[FloatArray, FloatArray, IntArray]:
+        """Draws an estimate (K, 2); returns it, the truth (K, 2) that it is to become, and the Mistakes in it (K,)."""
         truth, neighbours, skeleton = person.pose, person.neighbours, self._skeleton
         image_size = person.image.size
         kind = random.random()
+        near = np.where(np.isnan(truth[:, 0]), Mistake.ABSENT, Mistake.NEAR)
         if kind < self._augmentation.exact:
-            return truth, truth
+            return truth, truth, near
         if kind < self._augmentation.exact + self._augmentation.nearly_exact:
-            return self._errors.nearly_exact(truth, skeleton, random), truth
+            return self._errors.nearly_exact(truth, skeleton, random), truth, near
 
         if random.random() < self._errors.false_person:
             nobody = false_estimate(truth[None], image_size, random)
             # On somebody, it would be an estimate of them.
             if not any(overlap(nobody, other) for other in (truth, *neighbours)):
-                return nobody, np.full_like(truth, np.nan)
+                mistakes = np.where(np.isnan(nobody[:, 0]), Mistake.ABSENT, Mistake.EXTRA)
+                return nobody, np.full_like(truth, np.nan), mistakes
         hidden = out_of_sight(person.keypoints, truth, image_size, random)
-        return self._errors.draw(truth, neighbours, skeleton, random, hidden)[0], truth
+        estimate, mistakes = self._errors.draw(truth, neighbours, skeleton, random, hidden)
+        return estimate, truth, mistakes
 
     def _reduction(self, person: AnnotatedPerson) -> int:
         """Returns by what an image can be divided for the crops of all people in it, so that it is decoded once."""
@@ -195,14 +206,14 @@ def prepare(batch: Example, network: Refiner, device: torch.device) -> tuple[Pad
     height, width = batch.pixels.shape[1:3]
     # Computed from the loader's tensors, which are on the host: no device has to be waited for.
     is_padded = any(size != [height, width] for size in torch.as_tensor(batch.size).tolist())
-    pixels, sizes, starts, estimate, truth, jitter, labelled, ignored = (
+    pixels, sizes, starts, estimate, truth, jitter, scores, labelled, ignored = (
         torch.as_tensor(value).to(device, non_blocking=True) for value in batch[:-1]
     )
     colours = torch.as_tensor(batch.colour)
     if (colours != torch.tensor(UNCHANGED)).any():
         pixels = recoloured(pixels, colours, sizes, starts, is_padded)
 
-    crops = masked_batch(pixels, estimate, sizes, starts, is_padded)
+    crops = masked_batch(pixels, estimate, sizes, starts, is_padded, network.design.input, scores)
     # A crop on a canvas of its own size would have as many cells as these; the maps of all crops begin in the corner.
     cells = heatmaps.rectangles(network.heatmap_size(sizes), *(network.heatmap_size(n) for n in (height, width)))
     return crops, heatmaps.targets(truth, cells, jitter, labelled, ignored)

@@ -32,6 +32,8 @@ class Purpose(IntEnum):
     """Seed of a picture, attempt."""
     PICTURE_ESTIMATE = 10
     """Seed of a picture, number of the estimate."""
+    TRAINING_SCORES = 12
+    """Seed of the training, example: an estimator's scores."""
 
 
 def generator(purpose: Purpose, *numbers: int) -> np.random.Generator:
