@@ -22,7 +22,7 @@ def place_losses(logits: Tensor, targets: Targets) -> Tensor:
     """
     own = targets.cells.amax(dim=1, keepdim=True) > 0  # (B, 1, h, w)
     logits = logits.masked_fill(~own, -torch.inf)
-    entries = targets.offset_mask.unflatten(1, (-1, 2)).sum(dim=(2, 3, 4))  # (B, K)
+    entries = _by_axis(targets.offset_mask).sum(dim=(2, 3, 4))  # (B, K)
     truth = _true_places(targets)  # (B, K, 2) in cells from the first cell's centre
 
     found = (integrated(logits) - STRIDE / 2) / STRIDE
@@ -33,12 +33,19 @@ def place_losses(logits: Tensor, targets: Targets) -> Tensor:
 def _true_places(targets: Targets) -> Tensor:
     """Returns where the keypoints are, (B, K, 2) float64 in cells, from the offsets to them; 0 where there are none."""
     height, width = targets.parts.shape[2:]
-    mask = targets.offset_mask.unflatten(1, (-1, 2)).double()  # (B, K, 2, h, w)
-    offsets = targets.offsets.unflatten(1, (-1, 2)).double() * (OFFSET_UNIT / STRIDE)
+    mask = _by_axis(targets.offset_mask).double()
+    offsets = _by_axis(targets.offsets).double() * (OFFSET_UNIT / STRIDE)
     columns, rows = (torch.arange(n, device=mask.device) for n in (width, height))
     grid = torch.stack(torch.meshgrid(columns, rows, indexing="xy"))  # (2, h, w)
     count = mask.sum(dim=(3, 4)).clamp(min=1)
-    return ((offsets + grid) * mask).sum(dim=(3, 4)) / count
+    places: Tensor = ((offsets + grid) * mask).sum(dim=(3, 4)) / count
+    return places
+
+
+def _by_axis(maps: Tensor) -> Tensor:
+    """Returns (B, 2 * K, h, w) maps, x and y of each keypoint in turn, as (B, K, 2, h, w)."""
+    batch, count, height, width = maps.shape
+    return maps.reshape(batch, count // 2, 2, height, width)
 
 
 def _cross_entropy(logits: Tensor, truth: Tensor, own: Tensor) -> Tensor:
