@@ -15,6 +15,7 @@ from yaml import YAMLError
 from hpr import weights
 from hpr.errors import UserError
 from hpr.files import replacing
+from hpr.models.loading import weights_of
 from hpr.models.network import Refiner
 
 CHECKPOINT = "last.pt"
@@ -161,7 +162,5 @@ def save_weights(path: Path, network: Refiner, source: str, step: int, architect
         step: Number of steps they have been trained for.
         architecture: Name of the network's architecture.
     """
-    # Batch norm's count of training batches has no part in what the network computes.
-    tensors = {n: t for n, t in network.state_dict().items() if not n.endswith("num_batches_tracked")}
-    arrays = {name: tensor.detach().float().cpu().numpy() for name, tensor in tensors.items()}
-    weights.save(path, arrays, weights.Provenance.of_refiner(source, str(step), architecture, network.skeleton))
+    provenance = weights.Provenance.of_refiner(source, str(step), architecture, network.skeleton, network.design)
+    weights.save(path, weights_of(network), provenance)
