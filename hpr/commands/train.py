@@ -29,6 +29,7 @@ from hpr.runtime.processes import Processes
 from hpr.skeleton import get_skeleton
 from hpr.training.examples import Examples
 from hpr.training.history import History
+from hpr.training.input_means import measure_input_means
 from hpr.training.loop import CommonSettings, Settings, Trainer, train
 from hpr.training.monitoring import Monitor
 from hpr.training.people import People
@@ -150,11 +151,13 @@ def _train(
     if dataset.training is None:
         raise UserError(f"dataset={dataset.name}: nothing to train on in it; use dataset=synthetic or posetrack18")
     skeleton = get_skeleton(settings.model.skeleton)
-    network = start_network(settings.model.architecture, skeleton, settings.model.weights)
+    model = settings.model
+    network = start_network(model.architecture, skeleton, model.weights, model.design)
     people = app.build("dataset.training", dataset.training, seed=settings.seed)
     errors = app.build("pose_errors", settings.pose_errors)
     augmentation = app.build("augmentation", settings.augmentation)
     examples = Examples(people, errors, augmentation, settings.canvas, network, settings.scale, settings.seed)
+    measure_input_means(network, examples)
     optimizer = _optimizer(settings.optimizer)
     schedule = app.build("schedule", settings.schedule)
     training = settings.training.on(device, processes, people, dataset.name)
