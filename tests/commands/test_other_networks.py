@@ -23,6 +23,9 @@ TOY += ["dataset.validation.clips=1", "dataset.validation.frames=2"]
         pytest.param(["model=torchvision_resnet18"], id="another backbone"),
         pytest.param(["model=demo", "model.skeleton=coco17"], id="another skeleton"),
         pytest.param(["model=torchvision_resnet18", "model.skeleton=mpii16"], id="both"),
+        pytest.param(["model=demo_convnext"], id="a network without batch norms"),
+        pytest.param(["model=demo_confidence", "model.skeleton=coco17"], id="discs with scores"),
+        pytest.param(["model=demo_posefix"], id="another input and output"),
     ],
 )
 def test_trains_and_refines(model: list[str], tmp_path: Path) -> None:
@@ -31,6 +34,7 @@ def test_trains_and_refines(model: list[str], tmp_path: Path) -> None:
     assert f"model.weights={run}/best.safetensors" in printed
     weights = run / "last.safetensors"
     _, provenance = load(weights)
+    assert {provenance.input, provenance.decoder} <= {"discs", "offsets"} or "demo_" in model[0]
     skeleton = get_skeleton(provenance.skeleton)
     assert PoseRefiner.load(weights, "cpu").skeleton == skeleton
 
@@ -54,3 +58,28 @@ def test_weights_of_another_skeleton_are_no_start(tmp_path: Path) -> None:
     message = fail("train.py", "model=demo", "model.weights=${asset:demo.safetensors}", "model.skeleton=coco17", *TOY)
     assert "expected weights for the keypoints of coco17, found posetrack15's" in message
     assert len(COCO17) == 17
+
+
+@pytest.mark.slow
+def test_weights_of_another_design_are_refused(tmp_path: Path) -> None:
+    """By refining and by training; another way to read poses off is not another design."""
+    asset = "model.weights=${asset:demo.safetensors}"
+    expected = "expected weights of input=gaussians and decoder=integral, found input=discs and decoder=offsets"
+    for program in ("refine.py", "train.py"):
+        assert expected in fail(program, "model=demo_posefix", asset, f"output_dir={tmp_path}", "device=cpu")
+    assert "model.decoder" in fail("refine.py", "model.decoder=middle")
+
+
+@pytest.mark.slow
+def test_other_ways_to_read_poses_off_need_no_training(tmp_path: Path) -> None:
+    """The bundled weights and sample will do; the results are near each other, and are not mixed up."""
+    found = {}
+    for decoder in ("offsets", "votes", "soft_argmax"):
+        output = tmp_path / decoder
+        succeed("refine.py", f"model.decoder={decoder}", "objective=map", f"output_dir={output}", "device=cpu")
+        (path, *_) = sorted((output / "predictions").iterdir())
+        (clip,) = PoseTrack18().read(path)
+        found[decoder] = np.concatenate([frame.keypoints[..., :2] for frame in clip.frames])
+    for decoder in ("votes", "soft_argmax"):
+        distance = np.abs(found[decoder] - found["offsets"])
+        assert 0 < np.nanmedian(distance) < 2
