@@ -52,7 +52,7 @@ def _cross_entropy(logits: Tensor, truth: Tensor, own: Tensor) -> Tensor:
     """Returns (B, K), with a target that is shared by the four own cells about the true place (B, K, 2) in cells."""
     width = logits.shape[-1]
     # A keypoint may lie between the last cells' centres and the crop's border, or just beyond it.
-    last = torch.stack([own.any(dim=2).sum(dim=-1), own.any(dim=3).sum(dim=-1)], dim=-1) - 1  # (B, 1, 2)
+    last = torch.stack([_last(own.any(dim=2)), _last(own.any(dim=3))], dim=-1)  # (B, 1, 2)
     inside = torch.minimum(truth.clamp(min=0), last)
     low = torch.minimum(inside.floor(), (last - 1).clamp(min=0)).long()  # (B, K, 2)
     high = torch.minimum(low + 1, last)
@@ -65,3 +65,8 @@ def _cross_entropy(logits: Tensor, truth: Tensor, own: Tensor) -> Tensor:
             places = (y * width + x)[..., None]  # (B, K, 1)
             total = total - x_share * y_share * logarithms.gather(-1, places)[..., 0]
     return total
+
+
+def _last(own: Tensor) -> Tensor:
+    """Returns (B, 1) the last place where (B, 1, n) is true; regions that do not count may be holes before it."""
+    return (own * torch.arange(own.shape[-1], device=own.device)).amax(dim=-1)

@@ -118,7 +118,8 @@ def examples(sizes: Sequence[tuple[int, int]]) -> Example:
     ignored = torch.zeros(count, CANVAS[0] // 16 * 2, CANVAS[1] // 16 * 2, dtype=torch.bool)
     scales = torch.ones(count, dtype=torch.float64)
     colours = torch.tensor([[1.1, 0.9, 1.2, 0.02]], dtype=torch.float64).expand(count, 4)
-    tensors: Any = (canvases, torch.tensor(sizes), starts, pose, pose, scales, labelled, ignored, colours)
+    scores = torch.ones(count, 15, dtype=torch.float64)
+    tensors: Any = (canvases, torch.tensor(sizes), starts, pose, pose, scales, scores, labelled, ignored, colours)
     return Example(*tensors)
 
 
