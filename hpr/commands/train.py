@@ -2,7 +2,7 @@
 
 import os
 import signal
-from collections.abc import Callable, Iterator, Sized
+from collections.abc import Callable, Iterator, Sequence, Sized
 from contextlib import AbstractContextManager, contextmanager, nullcontext
 from pathlib import Path
 from typing import Annotated, Any
@@ -10,6 +10,7 @@ from typing import Annotated, Any
 import torch
 from pydantic import Field
 from torch import Tensor
+from torch.utils.data import Dataset
 from tqdm import tqdm
 
 from hpr.checks import CanvasSide, Count, NonNegative, Seed, Workers
@@ -27,7 +28,8 @@ from hpr.runtime.memory import keep_freed_memory
 from hpr.runtime.precision import PrecisionSetting, slow_precision, training_precision
 from hpr.runtime.processes import Processes
 from hpr.skeleton import get_skeleton
-from hpr.training.examples import Examples
+from hpr.training.buckets import BLOCK, BucketedExamples
+from hpr.training.examples import Example, Examples
 from hpr.training.history import History
 from hpr.training.input_means import measure_input_means
 from hpr.training.loop import CommonSettings, Settings, Trainer, train
@@ -46,6 +48,9 @@ class _TrainingDataset(DatasetSettings):
     parts: dict[str, NonNegative] | None = None
     validated: str | None = None
     sets: dict[str, Any] | None = None
+
+
+_Size = Annotated[list[CanvasSide], Field(min_length=2, max_length=2)]
 
 
 class _TrainingSettings(CommonSettings):
@@ -113,7 +118,8 @@ class TrainSettings(Section):
     scale: ScaleRule
     optimizer: Component
     schedule: Component
-    canvas: Annotated[list[CanvasSide], Field(min_length=2, max_length=2)]
+    canvas: _Size
+    canvases: Annotated[list[_Size], Field(min_length=2, max_length=BLOCK)] | None
     training: _TrainingSettings
     seed: Seed
     device: str
@@ -156,8 +162,14 @@ def _train(
     people = app.build("dataset.training", dataset.training, seed=settings.seed)
     errors = app.build("pose_errors", settings.pose_errors)
     augmentation = app.build("augmentation", settings.augmentation)
-    examples = Examples(people, errors, augmentation, settings.canvas, network, settings.scale, settings.seed)
+
+    def on(canvas: Sequence[int]) -> Examples:
+        return Examples(people, errors, augmentation, canvas, network, settings.scale, settings.seed)
+
+    examples: Dataset[Example] = on(settings.canvas)
     measure_input_means(network, examples)
+    if settings.canvases is not None:
+        examples = BucketedExamples([on(canvas) for canvas in settings.canvases], settings.seed)
     optimizer = _optimizer(settings.optimizer)
     schedule = app.build("schedule", settings.schedule)
     training = settings.training.on(device, processes, people, dataset.name)
@@ -190,7 +202,7 @@ _SHARES = {"weight_decay", "momentum"}
 def _run(
     settings: TrainSettings,
     trainer: Trainer,
-    examples: Examples,
+    examples: Dataset[Example],
     folder: Path,
     processes: Processes,
     stopping: Callable[[], bool],

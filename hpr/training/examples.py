@@ -25,6 +25,9 @@ from hpr.training.seeds import Purpose, generator
 
 _MAX_PASSED_OVER = 1000
 
+_NEEDED_MARGIN = 64.0
+"""Pixels about a person's keypoints that should be on the canvas, for what they look like and for people who shift."""
+
 
 class Example(NamedTuple):
     """Arrays of one example, or, stacked by a loader, tensors of B of them.
@@ -79,7 +82,7 @@ class Examples(Dataset[Example]):
             seed: Of mistakes and changes.
         """
         self._people, self._errors, self._augmentation = people, errors, augmentation
-        self._canvas = (canvas[0], canvas[1])
+        self.canvas = (canvas[0], canvas[1])
         self._cells = (network.heatmap_size(canvas[0]), network.heatmap_size(canvas[1]))
         self._skeleton, self._mean_head = network.skeleton, network.mean_head
         self._placement = network.backbone.placement
@@ -88,7 +91,7 @@ class Examples(Dataset[Example]):
 
     def __getitem__(self, index: int) -> Example:
         """Returns the index-th example, without end."""
-        random = generator(Purpose.TRAINING_EXAMPLE, self._seed, index)
+        random, jitter = self._drawn(index)
         person = self._person(index)
         reduction = self._reduction(person)
         person = self._augmentation.turn(person, random)
@@ -97,7 +100,6 @@ class Examples(Dataset[Example]):
         # Chance of their own: the other draws are the same whether scores are looked at or not.
         scores = self._errors.scores(mistakes, generator(Purpose.TRAINING_SCORES, self._seed, index))
 
-        jitter = random.uniform(*self._augmentation.scale)
         crop = person_region(estimate, person.image.size, self._scale_of(estimate) * jitter)
         crop = self._window(crop, crop.to_crop(estimate), random)
         truth, estimate = crop.to_crop(truth), crop.to_crop(estimate)
@@ -117,6 +119,23 @@ class Examples(Dataset[Example]):
         cells = heatmaps.cells_within(ignored, *self._cells)
         size = np.array(pixels.shape[:2])
         return Example(canvas, size, start, estimate, truth, jitter, scores, labelled, cells, colour)
+
+    def extent(self, index: int) -> tuple[IntArray, IntArray]:
+        """Returns about how large the index-th example is, without its pixels: before it is turned and mistaken.
+
+        Returns:
+            Height and width (2,) that its keypoints need with the pixels about them, and those (2,) of its whole crop.
+        """
+        _, jitter = self._drawn(index)
+        person = self._person(index)
+        crop = person_region(person.pose, person.image.size, self._scale_of(person.pose) * jitter)
+        around = person_region(person.pose, person.image.size, crop.scale, _NEEDED_MARGIN)
+        return np.array([around.height, around.width]), np.array([crop.height, crop.width])
+
+    def _drawn(self, index: int) -> tuple[np.random.Generator, float]:
+        """Returns the source of chance for an example, and its scale jitter, which is the first that is drawn."""
+        random = generator(Purpose.TRAINING_EXAMPLE, self._seed, index)
+        return random, random.uniform(*self._augmentation.scale)
 
     def _estimated(
         self, person: AnnotatedPerson, random: np.random.Generator
@@ -178,16 +197,16 @@ class Examples(Dataset[Example]):
 
     def _largest_crop(self) -> IntArray:
         """Returns height and width (2,) of the largest crop that fits on the canvas where it has to begin."""
-        size = np.array(self._canvas)
-        while (size + self._placement(size[None])[0] > self._canvas).any():
-            size -= size + self._placement(size[None])[0] > self._canvas
+        size = np.array(self.canvas)
+        while (size + self._placement(size[None])[0] > self.canvas).any():
+            size -= size + self._placement(size[None])[0] > self.canvas
         return size
 
     def _on_canvas(self, pixels: Image) -> tuple[Image, IntArray]:
         """Returns a canvas with a crop (h, w, 3) where the network needs it to begin, and its first row and column."""
         size = np.array(pixels.shape[:2])
         start = self._placement(size[None])[0]
-        canvas = np.zeros((*self._canvas, 3), np.uint8)
+        canvas = np.zeros((*self.canvas, 3), np.uint8)
         canvas[start[0] : start[0] + size[0], start[1] : start[1] + size[1]] = pixels
         return canvas, start
 

@@ -1,7 +1,8 @@
 """Batches of examples for the training loop, made by worker processes."""
 
 import signal
-from collections.abc import Generator, Iterator
+from collections.abc import Callable, Generator, Iterator
+from typing import Any
 
 import cv2
 import torch
@@ -10,6 +11,7 @@ from torch.utils.data.dataloader import _MultiProcessingDataLoaderIter
 
 from hpr.errors import UserError
 from hpr.runtime.processes import Processes
+from hpr.training.buckets import BucketedExamples
 from hpr.training.examples import Example
 
 
@@ -19,7 +21,7 @@ def example_batches(
     """Yields this process's share of each step, in parts, made by worker processes.
 
     Args:
-        examples: Each a function of its index alone.
+        examples: Each a function of its index alone, or `BucketedExamples`.
         steps: That are still to be done, from 0.
         batch_size: Examples in a step, over all processes and parts.
         accumulate: Parts that each process takes its share of a step in.
@@ -29,9 +31,12 @@ def example_batches(
     Raises:
         UserError: An example cannot be read.
     """
+    parts_of: Callable[..., Iterator[list[Any]]] = _indices
+    if isinstance(examples, BucketedExamples):
+        parts_of = examples.parts
     loader = DataLoader(
         examples,
-        batch_sampler=_Batches(_indices(steps, batch_size, accumulate, processes)),
+        batch_sampler=_Batches(parts_of(steps, batch_size, accumulate, processes)),
         num_workers=workers,
         worker_init_fn=_start_worker,
         pin_memory=torch.cuda.is_available(),
@@ -66,13 +71,13 @@ def _indices(steps: range, batch_size: int, accumulate: int, processes: Processe
 
 
 class _Batches:
-    """Lists of indices for a DataLoader."""
+    """Lists of indices, or of what else examples are asked for by, for a DataLoader."""
 
-    def __init__(self, indices: Iterator[list[int]]) -> None:
-        self._indices = indices
+    def __init__(self, parts: Iterator[list[Any]]) -> None:
+        self._parts = parts
 
-    def __iter__(self) -> Iterator[list[int]]:
-        return self._indices
+    def __iter__(self) -> Iterator[list[Any]]:
+        return self._parts
 
 
 _SAVING_SECONDS = 60

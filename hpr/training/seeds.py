@@ -30,6 +30,8 @@ class Purpose(IntEnum):
     """Seed of the benchmark, clip."""
     PICTURE_SCENE = 9
     """Seed of a picture, attempt."""
+    TRAINING_CANVAS = 22
+    """Seed of the training, block of steps."""
     PICTURE_ESTIMATE = 10
     """Seed of a picture, number of the estimate."""
     TRAINING_SCORES = 12

@@ -167,6 +167,7 @@ def _losses(folder: Path) -> list[float]:
         ("training.precision=fp8", "training.precision=fp8: expected one of auto, fp32, tf32, bf16, fp16"),
         ("canvas=[0,0]", "canvas.0=0: expected 16 or more"),
         ("canvas=[64]", "canvas=[64]: expected 2 or more values"),
+        ("canvases=[[64,64]]", "canvases=[[64,64]]: expected 2 or more values"),
         ("seed=-1", "seed=-1: expected 0 or more"),
         ("augmentation.mirror=maybe", "augmentation.mirror=maybe: expected a number"),
         ("pose_errors.shift=2", "pose_errors.shift=2: expected 1 or less"),
@@ -208,6 +209,12 @@ def test_wrong_settings(setting: str, message: str, tmp_path: Path) -> None:
 def test_a_length_that_cannot_be_known(settings: list[str], message: str, tmp_path: Path) -> None:
     words = [*settings, "model.weights=null", "device=cpu", f"output_dir={tmp_path / 'run'}"]
     assert message in fail("train.py", *words)
+
+
+def test_canvases_of_several_sizes(tmp_path: Path) -> None:
+    settings = (*SMALL, "canvases=[[96,64],[64,96]]", "training.workers=0", "training.steps=2")
+    succeed("train.py", *settings, f"output_dir={tmp_path}")
+    assert (tmp_path / "last.safetensors").exists()
 
 
 @pytest.mark.slow
