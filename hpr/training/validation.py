@@ -2,7 +2,7 @@
 
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, replace
-from pathlib import Path, PurePosixPath
+from pathlib import Path
 from typing import Annotated, Any, Protocol
 
 import numpy as np
@@ -16,7 +16,8 @@ from hpr.evaluation.oks import METRIC, OksComparison
 from hpr.evaluation.pckh import PckhComparison, PckhEvaluation
 from hpr.evaluation.posetrack import NamedSequences
 from hpr.formats import Format, PoseTrack18
-from hpr.formats.coco import Coco
+from hpr.formats.coco import Coco, ids_by_name
+from hpr.formats.coco import Image as NamedImage
 from hpr.images import Image, ImageFolder, ImageSource
 from hpr.inference.engine import PoseRefiner
 from hpr.models.network import Refiner
@@ -343,10 +344,11 @@ def _of_images(file_format: Format, predictions: Path, truth: Sequence[Frame]) -
         UserError: The predictions are absent or broken.
     """
     clips = [clip for path in file_format.sources(predictions) for clip in file_format.read(path)]
-    found = {PurePosixPath(frame.image).stem: frame for clip in clips for frame in clip.frames}
+    found = [frame for clip in clips for frame in clip.frames]
+    places = ids_by_name(truth, {place: NamedImage(frame.image) for place, frame in enumerate(found)})
     nobody = Frame.empty("", truth[0].skeleton)
-    frames = [found.get(PurePosixPath(frame.image).stem, nobody) for frame in truth]
-    named = [replace(own, image=frame.image) for own, frame in zip(frames, truth, strict=True)]
+    own = [nobody if place is None else found[int(place)] for place in places]
+    named = [replace(predicted, image=frame.image) for predicted, frame in zip(own, truth, strict=True)]
     return PoseSequence(predictions.stem, named)
 
 

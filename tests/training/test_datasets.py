@@ -9,16 +9,22 @@ from typing import ClassVar
 
 import numpy as np
 import pytest
+import torch
 import trees
-from conftest import fail, succeed
-from dots import DotPeople
+from conftest import fail, small_network, succeed
+from dots import QUIET, DotPeople, batch, examples
 
+from hpr import heatmaps
 from hpr.commands import app, train
 from hpr.errors import UserError
+from hpr.formats import PoseTrack18
+from hpr.formats.coco import Coco, CrowdPose
 from hpr.formats.mpii import Mpii
 from hpr.images import ImageFolder
+from hpr.models.losses import refinement_losses
 from hpr.poses import Frame, PoseSequence
 from hpr.skeleton import COCO17, MPII16, POSETRACK15, Skeleton
+from hpr.training.examples import prepare
 from hpr.training.mixture import Mixture
 from hpr.training.people import AnnotatedPeople, AnnotatedPerson, People, first_present, is_for_training
 
@@ -184,6 +190,50 @@ class TestOrder:
             orders.append([float(people.person(index).pose[0, 0]) for index in range(36)])
         assert orders[0] == orders[1] != orders[2]
         assert orders[0][:18] != orders[0][18:]
+
+
+class TestRealPhotographs:
+    """One training example of each set; the masks were looked at in a picture of them."""
+
+    SETS: ClassVar = {
+        "coco": (Coco(), "person_keypoints.json"),
+        "crowdpose": (CrowdPose(), "crowdpose.json"),
+        "mpii": (Mpii(), "annotations.json"),
+        "posetrack18": (PoseTrack18(), "annotations"),
+    }
+
+    def people(self, name: str) -> AnnotatedPeople:
+        file_format, annotations = self.SETS[name]
+        return AnnotatedPeople(file_format, REAL / name / annotations, ImageFolder(REAL / name), seed=0)
+
+    @pytest.mark.skipif(not REAL.is_dir(), reason="needs the real files")
+    @pytest.mark.parametrize("name", SETS)
+    def test_an_example(self, name: str) -> None:
+        people = self.people(name)
+        example = batch(0, 1, examples(QUIET, people, canvas=(256, 256), skeleton=people.skeleton))
+        crops, targets = prepare(example, small_network(people.skeleton), torch.device("cpu"))
+        losses = refinement_losses(torch.zeros_like(targets.parts), torch.zeros_like(targets.offsets), targets)
+        assert torch.isfinite(losses.total)
+        assert targets.parts.any()
+        assert crops.tensors.shape == (1, 3 + len(people.skeleton), 256, 256)
+
+    @pytest.mark.skipif(not REAL.is_dir(), reason="needs the real files")
+    def test_a_person_without_keypoints_is_masked(self) -> None:
+        """Behind the batter, at (440, 73) to (458, 106)."""
+        regions = [person.ignored for person in map(self.people("coco").person, range(6)) if person.ignored]
+        (region,) = regions[0]
+        assert region.min(axis=0).tolist() == pytest.approx([440.85, 73.13], abs=1)
+        assert region.max(axis=0).tolist() == pytest.approx([457.64, 105.58], abs=1)
+
+    @pytest.mark.skipif(not REAL.is_dir(), reason="needs the real files")
+    def test_the_audience_is_masked_and_the_dancers_are_not(self) -> None:
+        people = self.people("posetrack18")
+        person = people.person(0)
+        height, width = person.image.shape[:2]
+        audience = heatmaps.cells_within(person.ignored, height // 8, width // 8)
+        assert 0.2 < audience.mean() < 0.7
+        x, y = (np.nanmean(person.pose, axis=0) / 8).astype(int)
+        assert not audience[y, x]
 
 
 class TestHeldOut:

@@ -3,6 +3,7 @@
 import json
 import shutil
 from dataclasses import replace
+from itertools import count
 from pathlib import Path
 
 import numpy as np
@@ -10,6 +11,7 @@ from dots import pose_errors
 
 from hpr.formats import FORMATS, PoseTrack18
 from hpr.poses import Frame, PoseSequence
+from hpr.training.people import is_for_training
 from hpr.training.synthetic.tree import write_tree
 
 SIZE = (200, 150)
@@ -57,7 +59,9 @@ def write(name: str, drawn: Path, frames: list[Frame], root: Path) -> None:
     whole = []
     for place, split in enumerate(("train", "val")):
         own = []
-        for number, frame in enumerate(frames if split == "train" else frames[:1], 100 * (place + 1)):
+        # MPII's split is by the names of the images.
+        numbers = (n for n in count(100 * (place + 1)) if is_for_training(f"{n:09d}.jpg") == (split == "train"))
+        for number, frame in zip(numbers, frames if split == "train" else frames[:1], strict=False):
             image = IMAGES[name].format(split=split, number=number)
             (root / image).parent.mkdir(parents=True, exist_ok=True)
             shutil.copy(drawn / frame.image, root / image)
