@@ -1,12 +1,15 @@
 """The recipes in conf/experiment: each trains on annotated files, and refine.py takes its weights."""
 
 import json
+from contextlib import nullcontext
 from pathlib import Path
 
+import numpy as np
 import pytest
 from conftest import ROOT, succeed
 from omegaconf import OmegaConf
 
+from hpr.commands import train
 from hpr.weights import load
 
 RECIPES = sorted(path.stem for path in (ROOT / "conf" / "experiment").glob("*.yaml"))
@@ -55,3 +58,31 @@ def test_epochs_are_steps_by_the_number_of_people(tree: Path, tmp_path: Path) ->
     kept = OmegaConf.load(tmp_path / "config.yaml").training
     assert (kept.steps, kept.epochs) == (steps, 1.5)
     assert "nothing to do" in succeed("train.py", *words, f"output_dir={tmp_path}", "resume=true")
+
+
+class _StopsAfter:
+    """Asks a training to stop after some steps, as Ctrl-C does."""
+
+    def __init__(self, steps: int) -> None:
+        self._left = steps
+
+    def __call__(self) -> bool:
+        self._left -= 1
+        return self._left <= 0
+
+
+def test_a_run_in_epochs_goes_on_bit_for_bit(tree: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Across the end of an epoch, after which the people come in another order."""
+    words = [*dataset(tree), *SHORT[2:], "training.batch_size=2", "training.steps=null", "training.epochs=2.5"]
+    straight, stopped = (tmp_path / name for name in ("straight", "stopped"))
+    printed = succeed("train.py", *words, f"output_dir={straight}")
+    steps = int(load(straight / "last.safetensors")[1].step)
+    assert f"after {steps} steps" in printed
+
+    with monkeypatch.context() as patch:
+        patch.setattr(train, "_stop_requests", lambda: nullcontext(_StopsAfter(steps // 2)))
+        assert f"stopped after step {steps // 2};" in succeed("train.py", *words, f"output_dir={stopped}")
+    succeed("train.py", *words, f"output_dir={stopped}", "resume=true")
+    one, two = (load(folder / "last.safetensors")[0] for folder in (straight, stopped))
+    assert one.keys() == two.keys()
+    assert all(np.array_equal(one[name], two[name]) for name in one)

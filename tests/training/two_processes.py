@@ -1,0 +1,91 @@
+"""What one of two processes does in `test_two_processes.py`: a program that torchrun starts twice."""
+
+import sys
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+import torch
+from conftest import small_network
+from dots import batch, examples
+from torch.utils.data import default_collate
+
+from hpr.runtime.processes import Processes
+from hpr.training.examples import Example
+from hpr.training.loop import Settings, Trainer, train
+from hpr.training.schedules import WarmUpCosine
+
+CASES = {"live": ("live", 1), "live in parts": ("live", 2), "frozen in parts": ("frozen", 2)}
+"""Batch norms, and the number of parts of a step."""
+
+STEPS, BATCH_SIZE = 3, 8
+STOPPED_AT = 2
+
+
+def trainer(case: str, processes: Processes) -> Trainer:
+    """A training that is the same in all processes; in double precision, or rounding would hide what is wrong."""
+    batch_norm, accumulate = CASES[case]
+    changes: dict[str, Any] = {"batch_norm": batch_norm, "accumulate": accumulate}
+    settings = {"steps": STEPS, "batch_size": BATCH_SIZE, "precision": "fp32", "max_gradient_norm": 1.0, "ema": 0.9}
+    settings |= {"workers": 0, "validate_every": 100, "checkpoint_every": 100, "log_every": 1}
+    torch.manual_seed(0)
+    optimizer = partial(torch.optim.SGD, lr=0.0, momentum=0.9)
+    schedule, own = WarmUpCosine(0.05, 1), Settings.model_validate({**settings, **changes})
+    return Trainer(small_network().double(), optimizer, schedule, own, torch.device("cpu"), processes)
+
+
+def parts(case: str, step: int, count: int) -> list[list[int]]:
+    """Returns the examples in each part of a step that so many processes see together.
+
+    Args:
+        case: Of `CASES`.
+        step: From 0.
+        count: Number of processes that share each part; each takes the parts of its own share in turn.
+    """
+    accumulate = CASES[case][1]
+    size = BATCH_SIZE // (count * accumulate)
+    first = step * BATCH_SIZE
+    starts = [[first + (rank * accumulate + part) * size for rank in range(count)] for part in range(accumulate)]
+    return [[start + place for start in own for place in range(size)] for own in starts]
+
+
+def results(model: Trainer, losses: list[float]) -> dict[str, Any]:
+    return {"losses": losses, "network": model.network.state_dict(), "averaged": model.averaged.state_dict()}
+
+
+def steps(model: Trainer, batches: list[list[Example]]) -> list[float]:
+    """Does steps and returns their losses."""
+    return [model.step(own)[0].total.item() for own in batches]
+
+
+def main(folder: Path) -> None:
+    """Trains all cases, and one that is told to stop in one process alone; the first process writes what it has."""
+    processes = Processes.from_environment()
+    processes.join(torch.device("cpu"))
+    for case, (_, accumulate) in CASES.items():
+        model, size = trainer(case, processes), BATCH_SIZE // (2 * accumulate)
+        batches = []
+        for step in range(STEPS):
+            own = step * BATCH_SIZE + processes.rank * accumulate * size
+            batches.append([batch(own + part * size, own + (part + 1) * size) for part in range(accumulate)])
+        found = results(model, steps(model, batches))
+        if processes.is_first:
+            torch.save(found, folder / f"{case}.pt")
+
+    model = trainer("live", processes)
+    run = folder / "stopped"
+    told = not processes.is_first
+    train(model, examples(), None, run, False, "demo", stopping=lambda: told and model.progress.step == STOPPED_AT)
+    (folder / f"stopped_{processes.rank}").write_text(f"{model.progress.step}")
+    processes.leave()
+
+
+def stacked(indices: list[int]) -> Example:
+    """Returns examples as a loader stacks them."""
+    source = examples()
+    made: Example = default_collate([source[index] for index in indices])
+    return made
+
+
+if __name__ == "__main__":
+    main(Path(sys.argv[1]))
