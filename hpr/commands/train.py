@@ -1,4 +1,4 @@
-"""Train a refiner: hpr-train, python train.py [dataset=synthetic|posetrack18|posetrack17] [model=demo|resnet101|…]."""
+"""Train a refiner: hpr-train, python train.py [+experiment=modern_1gpu|fine_tune|…] [dataset=posetrack18|…]."""
 
 import os
 import signal
