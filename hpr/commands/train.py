@@ -160,6 +160,7 @@ def _train(
     model = settings.model
     network = start_network(model.architecture, skeleton, model.weights, model.design)
     people = app.build("dataset.training", dataset.training, seed=settings.seed)
+    training = settings.training.on(device, processes, people, dataset.name)
     errors = app.build("pose_errors", settings.pose_errors)
     augmentation = app.build("augmentation", settings.augmentation)
 
@@ -172,7 +173,6 @@ def _train(
         examples = BucketedExamples([on(canvas) for canvas in settings.canvases], settings.seed)
     optimizer = _optimizer(settings.optimizer)
     schedule = app.build("schedule", settings.schedule)
-    training = settings.training.on(device, processes, people, dataset.name)
     trainer = Trainer(network, optimizer, schedule, training, device, processes)
 
     with sole_use(folder) if processes.is_first else nullcontext():

@@ -49,6 +49,8 @@ KINDS = "head, shoulder, elbow, wrist, hip, knee, ankle"
         ("train", "training.batch_size", "1000000000", "expected 65536 or less"),
         ("train", "training.checkpoint_every", "0", "expected 1 or more"),
         ("train", "training.ema", "2", "expected a number below 1"),
+        ("train", "training.epochs", "1e9", "training.epochs=1000000000.0: expected 1e+06 or less"),
+        ("train", "training.epochs", "nan", "training.epochs=nan: expected"),
         ("train", "training.log_every", "0", "expected 1 or more"),
         ("train", "training.max_gradient_norm", "inf", "expected a finite number"),
         ("train", "training.validate_every", "-1", "expected 1 or more"),

@@ -16,8 +16,10 @@ from conftest import full_disk, small_network
 from dots import QUIET, DotPeople, batch, examples
 from pydantic import ValidationError
 from torch import nn
+from torch.utils._python_dispatch import TorchDispatchMode
 
 from hpr import weights
+from hpr.commands.train import _Console
 from hpr.errors import UserError
 from hpr.evaluation.comparison import ObjectiveScores
 from hpr.inference.engine import PoseRefiner
@@ -27,6 +29,7 @@ from hpr.models.network import Refiner
 from hpr.runtime.processes import ALONE, Processes
 from hpr.skeleton import COCO17, MPII16, POSETRACK15, Skeleton
 from hpr.training import loop
+from hpr.training.history import History
 from hpr.training.loop import Settings, Trainer, train
 from hpr.training.monitoring import Curves
 from hpr.training.people import AnnotatedPerson
@@ -310,6 +313,17 @@ class TestLooks:
         train(model, examples(), None, folder, False, "demo", stopping=lambda: model.progress.step >= stop_at)
         return steps
 
+    def test_nothing_asks_between_them(self, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+        """Neither the loop nor what it tells of: curves, the run's page, a bar with the loss."""
+        monkeypatch.setitem(loop.LOOK_EVERY, "cpu", loop.LOOK_EVERY["cuda"])
+        sgd = partial(torch.optim.SGD, lr=0.0, momentum=0.9)
+        model = trainer(steps=24, batch_size=1, log_every=7, optimizer=sgd)
+        history = History(tmp_path, "dots", ObjectiveScores(1.0, 2.0, 3.0), 7)
+        console = _Console(_FakeValidation([]), 7)  # type: ignore[arg-type]
+        with _Questions(model) as asked:
+            train(model, examples(QUIET), None, tmp_path, False, "demo", [history, console])
+        assert asked.after == {0, 1, 7, 14, 21}  # the loader's seed is a tensor; then what is shown
+
     def test_are_few(self, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
         assert self.steps(tmp_path / "a", monkeypatch) == [1, 10, 13]
         assert self.steps(tmp_path / "b", monkeypatch, log_every=6) == [1, 6, 10, 12, 13]
@@ -335,6 +349,20 @@ class TestLooks:
     def test_a_request_to_stop_waits_for_one(self, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
         assert self.steps(tmp_path, monkeypatch, stop_at=3) == [1, 10]
         assert (tmp_path / "last.pt").exists()
+
+
+class _Questions(TorchDispatchMode):  # type: ignore[no-untyped-call]
+    """Notes after which steps a number is read off a tensor."""
+
+    def __init__(self, model: Trainer) -> None:
+        super().__init__()  # type: ignore[no-untyped-call]
+        self._model = model
+        self.after: set[int] = set()
+
+    def __torch_dispatch__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
+        if func is torch.ops.aten._local_scalar_dense.default:
+            self.after.add(self._model.progress.step)
+        return func(*args, **(kwargs or {}))
 
 
 class _Unreadable:
