@@ -299,8 +299,9 @@ def _mean_about(best: Tensor, probabilities: Tensor, offsets: Tensor, width: int
     steps = torch.arange(-_NEIGHBOURS, _NEIGHBOURS + 1, device=best.device)
     near = torch.cartesian_prod(steps, steps)  # (n, 2)
     cells = best[:, :, None] + near  # (B, K, n, 2)
-    inside = ((cells >= 0) & (cells < torch.tensor([width, height], device=best.device))).all(dim=-1)
-    places = torch.where(inside, cells[..., 1] * width + cells[..., 0], 0)  # (B, K, n)
+    columns, rows = cells.unbind(dim=-1)  # (B, K, n)
+    inside = (columns >= 0) & (columns < width) & (rows >= 0) & (rows < height)
+    places = torch.where(inside, rows * width + columns, 0)
 
     shares = probabilities.gather(-1, places).clamp(min=0).double() * inside
     shares = shares + 1e-30 * (near == 0).all(dim=-1)  # where all are 0, the best cell alone

@@ -44,7 +44,7 @@ class PaddedBatch:
         Returns:
             (B, 1, ceil(H / stride), ceil(W / stride)) bool: True on each crop's own cells.
         """
-        height, width = (-(-side // stride) for side in self.tensors.shape[2:])
+        height, width = ((side + stride - 1) // stride for side in self.tensors.shape[2:])
         starts = None if in_corner else self.starts // stride
         return rectangles((self.sizes + stride - 1) // stride, height, width, starts)
 

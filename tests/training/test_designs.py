@@ -95,7 +95,7 @@ class TestDrawing:
         place = torch.tensor([[[20.3, 30.8]]], dtype=torch.float64)
         found = draw_discs(place, 50, 60, torch.tensor([[score]], dtype=torch.float64))
         assert torch.equal(found > 0, draw_discs(place, 50, 60) > 0)
-        assert found.unique().tolist() == [0, value]
+        assert torch.unique(found).tolist() == [0, value]
 
     @pytest.mark.parametrize("place", [(20.0, 30.0), (20.3, 30.8), (-5.0, 10.0), (math.nan, 10.0), (300.0, 10.0)])
     def test_gaussians(self, place: tuple[float, float]) -> None:
@@ -257,7 +257,7 @@ class TestEngine:
     def test_collated_maps(self) -> None:
         people = [person(64, 48, 0), replace(person(64, 48, 1), scores=None)]
         crops = collate(people, network_of(Design(input="confident_discs")), CPU)
-        values = [set(own.unique().tolist()) for own in crops.tensors[:, 3:]]
+        values = [set(torch.unique(own).tolist()) for own in crops.tensors[:, 3:]]
         assert values[1] <= {0, 255}
         assert len(values[0]) > 5
 

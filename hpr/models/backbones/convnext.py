@@ -4,6 +4,7 @@ from collections.abc import Callable
 from dataclasses import replace
 from functools import partial
 
+import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 from torchvision.models import convnext_tiny
@@ -49,10 +50,16 @@ class ConvNeXt(Backbone):
 
     def forward(self, batch: PaddedBatch) -> Tensor:
         """See `Backbone`."""
-        own = batch if batch.is_padded else PaddedBatch.whole(batch.tensors)
-        height, width = batch.tensors.shape[2:]
-        room = (0, -width % self.stride, 0, -height % self.stride)
-        filled = replace(own, tensors=F.pad(batch.tensors, room), is_padded=batch.is_padded or any(room))
+        count, _, height, width = batch.tensors.shape
+        own = batch
+        if not batch.is_padded:
+            sides = [torch.full((count,), side, device=batch.tensors.device) for side in (height, width)]
+            own = replace(batch, sizes=torch.stack(sides, dim=1))
+        # No `%`, and no quotient of negative numbers: ONNX's differ.
+        below, right = ((side + self.stride - 1) // self.stride * self.stride - side for side in (height, width))
+        is_any_size = isinstance(height, torch.SymInt) or isinstance(width, torch.SymInt)  # to be exported for any
+        is_filled = batch.is_padded or is_any_size or below > 0 or right > 0
+        filled = replace(own, tensors=F.pad(batch.tensors, (0, right, 0, below)), is_padded=is_filled)
         features: Tensor = self.layers(filled.tensors, filled)
         return features
 
