@@ -84,15 +84,10 @@ def export(network: Refiner, path: Path, size: Sequence[int] | None = None) -> E
         size: Height and width of all crops; None for a file that takes any.
 
     Raises:
-        UserError: The network's design is not the published one, the libraries are missing, the file cannot be written,
-            or it does not compute the same.
+        UserError: The network's design is not the published one, it needs a size, the libraries are missing, the file
+            cannot be written, or it does not compute the same.
     """
-    design = network.design
-    if design != PUBLISHED:
-        raise UserError(
-            f"{path}: not written, since programs read poses off such a file as published; expected a network of "
-            f"input={PUBLISHED.input} and decoder={PUBLISHED.decoder}, found {design.input} and {design.decoder}"
-        )
+    _check_exportable(network, path, size)
     onnx, runtime = _libraries()
     graph = _Graph(copy.deepcopy(network).cpu().requires_grad_(False)).eval()
     graph.network.backbone.fold_batch_norms()
@@ -111,6 +106,18 @@ def export(network: Refiner, path: Path, size: Sequence[int] | None = None) -> E
     with replacing(path) as temporary:
         temporary.write_bytes(content)
     return Exported(len(content), probability, offset, checked)
+
+
+def _check_exportable(network: Refiner, path: Path, size: Sequence[int] | None) -> None:
+    """Refuses networks that programs could not use as documented, and those that need a size and have none."""
+    design = network.design
+    if design != PUBLISHED:
+        raise UserError(
+            f"{path}: not written, since programs read poses off such a file as published; expected a network of "
+            f"input={PUBLISHED.input} and decoder={PUBLISHED.decoder}, found {design.input} and {design.decoder}"
+        )
+    if size is None and not network.backbone.exports_any_size:
+        raise UserError(f"{path}: not written, since a file of this network is for crops of one size; set size=[H,W]")
 
 
 def _libraries() -> tuple[Any, Any]:

@@ -37,12 +37,14 @@ class Backbone(nn.Module):
         out_channels: Of the features.
         placement_room: Most pixels by which `placement` moves a crop.
         first_kernel: Name of the kernel, of the one convolution that sees the input.
+        exports_any_size: Whether one ONNX file can be for crops of any size.
         torchvision_model: Whose ImageNet weights training can start from; empty where there are none.
     """
 
     stride: int = 16
     placement_room: int = 0
     first_kernel: str = ""
+    exports_any_size: bool = True
     torchvision_model: str = ""
     out_channels: int
 

@@ -82,6 +82,15 @@ def test_another_backbone(tmp_path: Path) -> None:
     assert_same(network, tmp_path / "network.onnx", SIZES[2:])
 
 
+def test_a_network_that_needs_a_size(tmp_path: Path) -> None:
+    network, path = build_network("demo_convnext", POSETRACK15).eval(), tmp_path / "network.onnx"
+    with pytest.raises(UserError, match=r"for crops of one size; set size=\[H,W\]"):
+        export(network, path)
+    assert not path.exists()
+    export(network, path, (70, 41))
+    assert_same(network, path, [(70, 41)])
+
+
 def test_one_size_of_another_skeleton(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """And a file that does not compute the same is not written."""
     network, path = small_network(COCO17), tmp_path / "network.onnx"

@@ -30,6 +30,7 @@ class ConvNeXt(Backbone):
     """
 
     first_kernel = "layers.0.0.weight"
+    exports_any_size = False
 
     def __init__(self, in_channels: int, model: Callable[..., TorchvisionConvNeXt], name: str = "") -> None:
         """Builds one with random weights.
@@ -55,11 +56,8 @@ class ConvNeXt(Backbone):
         if not batch.is_padded:
             sides = [torch.full((count,), side, device=batch.tensors.device) for side in (height, width)]
             own = replace(batch, sizes=torch.stack(sides, dim=1))
-        # No `%`, and no quotient of negative numbers: ONNX's differ.
-        below, right = ((side + self.stride - 1) // self.stride * self.stride - side for side in (height, width))
-        is_any_size = isinstance(height, torch.SymInt) or isinstance(width, torch.SymInt)  # to be exported for any
-        is_filled = batch.is_padded or is_any_size or below > 0 or right > 0
-        filled = replace(own, tensors=F.pad(batch.tensors, (0, right, 0, below)), is_padded=is_filled)
+        room = (0, -width % self.stride, 0, -height % self.stride)
+        filled = replace(own, tensors=F.pad(batch.tensors, room), is_padded=batch.is_padded or any(room))
         features: Tensor = self.layers(filled.tensors, filled)
         return features
 
