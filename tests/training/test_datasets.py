@@ -229,7 +229,7 @@ class TestRealPhotographs:
     def test_the_audience_is_masked_and_the_dancers_are_not(self) -> None:
         people = self.people("posetrack18")
         person = people.person(0)
-        height, width = person.image.shape[:2]
+        width, height = person.image.size
         audience = heatmaps.cells_within(person.ignored, height // 8, width // 8)
         assert 0.2 < audience.mean() < 0.7
         x, y = (np.nanmean(person.pose, axis=0) / 8).astype(int)

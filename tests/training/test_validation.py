@@ -129,7 +129,7 @@ def test_two_processes_are_one(tree: Path) -> None:
     paths = sorted((tree / "annotations").iterdir())
     clips = {path.name: [PoseSequence("a", [read(path)[0].select(np.array([0]))])] for path in paths}
     images = ImageFolder(tree)
-    second, first = (Validation(clips, clips, images, processes=_Together(rank, 2, rank, sent)) for rank in (1, 0))
+    second, first = (Validation(clips, clips, images, processes=_Together(rank, 2, rank, sent=sent)) for rank in (1, 0))
     alone = Validation(clips, clips, images)
     assert second.after(network, "cpu") is None
     shared, whole = first.after(network, "cpu"), alone.after(network, "cpu")
