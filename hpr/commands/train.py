@@ -48,6 +48,7 @@ class _TrainingDataset(DatasetSettings):
     parts: dict[str, NonNegative] | None = None
     validated: str | None = None
     sets: dict[str, Any] | None = None
+    steps: Count | None = None
 
 
 _Size = Annotated[list[CanvasSide], Field(min_length=2, max_length=2)]
@@ -78,8 +79,8 @@ class _TrainingSettings(CommonSettings):
             both = f"training.steps={self.steps} and training.epochs={self.epochs:g}"
             raise UserError(f"{both}: expected one of the two; set the other to null")
 
-    def on(self, device: torch.device, processes: Processes, people: People, dataset: str) -> Settings:
-        """Returns how to train on a data set of that name, with nothing left open.
+    def on(self, device: torch.device, processes: Processes, people: People, dataset: _TrainingDataset) -> Settings:
+        """Returns how to train on the people of a data set, with nothing left open.
 
         Raises:
             UserError: It is not said how long.
@@ -89,22 +90,18 @@ class _TrainingSettings(CommonSettings):
         given = self.model_dump(exclude={"steps", "epochs", "workers", "precision"})
         return Settings(steps=self._steps_on(people, dataset), precision=precision, workers=workers, **given)
 
-    def _steps_on(self, people: People, dataset: str) -> int:
+    def _steps_on(self, people: People, dataset: _TrainingDataset) -> int:
         if self.steps is not None:
             return self.steps
+        if self.epochs is None:
+            if dataset.steps is not None:
+                return dataset.steps
+            recipes = "take a recipe, such as +experiment=modern_1gpu or +experiment=fine_tune"
+            raise UserError(f"dataset={dataset.name}: how long to train is not set; {recipes}, or set training.steps")
         if not isinstance(people, Sized):
-            if self.epochs is None:
-                return _STEPS_WITHOUT_END
-            found = f"training.epochs={self.epochs:g}: dataset={dataset} has no end"
+            found = f"training.epochs={self.epochs:g}: dataset={dataset.name} has no end"
             raise UserError(f"{found}; set training.epochs=null training.steps=NUMBER")
-        if self.epochs is not None:
-            return steps_of(self.epochs, len(people), self.batch_size)
-        recipes = "take a recipe, such as +experiment=modern_1gpu or +experiment=fine_tune"
-        raise UserError(f"dataset={dataset}: how long to train is not set; {recipes}, or set training.epochs=NUMBER")
-
-
-_STEPS_WITHOUT_END = 1150
-"""Of drawn people, where nothing else is said: nine minutes for the demo's network on two cores."""
+        return steps_of(self.epochs, len(people), self.batch_size)
 
 
 class TrainSettings(Section):
@@ -160,7 +157,7 @@ def _train(
     model = settings.model
     network = start_network(model.architecture, skeleton, model.weights, model.design)
     people = app.build("dataset.training", dataset.training, seed=settings.seed)
-    training = settings.training.on(device, processes, people, dataset.name)
+    training = settings.training.on(device, processes, people, dataset)
     errors = app.build("pose_errors", settings.pose_errors)
     augmentation = app.build("augmentation", settings.augmentation)
 
