@@ -104,9 +104,11 @@ def _seconds_with_loader(trainer: Trainer, examples: Examples) -> float:
     settings = trainer.settings
     loaded = example_batches(examples, range(settings.steps), settings.batch_size, 1, settings.workers, ALONE)
     trainer.step(next(loaded))
+    trainer.look()  # waits for the device
     start = time.perf_counter()
     for parts in loaded:
         trainer.step(parts)
+    trainer.look()
     return (time.perf_counter() - start) / (settings.steps - 1)
 
 
