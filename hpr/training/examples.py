@@ -229,7 +229,7 @@ def prepare(batch: Example, network: Refiner, device: torch.device) -> tuple[Pad
         torch.as_tensor(value).to(device, non_blocking=True) for value in batch[:-1]
     )
     colours = torch.as_tensor(batch.colour)
-    if (colours != torch.tensor(UNCHANGED)).any():
+    if any(tuple(factors) != UNCHANGED for factors in colours.tolist()):
         pixels = recoloured(pixels, colours, sizes, starts, is_padded)
 
     crops = masked_batch(pixels, estimate, sizes, starts, is_padded, network.design.input, scores)
