@@ -80,7 +80,8 @@ def test_occluded_keypoints_are_not_to_be_found() -> None:
         changed = (before.pixels != after.pixels).any(axis=2)
         hidden = np.isnan(after.truth[:, 0])
         lost += hidden.sum()
-        for x, y in before.truth[hidden].astype(int):
+        on_canvas = before.truth + before.start[::-1]
+        for x, y in on_canvas[hidden].astype(int):
             if 0 <= x < CANVAS[1] and 0 <= y < CANVAS[0]:
                 assert changed[y, x]
     assert lost > 5
