@@ -18,6 +18,7 @@ from torch import Tensor, nn
 from torch._subclasses.fake_tensor import FakeTensor, FakeTensorMode
 
 from hpr.crops import Crop
+from hpr.design import Design
 from hpr.heatmaps import rectangles
 from hpr.inference.batching import PersonCrop
 from hpr.inference.engine import PassedThrough, PoseRefiner, RefinedPose
@@ -34,6 +35,9 @@ from hpr.training.schedules import WarmUpCosine
 NETWORKS: dict[str, Callable[[], Refiner]] = {
     "resnet": small_network,
     "torchvision": partial(build_network, "torchvision_resnet18", POSETRACK15),
+    "convnext": partial(build_network, "demo_convnext", POSETRACK15),
+    "scores and votes": partial(build_network, "demo", POSETRACK15, Design("confident_discs", "votes")),
+    "gaussians and places": partial(build_network, "demo", POSETRACK15, Design("gaussians", "integral")),
 }
 CANVAS = (64, 48)
 SAME = [CANVAS, CANVAS]
@@ -79,6 +83,8 @@ def fake(monkeypatch: pytest.MonkeyPatch) -> Fake:
     monkeypatch.setattr(FakeTensor, "numpy", zeros_on_the_host)
     monkeypatch.setattr(FakeTensor, "__deepcopy__", copied, raising=False)
     monkeypatch.setattr(nn.Module, "_apply", apply)
+    # It draws again until all numbers are within bounds, which 1 is not.
+    monkeypatch.setattr(nn.init, "trunc_normal_", lambda tensor, **settings: tensor)
     return Fake()
 
 
