@@ -14,6 +14,7 @@ from hpr.errors import UserError
 from hpr.models.network import Refiner, input_means
 from hpr.models.registry import build_network
 from hpr.models.torchvision_weights import RGB_DEVIATION, RGB_MEAN, is_torchvision, load_torchvision
+from hpr.models.transfer import take_over
 from hpr.skeleton import Skeleton
 
 IMAGENET_MEAN = (123.68, 116.779, 103.939)
@@ -59,7 +60,8 @@ def start_network(
 ) -> Refiner:
     """Builds a network to be trained.
 
-    From a backbone's weights, it begins as that of the image alone: the kernels of the keypoints' maps are zero.
+    From a backbone's weights, it begins as that of the image alone: the kernels of the keypoints' maps are zero. From a
+    refiner's of another skeleton, it begins with the keypoints of the same names.
 
     Args:
         architecture: Of the network.
@@ -69,7 +71,7 @@ def start_network(
         design: Of the network; what is not said is as in a refiner's weights, else as published.
 
     Raises:
-        UserError: The weights are absent, damaged, or for another architecture, skeleton or design.
+        UserError: The weights are absent, damaged, for another architecture or design, or for none of the keypoints.
     """
     if path is None:
         return build_network(architecture, skeleton, design.of(PUBLISHED))
@@ -81,9 +83,16 @@ def start_network(
         network = build_network(architecture, skeleton, design.of(PUBLISHED))
         _load(network, _with_heads(_with_blind_stem(tensors, network), network), Path(path))
         return network
-    _checked_skeleton(Path(path), provenance, skeleton)
     network = build_network(architecture, skeleton, _checked_design(Path(path), provenance, design))
-    _load_refiner(network, tensors, Path(path))
+    found = provenance.checked_skeleton(Path(path))
+    if found.names == skeleton.names:
+        _load_refiner(network, tensors, Path(path))
+        return network
+    if not set(found.names) & set(skeleton.names):
+        raise UserError(f"{path}: expected weights that share keypoints with {skeleton.name}, found {found.name}'s")
+    old = build_network(architecture, found, network.design)
+    _load_refiner(old, tensors, Path(path))
+    take_over(network, old)
     return network
 
 
