@@ -1,6 +1,6 @@
 """People of several data sets, by weights."""
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sized
 from functools import reduce
 from typing import Annotated
 
@@ -52,6 +52,10 @@ class Mixture:
         self._visits = _shares(np.array([weights[name] for name in names]))
         self._seed = seed
         self._latest: tuple[int, IntArray] | None = None
+
+    def __len__(self) -> int:
+        """Returns the number of people of all data sets: an epoch has as many examples, whatever the weights."""
+        return sum(len(part) for part in self._parts if isinstance(part, Sized))
 
     def person(self, index: int) -> AnnotatedPerson:
         """See `People`.

@@ -1,6 +1,7 @@
 """Data sets as they are downloaded: train, save, refine and score by command; who is masked; mixtures."""
 
 import json
+import math
 import re
 from collections import Counter
 from itertools import pairwise
@@ -319,5 +320,8 @@ class TestMixture:
             trees.write(name, *drawn, root)
         words = [f"dataset.sets.{name}.root={root}" for name, root in roots.items()]
         words += ["dataset=mix", "dataset.parts.coco=3", "model.skeleton=coco17", "dataset.validated=coco"]
+        words += ["training.steps=null", "training.epochs=0.2"]
         printed = succeed("train.py", *SMALL, *words, f"output_dir={tmp_path / 'run'}")
         assert re.search(SCORES["coco"], printed)
+        people = sum(frame.is_posed.sum() for frame in drawn[1])
+        assert f", {math.ceil(0.2 * 2 * people / 2)} steps on" in printed
