@@ -27,7 +27,7 @@ from hpr.runtime.folders import sole_use
 from hpr.runtime.memory import keep_freed_memory
 from hpr.runtime.precision import PrecisionSetting, slow_precision, training_precision
 from hpr.runtime.processes import Processes
-from hpr.skeleton import get_skeleton
+from hpr.skeleton import Skeleton, get_skeleton
 from hpr.training.buckets import BLOCK, BucketedExamples
 from hpr.training.examples import Example, Examples
 from hpr.training.history import History
@@ -104,6 +104,9 @@ class _TrainingSettings(CommonSettings):
         return steps_of(self.epochs, len(people), self.batch_size)
 
 
+_TRAINABLE = "synthetic, posetrack18, posetrack17, posetrack21, coco, crowdpose, mpii or mix"
+
+
 class TrainSettings(Section):
     """conf/train.yaml."""
 
@@ -152,12 +155,14 @@ def _train(
     settings.training.checked_length()
     folder, dataset = Path(processes.agreed(settings.output_dir)), settings.dataset
     if dataset.training is None:
-        raise UserError(f"dataset={dataset.name}: nothing to train on in it; use dataset=synthetic or posetrack18")
+        raise UserError(f"dataset={dataset.name}: nothing to train on in it; use dataset={_TRAINABLE}")
     skeleton = get_skeleton(settings.model.skeleton)
     model = settings.model
     network = start_network(model.architecture, skeleton, model.weights, model.design)
-    people = app.build("dataset.training", dataset.training, seed=settings.seed)
+    people: People = app.build("dataset.training", dataset.training, seed=settings.seed)
     training = settings.training.on(device, processes, people, dataset)
+    if processes.is_first:
+        _warn_of_unlearnt(people.skeleton, skeleton, dataset.name)
     errors = app.build("pose_errors", settings.pose_errors)
     augmentation = app.build("augmentation", settings.augmentation)
 
@@ -174,6 +179,12 @@ def _train(
 
     with sole_use(folder) if processes.is_first else nullcontext():
         return _run(settings, trainer, examples, folder, processes, stopping)
+
+
+def _warn_of_unlearnt(annotated: Skeleton, skeleton: Skeleton, dataset: str) -> None:
+    """Says which keypoints of the network nobody is annotated with."""
+    if names := [name for name in skeleton.names if name not in annotated]:
+        print(f"warning: dataset={dataset} does not have {', '.join(names)}; these are not learnt")
 
 
 def _optimizer(component: Component) -> Callable[..., torch.optim.Optimizer]:

@@ -310,7 +310,7 @@ def _unposed_structs(sequence: PoseSequence) -> list[list[FloatArray]]:
     regions = []
     for entry, frame in zip(_structs(release["annolist"]), sequence.frames, strict=True):
         own: list[FloatArray] = []
-        for person, is_posed in zip(_structs(entry.get("annorect")), frame.posed.tolist(), strict=True):
+        for person, is_posed in zip(_structs(entry.get("annorect")), frame.is_posed.tolist(), strict=True):
             own += [] if is_posed else _square(*_place(person))
         regions.append(own)
     return regions
@@ -327,7 +327,7 @@ def _unposed_records(sequence: PoseSequence) -> list[list[FloatArray]]:
     regions = []
     for frame in sequence.frames:
         own = []
-        for row in frame.records[~frame.posed].tolist():
+        for row in frame.records[~frame.is_posed].tolist():
             record = sequence.original.document[row]
             centre = record.get("center")
             x, y = centre if isinstance(centre, list) and len(centre) == 2 else (None, None)

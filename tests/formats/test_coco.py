@@ -5,7 +5,7 @@ import json
 from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
-from typing import Any
+from typing import Any, ClassVar
 
 import numpy as np
 import pytest
@@ -189,6 +189,51 @@ class TestAnnotations:
         sequence = read(own, path)
         assert sequence.people == people
         assert rewritten(own, sequence, tmp_path / "a.json") == json.loads(path.read_text())
+
+
+class TestIgnoreRegions:
+    """Crowds and people without a keypoint, in images with somebody who has one."""
+
+    POSED: ClassVar = {"id": 1, "image_id": 1, "category_id": 1, "keypoints": [1, 2, 2, *[0] * 48]}
+    UNPOSED: ClassVar = {"id": 2, "image_id": 1, "category_id": 1, "keypoints": [0] * 51, "bbox": [10, 20, 30, 40]}
+    BOX: ClassVar = [[10, 20], [40, 20], [40, 60], [10, 60]]
+
+    def regions(self, path: Path, *records: dict[str, Any]) -> tuple[Any, ...]:
+        document = annotations() | {"annotations": list(records)}
+        (sequence,) = Coco().read_annotated(written(path, document))
+        return sequence.frames[0].ignore_regions
+
+    def test_nobody(self, tmp_path: Path) -> None:
+        assert self.regions(tmp_path / "a.json") == ()
+        assert self.regions(tmp_path / "a.json", self.UNPOSED) == ()
+        assert self.regions(tmp_path / "a.json", self.POSED) == ()
+
+    def test_a_polygon(self, tmp_path: Path) -> None:
+        triangle = [[1.0, 2.0], [5.0, 2.0], [3.0, 9.5]]
+        segmentation = [[value for point in triangle for value in point]] * 2
+        found = self.regions(tmp_path / "a.json", self.POSED, {**self.UNPOSED, "segmentation": segmentation})
+        assert [region.tolist() for region in found] == [triangle, triangle]
+
+    def test_a_crowds_mask(self, tmp_path: Path) -> None:
+        """Runs go down the columns: here columns 2 to 4, rows 1 to 3 of 6 × 5 pixels."""
+        runs = {"size": [5, 6], "counts": [11, 3, 2, 3, 2, 3, 6]}
+        (found,) = self.regions(tmp_path / "a.json", self.POSED, {**self.UNPOSED, "iscrowd": 1, "segmentation": runs})
+        assert (found.min(axis=0).tolist(), found.max(axis=0).tolist()) == ([2, 1], [4, 3])
+
+    @pytest.mark.parametrize(
+        "segmentation",
+        [
+            *(None, 5, "text", [], [[]], [[1, 2, 3, 4]], [[1, 2, 3]], [["a"] * 6], [[1e400] * 6], {}),
+            *({"size": [5, 6], "counts": "abc"}, {"size": [5, 6], "counts": [-1, 31]}, {"size": 5, "counts": [5]}),
+            *({"size": [5, 6], "counts": [10**30]}, {"size": [5, 6], "counts": [1]}, {"size": ["a", 2], "counts": [1]}),
+        ],
+    )
+    def test_the_box_where_a_segmentation_is_odd(self, segmentation: object, tmp_path: Path) -> None:
+        found = self.regions(tmp_path / "a.json", self.POSED, {**self.UNPOSED, "segmentation": segmentation})
+        assert [region.tolist() for region in found] == [self.BOX]
+
+    def test_neither(self, tmp_path: Path) -> None:
+        assert self.regions(tmp_path / "a.json", self.POSED, {**self.UNPOSED, "bbox": [1, 2]}) == ()
 
 
 class TestResults:
