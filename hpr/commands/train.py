@@ -22,6 +22,7 @@ from hpr.errors import UserError
 from hpr.evaluation.comparison import TrainingScores
 from hpr.models.loading import start_network
 from hpr.models.losses import Losses
+from hpr.models.network import Refiner
 from hpr.runtime.device import select_device
 from hpr.runtime.folders import sole_use
 from hpr.runtime.memory import keep_freed_memory
@@ -163,22 +164,28 @@ def _train(
     training = settings.training.on(device, processes, people, dataset)
     if processes.is_first:
         _warn_of_unlearnt(people.skeleton, skeleton, dataset.name)
-    errors = app.build("pose_errors", settings.pose_errors)
-    augmentation = app.build("augmentation", settings.augmentation)
-
-    def on(canvas: Sequence[int]) -> Examples:
-        return Examples(people, errors, augmentation, canvas, network, settings.scale, settings.seed)
-
-    examples: Dataset[Example] = on(settings.canvas)
-    measure_input_means(network, examples)
-    if settings.canvases is not None:
-        examples = BucketedExamples([on(canvas) for canvas in settings.canvases], settings.seed)
+    examples = _examples(settings, people, network)
     optimizer = _optimizer(settings.optimizer)
     schedule = app.build("schedule", settings.schedule)
     trainer = Trainer(network, optimizer, schedule, training, device, processes)
 
     with sole_use(folder) if processes.is_first else nullcontext():
         return _run(settings, trainer, examples, folder, processes, stopping)
+
+
+def _examples(settings: TrainSettings, people: People, network: Refiner) -> Dataset[Example]:
+    """Returns what the network learns from; on the way, input means that nobody knows are measured."""
+    errors = app.build("pose_errors", settings.pose_errors)
+    augmentation = app.build("augmentation", settings.augmentation)
+
+    def on(canvas: Sequence[int]) -> Examples:
+        return Examples(people, errors, augmentation, canvas, network, settings.scale, settings.seed)
+
+    examples = on(settings.canvas)
+    measure_input_means(network, examples)
+    if settings.canvases is None:
+        return examples
+    return BucketedExamples([on(canvas) for canvas in settings.canvases], settings.seed)
 
 
 def _warn_of_unlearnt(annotated: Skeleton, skeleton: Skeleton, dataset: str) -> None:
