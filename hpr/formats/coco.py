@@ -7,7 +7,6 @@ from functools import cached_property
 from pathlib import Path
 from typing import Any, ClassVar, NamedTuple
 
-import cv2
 import numpy as np
 
 from hpr.errors import UserError
@@ -458,6 +457,9 @@ def outlines(record: dict[str, Any]) -> list[FloatArray]:
 _OUTLINE_DETAIL = 2.0
 """Pixels by which an outline's polygon may differ from the mask."""
 
+_LARGEST_MASK = 2**28
+"""Pixels; a broken file may ask for more than there is memory for."""
+
 
 def _outlines_of_runs(segmentation: dict[str, Any]) -> list[FloatArray]:
     """Returns the outlines of a mask that is kept as lengths of runs of 0 and 1, down the columns.
@@ -465,7 +467,11 @@ def _outlines_of_runs(segmentation: dict[str, Any]) -> list[FloatArray]:
     Raises:
         ValueError: The runs do not add up; likewise TypeError and OverflowError.
     """
+    import cv2  # reading poses needs no OpenCV
+
     height, width = segmentation.get("size", (0, 0))
+    if not 0 < height * width <= _LARGEST_MASK:
+        raise ValueError("no mask of an image")
     counts = np.asarray(segmentation.get("counts"), np.int64)
     if min(height, width) < 1 or counts.ndim != 1 or counts.min(initial=0) < 0 or counts.sum() != height * width:
         raise ValueError("runs of another size")

@@ -194,8 +194,8 @@ class TestAnnotations:
 class TestIgnoreRegions:
     """Crowds and people without a keypoint, in images with somebody who has one."""
 
-    POSED: ClassVar = {"id": 1, "image_id": 1, "category_id": 1, "keypoints": [1, 2, 2, *[0] * 48]}
-    UNPOSED: ClassVar = {"id": 2, "image_id": 1, "category_id": 1, "keypoints": [0] * 51, "bbox": [10, 20, 30, 40]}
+    POSED: ClassVar = {"id": 1, "image_id": 7, "category_id": 1, "keypoints": [1, 2, 2, *[0] * 48]}
+    UNPOSED: ClassVar = {"id": 2, "image_id": 7, "category_id": 1, "keypoints": [0] * 51, "bbox": [10, 20, 30, 40]}
     BOX: ClassVar = [[10, 20], [40, 20], [40, 60], [10, 60]]
 
     def regions(self, path: Path, *records: dict[str, Any]) -> tuple[Any, ...]:
@@ -215,17 +215,18 @@ class TestIgnoreRegions:
         assert [region.tolist() for region in found] == [triangle, triangle]
 
     def test_a_crowds_mask(self, tmp_path: Path) -> None:
-        """Runs go down the columns: here columns 2 to 4, rows 1 to 3 of 6 × 5 pixels."""
-        runs = {"size": [5, 6], "counts": [11, 3, 2, 3, 2, 3, 6]}
+        """Runs go down the columns: here columns 2 to 11, rows 1 to 8 of 14 × 12 pixels."""
+        runs = {"size": [12, 14], "counts": [25, *[8, 4] * 9, 8, 27]}
         (found,) = self.regions(tmp_path / "a.json", self.POSED, {**self.UNPOSED, "iscrowd": 1, "segmentation": runs})
-        assert (found.min(axis=0).tolist(), found.max(axis=0).tolist()) == ([2, 1], [4, 3])
+        assert (found.min(axis=0).tolist(), found.max(axis=0).tolist()) == ([2, 1], [11, 8])
 
     @pytest.mark.parametrize(
         "segmentation",
         [
             *(None, 5, "text", [], [[]], [[1, 2, 3, 4]], [[1, 2, 3]], [["a"] * 6], [[1e400] * 6], {}),
             *({"size": [5, 6], "counts": "abc"}, {"size": [5, 6], "counts": [-1, 31]}, {"size": 5, "counts": [5]}),
-            *({"size": [5, 6], "counts": [10**30]}, {"size": [5, 6], "counts": [1]}, {"size": ["a", 2], "counts": [1]}),
+            *({"size": [10**6, 10**6], "counts": [10**12]}, {"size": [5, 6], "counts": [10**30]}),
+            *({"size": [5, 6], "counts": [1]}, {"size": ["a", 2], "counts": [1]}),
         ],
     )
     def test_the_box_where_a_segmentation_is_odd(self, segmentation: object, tmp_path: Path) -> None:
