@@ -337,7 +337,7 @@ def _print_end(
         print(f"  resume=true output_dir={folder}")
         return
     table = score_table(validation.before, scores)
-    print(f"\nafter {trainer.progress.step} steps, on clips that training never sees\n{table}")
+    print(f"\nafter {trainer.progress.step} steps, on the validation\n{table}")
     written = "best.safetensors, last.safetensors, last.pt, config.yaml, curves, pictures, report.html"
     print(f"\nwrote {folder}: {written}; refine with")
     model = settings.model
