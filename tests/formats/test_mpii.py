@@ -289,6 +289,17 @@ class TestOfficialFile:
         has_list = getattr(annopoints, "dtype", None) == structs({"point": 0}).dtype
         assert frame.posed.tolist() == [has_list]
 
+    @pytest.mark.parametrize("annopoints", [EMPTY, structs({"point": EMPTY})])
+    def test_people_without_points_are_ignore_regions(self, annopoints: Any, tmp_path: Path) -> None:
+        """Squares of 1.25 times a height of 200 pixels at scale 1."""
+        centre = structs({"x": 101.0, "y": 51.0})
+        others = {"annopoints": annopoints, "scale": 0.4, "objpos": centre}
+        posed = {**others, "annopoints": structs({"point": structs(point(PELVIS, 610, 187.5, EMPTY))})}
+        path = saved(tmp_path / "a.mat", release(others, posed, {**others, "scale": EMPTY}))
+        first, second = FORMAT.read_annotated(path)[0].frames
+        assert [region.tolist() for region in first.ignore_regions] == [[[50, 0], [150, 0], [150, 100], [50, 100]]]
+        assert second.ignore_regions == ()
+
     def test_odd_points(self, tmp_path: Path) -> None:
         points = structs(
             *(point(3, 5, 6, EMPTY), point(3, 50, 60, EMPTY), point(16, 7, 8, EMPTY), point(4, np.nan, 8, EMPTY)),
