@@ -69,7 +69,7 @@ def test_a_command_composes_its_settings(name: str, installed: Path, tmp_path: P
 
 @pytest.mark.slow
 def test_the_bundled_sample_is_refined(installed: Path, tmp_path: Path) -> None:
-    result = run(installed, tmp_path, "hpr-refine", "flip=false", "device=cpu")
+    result = run(installed, tmp_path, "hpr-refine", "flip=false", "margin=100", "device=cpu")
     assert result.returncode == 0, result.stderr
     assert "198 of 198 refined" in result.stdout
     assert (tmp_path / "output" / "refined_mota" / "report.json").is_file()
