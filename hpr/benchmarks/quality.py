@@ -18,7 +18,7 @@ from hpr.formats.coco import Coco
 from hpr.images import ImageFolder, read_image
 from hpr.inference.engine import Outcome, PassedThrough, PoseRefiner, RefinedPose
 from hpr.objective import MAP, Objective
-from hpr.poses import FloatArray, Frame, PoseSequence
+from hpr.poses import BoolArray, FloatArray, Frame, PoseSequence
 from hpr.refining.stream import refine_sequences, refined_frame
 from hpr.refining.tally import Tally
 from hpr.report.drawing import save_jpeg
@@ -28,8 +28,9 @@ from hpr.training.pose_errors import KEYPOINT_KINDS, PoseErrors
 from hpr.training.seeds import Purpose
 from hpr.training.synthetic.tree import write_tree
 
-SCORES = ("mAP", "mAP13", "MOTA", "OKS", "false")
-"""mAP, that of the 13 keypoints besides the head's ends, MOTA, COCO's AP, and the share of false keypoints left."""
+SCORES = ("mAP", "mAP13", "MOTA", "OKS", "false", "inside", "outside")
+"""mAP, that of the 13 keypoints besides the head's ends, MOTA, COCO's AP, and what share of false keypoints is left: of
+all, of those within the image, which something hides, and of those at its border or beyond."""
 
 _HEAD_ENDS = ("head_bottom", "head_top")
 _SURE = 0.9
@@ -88,7 +89,7 @@ class Refined:
         precision = Comparison(self.truth, poses).before.total
         others = [value for name, value in precision["AP"].items() if name not in ("total", *_HEAD_ENDS)]
         values = (precision["AP"]["total"], float(np.mean(others)), precision["MOTA"]["total"])
-        return dict(zip(SCORES, (*values, self._oks(poses), self._false_share(poses)), strict=True))
+        return dict(zip(SCORES, (*values, self._oks(poses), *self._false_shares(poses)), strict=True))
 
     def _oks(self, poses: NamedSequences) -> float:
         """Returns COCO's AP of the 13 keypoints that both skeletons have."""
@@ -96,19 +97,31 @@ class Refined:
         write_json(path, _coco_truth(_frames(self.truth)))
         return OksComparison(path, poses, Coco()).before.values["OKS"]["AP"]
 
-    def _false_share(self, poses: NamedSequences) -> float:
-        """Returns how many percent of the estimated keypoints without a true one are in some poses.
+    def _false_shares(self, poses: NamedSequences) -> tuple[float, float, float]:
+        """Returns how many percent of the estimated keypoints without a true one are in some poses; see SCORES.
 
         NaN where people are missed or seen twice, so that nobody knows whose an estimate is, or there are none.
         """
-        there = kept = 0
+        left, outside = [np.empty(0, bool)], [np.empty(0, bool)]
         for frames in zip(_frames(self.truth), _frames(self.given), _frames(poses), strict=True):
             if len({len(frame) for frame in frames}) > 1:
-                return math.nan
-            true, given, final = (~np.isnan(f.skeleton.convert(f.poses, POSETRACK15)[..., 0]) for f in frames)
-            there += int((~true & given).sum())
-            kept += int((~true & given & final).sum())
-        return 100 * kept / there if there else math.nan
+                return math.nan, math.nan, math.nan
+            true, given, final = (f.skeleton.convert(f.poses, POSETRACK15) for f in frames)
+            is_false = np.isnan(true[..., 0]) & ~np.isnan(given[..., 0])
+            left.append(~np.isnan(final[is_false][:, 0]))
+            outside.append(_at_border(given[is_false], frames[0].size))
+        is_left, is_outside = np.concatenate(left), np.concatenate(outside)
+        return _percent(is_left), _percent(is_left[~is_outside]), _percent(is_left[is_outside])
+
+
+def _at_border(points: FloatArray, size: tuple[int, int] | None) -> BoolArray:
+    """Returns which points (n, 2) lie in the outermost pixels of an image of that width and height, or beyond."""
+    assert size is not None  # drawn files have it
+    return np.asarray(((points < 1) | (points >= np.array(size) - 1)).any(axis=1))
+
+
+def _percent(values: BoolArray) -> float:
+    return 100 * float(values.mean()) if len(values) else math.nan
 
 
 def usual_kinds(errors: Callable[..., PoseErrors]) -> list[Kind]:

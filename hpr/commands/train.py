@@ -226,11 +226,10 @@ def _run(
     if processes.is_first:
         start_folder(folder, _kept(settings, trainer.settings), settings.resume)
     validation = _validation(settings, folder, processes)
-    if processes.is_first:
-        _print_start(settings, trainer, folder)
     architecture, log_every = settings.model.architecture, settings.training.log_every
     monitors: list[Monitor] = []
     if processes.is_first:
+        _print_start(settings, trainer, folder)
         what = f"{architecture} for {settings.model.skeleton} on {settings.dataset.name}"
         monitors = [_Console(validation, log_every), History(folder, what, validation.before, log_every)]
     scores = train(trainer, examples, validation, folder, settings.resume, architecture, monitors, stopping)

@@ -17,6 +17,7 @@ from hpr.inference.batching import masked_batch
 from hpr.models.network import Refiner
 from hpr.models.padding import PaddedBatch
 from hpr.poses import BoolArray, FloatArray, IntArray
+from hpr.skeleton import Skeleton
 from hpr.training.augmentation import Augmentation
 from hpr.training.colours import UNCHANGED, recoloured
 from hpr.training.people import AnnotatedPerson, People
@@ -102,23 +103,17 @@ class Examples(Dataset[Example]):
 
         crop = person_region(estimate, person.image.size, self._scale_of(estimate) * jitter)
         crop = self._window(crop, crop.to_crop(estimate), random)
-        truth, estimate = crop.to_crop(truth), crop.to_crop(estimate)
-        labelled, ignored = person.labelled, [crop.to_crop(polygon) for polygon in person.ignored]
-
         reduction = min(reduction, person.image.reduction_for(crop.scale))
         pixels = person.image.crop(crop, reduction)
         colour = self._augmentation.colours(random)
-        self._augmentation.occlude(pixels, truth, random)
+
+        poses = crop.to_crop(estimate), crop.to_crop(truth)
+        ignored = [crop.to_crop(polygon) for polygon in person.ignored]
+        seen = _Cropped(pixels, *poses, scores, person.labelled, ignored)
+        self._augmentation.occlude(seen.pixels, seen.truth, random)
         if random.random() < self._augmentation.mirror:
-            pixels = pixels[:, ::-1]
-            truth, estimate = (heatmaps.mirror_pose(p, crop.width, self._skeleton) for p in (truth, estimate))
-            scores = scores[list(self._skeleton.mirror)]
-            labelled = labelled[list(self._skeleton.mirror)]
-            ignored = [heatmaps.mirror_points(polygon, crop.width) for polygon in ignored]
-        canvas, start = self._on_canvas(pixels)
-        cells = heatmaps.cells_within(ignored, *self._cells)
-        size = np.array(pixels.shape[:2])
-        return Example(canvas, size, start, estimate, truth, jitter, scores, labelled, cells, colour)
+            seen = seen.mirrored(self._skeleton)
+        return self._on_canvas(seen, jitter, colour)
 
     def extent(self, index: int) -> tuple[IntArray, IntArray]:
         """Returns about how large the index-th example is, without its pixels: before it is turned and mistaken.
@@ -202,13 +197,38 @@ class Examples(Dataset[Example]):
             size -= size + self._placement(size[None])[0] > self.canvas
         return size
 
-    def _on_canvas(self, pixels: Image) -> tuple[Image, IntArray]:
-        """Returns a canvas with a crop (h, w, 3) where the network needs it to begin, and its first row and column."""
-        size = np.array(pixels.shape[:2])
+    def _on_canvas(self, seen: "_Cropped", jitter: float, colour: FloatArray) -> Example:
+        """Returns the example of a crop, which begins where the network needs it on the canvas."""
+        size = np.array(seen.pixels.shape[:2])
         start = self._placement(size[None])[0]
         canvas = np.zeros((*self.canvas, 3), np.uint8)
-        canvas[start[0] : start[0] + size[0], start[1] : start[1] + size[1]] = pixels
-        return canvas, start
+        canvas[start[0] : start[0] + size[0], start[1] : start[1] + size[1]] = seen.pixels
+        cells = heatmaps.cells_within(seen.ignored, *self._cells)
+        labels = (seen.scores, seen.labelled, cells)
+        return Example(canvas, size, start, seen.estimate, seen.truth, jitter, *labels, colour)
+
+
+class _Cropped(NamedTuple):
+    """A person's crop (h, w, 3) with what the same attributes of `Example` hold, and ignored polygons (n, 2)."""
+
+    pixels: Image
+    estimate: FloatArray
+    truth: FloatArray
+    scores: FloatArray
+    labelled: BoolArray
+    ignored: list[FloatArray]
+
+    def mirrored(self, skeleton: Skeleton) -> "_Cropped":
+        """Returns the mirror image, left and right keypoints swapped."""
+        width, sides = self.pixels.shape[1], list(skeleton.mirror)
+        return _Cropped(
+            self.pixels[:, ::-1],
+            heatmaps.mirror_pose(self.estimate, width, skeleton),
+            heatmaps.mirror_pose(self.truth, width, skeleton),
+            self.scores[sides],
+            self.labelled[sides],
+            [heatmaps.mirror_points(polygon, width) for polygon in self.ignored],
+        )
 
 
 def prepare(batch: Example, network: Refiner, device: torch.device) -> tuple[PaddedBatch, heatmaps.Targets]:

@@ -163,8 +163,8 @@ class AnnotatedPeople:
         Raises:
             UserError: There are no annotations, one is broken, or none has a keypoint.
         """
-        kept = None if validation_file is None or Path(validation_file).exists() else is_for_training
-        self._frames = _annotated_frames(file_format, first_present(annotations), kept)
+        frames = posed_frames(file_format, first_present(annotations), True, validation_file)
+        self._frames = [frame.select(frame.is_posed) for frame in frames]
         self.skeleton = self._frames[0].skeleton
         names = annotated_skeleton(file_format).names if file_format.metric == "posetrack" else ()
         self._always_labelled = np.array([name in names for name in self.skeleton.names])
@@ -241,24 +241,29 @@ def is_for_training(image: str) -> bool:
     return zlib.crc32(image.encode(errors="surrogatepass")) % _IMAGES_PER_HELD_OUT != 0
 
 
-def _annotated_frames(file_format: Format, annotations: Path, kept: Callable[[str], bool] | None = None) -> list[Frame]:
-    """Reads all files and returns the frames with the people who have a keypoint, at least one in each.
+def posed_frames(
+    file_format: Format, annotations: Path, training: bool, validation_file: str | Path | None = None
+) -> list[Frame]:
+    """Reads all files and returns the frames in which somebody has a keypoint.
 
     Args:
         file_format: Of the files.
         annotations: Where they are.
-        kept: Returns whether an image is wanted, by its name; by default all are.
+        training: Whether the frames are to be learnt from, rather than validated on.
+        validation_file: Of the data set. Where it should be there and is not, the files are for both, and a tenth of
+            the images is left to the validation; otherwise, and where it is None, all frames are returned.
 
     Raises:
         UserError: There are no files, one is broken, or there is no such frame.
     """
-    frames = []
-    for path in file_format.sources(annotations):
-        for sequence in file_format.read_annotated(path):
-            wanted = [frame for frame in sequence.frames if kept is None or kept(frame.image)]
-            frames += [frame.select(frame.is_posed) for frame in wanted if frame.is_posed.any()]
+    is_split = validation_file is not None and not Path(validation_file).exists()
+    clips = [clip for path in file_format.sources(annotations) for clip in file_format.read_annotated(path)]
+    frames = [frame for clip in clips for frame in clip.frames if frame.is_posed.any()]
+    if is_split:
+        frames = [frame for frame in frames if is_for_training(frame.image) == training]
     if not frames:
-        raise UserError(f"{annotations}: expected people with keypoints, found none")
+        use = "" if training else " to validate on"
+        raise UserError(f"{annotations}: expected people with keypoints{use}, found none")
     return frames
 
 

@@ -10,7 +10,6 @@ from pydantic import Field
 
 from hpr.checks import Count, checked
 from hpr.crops import ScaleRule, head_diagonal
-from hpr.errors import UserError
 from hpr.evaluation.comparison import Comparison, MetricScores, TrainingScores
 from hpr.evaluation.oks import METRIC, OksComparison
 from hpr.evaluation.pckh import PckhComparison, PckhEvaluation
@@ -28,7 +27,7 @@ from hpr.refining.stream import refine_parts
 from hpr.report.tables import format_table, number
 from hpr.runtime.processes import ALONE, Processes
 from hpr.skeleton import Skeleton
-from hpr.training.people import Annotations, annotated_skeleton, first_present, is_for_training
+from hpr.training.people import Annotations, annotated_skeleton, first_present, posed_frames
 from hpr.training.pose_errors import PoseErrors
 from hpr.training.seeds import Purpose, generator
 from hpr.training.shown import people_picture, shown_people
@@ -248,8 +247,8 @@ def annotated_validation(
         truth, estimates = _clips(file_format, location, predictions, errors, progress, share)
         return Validation(truth, estimates, images, scale, processes)
 
-    is_own = validation_file is None or Path(validation_file).exists()
-    frames = _held_out_images(file_format, location, share, None if is_own else is_for_training)
+    everything = posed_frames(file_format, location, False, validation_file)
+    frames = [_with_head_boxes(frame) for frame in _spread(everything, share)]
     truth = {location.name: [PoseSequence(location.stem, frames)]}
     if predictions is None:
         estimates = {location.name: _drawn(truth[location.name], errors, 0, annotated_skeleton(file_format))}
@@ -301,28 +300,6 @@ def _spread(items: Sequence[Any], share: float) -> list[Any]:
     """Returns a share of some items, evenly spread; one at least."""
     count = max(round(share * len(items)), 1)
     return [items[int((place + 0.5) * len(items) / count)] for place in range(count)]
-
-
-def _held_out_images(
-    file_format: Format, annotations: Path, share: float, trained: Callable[[str], bool] | None
-) -> list[Frame]:
-    """Returns a share of the images of a data set in which somebody has a keypoint, with head boxes where possible.
-
-    Args:
-        file_format: Of the files.
-        annotations: Where they are.
-        share: Of the images.
-        trained: Returns whether an image is for training, by its name; by default none is.
-
-    Raises:
-        UserError: There is no such image.
-    """
-    clips = [clip for path in file_format.sources(annotations) for clip in file_format.read_annotated(path)]
-    frames = [frame for clip in clips for frame in clip.frames if frame.is_posed.any()]
-    frames = [frame for frame in frames if trained is None or not trained(frame.image)]
-    if not frames:
-        raise UserError(f"{annotations}: expected people with keypoints to validate on, found none")
-    return [_with_head_boxes(frame) for frame in _spread(frames, share)]
 
 
 def _with_head_boxes(frame: Frame) -> Frame:

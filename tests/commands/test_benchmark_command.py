@@ -65,6 +65,7 @@ class TestQuality:
         assert result["exact"]["input"]["false"] is None
         assert result["hidden"]["input"]["false"] == result["hidden"]["map"]["false"] == 100
         assert result["hidden"]["mota"]["false"] < 60
+        assert result["hidden"]["mota"]["outside"] < result["hidden"]["mota"]["inside"]
         assert "hidden" in printed
 
     @pytest.mark.parametrize(
