@@ -1,6 +1,6 @@
-"""See hpr/commands/refine.py."""
+"""See hpr.cli/refine.py."""
 
-from hpr.commands.entry import refine
+from hpr.cli.entry import refine
 
 if __name__ == "__main__":
     refine()

@@ -1,6 +1,6 @@
-"""See hpr/commands/train.py."""
+"""See hpr.cli/train.py."""
 
-from hpr.commands.entry import train
+from hpr.cli.entry import train
 
 if __name__ == "__main__":
     train()

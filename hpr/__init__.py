@@ -4,7 +4,7 @@ import os
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from hpr.inference.engine import PoseRefiner, RefinedPoses
+    from hpr.refine.engine import PoseRefiner, RefinedPoses
 
 # OpenCV decodes images of up to 200 megapixels; it reads this when it is loaded.
 os.environ.setdefault("OPENCV_IO_MAX_IMAGE_PIXELS", "200000000")

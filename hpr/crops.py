@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 from scipy.sparse import csr_array
 
 from hpr.images import Image
-from hpr.poses import FloatArray
+from hpr.poses import HEAD_SIZE_PER_DIAGONAL, FloatArray
 from hpr.skeleton import Skeleton
 
 ScaleRule = Literal["published", "body"]
@@ -164,7 +164,7 @@ def head_diagonal(pose: FloatArray, skeleton: Skeleton) -> float:
         ends = pose[skeleton.indices("head_bottom", "head_top")]
         # The published code keeps the head's ends in whole pixels, and truncates towards zero.
         length = float(np.hypot(*(np.trunc(ends[1]) - np.trunc(ends[0]))))
-        if length > 0 and 0.6 * _DIAGONAL_PER_HEAD * length < 2500:  # neither holds for NaN
+        if length > 0 and HEAD_SIZE_PER_DIAGONAL * _DIAGONAL_PER_HEAD * length < 2500:  # neither holds for NaN
             return _DIAGONAL_PER_HEAD * length
     return float("nan")
 
@@ -192,12 +192,12 @@ def body_scale(
         diagonal = float(np.median(diagonals[len(diagonals) // 2 :]))
     else:
         diagonal = mean_head
-    return _scale_of(diagonal if 0.6 * diagonal < 2500 else mean_head)
+    return _scale_of(diagonal if HEAD_SIZE_PER_DIAGONAL * diagonal < 2500 else mean_head)
 
 
 def _scale_of(diagonal: float) -> float:
     """Returns the scale of a person whose head box has that diagonal, in image pixels."""
-    return STANDARD_SCALE * 50 / (0.6 * diagonal)
+    return STANDARD_SCALE * 50 / (HEAD_SIZE_PER_DIAGONAL * diagonal)
 
 
 def _head_diagonals(pose: FloatArray, skeleton: Skeleton) -> FloatArray:

@@ -14,9 +14,9 @@ import numpy as np
 import PIL.Image
 from numpy.typing import NDArray
 
-from hpr.checks import checked
+from hpr.settings import checked
 from hpr.errors import UserError
-from hpr.poses import Frame
+from hpr.poses import PICTURE_ENDINGS, Frame, image_stem
 
 # FFmpeg would print lines of its own beside our one on what is wrong with a video.
 os.environ.setdefault("OPENCV_FFMPEG_LOGLEVEL", "-8")
@@ -30,12 +30,6 @@ REDUCTIONS = (1, 2, 4, 8)
 _FASTEST = 1000.0
 """Frames in a second."""
 
-PICTURE_ENDINGS = frozenset(
-    (
-        *(".avif", ".bmp", ".dib", ".gif", ".jpe", ".jpeg", ".jpg"),
-        *(".pbm", ".pgm", ".png", ".pnm", ".ppm", ".tif", ".tiff", ".webp"),
-    )
-)
 VIDEO_ENDINGS = frozenset(
     (
         *(".3gp", ".avi", ".flv", ".m4v", ".mkv", ".mov", ".mp4"),
@@ -212,7 +206,7 @@ class ImageFolder:
         path = self.path(name)
         if _is_file(path) or not (self.outside or self._is_inside(path.parent)):
             return path
-        others = self._pictures_in(path.parent).get(_stem(name), [])
+        others = self._pictures_in(path.parent).get(image_stem(name), [])
         if len(others) > 1:
             raise UserError(f"{path}: no such image, and both {others[0]} and {others[1]} could be meant; name one")
         return self.path(str(PurePath(name).with_name(others[0]))) if others else path
@@ -223,7 +217,7 @@ class ImageFolder:
             by_stem: dict[str, list[str]] = {}
             for name in _names_in(folder):
                 if PurePath(name).suffix.lower() in PICTURE_ENDINGS:
-                    by_stem.setdefault(_stem(name), []).append(name)
+                    by_stem.setdefault(image_stem(name), []).append(name)
             self._pictures[folder] = by_stem
         return self._pictures[folder]
 
@@ -252,7 +246,7 @@ class ImageList:
         self.name = name
         self._by_stem: dict[str, list[Path]] = {}
         for path in dict.fromkeys(paths):
-            self._by_stem.setdefault(_stem(path.name), []).append(path)
+            self._by_stem.setdefault(image_stem(path.name), []).append(path)
 
     def has(self, frame: Frame) -> bool:
         """See `ImageSource`."""
@@ -288,7 +282,7 @@ class ImageList:
             UserError: There is none, or more than one.
         """
         own = PurePath(name)
-        paths = self._by_stem.get(_stem(name), [])
+        paths = self._by_stem.get(image_stem(name), [])
         if not name:
             paths = [path for paths in self._by_stem.values() for path in paths]
         common = [_common_end(path, own) for path in paths]
@@ -452,12 +446,6 @@ def _names_in(folder: Path) -> list[str]:
         return sorted(entry.name for entry in folder.iterdir())
     except OSError:
         return []
-
-
-def _stem(name: str) -> str:
-    """Returns the last part of an image's name, without the ending if it is one of a picture."""
-    last = PurePath(PurePath(name).name)
-    return last.stem if last.suffix.lower() in PICTURE_ENDINGS else last.name
 
 
 def _common_end(path: PurePath, other: PurePath) -> int:

@@ -1,7 +1,9 @@
-"""What a source of poses holds, whatever its format: PoseSequence → Frame, with arrays over a frame's people."""
+"""Poses as a file holds them, whatever its format: sequences of frames, with arrays over a frame's people."""
 
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
-from typing import Any
+from pathlib import PurePath
+from typing import Any, NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
@@ -18,6 +20,60 @@ CUTOFF = -500.0
 """A keypoint with a coordinate at or below this counts as missing for refining (docs/published.md, section 4)."""
 
 NO_RECORD = -1
+
+HEAD_SIZE_PER_DIAGONAL = 0.6
+"""PoseTrack and MPII measure distances in head sizes: this share of the head box's diagonal."""
+
+PICTURE_ENDINGS = frozenset(
+    (
+        *(".avif", ".bmp", ".dib", ".gif", ".jfif", ".jp2", ".jpe", ".jpeg", ".jpg"),
+        *(".pbm", ".pgm", ".png", ".pnm", ".ppm", ".tif", ".tiff", ".webp"),
+    )
+)
+
+
+class FrameKey(NamedTuple):
+    """Which frame of some sequences is meant, by its indices."""
+
+    sequence: int
+    frame: int
+
+
+def image_stem(name: str) -> str:
+    """Returns an image's file name without its folder and without the ending of a picture.
+
+    >>> image_stem("clip/cam1.0001.JPG"), image_stem("cam1.0001")
+    ('cam1.0001', 'cam1.0001')
+    """
+    path = PurePath(name)
+    return path.stem if path.suffix.lower() in PICTURE_ENDINGS else path.name
+
+
+def match_frames(names: Sequence[str], others: Sequence[str]) -> list[int | None]:
+    """Finds frames of the same image in two lists. The only place that says which frame is which by name.
+
+    Args:
+        names: Names of images.
+        others: Names of images to find them among.
+
+    Returns:
+        For each name the index of the same name in `others`; else of the only one with the same `image_stem`; else
+        None. Where `others` holds a name twice, the first counts.
+    """
+    by_name: dict[str, int] = {}
+    by_stem: dict[str, int | None] = {}
+    for index, name in enumerate(others):
+        if name not in by_name:
+            by_name[name] = index
+            stem = image_stem(name)
+            by_stem[stem] = None if stem in by_stem else index  # two images of that stem: neither is meant
+    return [by_name.get(name, by_stem.get(image_stem(name))) for name in names]
+
+
+def head_sizes(head_boxes: FloatArray) -> FloatArray:
+    """Returns (N,) head sizes in pixels of head boxes (N, 4) x0, y0, x1, y1; NaN where there is no box."""
+    diagonals = head_boxes[:, 2:] - head_boxes[:, :2]  # (N, 2)
+    return np.asarray(HEAD_SIZE_PER_DIAGONAL * np.linalg.norm(diagonals, axis=1))
 
 
 @dataclass(frozen=True)

@@ -28,13 +28,13 @@ import torch
 from omegaconf import DictConfig
 from torch import nn
 
-from hpr.commands import app
+from hpr.cli import app
 from hpr.formats import Format, PoseTrack17, PoseTrack18
 from hpr.models.backbones.resnet import ResNet
 from hpr.models.network import Refiner
 from hpr.poses import FloatArray
 from hpr.skeleton import POSETRACK15, Skeleton
-from hpr.weights.resnets import ResNetShape
+from hpr.models.resnet_shapes import ResNetShape
 
 ROOT = Path(__file__).resolve().parents[1]
 GOLDEN = ROOT / "tests" / "golden"
@@ -67,7 +67,7 @@ def fail(program: str, *settings: object, cwd: Path = ROOT) -> str:
 
 def _run(program: str, settings: tuple[object, ...], cwd: Path) -> tuple[int, str, str]:
     """Runs a command as `main` does and returns its exit status and what it printed."""
-    module = importlib.import_module(f"hpr.commands.{Path(program).stem}")
+    module = importlib.import_module(f"hpr.cli.{Path(program).stem}")
     before = Path.cwd()
     with redirect_stdout(io.StringIO()) as printed, redirect_stderr(io.StringIO()) as errors:
         os.chdir(cwd)

@@ -10,7 +10,7 @@ import torch
 from conftest import ROOT, compose
 from omegaconf import DictConfig, OmegaConf
 
-from hpr.commands import (
+from hpr.cli import (
     app,
     benchmark,
     convert,
@@ -27,7 +27,7 @@ from hpr.commands import (
 )
 from hpr.errors import UserError
 from hpr.models.registry import architectures
-from hpr.objective import MAP, MOTA, Objective
+from hpr.refine.objective import MAP, MOTA, Objective
 from hpr.skeleton import SKELETONS
 
 CONF = ROOT / "conf"
@@ -143,7 +143,7 @@ def test_posetrack_is_set_up_as_published() -> None:
     assert cfg.flip is True
     for name, published in (("mota", MOTA), ("map", MAP)):
         cfg = compose("refine", f"objective={name}")
-        assert Objective(cfg.objective.keep, cfg.objective.add, cfg.objective.score) == published
+        assert Objective(keep=cfg.objective.keep, add=cfg.objective.add, score=cfg.objective.score) == published
         assert cfg.iterations == 1
 
 

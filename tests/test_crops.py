@@ -12,7 +12,7 @@ from hpr.crops import MAX_CROP_PIXELS, MEAN_HEAD, Crop, body_scale, person_crop,
 from hpr.images import read_image
 from hpr.poses import FloatArray
 from hpr.skeleton import COCO17, MPII16, POSETRACK15, POSETRACK18, SKELETONS, Skeleton, kind
-from hpr.training.synthetic.scene import Clip
+from hpr.synthetic.scene import Clip
 
 HEAD_BOTTOM, HEAD_TOP = POSETRACK15.indices("head_bottom", "head_top")
 MEAN_HEAD_SCALE = 0.8452830189 * 50 / (0.6 * 101.4252)

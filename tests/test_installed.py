@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 from conftest import COMMAND_SECONDS, ROOT
 
-from hpr.commands import entry
+from hpr.cli import entry
 
 
 @pytest.fixture(scope="module")

@@ -11,7 +11,7 @@ import pytest
 from conftest import ROOT
 
 from hpr import PoseRefiner
-from hpr.commands.app import ASSETS
+from hpr.cli.app import ASSETS
 from hpr.crops import ScaleRule
 from hpr.formats import PoseTrack18
 from hpr.images import read_image

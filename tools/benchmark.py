@@ -1,6 +1,6 @@
-"""See hpr/commands/benchmark.py."""
+"""See hpr.cli/benchmark.py."""
 
-from hpr.commands.entry import benchmark
+from hpr.cli.entry import benchmark
 
 if __name__ == "__main__":
     benchmark()

@@ -1,6 +1,6 @@
-"""See hpr/commands/convert.py."""
+"""See hpr.cli/convert.py."""
 
-from hpr.commands.entry import convert
+from hpr.cli.entry import convert
 
 if __name__ == "__main__":
     convert()

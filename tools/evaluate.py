@@ -1,6 +1,6 @@
-"""See hpr/commands/evaluate.py."""
+"""See hpr.cli/evaluate.py."""
 
-from hpr.commands.entry import evaluate
+from hpr.cli.entry import evaluate
 
 if __name__ == "__main__":
     evaluate()

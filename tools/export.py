@@ -1,6 +1,6 @@
-"""See hpr/commands/export.py."""
+"""See hpr.cli/export.py."""
 
-from hpr.commands.entry import export
+from hpr.cli.entry import export
 
 if __name__ == "__main__":
     export()

@@ -1,6 +1,6 @@
-"""See hpr/commands/fuzz.py."""
+"""See hpr.cli/fuzz.py."""
 
-from hpr.commands.entry import fuzz
+from hpr.cli.entry import fuzz
 
 if __name__ == "__main__":
     fuzz()

@@ -1,6 +1,6 @@
-"""See hpr/commands/learn_errors.py."""
+"""See hpr.cli/learn_errors.py."""
 
-from hpr.commands.entry import learn_errors
+from hpr.cli.entry import learn_errors
 
 if __name__ == "__main__":
     learn_errors()

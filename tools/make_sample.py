@@ -1,6 +1,6 @@
-"""See hpr/commands/make_sample.py."""
+"""See hpr.cli/make_sample.py."""
 
-from hpr.commands.entry import make_sample
+from hpr.cli.entry import make_sample
 
 if __name__ == "__main__":
     make_sample()

@@ -1,6 +1,6 @@
-"""See hpr/commands/port.py."""
+"""See hpr.cli/port.py."""
 
-from hpr.commands.entry import port
+from hpr.cli.entry import port
 
 if __name__ == "__main__":
     port()

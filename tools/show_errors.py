@@ -1,6 +1,6 @@
-"""See hpr/commands/show_errors.py."""
+"""See hpr.cli/show_errors.py."""
 
-from hpr.commands.entry import show_errors
+from hpr.cli.entry import show_errors
 
 if __name__ == "__main__":
     show_errors()

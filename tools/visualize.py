@@ -1,6 +1,6 @@
-"""See hpr/commands/visualize.py."""
+"""See hpr.cli/visualize.py."""
 
-from hpr.commands.entry import visualize
+from hpr.cli.entry import visualize
 
 if __name__ == "__main__":
     visualize()

@@ -3,7 +3,7 @@
 from collections.abc import Callable, Sequence
 from pathlib import Path
 
-from hpr.checks import checked
+from hpr.settings import checked
 from hpr.errors import UserError
 from hpr.files import read_json
 from hpr.formats.alphapose import AlphaPose

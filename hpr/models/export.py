@@ -15,10 +15,9 @@ import torch
 from torch import Tensor, nn
 
 from hpr.crops import MIN_CROP_SIDE
-from hpr.design import PUBLISHED
 from hpr.errors import UserError
 from hpr.files import replacing
-from hpr.heatmaps import DISC_RADIUS, DISC_VALUE, OFFSET_UNIT, STRIDE, decode, network_input
+from hpr.codec import DISC_RADIUS, DISC_VALUE, OFFSET_UNIT, STRIDE, decode, network_input
 from hpr.models.network import Refiner
 from hpr.models.padding import PaddedBatch
 
@@ -74,8 +73,8 @@ def export(network: Refiner, path: Path, size: Sequence[int] | None = None) -> E
     """Writes a network to an ONNX file, if ONNX Runtime computes the same from it as PyTorch does.
 
     The file has one input, `INPUT`, (B, 3 + K, H, W) uint8: RGB and the discs of the estimated pose, as
-    `heatmaps.network_input` makes it. Its `OUTPUTS` are fp32: the probabilities (B, K, h, w) of a pass without flip,
-    the offsets (B, 2 * K, h, w), and what `heatmaps.decode` reads off these, the keypoints (B, K, 2) in crop_xy and
+    `codec.network_input` makes it. Its `OUTPUTS` are fp32: the probabilities (B, K, h, w) of a pass without flip,
+    the offsets (B, 2 * K, h, w), and what `codec.decode` reads off these, the keypoints (B, K, 2) in crop_xy and
     their confidence (B, K). Its metadata has the keypoints' names and the numbers that a program needs.
 
     Args:
@@ -110,11 +109,10 @@ def export(network: Refiner, path: Path, size: Sequence[int] | None = None) -> E
 
 def _check_exportable(network: Refiner, path: Path, size: Sequence[int] | None) -> None:
     """Refuses networks that programs could not use as documented, and those that need a size and have none."""
-    design = network.design
-    if design != PUBLISHED:
+    if network.input_kind != "discs":
         raise UserError(
-            f"{path}: not written, since programs read poses off such a file as published; expected a network of "
-            f"input={PUBLISHED.input} and decoder={PUBLISHED.decoder}, found {design.input} and {design.decoder}"
+            f"{path}: not written, since programs draw poses for such a file as published; expected a network of "
+            f"input=discs, found {network.input_kind}"
         )
     if size is None and not network.backbone.exports_any_size:
         raise UserError(f"{path}: not written, since a file of this network is for crops of one size; set size=[H,W]")

@@ -8,13 +8,13 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
-from hpr import weights
-from hpr.design import AS_IT_IS, PUBLISHED, Design, DesignChoice
+from hpr.models import weight_files as weights
 from hpr.errors import UserError
 from hpr.models.network import Refiner, input_means
 from hpr.models.registry import build_network
 from hpr.models.torchvision_weights import RGB_DEVIATION, RGB_MEAN, is_torchvision, load_torchvision
 from hpr.models.transfer import take_over
+from hpr.settings import InputKind
 from hpr.skeleton import Skeleton
 
 IMAGENET_MEAN = (123.68, 116.779, 103.939)
@@ -28,7 +28,7 @@ def load_network(
     path: Path,
     architecture: str | None = None,
     skeleton: Skeleton | None = None,
-    design: DesignChoice = AS_IT_IS,
+    input_kind: InputKind | None = None,
 ) -> Refiner:
     """Builds the network that a weight file is for and loads every tensor of it.
 
@@ -36,10 +36,10 @@ def load_network(
         path: The weight file.
         architecture: What the weights have to be for; None takes what the file says.
         skeleton: What the weights have to be for; None takes what the file says.
-        design: What the weights have to be for; poses may be read off in another way that they can do without training.
+        input_kind: What the weights have to be for; None takes what the file says.
 
     Raises:
-        UserError: The weights are absent, damaged, not a refiner's, or for another architecture, skeleton or design.
+        UserError: The weights are absent, damaged, not a refiner's, or for another architecture, skeleton or input.
     """
     if is_torchvision(path):
         raise UserError(f"{path}: expected a refiner's weights, found torchvision's, which only training can use")
@@ -50,13 +50,13 @@ def load_network(
         )
     _check_architecture(path, provenance, architecture)
     found = _checked_skeleton(path, provenance, skeleton)
-    network = build_network(provenance.architecture, found, _checked_design(path, provenance, design))
+    network = build_network(provenance.architecture, found, _checked_input(path, provenance, input_kind))
     _load_refiner(network, tensors, path)
     return network
 
 
 def start_network(
-    architecture: str, skeleton: Skeleton, path: str | Path | None, design: DesignChoice = AS_IT_IS
+    architecture: str, skeleton: Skeleton, path: str | Path | None, input_kind: InputKind | None = None
 ) -> Refiner:
     """Builds a network to be trained.
 
@@ -68,29 +68,29 @@ def start_network(
         skeleton: Of the poses that it learns to refine.
         path: A refiner's weights, or those of a backbone such as an ImageNet model, of ours or torchvision's
             (`torchvision_weights.FROM_CACHE` for the file in its cache); None for random ones.
-        design: Of the network; what is not said is as in a refiner's weights, else as published.
+        input_kind: How poses are drawn for it; None takes what a refiner's weights say, else the published form.
 
     Raises:
-        UserError: The weights are absent, damaged, for another architecture or design, or for none of the keypoints.
+        UserError: The weights are absent, damaged, for another architecture or input, or for none of the keypoints.
     """
     if path is None:
-        return build_network(architecture, skeleton, design.of(PUBLISHED))
+        return build_network(architecture, skeleton, input_kind or "discs")
     if is_torchvision(path):
-        return _from_torchvision(build_network(architecture, skeleton, design.of(PUBLISHED)), architecture, path)
+        return _from_torchvision(build_network(architecture, skeleton, input_kind or "discs"), architecture, path)
     tensors, provenance = weights.load(Path(path))
     _check_architecture(Path(path), provenance, architecture)
     if provenance.kind == "backbone":
-        network = build_network(architecture, skeleton, design.of(PUBLISHED))
+        network = build_network(architecture, skeleton, input_kind or "discs")
         _load(network, _with_heads(_with_blind_stem(tensors, network), network), Path(path))
         return network
-    network = build_network(architecture, skeleton, _checked_design(Path(path), provenance, design))
+    network = build_network(architecture, skeleton, _checked_input(Path(path), provenance, input_kind))
     found = provenance.checked_skeleton(Path(path))
     if found.names == skeleton.names:
         _load_refiner(network, tensors, Path(path))
         return network
     if not set(found.names) & set(skeleton.names):
         raise UserError(f"{path}: expected weights that share keypoints with {skeleton.name}, found {found.name}'s")
-    old = build_network(architecture, found, network.design)
+    old = build_network(architecture, found, network.input_kind)
     _load_refiner(old, tensors, Path(path))
     take_over(network, old)
     return network
@@ -150,16 +150,12 @@ def _with_blind_stem(backbone: weights.Tensors, network: Refiner) -> weights.Ten
     return {**backbone, "backbone.stem.conv.weight": stem, "backbone.stem.norm.running_mean": mean}
 
 
-def _checked_design(path: Path, provenance: weights.Provenance, choice: DesignChoice) -> Design:
-    """Returns the design of weights, with the choice's way to read poses off if they can do that."""
-    found = provenance.checked_design(path)
-    wanted = choice.of(found)
-    if not wanted.fits(found):
-        raise UserError(
-            f"{path}: expected weights of input={wanted.input} and decoder={wanted.decoder}, "
-            f"found input={found.input} and decoder={found.decoder}; set model.input and model.decoder, or another file"
-        )
-    return wanted
+def _checked_input(path: Path, provenance: weights.Provenance, expected: InputKind | None) -> InputKind:
+    """Returns how poses are drawn for weights, if it is as expected."""
+    found = provenance.input
+    if expected not in (None, found):
+        raise UserError(f"{path}: expected weights of input={expected}, found {found}; set model.input or another file")
+    return found
 
 
 def _check_architecture(path: Path, provenance: weights.Provenance, architecture: str | None) -> None:

@@ -6,8 +6,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from hpr.heatmaps import Targets
-from hpr.models.places import place_losses
+from hpr.codec import Targets
 
 OFFSET_WEIGHT = 0.05
 
@@ -18,8 +17,7 @@ class Losses:
 
     Attributes:
         part: Mean sigmoid cross-entropy over the cells that count, of all keypoints.
-        offset: OFFSET_WEIGHT times the mean Huber distance of the offsets where there is a target, or likewise the loss
-            of places (docs/networks.md).
+        offset: OFFSET_WEIGHT times the mean Huber distance of the offsets where there is a target.
     """
 
     part: Tensor
@@ -36,17 +34,14 @@ def refinement_losses(logits: Tensor, offsets: Tensor, targets: Targets, counts:
 
     Args:
         logits: (B, K, h, w).
-        offsets: (B, 2 * K, h, w), or logits of places (B, K, h, w).
+        offsets: (B, 2 * K, h, w).
         targets: What they should be.
         counts: (2,), what the two sums are divided by; by default this batch's own `loss_counts`.
     """
     logits, offsets = logits.float(), offsets.float()
     weight = targets.cells
     cross_entropy = F.binary_cross_entropy_with_logits(logits, targets.parts, weight=weight, reduction="sum")
-    if offsets.shape == logits.shape:
-        distances = place_losses(offsets, targets)
-    else:
-        distances = F.huber_loss(offsets, targets.offsets, reduction="none") * targets.offset_mask
+    distances = F.huber_loss(offsets, targets.offsets, reduction="none") * targets.offset_mask
     divisors = (loss_counts(targets) if counts is None else counts).clamp(min=1)
     return Losses(cross_entropy / divisors[0], OFFSET_WEIGHT * distances.sum() / divisors[1])
 

@@ -9,10 +9,10 @@ import torch
 from torch import Tensor, nn
 
 from hpr.crops import MEAN_HEAD
-from hpr.design import PUBLISHED, Design
-from hpr.heatmaps import STRIDE, swap_sides
+from hpr.codec import STRIDE, swap_sides
 from hpr.models.padding import PaddedBatch, mirror_columns
 from hpr.poses import IntArray
+from hpr.settings import InputKind
 from hpr.skeleton import POSETRACK15, Skeleton
 
 _KEYPOINT_CELLS = 0.005
@@ -68,7 +68,7 @@ class Backbone(nn.Module):
 
 
 class Refiner(nn.Module):
-    """A backbone over the image and the drawn pose, with one head for the parts and one for their offsets or places.
+    """A backbone over the image and the drawn pose, with one head for the parts and one for their offsets.
 
     The published network has a stem for the image and one for the maps and adds them up, which is the one stem over
     all 3 + K channels here.
@@ -76,7 +76,7 @@ class Refiner(nn.Module):
     Attributes:
         skeleton: Of the poses it refines.
         mean_head: See `registry.Architecture`.
-        design: How poses are drawn for it and read off it.
+        input_kind: How poses are drawn for it.
         input_mean: (1, 3 + K, 1, 1), what is subtracted from the input.
         unmeasured: Places of the keypoints whose mean is a guess until it is measured.
     """
@@ -88,7 +88,7 @@ class Refiner(nn.Module):
         backbone: Callable[[int], Backbone],
         skeleton: Skeleton,
         mean_head: float = MEAN_HEAD,
-        design: Design = PUBLISHED,
+        input_kind: InputKind = "discs",
     ) -> None:
         """Builds the network.
 
@@ -96,14 +96,14 @@ class Refiner(nn.Module):
             backbone: Builds the backbone for a number of input channels.
             skeleton: Of the K keypoints.
             mean_head: See `registry.Architecture`.
-            design: How poses are drawn for it and read off it.
+            input_kind: How poses are drawn for it.
         """
         super().__init__()
-        self.skeleton, self.mean_head, self.design = skeleton, mean_head, design
+        self.skeleton, self.mean_head, self.input_kind = skeleton, mean_head, input_kind
         self.unmeasured = [
             place
             for place, name in enumerate(skeleton.names)
-            if name not in POSETRACK15 or design.input != PUBLISHED.input
+            if name not in POSETRACK15 or input_kind != "discs"
         ]
         mean = torch.tensor(input_means(skeleton)).view(1, -1, 1, 1)
         self.register_buffer("input_mean", mean, persistent=False)
@@ -111,7 +111,7 @@ class Refiner(nn.Module):
         if self.backbone.stride != 2 * STRIDE:
             raise ValueError(f"backbone: expected a stride of {2 * STRIDE}, found {self.backbone.stride}")
         self.part_head = Upsampling(self.backbone.out_channels, len(skeleton))
-        self.offset_head = Upsampling(self.backbone.out_channels, (1 if design.integrates else 2) * len(skeleton))
+        self.offset_head = Upsampling(self.backbone.out_channels, 2 * len(skeleton))
         # Of all cells, about this share is near a given keypoint: training starts from "nowhere" instead of "maybe".
         nn.init.constant_(self.part_head.get_parameter("bias"), math.log(_KEYPOINT_CELLS / (1 - _KEYPOINT_CELLS)))
 
@@ -119,12 +119,11 @@ class Refiner(nn.Module):
         """Runs the network.
 
         Args:
-            batch: (B, 3 + K, H, W), RGB and the keypoints' maps in 0..255, as from `heatmaps.network_input`.
+            batch: (B, 3 + K, H, W), RGB and the keypoints' maps in 0..255, as from `codec.network_input`.
 
         Returns:
             Part logits (B, K, h, w) and offsets (B, 2 * K, h, w), x and y of each keypoint in turn, in units of
-            `heatmaps.OFFSET_UNIT` pixels, or logits of places (B, K, h, w) where `design.integrates`; h and w are
-            `heatmap_size` of H and W.
+            `codec.OFFSET_UNIT` pixels; h and w are `heatmap_size` of H and W.
         """
         inputs = batch.tensors - self.input_mean
         if batch.is_padded:
@@ -143,11 +142,6 @@ class Refiner(nn.Module):
             return swapped.flip(-1)
         lengths = self.heatmap_size(batch.sizes[:, 1])
         return mirror_columns(swapped, torch.zeros_like(lengths), lengths)
-
-    def mirror_places(self, places: Tensor, batch: PaddedBatch) -> Tensor:
-        """Returns where keypoints (B, K, 2) in crop_xy of mirrored crops are in the crops, left and right swapped."""
-        x, y = places[:, list(self.skeleton.mirror)].unbind(dim=-1)
-        return torch.stack([batch.sizes[:, 1, None] - 1 - x, y], dim=-1)
 
     def mirror_inputs(self, batch: PaddedBatch) -> PaddedBatch:
         """Mirrors inputs (B, 3 + K, H, W) left to right, each crop within its place, and swaps left and right discs."""

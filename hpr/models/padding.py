@@ -5,7 +5,7 @@ from dataclasses import dataclass, replace
 import torch
 from torch import Tensor
 
-from hpr.heatmaps import rectangles
+from hpr.codec import rectangles
 
 
 @dataclass(frozen=True)

@@ -6,9 +6,9 @@ from collections.abc import Callable
 from dataclasses import dataclass
 
 from hpr.crops import MEAN_HEAD
-from hpr.design import PUBLISHED, Design
 from hpr.errors import UserError
 from hpr.models.network import Backbone, Refiner
+from hpr.settings import InputKind
 from hpr.skeleton import Skeleton
 
 
@@ -43,13 +43,13 @@ def architectures() -> dict[str, Architecture]:
     return _ARCHITECTURES
 
 
-def build_network(name: str, skeleton: Skeleton, design: Design = PUBLISHED) -> Refiner:
+def build_network(name: str, skeleton: Skeleton, input_kind: InputKind = "discs") -> Refiner:
     """Builds a network with random weights.
 
     Args:
         name: Of the architecture.
         skeleton: Of the poses that it refines.
-        design: How poses are drawn for it and read off it.
+        input_kind: How poses are drawn for it.
 
     Raises:
         UserError: There is no such architecture.
@@ -57,4 +57,4 @@ def build_network(name: str, skeleton: Skeleton, design: Design = PUBLISHED) -> 
     known = architectures()
     if name not in known:
         raise UserError(f"unknown architecture '{name}': expected one of {', '.join(known)}")
-    return Refiner(known[name].backbone, skeleton, known[name].mean_head, design)
+    return Refiner(known[name].backbone, skeleton, known[name].mean_head, input_kind)

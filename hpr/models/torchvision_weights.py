@@ -9,7 +9,7 @@ from torch import Tensor
 from torchvision import models
 
 from hpr.errors import UserError
-from hpr.weights import Tensors
+from hpr.models.weight_files import Tensors
 
 FROM_CACHE = "torchvision"
 """Stands for a path: the file that torchvision itself would have put into its cache."""

@@ -7,12 +7,12 @@ from typing import Annotated
 import numpy as np
 from pydantic import Field
 
-from hpr.checks import Probability, checked
+from hpr.settings import Probability, checked
 from hpr.errors import UserError
 from hpr.images import Image
 from hpr.poses import FloatArray
 from hpr.training.colours import UNCHANGED
-from hpr.training.people import AnnotatedPerson
+from hpr.training.dataset import AnnotatedPerson
 from hpr.training.views import CUT_STEP, Turn
 
 _Factor = Annotated[float, Field(ge=0.1, le=10)]

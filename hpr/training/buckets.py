@@ -9,7 +9,7 @@ from torch.utils.data import Dataset
 from hpr.poses import FloatArray, IntArray
 from hpr.runtime.processes import Processes
 from hpr.training.examples import Example, Examples
-from hpr.training.seeds import Purpose, generator
+from hpr.seeds import Purpose, generator
 
 BLOCK = 8
 """Steps that share their examples out among themselves."""

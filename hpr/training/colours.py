@@ -5,7 +5,7 @@ import math
 import torch
 from torch import Tensor
 
-from hpr.heatmaps import rectangles
+from hpr.codec import rectangles
 
 UNCHANGED = (1.0, 1.0, 1.0, 0.0)
 """Factors of brightness, contrast and saturation, and turns of the hue, that leave colours as they are."""

@@ -9,20 +9,20 @@ import torch
 from numpy.typing import NDArray
 from torch.utils.data import Dataset
 
-from hpr import heatmaps
+from hpr import codec
 from hpr.crops import Crop, ScaleRule, body_scale, person_region, person_scale
 from hpr.errors import UserError
 from hpr.images import Image
-from hpr.inference.batching import masked_batch
+from hpr.refine.batching import masked_batch
 from hpr.models.network import Refiner
 from hpr.models.padding import PaddedBatch
 from hpr.poses import BoolArray, FloatArray, IntArray
 from hpr.skeleton import Skeleton
 from hpr.training.augmentation import Augmentation
 from hpr.training.colours import UNCHANGED, recoloured
-from hpr.training.people import AnnotatedPerson, People
-from hpr.training.pose_errors import Mistake, PoseErrors, false_estimate, out_of_sight, overlap
-from hpr.training.seeds import Purpose, generator
+from hpr.training.dataset import AnnotatedPerson, People
+from hpr.pose_errors.draw import Mistake, PoseErrors, false_estimate, out_of_sight, overlap
+from hpr.seeds import Purpose, generator
 
 _MAX_PASSED_OVER = 1000
 
@@ -203,7 +203,7 @@ class Examples(Dataset[Example]):
         start = self._placement(size[None])[0]
         canvas = np.zeros((*self.canvas, 3), np.uint8)
         canvas[start[0] : start[0] + size[0], start[1] : start[1] + size[1]] = seen.pixels
-        cells = heatmaps.cells_within(seen.ignored, *self._cells)
+        cells = codec.cells_within(seen.ignored, *self._cells)
         labels = (seen.scores, seen.labelled, cells)
         return Example(canvas, size, start, seen.estimate, seen.truth, jitter, *labels, colour)
 
@@ -223,15 +223,15 @@ class _Cropped(NamedTuple):
         width, sides = self.pixels.shape[1], list(skeleton.mirror)
         return _Cropped(
             self.pixels[:, ::-1],
-            heatmaps.mirror_pose(self.estimate, width, skeleton),
-            heatmaps.mirror_pose(self.truth, width, skeleton),
+            codec.mirror_pose(self.estimate, width, skeleton),
+            codec.mirror_pose(self.truth, width, skeleton),
             self.scores[sides],
             self.labelled[sides],
-            [heatmaps.mirror_points(polygon, width) for polygon in self.ignored],
+            [codec.mirror_points(polygon, width) for polygon in self.ignored],
         )
 
 
-def prepare(batch: Example, network: Refiner, device: torch.device) -> tuple[PaddedBatch, heatmaps.Targets]:
+def prepare(batch: Example, network: Refiner, device: torch.device) -> tuple[PaddedBatch, codec.Targets]:
     """Turns B stacked examples into what the network and the losses take.
 
     Args:
@@ -252,7 +252,7 @@ def prepare(batch: Example, network: Refiner, device: torch.device) -> tuple[Pad
     if any(tuple(factors) != UNCHANGED for factors in colours.tolist()):
         pixels = recoloured(pixels, colours, sizes, starts, is_padded)
 
-    crops = masked_batch(pixels, estimate, sizes, starts, is_padded, network.design.input, scores)
+    crops = masked_batch(pixels, estimate, sizes, starts, is_padded, network.input_kind, scores)
     # A crop on a canvas of its own size would have as many cells as these; the maps of all crops begin in the corner.
-    cells = heatmaps.rectangles(network.heatmap_size(sizes), *(network.heatmap_size(n) for n in (height, width)))
-    return crops, heatmaps.targets(truth, cells, jitter, labelled, ignored)
+    cells = codec.rectangles(network.heatmap_size(sizes), *(network.heatmap_size(n) for n in (height, width)))
+    return crops, codec.targets(truth, cells, jitter, labelled, ignored)

@@ -9,9 +9,9 @@ from hpr.images import Image
 from hpr.poses import FloatArray
 from hpr.report.drawing import draw_poses, tile
 from hpr.skeleton import POSETRACK15, Skeleton
-from hpr.training.pose_errors import KEYPOINT_KINDS, PoseErrors
-from hpr.training.seeds import Purpose, generator
-from hpr.training.synthetic.scene import Clip
+from hpr.pose_errors.draw import KEYPOINT_KINDS, PoseErrors
+from hpr.seeds import Purpose, generator
+from hpr.synthetic.scene import Clip
 
 _KINDS = ("jitter", "inversion", "swap", "miss", "absent")
 _SHARE = 0.5

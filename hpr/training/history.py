@@ -9,7 +9,7 @@ from typing import Any
 from torch import Tensor
 
 from hpr.errors import UserError
-from hpr.evaluation.comparison import TrainingScores
+from hpr.metrics.comparison import TrainingScores
 from hpr.files import read_json, write_json
 from hpr.images import read_image
 from hpr.models.losses import Losses

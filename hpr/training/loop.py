@@ -17,10 +17,10 @@ from torch.nn.parallel import DistributedDataParallel
 from torch.optim import Optimizer
 from torch.utils.data import Dataset
 
-from hpr.checks import BatchSize, Count, Positive, Workers
+from hpr.settings import BatchSize, Count, Positive, Workers
 from hpr.errors import UserError
-from hpr.evaluation.comparison import TrainingScores
-from hpr.heatmaps import Targets
+from hpr.metrics.comparison import TrainingScores
+from hpr.codec import Targets
 from hpr.models.batch_norm import share_batch_norms
 from hpr.models.losses import Losses, loss_counts, refinement_losses
 from hpr.models.network import Refiner
@@ -31,7 +31,7 @@ from hpr.training.averaging import AveragedWeights
 from hpr.training.examples import Example, prepare
 from hpr.training.loading import example_batches
 from hpr.training.monitoring import Curves, Monitor, Several
-from hpr.training.runs import CHECKPOINT, Progress, load_checkpoint, save_checkpoint, save_weights
+from hpr.training.checkpoint import CHECKPOINT, Progress, load_checkpoint, save_checkpoint, save_weights
 from hpr.training.validation import Validation
 
 BatchNormMode = Literal["live", "frozen"]

@@ -7,12 +7,12 @@ from typing import Annotated
 import numpy as np
 from pydantic import Field
 
-from hpr.checks import NonNegative, checked
+from hpr.settings import NonNegative, checked
 from hpr.errors import UserError
 from hpr.poses import FloatArray, IntArray
 from hpr.skeleton import Skeleton
-from hpr.training.people import PEOPLE_PER_IMAGE, AnnotatedPerson, People
-from hpr.training.seeds import Purpose, generator
+from hpr.training.dataset import PEOPLE_PER_IMAGE, AnnotatedPerson, People
+from hpr.seeds import Purpose, generator
 
 _ROUND = 1000
 """Visits of images after which every data set has had its share; weights count to a thousandth."""

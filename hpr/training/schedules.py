@@ -5,7 +5,7 @@ from typing import Annotated
 
 from pydantic import Field
 
-from hpr.checks import Count, WholeNumber, checked
+from hpr.settings import Count, WholeNumber, checked
 from hpr.errors import UserError
 
 Rate = Annotated[float, Field(ge=0, le=10)]

@@ -5,8 +5,8 @@ from typing import NamedTuple
 import numpy as np
 
 from hpr.errors import UserError
-from hpr.evaluation.frames import paired_frames
-from hpr.evaluation.posetrack import NamedSequences, paired_sequences
+from hpr.metrics.frames import paired_frames
+from hpr.metrics.posetrack import NamedSequences, paired_sequences
 from hpr.images import Image, ImageSource
 from hpr.poses import Frame, PoseSequence
 from hpr.report.drawing import draw_poses, tile

@@ -8,30 +8,30 @@ from typing import Annotated, Any, Protocol
 import numpy as np
 from pydantic import Field
 
-from hpr.checks import Count, checked
+from hpr.settings import Count, checked
 from hpr.crops import ScaleRule, head_diagonal
-from hpr.evaluation.comparison import Comparison, MetricScores, TrainingScores
-from hpr.evaluation.oks import METRIC, OksComparison
-from hpr.evaluation.pckh import PckhComparison, PckhEvaluation
-from hpr.evaluation.posetrack import NamedSequences
+from hpr.metrics.comparison import Comparison, MetricScores, TrainingScores
+from hpr.metrics.oks import METRIC, OksComparison
+from hpr.metrics.pckh import PckhComparison, PckhEvaluation
+from hpr.metrics.posetrack import NamedSequences
 from hpr.formats import Format, PoseTrack18
 from hpr.formats.coco import Coco, ids_by_name
 from hpr.formats.coco import Image as NamedImage
 from hpr.images import Image, ImageFolder, ImageSource
-from hpr.inference.engine import PoseRefiner
+from hpr.refine.engine import PoseRefiner
 from hpr.models.network import Refiner
-from hpr.objective import MAP
+from hpr.refine.objective import MAP
 from hpr.poses import FloatArray, Frame, PoseSequence
-from hpr.refining.sharing import Part, share
-from hpr.refining.stream import refine_parts
+from hpr.refine.sharing import Part, share
+from hpr.refine.stream import refine_parts
 from hpr.report.tables import format_table, number
 from hpr.runtime.processes import ALONE, Processes
 from hpr.skeleton import Skeleton
-from hpr.training.people import Annotations, annotated_skeleton, first_present, posed_frames
-from hpr.training.pose_errors import PoseErrors
-from hpr.training.seeds import Purpose, generator
+from hpr.training.dataset import Annotations, annotated_skeleton, first_present, posed_frames
+from hpr.pose_errors.draw import PoseErrors
+from hpr.seeds import Purpose, generator
 from hpr.training.shown import people_picture, shown_people
-from hpr.training.synthetic.tree import write_tree
+from hpr.synthetic.tree import write_tree
 
 Share = Annotated[float, Field(gt=0, le=1)]
 """Of the clips or images that are validated on."""

@@ -13,7 +13,7 @@ from torch import Tensor, nn
 from torch.nn import functional
 
 from hpr.errors import UserError
-from hpr.inference.engine import Outcome, PoseRefiner
+from hpr.refine.engine import Outcome, PoseRefiner
 from hpr.models import registry
 from hpr.models.backbones.resnet import fold_batch_norms, max_pool_same
 from hpr.models.network import Backbone, Refiner

@@ -10,9 +10,9 @@ import pytest
 import torch
 from conftest import fail, small_network, succeed
 
-from hpr.commands.app import ASSETS
+from hpr.cli.app import ASSETS
 from hpr.errors import UserError
-from hpr.heatmaps import decode
+from hpr.codec import decode
 from hpr.models.export import INPUT, OUTPUTS, export
 from hpr.models.loading import load_network
 from hpr.models.network import Refiner

@@ -10,7 +10,7 @@ from conftest import CASES, GOLDEN, joints_of
 from torch import Tensor
 
 from hpr.crops import Crop
-from hpr.heatmaps import Targets, draw_discs, targets
+from hpr.codec import Targets, draw_discs, targets
 from hpr.models.loading import load_network
 from hpr.models.losses import Losses, loss_counts, refinement_losses
 from hpr.models.network import Refiner

@@ -9,7 +9,7 @@ from conftest import CASES, GOLDEN, joints_of, small_network
 from torch import Tensor, nn
 
 from hpr.crops import Crop
-from hpr.heatmaps import draw_discs, rectangles
+from hpr.codec import draw_discs, rectangles
 from hpr.models.loading import load_network
 from hpr.models.network import Backbone, Refiner, input_means
 from hpr.models.padding import PaddedBatch

@@ -9,7 +9,7 @@ import torch
 import torchvision
 from torch import Tensor, nn
 
-from hpr import weights
+from hpr.models import weight_files as weights
 from hpr.errors import UserError
 from hpr.images import read_image
 from hpr.models.loading import load_network, start_network, weights_of

@@ -6,16 +6,16 @@ import numpy as np
 import pytest
 import torch
 
-from hpr import weights
+from hpr.models import weight_files as weights
 from hpr.design import Design
 from hpr.errors import UserError
-from hpr.heatmaps import network_input
+from hpr.codec import network_input
 from hpr.models.loading import start_network, weights_of
 from hpr.models.network import Refiner
 from hpr.models.padding import PaddedBatch
 from hpr.models.registry import build_network
 from hpr.skeleton import COCO17, CROWDPOSE14, MPII16, POSETRACK15, POSETRACK18, Skeleton
-from hpr.weights import Provenance
+from hpr.models.weight_files import Provenance
 
 POSEFIX = Design("gaussians", "integral")
 

@@ -19,9 +19,9 @@ from torch._subclasses.fake_tensor import FakeTensor, FakeTensorMode
 
 from hpr.crops import Crop
 from hpr.design import Design
-from hpr.heatmaps import rectangles
-from hpr.inference.batching import PersonCrop
-from hpr.inference.engine import PassedThrough, PoseRefiner, RefinedPose
+from hpr.codec import rectangles
+from hpr.refine.batching import PersonCrop
+from hpr.refine.engine import PassedThrough, PoseRefiner, RefinedPose
 from hpr.models.network import Refiner
 from hpr.models.padding import PaddedBatch
 from hpr.models.registry import build_network

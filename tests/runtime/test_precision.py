@@ -9,7 +9,7 @@ import torch
 from conftest import ROOT, small_network
 
 from hpr import PoseRefiner
-from hpr.benchmarks.precision import benchmark_precisions
+from tools.bench.precision import benchmark_precisions
 from hpr.errors import UserError
 from hpr.formats import PoseTrack18
 from hpr.images import ImageFolder

@@ -9,8 +9,8 @@ from hpr.poses import FloatArray
 from hpr.skeleton import POSETRACK15, Skeleton
 from hpr.training.augmentation import Augmentation
 from hpr.training.examples import Example, Examples
-from hpr.training.people import AnnotatedPerson, People
-from hpr.training.pose_errors import KEYPOINT_KINDS, PoseErrors
+from hpr.training.dataset import AnnotatedPerson, People
+from hpr.pose_errors.draw import KEYPOINT_KINDS, PoseErrors
 from hpr.training.views import View
 
 CANVAS = (96, 80)

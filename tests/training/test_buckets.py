@@ -16,7 +16,7 @@ from hpr.skeleton import POSETRACK15
 from hpr.training.augmentation import Augmentation
 from hpr.training.buckets import BLOCK, BucketedExamples
 from hpr.training.loading import example_batches
-from hpr.training.people import AnnotatedPerson
+from hpr.training.dataset import AnnotatedPerson
 from hpr.training.views import View
 
 EXACT = Augmentation(scale=(1.0, 1.0), shift=0.0, mirror=0.0, colour=0.0, occlusion=0.0, exact=1.0)

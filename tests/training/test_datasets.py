@@ -15,8 +15,8 @@ import trees
 from conftest import fail, small_network, succeed
 from dots import QUIET, DotPeople, batch, examples
 
-from hpr import heatmaps
-from hpr.commands import app, train
+from hpr import codec
+from hpr.cli import app, train
 from hpr.errors import UserError
 from hpr.formats import PoseTrack18
 from hpr.formats.coco import Coco, CrowdPose
@@ -27,7 +27,7 @@ from hpr.poses import Frame, PoseSequence
 from hpr.skeleton import COCO17, MPII16, POSETRACK15, Skeleton
 from hpr.training.examples import prepare
 from hpr.training.mixture import Mixture
-from hpr.training.people import AnnotatedPeople, AnnotatedPerson, People, first_present, is_for_training
+from hpr.training.dataset import AnnotatedPeople, AnnotatedPerson, People, first_present, is_for_training
 
 REAL = Path("/work/shared/real")
 NAMES = tuple(trees.IMAGES)
@@ -231,7 +231,7 @@ class TestRealPhotographs:
         people = self.people("posetrack18")
         person = people.person(0)
         width, height = person.image.size
-        audience = heatmaps.cells_within(person.ignored, height // 8, width // 8)
+        audience = codec.cells_within(person.ignored, height // 8, width // 8)
         assert 0.2 < audience.mean() < 0.7
         x, y = (np.nanmean(person.pose, axis=0) / 8).astype(int)
         assert not audience[y, x]

@@ -9,12 +9,12 @@ import torch
 from conftest import lively, small_network
 from dots import CANVAS, EVERYTHING, QUIET, DotPeople, PosesOnly, SizedPerson, batch, dot_colours, examples
 
-from hpr import heatmaps
-from hpr.benchmarks.feeding import write_photographs
+from hpr import codec
+from tools.bench.feeding import write_photographs
 from hpr.crops import Crop
 from hpr.errors import UserError
 from hpr.formats import PoseTrack18
-from hpr.heatmaps import mirror_pose
+from hpr.codec import mirror_pose
 from hpr.images import Image, ImageFolder
 from hpr.models.losses import refinement_losses
 from hpr.poses import FloatArray, Frame
@@ -22,8 +22,8 @@ from hpr.skeleton import COCO17, MPII16, POSETRACK15, POSETRACK18, Skeleton
 from hpr.training.augmentation import Augmentation
 from hpr.training.examples import Example, Examples, prepare
 from hpr.training.loop import BatchNormMode, set_mode
-from hpr.training.people import AnnotatedPeople, AnnotatedPerson
-from hpr.training.pose_errors import KEYPOINT_KINDS, PoseErrors
+from hpr.training.dataset import AnnotatedPeople, AnnotatedPerson
+from hpr.pose_errors.draw import KEYPOINT_KINDS, PoseErrors
 
 CPU = torch.device("cpu")
 
@@ -67,9 +67,9 @@ def test_mirroring_twice_is_nothing(skeleton: Skeleton) -> None:
     pose[3] = np.nan
     mirrored = mirror_pose(pose, 50, skeleton)
     np.testing.assert_allclose(mirror_pose(mirrored, 50, skeleton), pose)
-    discs = heatmaps.draw_discs(torch.from_numpy(pose)[None], 40, 50)
-    flipped = heatmaps.draw_discs(torch.from_numpy(mirrored)[None], 40, 50)
-    assert torch.equal(heatmaps.swap_sides(discs.flip(-1), skeleton), flipped)
+    discs = codec.draw_discs(torch.from_numpy(pose)[None], 40, 50)
+    flipped = codec.draw_discs(torch.from_numpy(mirrored)[None], 40, 50)
+    assert torch.equal(codec.swap_sides(discs.flip(-1), skeleton), flipped)
 
 
 def test_occluded_keypoints_are_not_to_be_found() -> None:

@@ -12,7 +12,7 @@ from browser import look, needs_browser
 from conftest import full_disk
 
 from hpr.errors import UserError
-from hpr.evaluation.comparison import ObjectiveScores
+from hpr.metrics.comparison import ObjectiveScores
 from hpr.models.losses import Losses
 from hpr.training.history import History
 from hpr.training.validation import Validated

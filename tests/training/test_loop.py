@@ -18,11 +18,11 @@ from pydantic import ValidationError
 from torch import nn
 from torch.utils._python_dispatch import TorchDispatchMode
 
-from hpr import weights
-from hpr.commands.train import _Console
+from hpr.models import weight_files as weights
+from hpr.cli.train import _Console
 from hpr.errors import UserError
-from hpr.evaluation.comparison import ObjectiveScores
-from hpr.inference.engine import PoseRefiner
+from hpr.metrics.comparison import ObjectiveScores
+from hpr.refine.engine import PoseRefiner
 from hpr.models.backbones.resnet import ResNet
 from hpr.models.losses import Losses
 from hpr.models.network import Refiner
@@ -32,11 +32,11 @@ from hpr.training import loop
 from hpr.training.history import History
 from hpr.training.loop import Settings, Trainer, train
 from hpr.training.monitoring import Curves
-from hpr.training.people import AnnotatedPerson
-from hpr.training.runs import start_folder
+from hpr.training.dataset import AnnotatedPerson
+from hpr.training.checkpoint import start_folder
 from hpr.training.schedules import WarmUpCosine
 from hpr.training.validation import Validated
-from hpr.weights.resnets import ResNetShape
+from hpr.models.resnet_shapes import ResNetShape
 
 CPU = torch.device("cpu")
 

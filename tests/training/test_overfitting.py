@@ -12,8 +12,8 @@ from torch.utils.data import default_collate
 from hpr.crops import Crop
 from hpr.formats.coco import Coco
 from hpr.images import open_images
-from hpr.inference.batching import PersonCrop
-from hpr.inference.engine import PoseRefiner, RefinedPose
+from hpr.refine.batching import PersonCrop
+from hpr.refine.engine import PoseRefiner, RefinedPose
 from hpr.models.network import Refiner
 from hpr.models.registry import build_network
 from hpr.poses import FloatArray
@@ -22,7 +22,7 @@ from hpr.skeleton import COCO17
 from hpr.training.augmentation import Augmentation
 from hpr.training.examples import Example, Examples
 from hpr.training.loop import Settings, Trainer
-from hpr.training.people import AnnotatedPeople
+from hpr.training.dataset import AnnotatedPeople
 from hpr.training.schedules import WarmUpCosine
 
 REAL = Path("/work/shared/real/coco")

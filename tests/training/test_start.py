@@ -6,7 +6,7 @@ import pytest
 import torch
 from torch import nn
 
-from hpr import weights
+from hpr.models import weight_files as weights
 from hpr.errors import UserError
 from hpr.models.loading import start_network
 from hpr.models.network import Refiner

@@ -11,18 +11,18 @@ from conftest import small_network
 from dots import pose_errors
 
 from hpr.errors import UserError
-from hpr.evaluation.comparison import ObjectiveScores
-from hpr.evaluation.posetrack import evaluate_files
+from hpr.metrics.comparison import ObjectiveScores
+from hpr.metrics.posetrack import evaluate_files
 from hpr.formats import PoseTrack18
 from hpr.formats.coco import Coco, CrowdPose
 from hpr.formats.mpii import Mpii
 from hpr.images import ImageFolder
-from hpr.inference.engine import PoseRefiner
-from hpr.objective import MOTA
+from hpr.refine.engine import PoseRefiner
+from hpr.refine.objective import MOTA
 from hpr.poses import Frame, PoseSequence
 from hpr.runtime.processes import Processes
 from hpr.skeleton import COCO17, MPII16, POSETRACK15, Skeleton
-from hpr.training.synthetic.tree import write_tree
+from hpr.synthetic.tree import write_tree
 from hpr.training.validation import Validation, annotated_validation, score_table, synthetic_validation
 
 

@@ -11,8 +11,8 @@ from dots import pose_errors
 
 from hpr.formats import FORMATS, PoseTrack18
 from hpr.poses import Frame, PoseSequence
-from hpr.training.people import is_for_training
-from hpr.training.synthetic.tree import write_tree
+from hpr.training.dataset import is_for_training
+from hpr.synthetic.tree import write_tree
 
 SIZE = (200, 150)
 CROWD = (10, 20, 40, 30)

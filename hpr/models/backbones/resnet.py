@@ -13,7 +13,7 @@ from hpr.models.network import Backbone
 from hpr.models.padding import PaddedBatch
 from hpr.models.registry import Architecture, register
 from hpr.poses import IntArray
-from hpr.weights.resnets import EXPANSION, RESNETS, ResNetShape
+from hpr.models.resnet_shapes import EXPANSION, RESNETS, ResNetShape
 
 _TORCHVISION = ("resnet50", "resnet101", "resnet152")
 """The networks that torchvision has ImageNet weights of."""

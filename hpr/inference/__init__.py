@@ -1,1 +1,0 @@
-"""The engine: images and estimated poses in, refined poses out."""

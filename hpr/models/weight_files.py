@@ -1,0 +1,115 @@
+"""Weight files: safetensors, with their provenance in the metadata. Free of torch, like the porting tool."""
+
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any, get_args
+
+import numpy as np
+from numpy.typing import NDArray
+from safetensors import SafetensorError, safe_open
+from safetensors.numpy import save as serialize
+
+from hpr.errors import UserError
+from hpr.files import replacing
+from hpr.settings import InputKind
+from hpr.skeleton import Skeleton, get_skeleton
+
+Tensors = dict[str, NDArray[Any]]
+
+
+@dataclass(frozen=True)
+class Provenance:
+    """Where weights come from and what they are for.
+
+    Attributes:
+        source: The checkpoint or training run.
+        step: Training step; "unknown" where the source does not say.
+        architecture: A name of `models.registry`.
+        kind: "refiner", or "backbone" for weights that only a training can start from.
+        skeleton: Name of the skeleton of the poses that a refiner is for; empty for a backbone.
+        keypoints: Its keypoints in order, names separated by commas; empty for a backbone.
+        input: How poses are drawn for a refiner; files leave the published form out.
+    """
+
+    source: str
+    step: str
+    architecture: str
+    kind: str
+    skeleton: str = ""
+    keypoints: str = ""
+    input: InputKind = "discs"
+
+    @classmethod
+    def of_refiner(
+        cls, source: str, step: str, architecture: str, skeleton: Skeleton, input_kind: InputKind = "discs"
+    ) -> "Provenance":
+        """Returns what a refiner's weights say of themselves."""
+        keypoints = ",".join(skeleton.names)
+        return cls(source, step, architecture, "refiner", skeleton.name, keypoints, input_kind)
+
+    def metadata(self) -> dict[str, str]:
+        """Returns what is written into a file; `input` only where it is not the published form."""
+        return {name: value for name, value in asdict(self).items() if (name, value) != ("input", "discs")}
+
+    def checked_skeleton(self, path: Path) -> Skeleton:
+        """Returns the skeleton that a refiner's weights are for.
+
+        Args:
+            path: Of the file, for messages.
+
+        Raises:
+            UserError: There is no skeleton of that name, or its keypoints are others.
+        """
+        try:
+            skeleton = get_skeleton(self.skeleton)
+        except UserError as error:
+            raise UserError(f"{path}: {error}") from None
+        if self.keypoints != ",".join(skeleton.names):
+            raise UserError(
+                f"{path}: expected the keypoints of {skeleton.name} in its order, found '{self.keypoints}'; "
+                "port or train the weights again"
+            )
+        return skeleton
+
+
+def save(path: Path, tensors: Mapping[str, NDArray[Any]], provenance: Provenance) -> None:
+    """Writes a weight file.
+
+    Raises:
+        UserError: The file cannot be written.
+    """
+    contiguous = {name: np.ascontiguousarray(value) for name, value in tensors.items()}
+    with replacing(path) as temporary:
+        # As bytes: safetensors' own writing makes files that only their owner can read.
+        temporary.write_bytes(serialize(contiguous, {"format": "pt", **provenance.metadata()}))
+
+
+def load(path: Path) -> tuple[Tensors, Provenance]:
+    """Reads a weight file.
+
+    Raises:
+        UserError: The file is absent, not a complete safetensors file or not one of ours.
+    """
+    try:
+        with safe_open(path, "numpy") as file:
+            metadata = dict(file.metadata() or {})
+            tensors = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118
+        # Libraries such as onnx teach numpy further types, which PyTorch does not take.
+        if foreign := [str(tensor.dtype) for tensor in tensors.values() if tensor.dtype.isbuiltin != 1]:
+            raise TypeError(foreign[0])
+    except FileNotFoundError:
+        remedy = "port them with: python tools/port_tf_weights.py [checkpoint=FILE]"
+        raise UserError(f"{path}: no such weights; {remedy}, or set model.weights") from None
+    except (OSError, SafetensorError) as error:
+        raise UserError(f"{path}: not a complete safetensors file ({error}); port or copy it again") from None
+    except (TypeError, KeyError) as error:  # bfloat16, say
+        remedy = "save it in fp32 or fp16"
+        raise UserError(f"{path}: holds numbers of a type that numpy does not have ({error}); {remedy}") from None
+    metadata.pop("format", None)
+    if metadata.get("input", "discs") not in get_args(InputKind):
+        raise UserError(f"{path}: expected input {' or '.join(get_args(InputKind))}, found '{metadata['input']}'")
+    try:
+        return tensors, Provenance(**metadata)  # type: ignore[arg-type]
+    except TypeError:
+        raise UserError(f"{path}: these weights do not say what they are; write them with hpr's own tools") from None

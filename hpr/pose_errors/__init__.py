@@ -1,0 +1,1 @@
+"""Mistakes of pose estimators: drawn for training, measured on real predictions."""

@@ -1,0 +1,206 @@
+"""Synthetic clips on disk, as a PoseTrack 2018 tree: images, annotations, and predictions with errors."""
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from hpr.files import replacing
+from hpr.formats import PoseTrack18
+from hpr.poses import FloatArray, Frame, PoseSequence
+from hpr.skeleton import POSETRACK15
+from hpr.pose_errors.draw import PoseErrors, false_estimate, out_of_sight
+from hpr.seeds import Purpose, generator
+from hpr.synthetic.scene import OUTSIDE, Clip, PersonTruth
+
+MIN_KEYPOINTS = 4
+"""People with fewer keypoints to be seen are not annotated; an ignore region is put there instead."""
+
+FRAMES_PER_SECOND = 10.0
+
+_IDENTITY_SWITCH = 0.02
+
+_DUPLICATE_SCORE = 0.7
+"""Factor of the scores of a second estimate of a person."""
+
+
+def write_tree(
+    folder: Path,
+    seeds: Sequence[tuple[int, ...]],
+    frames: int,
+    errors: PoseErrors,
+    held_out: bool,
+    size: tuple[int, int] | None = None,
+    progress: Callable[[int], Any] = lambda clips: None,
+    purpose: Purpose = Purpose.SAMPLE_SCENE,
+) -> None:
+    """Writes clips to `folder/images/<clip>`, `folder/annotations` and `folder/predictions`.
+
+    Args:
+        folder: Where to.
+        seeds: One for each clip, which is named after it.
+        frames: Of each clip.
+        errors: What the predictions get wrong. Besides, two people change their track ids (in 2% of the frames).
+        held_out: Whether people wear what training never draws.
+        size: Width and height of the images; by default different for each clip.
+        progress: Called with the number of clips done.
+        purpose: Of the clips; the same seeds draw others for another.
+
+    Raises:
+        UserError: The folder cannot be written to.
+    """
+    for seed in seeds:
+        name = "clip_" + "_".join(f"{number:04d}" for number in seed)
+        truth, predictions = _draw_clip(folder, name, (purpose, *seed), frames, errors, held_out, size)
+        PoseTrack18().write([PoseSequence(name, truth)], folder / "annotations" / f"{name}.json")
+        PoseTrack18().write([PoseSequence(name, predictions)], folder / "predictions" / f"{name}.json")
+        progress(1)
+
+
+def _draw_clip(
+    folder: Path,
+    name: str,
+    seed: tuple[int, ...],
+    frames: int,
+    errors: PoseErrors,
+    held_out: bool,
+    size: tuple[int, int] | None,
+) -> tuple[list[Frame], list[Frame]]:
+    """Writes the images of a clip and returns the truth and the predictions of its frames."""
+    clip = Clip(seed, held_out, size)
+    estimator = _Estimator(errors, {}, generator(Purpose.CLIP_ESTIMATE, *seed))
+    truth, predictions = [], []
+    for number in range(frames):
+        encoded, people = clip.encoded_frame(number / FRAMES_PER_SECOND)
+        image = f"images/{name}/{number:06d}.jpg"
+        with replacing(folder / image) as temporary:
+            temporary.write_bytes(encoded)
+
+        annotated = [person for person in people if keypoint_count(person) >= MIN_KEYPOINTS]
+        hidden = [person for person in people if 0 < keypoint_count(person) < MIN_KEYPOINTS]
+        regions = tuple(_region(person, clip.size) for person in hidden)
+        truth.append(_truth(image, annotated, regions, clip.size))
+        predictions.append(estimator.frame(image, annotated, regions, clip.size))
+    return truth, predictions
+
+
+def keypoint_count(person: PersonTruth) -> int:
+    """Returns the number of keypoints that an annotator would mark."""
+    return int((~np.isnan(person.annotated[:, 0])).sum())
+
+
+def _region(person: PersonTruth, size: tuple[int, int]) -> FloatArray:
+    """Returns the corners (4, 2) of a box around the part of a person that lies in the image."""
+    inside = person.keypoints[person.occlusion != OUTSIDE]
+    x0, y0 = np.maximum(inside.min(axis=0) - 15, 0).round()
+    x1, y1 = np.minimum(inside.max(axis=0) + 15, size).round()
+    return np.array([[x0, y0], [x1, y0], [x1, y1], [x0, y1]])
+
+
+def _truth(image: str, people: list[PersonTruth], regions: tuple[FloatArray, ...], size: tuple[int, int]) -> Frame:
+    """Returns the annotation of a frame."""
+    poses = _poses(people)
+    return Frame(
+        image,
+        POSETRACK15,
+        poses.round(2),
+        boxes=_boxes(poses),
+        head_boxes=np.array([person.head_box for person in people]).reshape(-1, 4).round(2),
+        track_ids=tuple(person.track_id for person in people),
+        ignore_regions=regions,
+        size=size,
+    )
+
+
+@dataclass
+class _Estimate:
+    """A person as an estimator sees them: keypoints (15, 2), NaN where missing, scores (15,) and track id."""
+
+    pose: FloatArray
+    scores: FloatArray
+    track_id: int
+
+
+@dataclass
+class _Estimator:
+    """Draws what an estimator might make of the frames of a clip, one after the other.
+
+    Attributes:
+        errors: What it gets wrong about each pose.
+        tracks: Predicted track id of each true one; changed where identities are switched.
+        random: Source of all draws.
+    """
+
+    errors: PoseErrors
+    tracks: dict[int, int]
+    random: np.random.Generator
+
+    def frame(
+        self, image: str, people: list[PersonTruth], regions: tuple[FloatArray, ...], size: tuple[int, int]
+    ) -> Frame:
+        """Returns the prediction for a frame."""
+        self._switch_identities(people)
+        estimates = self._seen(people, size)
+
+        poses = np.array([estimate.pose for estimate in estimates]).reshape(-1, len(POSETRACK15), 2)
+        scores = np.array([estimate.scores for estimate in estimates]).reshape(-1, len(POSETRACK15))
+        return Frame(
+            image,
+            POSETRACK15,
+            poses.round(2),
+            np.where(np.isnan(poses[..., 0]), 0, scores).round(3),
+            boxes=_boxes(poses),
+            track_ids=tuple(estimate.track_id for estimate in estimates),
+            ignore_regions=regions,
+            size=size,
+        )
+
+    def _switch_identities(self, people: list[PersonTruth]) -> None:
+        """Gives new people their own track ids; sometimes swaps those of two people."""
+        for person in people:
+            self.tracks.setdefault(person.track_id, person.track_id)
+        if len(people) > 1 and self.random.random() < _IDENTITY_SWITCH:
+            a, b = (people[i].track_id for i in self.random.choice(len(people), 2, replace=False))
+            self.tracks[a], self.tracks[b] = self.tracks[b], self.tracks[a]
+
+    def _seen(self, people: list[PersonTruth], size: tuple[int, int]) -> list[_Estimate]:
+        """Returns the estimates of the people who are not missed, of some of them twice, and of nobody."""
+        poses, errors = _poses(people), self.errors
+        estimates = []
+        for i, person in enumerate(people):
+            if self.random.random() >= errors.missed_person:
+                estimates.append(self._estimate(poses, i, person, size, self.tracks[person.track_id]))
+            if self.random.random() < errors.duplicate_person:
+                second = self._estimate(poses, i, person, size, self._new_track())
+                estimates.append(replace(second, scores=_DUPLICATE_SCORE * second.scores))
+            if self.random.random() < errors.false_person:
+                scores = self.random.uniform(0.05, 0.65, len(POSETRACK15))
+                estimates.append(_Estimate(false_estimate(poses, size, self.random), scores, self._new_track()))
+        return estimates
+
+    def _estimate(
+        self, poses: FloatArray, number: int, person: PersonTruth, size: tuple[int, int], track_id: int
+    ) -> _Estimate:
+        """Returns an estimate of the person of that number among the annotated poses (N, 15, 2)."""
+        pose, neighbours = poses[number], np.delete(poses, number, axis=0)
+        hidden = out_of_sight(person.keypoints, pose, size, self.random)
+        estimate, mistakes = self.errors.draw(pose, neighbours, POSETRACK15, self.random, hidden)
+        return _Estimate(estimate, self.errors.scores(mistakes, self.random), track_id)
+
+    def _new_track(self) -> int:
+        return 1000 + int(self.random.integers(1000))
+
+
+def _poses(people: list[PersonTruth]) -> FloatArray:
+    """Returns the annotated keypoints (N, 15, 2)."""
+    return np.array([person.annotated for person in people]).reshape(-1, len(POSETRACK15), 2)
+
+
+def _boxes(poses: FloatArray) -> FloatArray:
+    """Returns the boxes (N, 4) of keypoints (N, K, 2), with corner and extent rounded to a tenth of a pixel."""
+    if len(poses) == 0:
+        return np.empty((0, 4))
+    low, high = np.nanmin(poses, axis=1), np.nanmax(poses, axis=1)
+    return np.concatenate([low.round(1), low.round(1) + (high - low).round(1)], axis=1)

@@ -1,0 +1,176 @@
+"""The command tools/convert.py, and refining of what it writes: every format as a user meets it."""
+
+import json
+from dataclasses import replace
+from pathlib import Path
+
+import cv2
+import numpy as np
+import pytest
+from conftest import fail, succeed
+
+from hpr.cli.app import ASSETS
+from hpr.formats import FORMATS, PoseTrack18, get_format
+from hpr.formats.arrays import Arrays
+from hpr.formats.conversion import without_original
+from hpr.poses import PoseSequence
+from hpr.skeleton import POSETRACK15
+
+SAMPLE = ASSETS / "sample"
+IN_VIDEO = ("mmpose", "npz", "openpose", "alphapose")
+DEMO = ["model=demo", "device=cpu", "flip=false"]
+
+
+@pytest.fixture(scope="module")
+def clip(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Two frames of the sample in PoseTrack's format, and their images."""
+    folder = tmp_path_factory.mktemp("clip")
+    document = json.loads((SAMPLE / "predictions" / "clip_0002_0001.json").read_text())
+    document["images"] = document["images"][:2]
+    known = {image["id"] for image in document["images"]}
+    document["annotations"] = [person for person in document["annotations"] if person["image_id"] in known]
+    (folder / "images").mkdir()
+    for number, image in enumerate(document["images"]):
+        picture = folder / "images" / f"{number:06}.jpg"
+        picture.write_bytes((SAMPLE / image["file_name"]).read_bytes())
+        image["file_name"] = picture.name
+    (folder / "clip.json").write_text(json.dumps(document))
+    return folder
+
+
+def converted(clip: Path, name: str, folder: Path, images: Path | None = None) -> Path:
+    """Converts the clip and returns where the result is."""
+    output = folder / ("clip" if FORMATS[name].is_folder else f"clip{FORMATS[name].ending}")
+    words = [f"input={clip / 'clip.json'}", f"format={name}", f"output={output}", f"images={images or clip / 'images'}"]
+    succeed("convert.py", *words)
+    return output
+
+
+def read(path: Path, images: Path) -> PoseSequence:
+    (sequence,) = get_format("auto", images=str(images), location=str(path)).read(path)
+    return sequence
+
+
+@pytest.mark.parametrize("name", [name for name in FORMATS if name != "mmpose"])  # which does not name images
+def test_every_format_is_written_recognised_and_refined(name: str, clip: Path, tmp_path: Path) -> None:
+    source = converted(clip, name, tmp_path)
+    before = read(source, clip / "images")
+    (original,) = PoseTrack18().read(clip / "clip.json")
+    assert [len(frame) for frame in before.frames] == [len(frame) for frame in original.frames]
+    for own, first in zip(before.frames, original.frames, strict=True):
+        common = [keypoint for keypoint in POSETRACK15.names if keypoint in own.skeleton]
+        places, firsts = own.skeleton.indices(*common), first.skeleton.indices(*common)
+        np.testing.assert_allclose(own.keypoints[:, places], first.keypoints[:, firsts], atol=0.01)
+
+    images = f"dataset.images={clip / 'images'}"
+    printed = succeed("refine.py", *DEMO, f"dataset.predictions={source}", images, f"output_dir={tmp_path / 'out'}")
+    assert f"taken for the format {name} (" in printed
+    report = json.loads((tmp_path / "out" / "report.json").read_text())
+    assert report["format"] == name
+    assert report["persons"]["refined"] == before.people
+    after = read(tmp_path / "out" / "predictions" / source.name, clip / "images")
+    moved = [
+        np.nanmedian(np.abs(new.keypoints - old.keypoints))
+        for new, old in zip(after.frames, before.frames, strict=True)
+    ]
+    assert all(0.01 < distance < 50 for distance in moved)
+
+
+@pytest.mark.parametrize("name", IN_VIDEO)
+def test_pixels_from_a_video(name: str, clip: Path, tmp_path: Path) -> None:
+    pictures = [cv2.imread(str(clip / "images" / f"{number:06}.jpg")) for number in (0, 1)]
+    assert pictures[0] is not None
+    height, width = pictures[0].shape[:2]
+    video = cv2.VideoWriter(str(tmp_path / "clip.mp4"), cv2.VideoWriter.fourcc(*"mp4v"), 25, (width, height))
+    for picture in pictures:
+        assert picture is not None
+        video.write(picture)
+    video.release()
+
+    (sequence,) = without_original(PoseTrack18().read(clip / "clip.json"))
+    names = ["0.jpg", "1.jpg"] if name == "alphapose" else ["clip_000000000000.jpg", "clip_000000000001.jpg"]
+    frames = [replace(frame, number=n, image=names[n]) for n, frame in enumerate(sequence.frames)]
+    source = tmp_path / ("clip" if FORMATS[name].is_folder else f"clip{FORMATS[name].ending}")
+    get_format(name).write([replace(sequence, frames=frames)], source)
+    settings = [f"dataset.predictions={source}", f"dataset.images={tmp_path / 'clip.mp4'}"]
+    succeed("refine.py", *DEMO, *settings, f"output_dir={tmp_path / 'out'}")
+    report = json.loads((tmp_path / "out" / "report.json").read_text())
+    assert report["persons"]["refined"] == sequence.people
+
+
+def test_keypoints_without_a_place_go_to_side_files(clip: Path, tmp_path: Path) -> None:
+    source = converted(clip, "coco", tmp_path)
+    settings = [f"dataset.predictions={source}", f"dataset.images={clip / 'images'}", f"output_dir={tmp_path / 'out'}"]
+    succeed("refine.py", *DEMO, *settings, "objective=map", "side_files=true")
+    (side,) = Arrays().read(tmp_path / "out" / "all_keypoints" / "clip.npz")
+    for frame in side.frames:
+        assert {"left_eye", "head_top"} <= set(frame.skeleton.names)
+        tops = frame.skeleton.indices("head_bottom", "head_top")
+        assert np.isfinite(frame.keypoints[:, tops]).all()
+        assert ((frame.scores[:, tops] > 0) & (frame.scores[:, tops] <= 1)).all()
+
+
+def test_what_is_lost_is_said(clip: Path, tmp_path: Path) -> None:
+    words = [f"input={clip / 'clip.json'}", "format=coco", f"output={tmp_path / 'clip.json'}"]
+    printed = succeed("convert.py", *words)
+    assert "clip.json: lost, since coco has no place for it: " in printed
+    assert "keypoints head_top" in printed
+    assert "track ids" in printed
+    assert "converted 1 from posetrack18 to coco" in printed
+    assert "is there already; set another output, or overwrite=true" in fail("convert.py", *words)
+    succeed("convert.py", *words, "overwrite=true")
+
+
+@pytest.mark.parametrize(
+    ("words", "message"),
+    [
+        (["input=/no/where", "format=coco", "output=a.json"], "/no/where: no such file or folder"),
+        (["input=CLIP", "format=cocoo", "output=a.json"], "unknown format 'cocoo': expected one of auto, posetrack18"),
+        (["input=CLIP", "format=auto", "output=a.json"], "format=auto: expected the name of a format to write"),
+        (["input=CLIP", "input_format=mpii", "format=coco", "output=a.json"], "clip.json"),
+        (["input=CLIP", "format=coco", "output=CLIP", "overwrite=true"], "is there already"),
+        (["input=CLIP", "format=ultralytics_labels", "output=OUT"], "dataset.images"),
+    ],
+)
+def test_wrong_words(words: list[str], message: str, clip: Path, tmp_path: Path) -> None:
+    places = {"CLIP": str(clip / "clip.json"), "OUT": str(tmp_path / "labels")}
+    given = [f"{name}={places.get(value, value)}" for name, _, value in (word.partition("=") for word in words)]
+    assert message in fail("convert.py", *given, cwd=tmp_path)
+
+
+def test_files_of_no_known_format(tmp_path: Path) -> None:
+    (tmp_path / "a.json").write_text('{"poses": []}')
+    message = fail("refine.py", *DEMO, f"dataset.predictions={tmp_path / 'a.json'}", f"dataset.images={tmp_path}")
+    assert "expected a file of one of these formats, found none of them (posetrack18: JSON with images" in message
+    assert all(f"{name}: " in message for name in FORMATS)
+
+
+@pytest.mark.parametrize(("name", "metric", "column"), [("coco", "OKS", "AP"), ("mpii", "PCKh", "Mean")])
+def test_scores_are_those_of_the_annotations(name: str, metric: str, column: str, clip: Path, tmp_path: Path) -> None:
+    """Before and after, in one table and in the report; the same by the command for scoring."""
+    document = json.loads((SAMPLE / "annotations" / "clip_0002_0001.json").read_text())
+    given = json.loads((clip / "clip.json").read_text())
+    document["images"] = [
+        {**image, "file_name": own["file_name"]}
+        for image, own in zip(document["images"], given["images"], strict=False)
+    ]
+    known = {image["id"] for image in document["images"]}
+    document["annotations"] = [person for person in document["annotations"] if person["image_id"] in known]
+    (tmp_path / "truth").mkdir()
+    (tmp_path / "truth" / "clip.json").write_text(json.dumps(document))
+    truth = converted(tmp_path / "truth", name, tmp_path, clip / "images")
+    (tmp_path / "in").mkdir()
+    source = converted(clip, name, tmp_path / "in")
+
+    files = [f"dataset.predictions={source}", f"dataset.annotations={truth}"]
+    words = [*DEMO, *files, f"dataset.images={clip / 'images'}", f"output_dir={tmp_path / 'out'}", "objective=map"]
+    printed = succeed("refine.py", *words)
+    assert f"{metric:<6}before" in printed
+    metrics = json.loads((tmp_path / "out" / "report.json").read_text())["metrics"]
+    assert 0 < metrics["before"][metric][column] < metrics["after"][metric][column] <= 100
+
+    refined = tmp_path / "out" / "predictions" / source.name
+    files = [f"dataset.predictions={refined}", f"dataset.annotations={truth}", f"output={tmp_path / 'scores.json'}"]
+    printed = succeed("evaluate.py", *files)
+    assert f"{metrics['after'][metric][column]:.1f}" in printed
+    assert json.loads((tmp_path / "scores.json").read_text())["total"] == metrics["after"]

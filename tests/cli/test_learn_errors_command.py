@@ -1,0 +1,108 @@
+"""The command tools/learn_errors.py."""
+
+import json
+import shlex
+from pathlib import Path
+from typing import Any
+
+import pytest
+from conftest import GOLDEN, ROOT, fail, succeed
+from hydra.utils import instantiate
+from omegaconf import OmegaConf
+
+from hpr.pose_errors.draw import KEYPOINT_KINDS, PoseErrors
+from hpr.synthetic.tree import write_tree
+
+KEYS = OmegaConf.load(ROOT / "conf" / "pose_errors" / "plausible.yaml").keys()
+
+
+def model(**rates: Any) -> PoseErrors:
+    tables: dict[str, Any] = {
+        name: dict.fromkeys(KEYPOINT_KINDS, rates.pop(name, 0.0))
+        for name in ("jitter", "miss", "inversion", "swap", "absent", "extra")
+    }
+    return PoseErrors(**tables, shift=0.0, crowded_swap=1.0, few_keypoints_miss=1.0, **rates)
+
+
+@pytest.fixture(scope="module")
+def tree(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Two drawn clips, with predictions whose mistakes are jitter in half of the keypoints."""
+    folder = tmp_path_factory.mktemp("tree")
+    write_tree(folder, [(1,), (2,)], 3, model(jitter=0.5, missed_person=0.0), False, (160, 120))
+    return folder
+
+
+def test_table_file_and_training(tree: Path, tmp_path: Path) -> None:
+    folders = (f"dataset.annotations={tree / 'annotations'}", f"dataset.predictions={tree / 'predictions'}")
+    output = succeed("tools/learn_errors.py", *folders, cwd=tmp_path)
+    lines = output.strip().split("\n")
+    assert lines[0].split() == ["%", "jitter", "inversion", "swap", "miss", "absent", "extra", "keypoints"]
+    assert [line.split()[0] for line in lines[1:8]] == list(KEYPOINT_KINDS)
+    assert 35 < float(lines[1].split()[1]) < 65
+
+    written = tmp_path / "output" / "pose_errors" / "learnt.yaml"
+    content = OmegaConf.load(written)
+    assert content.keys() == KEYS
+    assert isinstance(instantiate(content, _convert_="all"), PoseErrors)
+    assert content.missed_person == 0
+
+    program, *words = shlex.split(lines[-1].removeprefix("  python "))
+    assert words == ["--config-dir", "output", "pose_errors=learnt"]
+    assert program == "train.py"
+    assert (written.parent.parent, written.stem) == (tmp_path / words[1], words[2].removeprefix("pose_errors="))
+
+
+def test_annotations_of_another_format(tree: Path, tmp_path: Path) -> None:
+    """COCO's results for PoseTrack's pictures, in COCO's annotations; in these is also someone without keypoints."""
+    folder, truth = tree / "predictions", tmp_path / "truth.json"
+    succeed("tools/convert.py", f"input={tree / 'annotations' / 'clip_0001.json'}", f"output={truth}", "format=coco")
+    estimates = tmp_path / "estimates.npz"
+    succeed("tools/convert.py", f"input={folder / 'clip_0001.json'}", f"output={estimates}", "format=npz")
+    document = json.loads(truth.read_text())
+    first = document["annotations"][0]
+    nobody = {**first, "id": 10**6, "keypoints": [0] * len(first["keypoints"]), "num_keypoints": 0}
+    document["annotations"] = [{**nobody, "bbox": [-1000, -1000, 3000, 3000]}, *document["annotations"][1:]]
+    truth.write_text(json.dumps(document))
+
+    output = tmp_path / "pose_errors" / "mine.yaml"
+    words = (f"dataset.annotations={truth}", f"dataset.predictions={estimates}", f"output={output}")
+    printed = succeed("tools/learn_errors.py", *words)
+    assert f"python train.py --config-dir {tmp_path} pose_errors=mine" in printed
+    assert OmegaConf.load(output).false_person == 0  # it is of the one without keypoints
+
+
+TRUTH, PREDICTION = GOLDEN / "evaluation" / "gt", GOLDEN / "evaluation" / "pred"
+BOTH = [f"dataset.annotations={TRUTH}", f"dataset.predictions={PREDICTION}"]
+
+
+@pytest.mark.parametrize(
+    ("settings", "message"),
+    [
+        ([f"dataset.predictions={PREDICTION}"], "dataset.annotations is not set; add dataset.annotations=DIR"),
+        ([f"dataset.annotations={TRUTH}"], "dataset.predictions is not set; add dataset.predictions=VALUE"),
+        ([*BOTH, "dataset.annotations=/no/where"], "/no/where: no such file or folder"),
+        ([*BOTH, "output=learnt.yaml"], "output=learnt.yaml: expected a .yaml file in a folder named pose_errors"),
+        ([*BOTH, "output=pose_errors/1.json"], "output=pose_errors/1.json: expected a .yaml file"),
+        ([*BOTH, "output=pose_errors/plausible.yaml"], "hpr has pose_errors of that name"),
+        ([*BOTH, "output=/proc/pose_errors/learnt.yaml"], "/proc/pose_errors/learnt.yaml: cannot be written"),
+        ([*BOTH, "dataset=posetrack17"], "'annolist'"),
+    ],
+)
+def test_bad_input(settings: list[str], message: str, tmp_path: Path) -> None:
+    words = list({word.partition("=")[0]: word for word in settings}.values())
+    assert message in fail("tools/learn_errors.py", *words, cwd=tmp_path)
+
+
+def test_nothing_in_common(tree: Path, tmp_path: Path) -> None:
+    """Predictions for other clips, and of nobody."""
+    document = json.loads((tree / "predictions" / "clip_0001.json").read_text())
+    (tmp_path / "predictions").mkdir()
+    path = tmp_path / "predictions" / "other.json"
+    path.write_text(json.dumps(document))
+    words = (f"dataset.annotations={tree / 'annotations'}", f"dataset.predictions={path.parent}")
+    assert "expected a file named like one of" in fail("tools/learn_errors.py", *words, cwd=tmp_path)
+
+    path.rename(path.with_name("clip_0001.json"))
+    path.with_name("clip_0001.json").write_text(json.dumps({**document, "annotations": []}))
+    assert "annotated people, found none" in fail("tools/learn_errors.py", *words, cwd=tmp_path)
+    assert not (tmp_path / "output").exists()

@@ -1,0 +1,83 @@
+"""How far work has come, in a log and in a terminal."""
+
+import io
+import sys
+
+import pytest
+
+from hpr.cli import progress
+from hpr.cli.progress import Lines, Pace, progress_bar
+
+
+class Clock:
+    """Tells the time that a test sets."""
+
+    now = 100.0
+
+    def __call__(self) -> float:
+        return self.now
+
+
+class Terminal(io.StringIO):
+    """What is written to a terminal."""
+
+    def isatty(self) -> bool:
+        return True
+
+
+@pytest.mark.parametrize(
+    ("total", "before", "done", "seconds", "expected"),
+    [
+        (None, 0, 0, 10.0, "0 people per second"),
+        (100, 0, 0, 10.0, "0 people per second"),
+        (100, 0, 20, 10.0, "2 people per second, 00:40 left"),
+        (10_000, 0, 20, 10.0, "2 people per second, 1:23:10 left"),
+        (100, 80, 90, 20.0, "0.5 people per second, 00:20 left"),
+        (100, 0, 120, 10.0, "12 people per second, 00:00 left"),
+        (None, 0, 20, 10.0, "2 people per second"),
+    ],
+)
+def test_pace(total: int | None, before: int, done: int, seconds: float, expected: str) -> None:
+    clock = Clock()
+    pace = Pace("people", total, before, clock)
+    clock.now += seconds
+    assert pace.after(done) == expected
+
+
+def test_lines_come_now_and_then(capsys: pytest.CaptureFixture[str]) -> None:
+    clock = Clock()
+    lines = Lines("files", 60, "reading", every=30, clock=clock)
+    for _ in range(40):
+        clock.now += 2
+        lines.update(1)
+    captured = capsys.readouterr()
+    assert captured.out == ""
+    assert captured.err.splitlines() == [
+        "reading: 15 of 60 files, 0.5 files per second, 01:30 left",
+        "reading: 30 of 60 files, 0.5 files per second, 01:00 left",
+    ]
+
+
+def test_in_a_log_lines_without_a_bar(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:
+    monkeypatch.setattr(progress, "LINE_EVERY", 0.0)
+    with progress_bar("persons") as advance:
+        advance(2)
+    with progress_bar("persons", shown=False) as advance:
+        advance(2)
+    (line,) = capsys.readouterr().err.splitlines()
+    assert line.startswith("2 persons, ")
+
+
+def test_short_work_prints_nothing(capsys: pytest.CaptureFixture[str]) -> None:
+    with progress_bar("persons", 2) as advance:
+        advance(2)
+    assert capsys.readouterr() == ("", "")
+
+
+def test_in_a_terminal_a_bar(monkeypatch: pytest.MonkeyPatch) -> None:
+    terminal = Terminal()
+    monkeypatch.setattr(sys, "stderr", terminal)
+    with progress_bar("persons", 8, doing="refining") as advance:
+        advance(2)
+    assert "refining:" in terminal.getvalue()
+    assert "\n" not in terminal.getvalue()

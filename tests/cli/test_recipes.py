@@ -1,0 +1,88 @@
+"""The recipes in conf/experiment: each trains on annotated files, and refine.py takes its weights."""
+
+import json
+from contextlib import nullcontext
+from pathlib import Path
+
+import numpy as np
+import pytest
+from conftest import ROOT, succeed
+from omegaconf import OmegaConf
+
+from hpr.cli import train
+from hpr.models.weight_files import load
+
+RECIPES = sorted(path.stem for path in (ROOT / "conf" / "experiment").glob("*.yaml"))
+SHORT = ["training.steps=2", "training.epochs=null", "training.batch_size=4", "training.workers=0", "canvas=[96,96]"]
+SHORT += ["model=demo", "model.weights=${asset:demo.safetensors}", "device=cpu"]
+
+
+@pytest.fixture(scope="module")
+def tree(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A drawn clip in PoseTrack's layout, with an estimator's predictions, and what those get wrong."""
+    root = tmp_path_factory.mktemp("tree")
+    succeed("tools/make_sample.py", f"output_dir={root}", "clips=1", "frames=2", "width=120", "height=100")
+    folders = [f"dataset.{name}={root / name}" for name in ("annotations", "predictions")]
+    succeed("tools/learn_errors.py", *folders, f"output={root}/pose_errors/learnt.yaml")
+    return root
+
+
+def dataset(tree: Path) -> list[str]:
+    folders = [f"dataset.{part}.annotations={tree / 'annotations'}" for part in ("training", "validation")]
+    return ["dataset=posetrack18", f"dataset.root={tree}", *folders]
+
+
+@pytest.mark.parametrize("recipe", RECIPES)
+def test_trains_and_refines(recipe: str, tree: Path, tmp_path: Path) -> None:
+    learnt = ["--config-dir", str(tree), "pose_errors=learnt", "pose_errors@validation_errors=learnt"]
+    words = [*(learnt if recipe == "fine_tune" else []), f"+experiment={recipe}", *dataset(tree)]
+    printed = succeed("train.py", *words, *SHORT, f"output_dir={tmp_path / 'run'}")
+    assert "after 2 steps" in printed
+    weights = tmp_path / "run" / "best.safetensors"
+    assert load(weights)[1].step == "2"
+
+    estimates = [f"dataset.predictions={tree / 'predictions'}", f"dataset.annotations={tree / 'annotations'}"]
+    refined = ["model=demo", f"model.weights={weights}", "flip=false", f"output_dir={tmp_path / 'out'}", "device=cpu"]
+    succeed("refine.py", *dataset(tree)[:2], *estimates, *refined)
+    report = json.loads((tmp_path / "out" / "report.json").read_text())
+    assert report["persons"]["refined"] == report["persons"]["seen"] > 0
+
+
+def test_epochs_are_steps_by_the_number_of_people(tree: Path, tmp_path: Path) -> None:
+    (path,) = (tree / "annotations").glob("*.json")
+    people = sum(any(person["keypoints"][2::3]) for person in json.loads(path.read_text())["annotations"])
+    words = [*dataset(tree), *SHORT[2:], "training.steps=null", "training.epochs=1.5"]
+    printed = succeed("train.py", *words, f"output_dir={tmp_path}")
+    steps = -(-people * 3 // 8)
+    assert f"after {steps} steps" in printed
+    kept = OmegaConf.load(tmp_path / "config.yaml").training
+    assert (kept.steps, kept.epochs) == (steps, 1.5)
+    assert "nothing to do" in succeed("train.py", *words, f"output_dir={tmp_path}", "resume=true")
+
+
+class _StopsAfter:
+    """Asks a training to stop after some steps, as Ctrl-C does."""
+
+    def __init__(self, steps: int) -> None:
+        self._left = steps
+
+    def __call__(self) -> bool:
+        self._left -= 1
+        return self._left <= 0
+
+
+def test_a_run_in_epochs_goes_on_bit_for_bit(tree: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Across the end of an epoch, after which the people come in another order."""
+    words = [*dataset(tree), *SHORT[2:], "training.batch_size=2", "training.steps=null", "training.epochs=2.5"]
+    straight, stopped = (tmp_path / name for name in ("straight", "stopped"))
+    printed = succeed("train.py", *words, f"output_dir={straight}")
+    steps = int(load(straight / "last.safetensors")[1].step)
+    assert f"after {steps} steps" in printed
+
+    with monkeypatch.context() as patch:
+        patch.setattr(train, "_stop_requests", lambda: nullcontext(_StopsAfter(steps // 2)))
+        assert f"stopped after step {steps // 2};" in succeed("train.py", *words, f"output_dir={stopped}")
+    succeed("train.py", *words, f"output_dir={stopped}", "resume=true")
+    one, two = (load(folder / "last.safetensors")[0] for folder in (straight, stopped))
+    assert one.keys() == two.keys()
+    assert all(np.array_equal(one[name], two[name]) for name in one)

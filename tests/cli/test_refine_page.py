@@ -1,0 +1,235 @@
+"""The page of a run of refine.py."""
+
+import json
+import math
+import re
+import shutil
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+from browser import look, needs_browser
+from conftest import GOLDEN, succeed
+
+from hpr.cli.refine_page import Findings, moved_pictures, refine_page
+from hpr.errors import UserError
+from hpr.metrics.frame_changes import FrameChanges
+from hpr.metrics.oks import OksScores
+from hpr.images import Image
+from hpr.refine.engine import Outcome
+from hpr.poses import Frame, PoseSequence
+from hpr.refine.files import PoseFile
+from hpr.refine.tally import Place, Tally
+from hpr.report.page import Page, rendered, save_page
+from hpr.skeleton import COCO17
+
+EVIL = "<script>alert(1)</script>"
+
+
+def page_of(tallies: dict[str, Tally], findings: Findings, **changes: Any) -> Page:
+    total = Tally()
+    for tally in tallies.values():
+        total.add(tally)
+    report = {
+        **total.as_json(),
+        "warnings": [],
+        "failed": total.failed,
+        "broken_files": [],
+        "failures": [],
+        "stopped": False,
+        "seconds": 61.0,
+        "device": "cpu",
+        "precision": "fp32",
+        "format": "coco",
+        "settings": {"objective": {"name": "mota"}, "dataset": {"predictions": "in", "images": ["a", "b"]}},
+        "sequences": dict.fromkeys(tallies),
+    }
+    return refine_page({**report, **changes}, total, tallies, findings)
+
+
+def facts(page: Page) -> dict[str, tuple[str, str]]:
+    return {fact.label: (fact.value, fact.note) for fact in page.facts}
+
+
+def tally(heads: list[float], passed: int = 0, image: str = "a.jpg") -> Tally:
+    found = Tally()
+    outcomes = [Outcome.REFINED] * len(heads) + [Outcome.BAD_IMAGE] * passed
+    found.outcomes.update(outcomes)
+    for distance in heads:
+        found.count_movement(distance)
+        found.count_confidences(np.linspace(0, 1, 15))
+    found.note_frame(Place(0, image), outcomes, heads)
+    found.frames = 1
+    return found
+
+
+class Pictures:
+    """Images of noise."""
+
+    name, in_order = "noise", False
+
+    def __init__(self, missing: str = "") -> None:
+        self.missing, self.read_images = missing, list[str]()
+
+    def has(self, frame: Frame) -> bool:
+        return True
+
+    def expected(self, frame: Frame) -> str:
+        return frame.image
+
+    def size(self, frame: Frame) -> tuple[int, int]:
+        return (640, 480)
+
+    def read(self, frame: Frame) -> Image:
+        self.read_images.append(frame.image)
+        if frame.image == self.missing:
+            raise UserError(f"{frame.image}: no such image")
+        return np.random.default_rng(0).integers(0, 256, (480, 640, 3), dtype=np.uint8)
+
+
+def pose_file(name: str, frames: int, image: str = "{}.jpg") -> PoseFile:
+    keypoints = np.random.default_rng(0).uniform(0, 480, (frames, 2, 17, 2))
+    every = [Frame(image.format(number), COCO17, own) for number, own in enumerate(keypoints)]
+    return PoseFile(Path(f"{name}.json"), [PoseSequence(name, every)])
+
+
+def test_nothing_was_refined() -> None:
+    page = page_of({}, Findings())
+    assert facts(page)["persons refined"] == ("0 of 0", "")
+    assert "moved, in the median" not in facts(page)
+    text = rendered(page)
+    for words in ("Nothing was scored", "No pose was refined", "No frame was drawn", "No sequence is complete"):
+        assert words in text
+    assert "<svg" not in text
+    assert "nan" not in text
+
+
+def scores(*values: float) -> OksScores:
+    return OksScores(("AP", "AR"), {"OKS": dict(zip(("AP", "AR"), values, strict=True))}, [f"odd {EVIL}"])
+
+
+def test_what_is_said() -> None:
+    findings = Findings((scores(50.0, math.nan), scores(60.5, math.nan)), FrameChanges(better=3, worse=1000))
+    page = page_of(
+        {"clip": tally([0.1, 0.2, 7.0], passed=2)}, findings, failures=["lost"], stopped=True, broken_files=["b: {"]
+    )
+    assert facts(page)["persons refined"] == ("3 of 5", "2 passed through")
+    assert facts(page)["OKS, AP"] == ("50.0 → 60.5", "+10.5")
+    assert facts(page)["moved, in the median"] == ("0.20 heads", "95 % within 7.00")
+    assert [warning.partition(" ")[0] for warning in page.warnings] == ["not", "the", "2", "b:", "odd"]
+    text = rendered(page)
+    assert "Of 1,003 annotated frames 3 gained, 1,000 lost and 0 are as good as before" in text
+    assert re.search(r"image missing or unreadable</th><td>2</td><td>clip, frame 0: a.jpg", text)
+    assert "0.05 to 0.1: 1 (33.3 %)" in text  # the bins are closed above
+    assert "0.15 to 0.2: 1 (33.3 %)" in text
+    assert "1 to more: 1 (33.3 %)" in text
+    assert "0.95 to 1: 3 (6.7 %)" in text
+
+
+def test_frames_that_changed_most() -> None:
+    files = [pose_file(f"clip{number}", 3) for number in range(9)]
+    tallies = {}
+    for number in (8, 3, 5, 1, 7, 2, 0):
+        own = tally([0.1 * number], image="0.jpg")
+        own.note_frame(Place(2, "2.jpg"), [Outcome.REFINED], [0.05])
+        tallies[f"clip{number}"] = own
+    tallies["clip4"] = tally([9.0], image="other.jpg")  # of another file's sequence of the same name
+    refined, images, read = {file.path.name: file.sequences for file in files}, Pictures("0.jpg"), list[str]()
+
+    def read_refined(name: str) -> list[PoseSequence]:
+        read.append(name)
+        return refined[name]
+
+    pictures = moved_pictures(tallies, files, read_refined, images)
+    assert [picture.title.partition(",")[0] for picture in pictures] == ["clip8", "clip7", "clip5", "clip3", "clip2"]
+    assert pictures[0].problem == "0.jpg: no such image"
+    assert pictures[0].caption == "moved by 0.80 head sizes on average"
+    assert read == [f"clip{number}.json" for number in (2, 3, 5, 7, 8)]  # no more, and in order
+
+    (picture,) = moved_pictures({"clip1": tally([1.0], image="0.jpg")}, files, read_refined, Pictures())
+    assert [panel.label for panel in picture.panels] == ["input", "refined"]
+
+
+def large_page() -> Page:
+    """Of 10,000 frames in as many sequences, with pictures of noise."""
+    tallies = {f"{EVIL}{number}": tally([0.1, 0.001 * number], number % 2, f"{number}") for number in range(10_000)}
+    files = [pose_file(f"{EVIL}{number}", 1, f"{number}") for number in range(9_990, 10_000)]
+    pictures = moved_pictures(tallies, files, lambda name: files[0].sequences, Pictures())
+    findings = Findings((scores(1.0, 2.0), scores(3.0, 1.0)), FrameChanges(worse=1), pictures, pictures)
+    return page_of(tallies, findings)
+
+
+def test_ten_thousand_frames_and_odd_names(tmp_path: Path) -> None:
+    save_page(large_page(), tmp_path / "report.html")
+    text = (tmp_path / "report.html").read_text()
+    assert text.count("<figure>") == 12
+    assert len(text) < 3_500_000
+    assert "… and 9940 more rows" in text
+    assert text.count("<script") == 1
+    assert "&lt;script&gt;alert(1)&lt;/script&gt;9999" in text
+
+
+@needs_browser
+def test_ten_thousand_frames_in_a_browser(tmp_path: Path) -> None:
+    save_page(large_page(), tmp_path / "report.html")
+    for seen in look(tmp_path / "report.html", tmp_path):
+        assert seen["wide"] <= seen["width"]
+        assert len(seen["pictures"]) == 24
+        assert "persons refined\n20,000 of 25,000\n5,000 passed through" in seen["facts"]
+        assert "OKS, AP\n1.0 → 3.0\n+2.0" in seen["facts"]
+        assert f"{EVIL}9999, frame 0: 9999" in seen["text"]
+        assert "APM" not in seen["text"]
+
+
+class TestRun:
+    """The command, with the demo network on two clips."""
+
+    @pytest.fixture
+    def settings(self, tmp_path: Path) -> list[str]:
+        shutil.copytree(GOLDEN / "images", tmp_path / "data" / "images")
+        shutil.copytree(GOLDEN / "posetrack18" / "predictions", tmp_path / "in")
+        words = ["dataset=posetrack18", "model=demo", "device=cpu", "flip=false", f"dataset.root={tmp_path / 'data'}"]
+        return [*words, f"dataset.predictions={tmp_path / 'in'}", f"output_dir={tmp_path / 'out'}"]
+
+    def page(self, folder: Path) -> str:
+        text = (folder / "out" / "report.html").read_text()
+        return re.sub(r'<div class="fact"><dt>time</dt>.*', "", text)
+
+    def test_a_run_that_goes_on_ends_with_the_same_page(self, settings: list[str], tmp_path: Path) -> None:
+        printed = succeed("refine.py", *settings)
+        assert "predictions, report.json, report.html, frames.jpg" in printed
+        first = self.page(tmp_path)
+        assert first.count('class="second"') == 5  # all frames, most changed first
+        assert "Nothing was scored" in first
+        assert "no joint to start from</th><td>2</td>" in first
+        (tmp_path / "out" / "predictions" / "seq_b.json").unlink()
+        assert "1 of 2 files were finished" in succeed("refine.py", *settings)
+        assert self.page(tmp_path) == first
+
+    def test_an_image_that_is_gone(self, settings: list[str], tmp_path: Path) -> None:
+        (tmp_path / "data" / "images" / "a_640x480.png").unlink()
+        succeed("refine.py", *settings, status=3)
+        text = self.page(tmp_path)
+        assert re.search(r"image missing or unreadable</th><td>\d</td><td>seq_a, frame 0: images/a_640x480.png", text)
+        assert "poses should have been refined and were not" in text
+
+    @needs_browser
+    def test_scores_in_a_browser(self, settings: list[str], tmp_path: Path) -> None:
+        """The input is declared true, so that whatever the demo network does to such pictures is worse."""
+        (tmp_path / "truth").mkdir()
+        for path in (tmp_path / "in").iterdir():
+            document = json.loads(path.read_text())
+            document["annotations"] = [entry | {"bbox_head": [0, 0, 30, 40]} for entry in document["annotations"]]
+            (tmp_path / "truth" / path.name).write_text(json.dumps(document))
+        succeed("refine.py", *settings, f"dataset.annotations={tmp_path / 'truth'}")
+        metrics = json.loads((tmp_path / "out" / "report.json").read_text())["metrics"]
+        for seen in look(tmp_path / "out" / "report.html", tmp_path):
+            expected = f"{metrics['before']['mAP']:.1f} → {metrics['after']['mAP']:.1f}"
+            assert any(fact.startswith(f"AP, total\n{expected}") for fact in seen["facts"])
+            assert "Sequences that gained and lost" in seen["headings"]
+            assert "Frames that got worse" in seen["headings"]
+            assert "0 of 2 sequences gained, 2 lost" in seen["text"]
+            assert "lost most" in seen["text"]
+            assert any(label == "truth" for label, _, _ in seen["pictures"])
+            assert seen["wide"] <= seen["width"]

@@ -1,0 +1,75 @@
+"""What comes with the package: a sample that the demo weights have never seen, and the bare commands on it."""
+
+import json
+from pathlib import Path
+
+import numpy as np
+import pytest
+from conftest import compose, fail, succeed
+
+from hpr.models import weight_files as weights
+from hpr.cli.app import ASSETS
+from hpr.formats import PoseTrack18
+from hpr.images import read_image
+
+SAMPLE = ASSETS / "sample"
+
+
+def test_sizes() -> None:
+    assert (ASSETS / "demo.safetensors").stat().st_size <= 8_000_000
+    assert sum(path.stat().st_size for path in SAMPLE.rglob("*.*")) <= 2_000_000
+    assert 2 <= len(list((SAMPLE / "annotations").iterdir())) <= 4
+
+
+def test_sample_is_not_what_training_draws(tmp_path: Path) -> None:
+    """It is what make_sample.py writes: from seeds that training and validation never draw, in held-out clothes."""
+    settings = compose("make_sample")
+    assert settings.seed not in (compose("train").seed, 1)
+    assert settings.held_out
+    succeed("tools/make_sample.py", f"output_dir={tmp_path}", "clips=1", "frames=2", "width=640", "height=360")
+    name = "clip_0002_0000"
+    for kind in ("annotations", "predictions"):
+        (drawn,), (bundled,) = (PoseTrack18().read(root / kind / f"{name}.json") for root in (tmp_path, SAMPLE))
+        assert len(drawn.frames) == 2
+        for first, second in zip(drawn.frames, bundled.frames, strict=False):
+            assert np.allclose(first.keypoints, second.keypoints, atol=0.02, equal_nan=True)
+    image = f"images/{name}/000000.jpg"
+    apart = np.abs(read_image(tmp_path / image).astype(int) - read_image(SAMPLE / image))
+    assert apart.mean() < 1  # JPEG encoders may differ
+
+
+def test_weights_say_what_they_are() -> None:
+    _, provenance = weights.load(ASSETS / "demo.safetensors")
+    assert (provenance.architecture, provenance.kind, provenance.skeleton) == ("demo", "refiner", "posetrack15")
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize(("objective", "score"), [("mota", "MOTA"), ("map", "mAP")])
+def test_bare_command_raises_the_score(objective: str, score: str, tmp_path: Path) -> None:
+    output = succeed("refine.py", f"objective={objective}", cwd=tmp_path)
+    folder = tmp_path / "output" / f"refined_{objective}"
+    metrics = json.loads((folder / "report.json").read_text())["metrics"]
+    assert metrics["after"][score] >= metrics["before"][score] + 10
+    assert {path.name for path in folder.iterdir()} == {
+        "predictions",
+        "report.json",
+        "report.html",
+        "frames.jpg",
+        "metrics.png",
+        ".journal",
+    }
+    assert read_image(folder / "frames.jpg").shape[1] > 1000
+    assert "dataset.predictions=FILE_OR_FOLDER dataset.images=FOLDER" in output
+
+
+def test_own_files_need_a_data_set_of_their_own(tmp_path: Path) -> None:
+    message = fail("refine.py", "dataset=sample", f"dataset.predictions={tmp_path}")
+    assert f"dataset.predictions={tmp_path}: dataset=sample is the bundled clips" in message
+    assert "for files of your own add dataset=auto" in message
+    assert "expected files of poses" in fail(
+        "refine.py", f"dataset.predictions={tmp_path}", "dataset.images=a", "model=demo"
+    )
+
+
+def test_sample_can_be_scored(tmp_path: Path) -> None:
+    assert "AP recall" in succeed("tools/evaluate.py", "dataset=sample", cwd=tmp_path)

@@ -1,0 +1,234 @@
+"""The command train.py, on a few small crops."""
+
+import json
+import os
+import re
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Callable
+from pathlib import Path
+
+import numpy as np
+import pytest
+from conftest import ROOT, fail, succeed, torchrun
+
+from hpr import PoseRefiner
+from hpr.models.weight_files import load
+
+SMALL = [
+    "canvas=[96,96]",
+    "training.steps=4",
+    "training.batch_size=4",
+    "training.workers=1",
+    "dataset.validation.clips=1",
+    "dataset.validation.frames=2",
+    "device=cpu",
+]
+
+
+@pytest.fixture(scope="module")
+def trained(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, str]:
+    """A finished run's folder and what it printed."""
+    folder = tmp_path_factory.mktemp("run") / "run"
+    return folder, succeed("train.py", *SMALL, f"output_dir={folder}")
+
+
+def test_ends_with_a_table(trained: tuple[Path, str]) -> None:
+    folder, output = trained
+    assert re.search(r"mAP +MOTA +PCKh\ninput +\d+\.\d +-?\d+\.\d +\d+\.\d\nrefined", output)
+    assert f"python refine.py model=demo model.weights={folder}/best.safetensors" in output
+
+
+def test_leaves_everything_behind(trained: tuple[Path, str]) -> None:
+    folder, _ = trained
+    names = {"best.safetensors", "last.safetensors", "last.pt", "config.yaml", "curves", "validation"}
+    names |= {"history.json", "pictures", "report.html"}
+    assert {path.name for path in folder.iterdir()} == names
+    assert [path.name for path in (folder / "pictures").iterdir()] == ["step_000004.jpg"]
+    assert "After 4 steps (%)" in (folder / "report.html").read_text()
+    config = (folder / "config.yaml").read_text()
+    assert "batch_size: 4" in config
+    assert re.search(r"commit: \w+", config)
+
+
+def test_weights_refine(trained: tuple[Path, str], tmp_path: Path) -> None:
+    folder, _ = trained
+    clips = folder / "validation"
+    PoseRefiner.load(folder / "best.safetensors", device="cpu")
+    succeed(
+        "refine.py",
+        "dataset=posetrack18",
+        "model=demo",
+        f"model.weights={folder / 'best.safetensors'}",
+        f"dataset.root={clips}",
+        f"dataset.predictions={clips / 'predictions'}",
+        f"dataset.annotations={clips / 'annotations'}",
+        f"output_dir={tmp_path}",
+        "device=cpu",
+    )
+    assert "before" in json.loads((tmp_path / "report.json").read_text())["metrics"]
+
+
+def test_a_second_run_does_not_overwrite_the_first(trained: tuple[Path, str]) -> None:
+    assert "a run is there; go on with it by resume=true" in fail("train.py", *SMALL, f"output_dir={trained[0]}")
+
+
+@pytest.mark.parametrize(
+    ("send", "number"),
+    [
+        pytest.param(os.kill, signal.SIGINT, id="Ctrl-C"),
+        pytest.param(os.killpg, signal.SIGTERM, id="SIGTERM to all processes, as clusters do"),
+    ],
+)
+def test_a_signal_saves_and_resume_goes_on(
+    send: Callable[[int, int], None], number: int, trained: tuple[Path, str], tmp_path: Path
+) -> None:
+    command = [
+        sys.executable,
+        str(ROOT / "train.py"),
+        *SMALL,
+        f"output_dir={tmp_path / 'run'}",
+        "training.checkpoint_every=1",
+    ]
+    process = subprocess.Popen(
+        command, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True, start_new_session=True
+    )
+    deadline = time.monotonic() + 120
+    while not (tmp_path / "run" / "last.pt").exists() and time.monotonic() < deadline:
+        time.sleep(0.05)
+    send(process.pid, number)
+    output, _ = process.communicate(timeout=120)
+    assert process.returncode == 0, output
+    resumed = succeed("train.py", *SMALL, f"output_dir={tmp_path / 'run'}", "resume=true")
+    assert "after 4 steps" in resumed
+    straight, _ = load(trained[0] / "last.safetensors")
+    interrupted, _ = load(tmp_path / "run" / "last.safetensors")
+    assert all(np.array_equal(straight[name], interrupted[name]) for name in straight)
+
+
+def test_a_finished_run_has_nothing_to_go_on_with(trained: tuple[Path, str]) -> None:
+    printed = succeed("train.py", *SMALL, f"output_dir={trained[0]}", "resume=true")
+    assert "nothing to do: the run in" in printed
+    assert "stopped" not in printed
+
+
+def test_a_log_shows_the_loss(trained: tuple[Path, str]) -> None:
+    """Where there is no terminal to show a bar in."""
+    line = r"^step 1 of 4: loss \d+\.\d+, learning rate [^ ]+, \S+ steps per second, \d\d:\d\d left$"
+    assert re.search(line, trained[1], re.MULTILINE)
+
+
+@pytest.mark.slow
+def test_two_processes_are_one(tmp_path: Path) -> None:
+    """Under torchrun with gloo, batch norms frozen: the same losses and weights as one process with the whole batch."""
+    settings = [*SMALL, "training.batch_norm=frozen", "training.log_every=1", "training.accumulate=2"]
+    succeed("train.py", *settings, f"output_dir={tmp_path / 'one'}")
+    result = torchrun("train.py", *settings, "training.accumulate=1", f"output_dir={tmp_path / 'two'}")
+    assert result.returncode == 0, result.stdout + result.stderr
+    assert result.stdout.count("after 4 steps") == 1
+    one, _ = load(tmp_path / "one" / "last.safetensors")
+    two, _ = load(tmp_path / "two" / "last.safetensors")
+    for name, value in one.items():
+        np.testing.assert_allclose(two[name], value, rtol=2e-3, atol=2e-4, err_msg=name)
+    losses = [_losses(tmp_path / run / "curves") for run in ("one", "two")]
+    assert len(losses[0]) == 4
+    np.testing.assert_allclose(losses[0], losses[1], rtol=1e-3)
+
+
+def _losses(folder: Path) -> list[float]:
+    """Reads the part losses off a run's curves."""
+    from tensorboardX.proto.event_pb2 import Event
+    from tensorboardX.record_writer import directory_check  # noqa: F401 (loads the package's record format)
+
+    (path,) = folder.glob("events.*")
+    content, place, values = path.read_bytes(), 0, []
+    while place < len(content):  # records of length (8 bytes), checksum (4), message, checksum (4)
+        length = int.from_bytes(content[place : place + 8], "little")
+        event = Event.FromString(content[place + 12 : place + 12 + length])
+        values += [value.simple_value for value in event.summary.value if value.tag == "part"]
+        place += 16 + length
+    return values
+
+
+@pytest.mark.parametrize(
+    ("setting", "message"),
+    [
+        (
+            "dataset=posetrack18",
+            "data/posetrack_data_v2/annotations/train: no such file or folder; expected a folder of .json files",
+        ),
+        ("model.weights=none.safetensors", "none.safetensors: no such weights"),
+        ("training.batch_norm=cold", "training.batch_norm=cold: expected one of live, frozen"),
+        ("training.steps=0", "training.steps=0: expected 1 or more"),
+        ("training.epochs=3", "training.steps=4 and training.epochs=3: expected one of the two; set the other to null"),
+        ("training.epochs=0", "training.epochs=0: expected a number above 0"),
+        ("training.precision=fp8", "training.precision=fp8: expected one of auto, fp32, tf32, bf16, fp16"),
+        ("canvas=[0,0]", "canvas.0=0: expected 16 or more"),
+        ("canvas=[64]", "canvas=[64]: expected 2 or more values"),
+        ("canvases=[[64,64]]", "canvases=[[64,64]]: expected 2 or more values"),
+        ("seed=-1", "seed=-1: expected 0 or more"),
+        ("augmentation.mirror=maybe", "augmentation.mirror=maybe: expected a number"),
+        ("pose_errors.shift=2", "pose_errors.shift=2: expected 1 or less"),
+        ("pose_errors.jitter.head=-1", "pose_errors.jitter.head=-1: expected 0 or more"),
+        ("schedule.peak=null", "schedule.peak=null: expected a number"),
+        ("+schedule.odd=1", "there is no setting 'schedule.odd'"),
+        ("training.batch_size=4.5", "training.batch_size=4.5: expected a whole number"),
+        ("training.accumulate=3", "batch_size=4: expected a multiple of 3"),
+        ("optimizer=adam", "optimizer=adam: there is no such optimizer; expected one of adamw, sgd"),
+    ],
+)
+def test_wrong_settings(setting: str, message: str, tmp_path: Path) -> None:
+    assert message in fail(
+        "train.py", *SMALL[:4], "device=cpu", f"output_dir={tmp_path / 'run'}", setting, cwd=tmp_path
+    )
+
+
+@pytest.mark.parametrize(
+    ("settings", "message"),
+    [
+        (
+            ["training.epochs=3"],
+            "training.epochs=3: dataset=synthetic has no end; set training.epochs=null training.steps",
+        ),
+        (
+            ["+experiment=modern_1gpu", "dataset=synthetic", "model=demo"],
+            "training.epochs=30: dataset=synthetic has no",
+        ),
+        (
+            [
+                "dataset=posetrack18",
+                "dataset.root=${asset:sample}",
+                "dataset.training.annotations=${asset:sample/annotations}",
+            ],
+            "dataset=posetrack18: how long to train is not set; take a recipe, such as +experiment=modern_1gpu",
+        ),
+    ],
+)
+def test_a_length_that_cannot_be_known(settings: list[str], message: str, tmp_path: Path) -> None:
+    words = [*settings, "model.weights=null", "device=cpu", f"output_dir={tmp_path / 'run'}"]
+    assert message in fail("train.py", *words)
+
+
+def test_canvases_of_several_sizes(tmp_path: Path) -> None:
+    settings = (*SMALL, "canvases=[[96,64],[64,96]]", "training.workers=0", "training.steps=2")
+    succeed("train.py", *settings, f"output_dir={tmp_path}")
+    assert (tmp_path / "last.safetensors").exists()
+
+
+@pytest.mark.slow
+def test_annotated_files(tmp_path: Path) -> None:
+    """PoseTrack's own layout, with predictions for the validation and without."""
+    root = tmp_path / "data"
+    succeed("tools/make_sample.py", f"output_dir={root}", "clips=1", "frames=2", "width=200", "height=150")
+    settings = [*SMALL[:4], "device=cpu", "dataset=posetrack18", f"dataset.root={root}"]
+    folders = [f"dataset.{part}.annotations={root / 'annotations'}" for part in ("training", "validation")]
+    for name, predictions in (("drawn", "null"), ("given", root / "predictions")):
+        succeed(
+            "train.py",
+            *settings,
+            *folders,
+            f"dataset.validation.predictions={predictions}",
+            f"output_dir={tmp_path / name}",
+        )

@@ -1,0 +1,222 @@
+"""The command tools/visualize.py, and visualize=true of refine.py: poses as a user sees them."""
+
+import json
+import shutil
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import cv2
+import numpy as np
+import pytest
+from conftest import GOLDEN, fail, succeed
+
+from hpr.cli.app import ASSETS
+from hpr.formats import FORMATS, PoseTrack18, get_format
+from hpr.formats.conversion import without_original
+from hpr.images import Video, read_image
+from hpr.poses import Frame
+from hpr.report.clip import write_clip
+from hpr.report.drawing import GAP
+from hpr.report.pictures import Names
+from hpr.skeleton import POSETRACK15
+
+PREDICTIONS, REFINED = GOLDEN / "posetrack18" / "predictions", GOLDEN / "posetrack18" / "refined_mota"
+SAMPLE = ASSETS / "sample"
+
+
+def words(tmp_path: Path, **settings: object) -> list[str]:
+    given = {"input": PREDICTIONS, "images": GOLDEN, "output_dir": tmp_path / "out", **settings}
+    return [f"{name}={value}" for name, value in given.items()]
+
+
+def files_in(folder: Path) -> list[str]:
+    return sorted(str(path.relative_to(folder)) for path in folder.rglob("*") if path.is_file())
+
+
+@pytest.mark.parametrize("layout", ["side", "blend", "single"])
+def test_pictures_before_and_after(layout: str, tmp_path: Path) -> None:
+    printed = succeed("visualize.py", *words(tmp_path, refined=REFINED, layout=layout))
+    expected = []
+    for path in sorted(PREDICTIONS.glob("*.json")):
+        names = Names()
+        (sequence,) = PoseTrack18().read(path)
+        for frame in sequence.frames:
+            expected.append(f"{path.stem}/{names.new(Path(frame.image).stem)}.jpg")
+            height, width = read_image(GOLDEN / frame.image).shape[:2]
+            picture = read_image(tmp_path / "out" / expected[-1])
+            assert picture.shape == (height, 2 * width + GAP if layout == "side" else width, 3)
+    assert files_in(tmp_path / "out") == sorted(expected)
+    assert printed.splitlines()[-1] == f"drew {len(expected)} frames: {tmp_path / 'out' / 'seq_a'} …"
+
+
+def test_input_alone(tmp_path: Path) -> None:
+    succeed("visualize.py", *words(tmp_path, input=PREDICTIONS / "seq_a.json"))
+    (sequence,) = PoseTrack18().read(PREDICTIONS / "seq_a.json")
+    for frame in sequence.frames:
+        picture = read_image(tmp_path / "out" / "seq_a" / f"{Path(frame.image).stem}.jpg")
+        image = read_image(GOLDEN / frame.image)
+        assert picture.shape == image.shape
+        assert (np.abs(picture.astype(int) - image).max() > 60) == bool(frame.is_posed.any())
+
+
+def test_existing_pictures_are_not_overwritten_unasked(tmp_path: Path) -> None:
+    own = words(tmp_path, input=PREDICTIONS / "seq_a.json")
+    succeed("visualize.py", *own)
+    message = fail("visualize.py", *own)
+    assert (
+        message == f"error: {tmp_path / 'out' / 'seq_a'}: is there already; set another output_dir, or overwrite=true"
+    )
+    succeed("visualize.py", *own, "overwrite=true")
+
+
+def test_missing_images_are_counted(tmp_path: Path) -> None:
+    (tmp_path / "images").mkdir()
+    shutil.copy(GOLDEN / "images" / "b_333x501.png", tmp_path / "images")
+    printed = succeed("visualize.py", *words(tmp_path, images=tmp_path, refined=REFINED), status=3)
+    count = sum(len(sequence.frames) for path in PREDICTIONS.glob("*.json") for sequence in PoseTrack18().read(path))
+    assert f"warning: {count - len(files_in(tmp_path / 'out'))} frames have no image and are left out; " in printed
+    assert f"the first: {tmp_path / 'images'}" in printed
+
+
+@pytest.fixture(scope="module")
+def clip(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A folder with a video of three frames, and poses in the first and the last of them, before and after."""
+    folder = tmp_path_factory.mktemp("clip")
+    pictures = [read_image(path) for path in sorted((SAMPLE / "images" / "clip_0002_0001").glob("*.jpg"))[:3]]
+    write_clip(pictures, 12.5, folder / "video.webm")
+    (sequence,) = without_original(PoseTrack18().read(SAMPLE / "predictions" / "clip_0002_0001.json"))
+    frames = [replace(sequence.frames[k], number=k, image=f"video_{k:012}.jpg") for k in (0, 2)]
+    frames = [frame.select(np.array([0, 1])) for frame in frames]
+    for name, shift in (("before", 0.0), ("after", 30.0)):
+        (folder / name).mkdir()
+        moved = [replace(frame, keypoints=frame.keypoints + shift) for frame in frames]
+        get_format("npz").write([replace(sequence, frames=moved)], folder / name / "video.npz")
+    return folder
+
+
+def test_clip_of_a_video(clip: Path, tmp_path: Path) -> None:
+    places = {"input": clip / "before", "refined": clip / "after", "images": clip / "video.webm"}
+    printed = succeed("visualize.py", *words(tmp_path, **places))
+    (name,) = files_in(tmp_path / "out")
+    assert printed == f"drew 3 frames: {tmp_path / 'out' / name}\n"
+    video, original = Video(tmp_path / "out" / name), Video(clip / "video.webm")
+    frames = [Frame("", POSETRACK15, np.empty((0, 15, 2)), number=number) for number in range(3)]
+    drawn = [video.read(frame).astype(int) for frame in frames]
+    given = [original.read(frame).astype(int) for frame in frames]
+    width = given[0].shape[1]
+    assert drawn[0].shape[1] == 2 * width + GAP
+    changed = [
+        [np.abs(one[50:, start : start + width] - own[50:]).max() > 100 for start in (0, width + GAP)]
+        for one, own in zip(drawn, given, strict=True)
+    ]
+    assert changed == [[True, True], [False, False], [True, True]]
+    assert video.frame_rate == pytest.approx(12.5)
+
+
+@pytest.mark.parametrize("name", list(FORMATS))
+def test_any_format(name: str, clip: Path, tmp_path: Path) -> None:
+    (sequence,) = without_original(get_format("npz").read(clip / "before" / "video.npz"))
+    sequence = replace(
+        sequence, frames=[replace(frame, image="a.png", size=(640, 360)) for frame in sequence.frames[:1]]
+    )
+    cv2.imwrite(str(tmp_path / "a.png"), np.full((360, 640, 3), 128, np.uint8))
+    source = tmp_path / ("poses" if FORMATS[name].is_folder else f"poses{FORMATS[name].ending}")
+    file_format = get_format(name, images=str(tmp_path))
+    number = 0 if name == "mmpose" else None
+    file_format.write([replace(sequence, frames=[replace(sequence.frames[0], number=number)])], source)
+    settings: dict[str, Any] = {"input": source, "images": tmp_path / "a.png"}
+    if name == "mmpose":  # which does not name images
+        write_clip([np.full((360, 640, 3), 128, np.uint8)], 25, tmp_path / "video.webm")
+        settings["images"] = tmp_path / "video.webm"
+    succeed("visualize.py", *words(tmp_path, **settings))
+    (path,) = (tmp_path / "out").rglob("*.*")
+    picture = read_image(path) if path.suffix == ".jpg" else Video(path).read(replace(sequence.frames[0], number=0))
+    assert picture.shape == (360, 640, 3)
+    assert (np.ptp(picture.astype(int), axis=2) > 60).sum() > 500
+
+
+def test_sheet(tmp_path: Path) -> None:
+    settings = {"input": SAMPLE / "predictions", "images": SAMPLE}
+    (tmp_path / "refined").mkdir()
+    for path in (SAMPLE / "predictions").glob("*.json"):
+        (sequence,) = PoseTrack18().read(path)
+        moved = [replace(frame, keypoints=frame.keypoints + 9) for frame in sequence.frames]
+        PoseTrack18().write([replace(sequence, frames=moved)], tmp_path / "refined" / path.name)
+    printed = succeed("visualize.py", *words(tmp_path, **settings, refined=tmp_path / "refined", sheet=6))
+    assert printed == f"drew 6 people: {tmp_path / 'out' / 'sheet.jpg'}\n"
+    picture = read_image(tmp_path / "out" / "sheet.jpg")
+    assert 1190 <= picture.shape[1] <= 1200
+    assert 400 <= picture.shape[0] <= 800
+
+    own = words(tmp_path, **settings, refined=SAMPLE / "predictions", sheet=6, overwrite=True)
+    assert "sheet=6: nobody of more than a few pixels has moved" in fail("visualize.py", *own)
+    assert "sheet=6: refined is not set" in fail("visualize.py", *words(tmp_path, **settings, sheet=6, overwrite=True))
+    assert "sheet.jpg: is there already" in fail("visualize.py", *words(tmp_path, **settings, sheet=6))
+
+
+@pytest.mark.parametrize(
+    ("settings", "message"),
+    [
+        ({"input": "/no/where"}, "/no/where: no such file or folder"),
+        ({"images": "/no/where"}, "/no/where: expected /no/where/"),
+        ({"refined": "/no/where"}, "/no/where: no such file or folder"),
+        ({"every": 0}, "every=0: expected 1 or more"),
+        ({"sheet": 0}, "sheet=0: expected 1 or more"),
+        ({"layout": "top"}, "layout=top: expected one of side, blend, single"),
+        ({"format": "cocoo"}, "unknown format 'cocoo'"),
+    ],
+)
+def test_wrong_words(settings: dict[str, object], message: str, tmp_path: Path) -> None:
+    assert message in fail("visualize.py", *words(tmp_path, **settings))
+    assert not (tmp_path / "out").exists()
+
+
+def write_changed(folder: Path, change: str) -> None:
+    """Writes refined files that do not fit the input."""
+    shutil.copytree(REFINED, folder)
+    document = json.loads((folder / "seq_a.json").read_text())
+    if change == "file":
+        (folder / "seq_a.json").unlink()
+    elif change == "frames":
+        document["images"].pop()
+        known = {image["id"] for image in document["images"]}
+        document["annotations"] = [own for own in document["annotations"] if own["image_id"] in known]
+        (folder / "seq_a.json").write_text(json.dumps(document))
+    else:
+        document["images"][1]["file_name"] = "images/another.png"
+        (folder / "seq_a.json").write_text(json.dumps(document))
+
+
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        ("file", "refined: expected a refined file for seq_a.json, found none of that name"),
+        ("frames", "refined/seq_a.json: expected 3 frames of seq_a, as in "),
+        ("image", "refined/seq_a.json: frame 1 of seq_a: expected image 'images/"),
+    ],
+)
+def test_refined_files_that_do_not_fit(change: str, message: str, tmp_path: Path) -> None:
+    write_changed(tmp_path / "refined", change)
+    assert message in fail("visualize.py", *words(tmp_path, refined=tmp_path / "refined"))
+    assert not (tmp_path / "out").exists()
+
+
+def test_refining_draws_what_it_did(tmp_path: Path, clip: Path) -> None:
+    """Of a folder and of a video; the refined poses are those on the right."""
+    demo = ["model=demo", "device=cpu", "flip=false", "visualize=true"]
+    given = [f"dataset.predictions={clip / 'before' / 'video.npz'}", f"dataset.images={clip / 'video.webm'}"]
+    printed = succeed("refine.py", *demo, *given, f"output_dir={tmp_path / 'refined'}")
+    (name,) = files_in(tmp_path / "refined" / "pictures")
+    assert f"drew 3 frames: {tmp_path / 'refined' / 'pictures' / name}" in printed
+    assert ", pictures\n" in printed
+    own = words(
+        tmp_path, input=clip / "before", refined=tmp_path / "refined" / "predictions", images=clip / "video.webm"
+    )
+    succeed("visualize.py", *own)
+    by_command, by_refining = (Video(tmp_path / folder / name) for folder in ("out", "refined/pictures"))
+    for number in range(3):
+        frame = Frame("", POSETRACK15, np.empty((0, 15, 2)), number=number)
+        np.testing.assert_array_equal(by_command.read(frame), by_refining.read(frame))
+    # Once more, where all has been refined: the clip is there already.
+    succeed("refine.py", *demo, *given, f"output_dir={tmp_path / 'refined'}")

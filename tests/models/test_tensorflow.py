@@ -1,0 +1,244 @@
+import json
+import shutil
+import subprocess
+import sys
+import zipfile
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import standin
+from conftest import GOLDEN, ROOT, command, port, port_fails
+from safetensors import safe_open
+
+from hpr.errors import UserError
+from hpr.models.loading import load_network
+from hpr.skeleton import POSETRACK15
+from hpr.models.weight_files import Tensors, load, tensorflow
+from hpr.models.resnet_shapes import RESNETS
+
+
+class FakeReader:
+    """Stands in for TensorFlow's reader, so that many checkpoints can be tried without writing them."""
+
+    def __init__(self, variables: dict[str, Any]) -> None:
+        self.variables = variables
+
+    def get_variable_to_shape_map(self) -> dict[str, list[int]]:
+        return {name: list(np.shape(value)) for name, value in self.variables.items()}
+
+    def get_tensor(self, name: str) -> Any:
+        return self.variables[name]
+
+
+@pytest.fixture
+def checkpoint(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> dict[str, Any]:
+    """Variables of a checkpoint at tmp_path/snapshot-7; what a test does to them is what is read."""
+    (tmp_path / "snapshot-7.index").touch()
+    variables = {
+        name: np.broadcast_to(np.float32(0), shape)
+        for name, shape in json.loads((GOLDEN / "variables.json").read_text())
+    }
+    monkeypatch.setattr(tensorflow, "_open_checkpoint", lambda path: FakeReader(variables))
+    return variables
+
+
+def refused(tmp_path: Path) -> str:
+    with pytest.raises(UserError) as error:
+        tensorflow.port(tmp_path / "snapshot-7", tmp_path / "out.safetensors")
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["snapshot-7.index"]
+    return str(error.value)
+
+
+def test_name_table_is_the_published_one() -> None:
+    table = tensorflow.variables("resnet_v1_101", RESNETS["resnet101"], refiner=True)
+    expected = json.loads((GOLDEN / "variables.json").read_text())
+    assert [[variable.name, list(variable.shape)] for variable in table] == expected
+    assert len(table) == 525
+
+
+def test_ported_snapshot(weights: Path) -> None:
+    with safe_open(weights, "numpy") as file:
+        metadata = file.metadata()
+        tensors: Tensors = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118
+    assert metadata == {
+        "format": "pt",
+        "source": "snapshot-515000",
+        "step": "515000",
+        "architecture": "resnet101",
+        "kind": "refiner",
+        "skeleton": "posetrack15",
+        "keypoints": ",".join(POSETRACK15.names),
+    }
+    assert sum(tensor.size for tensor in tensors.values()) == 43_482_029
+    variables = standin.refiner()
+    scope = "resnet_v1_101"
+    stem = np.concatenate([variables[f"{scope}/conv1/weights"], variables[f"{scope}/conv1_extra/weights"]], axis=2)
+    np.testing.assert_array_equal(tensors["backbone.stem.conv.weight"], stem.transpose(3, 2, 0, 1))
+    unit = f"{scope}/block3/unit_23/bottleneck_v1"
+    kernel = variables[f"{unit}/conv2/weights"]
+    np.testing.assert_array_equal(tensors["backbone.blocks.2.22.conv2.conv.weight"], kernel.transpose(3, 2, 0, 1))
+    variance = variables[f"{unit}/conv3/BatchNorm/moving_variance"]
+    np.testing.assert_array_equal(tensors["backbone.blocks.2.22.conv3.norm.running_var"], variance)
+    head = variables["pose/locref_pred/block4/weights"]  # [height, width, out, in]
+    np.testing.assert_array_equal(tensors["offset_head.weight"], head.transpose(3, 2, 0, 1))
+    assert tensors["offset_head.weight"].shape == (2048, 30, 3, 3)
+
+
+def test_command_says_what_it_did(snapshot: Path, tmp_path: Path) -> None:
+    output = port(f"checkpoint={snapshot}.index", f"output={tmp_path / 'a' / 'b.safetensors'}")
+    assert output.split("\n")[:3] == [
+        "refiner      resnet101, step 515000",
+        "ported       525 variables, 43,482,029 numbers",
+        "left out     317 optimizer slots",
+    ]
+    assert [path.name for path in (tmp_path / "a").iterdir()] == ["b.safetensors"]
+
+
+@pytest.mark.slow
+def test_zip_as_downloaded(snapshot: Path, weights: Path, tmp_path: Path) -> None:
+    with zipfile.ZipFile(tmp_path / "snapshot-515000.zip", "w") as archive:
+        for path in snapshot.parent.glob("snapshot-515000.*"):
+            if path != weights:
+                archive.write(path, f"snapshot-515000/{path.name}")
+    port(f"checkpoint={tmp_path / 'snapshot-515000.zip'}")
+    tensors, provenance = load(tmp_path / "snapshot-515000.safetensors")
+    expected, _ = load(weights)
+    assert provenance.step == "515000"
+    assert tensors.keys() == expected.keys()
+    assert all(np.array_equal(tensors[name], expected[name]) for name in expected)
+
+
+@pytest.mark.slow
+def test_imagenet_backbone(tmp_path: Path) -> None:
+    assert command("tests/standin.py", "imagenet", tmp_path / "resnet_v1_50.ckpt").returncode == 0
+    output = port(f"checkpoint={tmp_path / 'resnet_v1_50.ckpt'}")
+    assert "resnet_v1_50/logits/biases, resnet_v1_50/logits/weights" in output
+    tensors, provenance = load(tmp_path / "resnet_v1_50.safetensors")
+    assert (provenance.kind, provenance.architecture, provenance.step) == ("backbone", "resnet50", "unknown")
+    kernel = standin.imagenet()["resnet_v1_50/conv1/weights"]
+    np.testing.assert_array_equal(tensors["backbone.stem.conv.weight"], kernel.transpose(3, 2, 0, 1))
+    with pytest.raises(UserError, match="expected a refiner's weights, found a backbone's"):
+        load_network(tmp_path / "resnet_v1_50.safetensors")
+
+
+def test_missing_variable(checkpoint: dict[str, Any], tmp_path: Path) -> None:
+    del checkpoint["resnet_v1_101/block2/unit_3/bottleneck_v1/conv2/weights"]
+    assert "no variable resnet_v1_101/block2/unit_3/bottleneck_v1/conv2/weights among its 524" in refused(tmp_path)
+
+
+def test_missing_second_stem(checkpoint: dict[str, Any], tmp_path: Path) -> None:
+    del checkpoint["resnet_v1_101/conv1_extra/weights"]
+    assert "no variable resnet_v1_101/conv1_extra/weights among" in refused(tmp_path)
+
+
+def test_misshapen_variable(checkpoint: dict[str, Any], tmp_path: Path) -> None:
+    checkpoint["pose/part_pred/block4/biases"] = np.zeros(14, np.float32)
+    assert "pose/part_pred/block4/biases has shape [14], expected [15]" in refused(tmp_path)
+
+
+def test_another_network(checkpoint: dict[str, Any], tmp_path: Path) -> None:
+    checkpoint.clear()
+    checkpoint["vgg_16/conv1/weights"] = np.zeros(1)
+    assert "expected variables of one resnet_v1_50, _101 or _152, found 1 other variables" in refused(tmp_path)
+
+
+def test_unknown_depth(checkpoint: dict[str, Any], tmp_path: Path) -> None:
+    checkpoint.clear()
+    checkpoint["resnet_v1_18/conv1/weights"] = np.zeros(1)
+    assert "unknown architecture 'resnet18'" in refused(tmp_path)
+
+
+def test_step_from_the_name(checkpoint: dict[str, Any], tmp_path: Path) -> None:
+    checkpoint["something/else"] = np.zeros(3)
+    checkpoint["something/else/Momentum"] = np.zeros(3)
+    ported = tensorflow.port(tmp_path / "snapshot-7", tmp_path / "out.safetensors")
+    assert ported.provenance.step == "7"
+    assert (ported.used, ported.optimizer_slots, ported.unused) == (525, 1, ("something/else",))
+
+
+def test_absent_checkpoint(tmp_path: Path) -> None:
+    message = port_fails(f"checkpoint={tmp_path / 'snapshot-9'}")
+    assert f"{tmp_path / 'snapshot-9'}: no such checkpoint" in message
+    assert list(tmp_path.iterdir()) == []
+
+
+@pytest.mark.slow
+def test_truncated_checkpoint(snapshot: Path, tmp_path: Path) -> None:
+    shutil.copy(f"{snapshot}.index", tmp_path)
+    data = Path(f"{snapshot}.data-00000-of-00001").read_bytes()
+    (tmp_path / "snapshot-515000.data-00000-of-00001").write_bytes(data[: len(data) // 2])
+    message = port_fails(f"checkpoint={tmp_path / 'snapshot-515000'}")
+    assert "cannot be read" in message
+    assert "download the checkpoint again" in message
+    assert list(tmp_path.glob("*.safetensors")) == list(tmp_path.glob(".*")) == []
+
+
+def test_missing_data_file(snapshot: Path, tmp_path: Path) -> None:
+    shutil.copy(f"{snapshot}.index", tmp_path)
+    assert "No such file" in port_fails(f"checkpoint={tmp_path / 'snapshot-515000'}")
+
+
+def test_not_a_checkpoint(tmp_path: Path) -> None:
+    (tmp_path / "a.ckpt").write_text("hello")
+    assert "not a complete TensorFlow checkpoint" in port_fails(f"checkpoint={tmp_path / 'a.ckpt'}")
+
+
+def test_damaged_zip(tmp_path: Path) -> None:
+    (tmp_path / "snapshot-1.zip").write_bytes(b"PK\x03\x04 and no more")
+    assert "cannot be unpacked" in port_fails(f"checkpoint={tmp_path / 'snapshot-1.zip'}")
+
+
+@pytest.mark.parametrize("flag", [pytest.param(1, id="encrypted"), pytest.param(0, id="odd compression")])
+def test_odd_zip(flag: int, tmp_path: Path) -> None:
+    with zipfile.ZipFile(tmp_path / "snapshot-1.zip", "w") as archive:
+        archive.writestr("snapshot-1.index", b"content")
+    content = bytearray((tmp_path / "snapshot-1.zip").read_bytes())
+    for signature, offset in ((b"PK\x03\x04", 6), (b"PK\x01\x02", 8)):
+        start = content.index(signature) + offset
+        content[start : start + 4] = bytes([flag, 0, 0 if flag else 97, 0])  # flags, then the way of compression
+    (tmp_path / "snapshot-1.zip").write_bytes(content)
+    with pytest.raises(UserError, match="cannot be unpacked"):
+        tensorflow.port(tmp_path / "snapshot-1.zip", tmp_path / "out.safetensors")
+
+
+def test_zip_bomb(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(tensorflow, "_MAX_UNPACKED", 1000)
+    with zipfile.ZipFile(tmp_path / "snapshot-1.zip", "w", zipfile.ZIP_DEFLATED) as archive:
+        archive.writestr("snapshot-1.index", bytes(10))
+        archive.writestr("snapshot-1.data-00000-of-00001", bytes(1_000_000))
+        archive.writestr("holiday.jpg", bytes(1_000_000))  # nobody unpacks this
+    with pytest.raises(UserError, match="expected a checkpoint of up to 1,000 bytes, found 1,000,010 bytes"):
+        tensorflow.port(tmp_path / "snapshot-1.zip", tmp_path / "out.safetensors")
+
+
+def test_without_tensorflow(tmp_path: Path) -> None:
+    (tmp_path / "snapshot-1.index").touch()
+    program = (
+        "import sys; sys.modules['tensorflow'] = None\n"
+        "from pathlib import Path; from hpr.models.tensorflow import port\n"
+        "port(Path(sys.argv[1]), Path('out'))"
+    )
+    result = subprocess.run(
+        [sys.executable, "-c", program, tmp_path / "snapshot-1"],
+        capture_output=True,
+        text=True,
+        check=False,
+        cwd=tmp_path,
+    )
+    assert "pip install -e '.[port]'" in result.stderr
+
+
+def test_the_tool_needs_no_torch_and_nothing_else_tensorflow() -> None:
+    imports = (
+        "import sys; sys.modules['torch'] = None; import hpr.cli.port; assert 'tensorflow' not in sys.modules"
+    )
+    assert subprocess.run([sys.executable, "-c", imports], check=False, cwd=ROOT).returncode == 0
+    for path in [*ROOT.glob("hpr/**/*.py"), *ROOT.glob("*.py"), *ROOT.glob("tools/*.py")]:
+        assert ("  import tensorflow\n" in path.read_text()) == (path.name == "tensorflow.py"), path
+
+
+def test_help() -> None:
+    result = command("tools/port_tf_weights.py", "--help")
+    assert "python tools/port_tf_weights.py [checkpoint=model/snapshot-515000]" in result.stdout

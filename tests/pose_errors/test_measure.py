@@ -1,0 +1,239 @@
+"""Rates of mistakes that were put in are found again."""
+
+from typing import Any
+
+import numpy as np
+import pytest
+from conftest import ROOT
+from hydra.utils import instantiate
+from omegaconf import OmegaConf
+
+from hpr.errors import UserError
+from hpr.poses import FloatArray, Frame
+from hpr.skeleton import COCO17, MPII16, POSETRACK15, POSETRACK18, Skeleton
+from hpr.pose_errors.measure import ErrorCounter, ErrorRates
+from hpr.pose_errors.draw import KEYPOINT_KINDS, SCORED, Mistake, PoseErrors, person_size
+
+IMAGES = 300
+FAR = np.array([10_000.0, 0.0])
+PLAUSIBLE: dict[str, Any] = OmegaConf.to_container(  # type: ignore[assignment]
+    OmegaConf.load(ROOT / "conf" / "pose_errors" / "plausible.yaml")
+)
+
+# a standing person of 200 pixels, in the order of POSETRACK15
+STANDING = np.array(
+    [
+        *([-16, 200], [-18, 150], [-17, 100], [17, 100], [18, 150], [16, 200], [-42, 95], [-38, 65], [-24, 35]),
+        *([24, 35], [38, 65], [42, 95], [0, 22], [0, 12], [0, 0]),
+    ],
+    np.float64,
+)
+
+
+def people(random: np.random.Generator) -> FloatArray:
+    """Three people (3, 15, 2), of whom two may overlap; one in three has few keypoints, the others most."""
+    places = np.array([[0, 0], [random.uniform(50, 200), 5], [900, 0]])[:, None]
+    poses = places + STANDING * random.uniform(0.8, 1.2, (3, 1, 2)) + random.normal(0, 8, (3, 15, 2))
+    seen = random.random((3, 15)) < np.where(random.random((3, 1)) < 0.33, 0.45, 0.92)
+    seen[:, 2] = True
+    return np.where(seen[..., None], poses, np.nan)
+
+
+def estimates(model: PoseErrors, poses: FloatArray, random: np.random.Generator) -> Frame:
+    """What the model makes of people, with missed, false and second ones."""
+    drawn = []
+    for i, pose in enumerate(poses):
+        others = np.delete(poses, i, axis=0)
+        count = int(random.random() >= model.missed_person) + int(random.random() < model.duplicate_person)
+        drawn += [model.draw(pose, others, POSETRACK15, random) for _ in range(count)]
+        if random.random() < model.false_person:
+            drawn.append((STANDING + FAR, np.full(15, Mistake.EXTRA)))
+    scores = [model.scores(mistakes, random) for _, mistakes in drawn]
+    keypoints = np.array([estimate for estimate, _ in drawn]).reshape(-1, 15, 2)
+    return Frame("a.jpg", POSETRACK15, keypoints, np.array(scores).reshape(-1, 15))
+
+
+def measured(arguments: dict[str, Any], images: int = IMAGES) -> ErrorRates:
+    model: PoseErrors = instantiate(arguments, _convert_="all")
+    random, counter = np.random.default_rng(5), ErrorCounter()
+    for _ in range(images):
+        poses = people(random)
+        counter.add(Frame("a.jpg", POSETRACK15, poses), estimates(model, poses, random))
+    return counter.rates()
+
+
+def compared(truth: FloatArray, estimate: FloatArray, skeleton: Skeleton = POSETRACK15, **fields: Any) -> ErrorCounter:
+    """A counter of one image with these people."""
+    counter = ErrorCounter()
+    counter.add(
+        Frame("a.jpg", POSETRACK15, truth.reshape(-1, 15, 2), **fields),
+        Frame("a.jpg", skeleton, estimate.reshape(-1, len(skeleton), 2)),
+    )
+    return counter
+
+
+NOBODY = np.empty((0, 15, 2))
+
+
+@pytest.mark.parametrize(
+    ("counter", "message"),
+    [
+        (ErrorCounter(), "expected annotated people with keypoints, found none"),
+        (compared(NOBODY, STANDING), "expected annotated people with keypoints, found none"),
+        (compared(np.full((2, 15, 2), np.nan), STANDING), "expected annotated people with keypoints, found none"),
+        (compared(STANDING, NOBODY), "expected predictions for the 1 annotated people, found none"),
+        (compared(STANDING, STANDING + FAR), "expected predictions near the 1 annotated people, found none"),
+        (
+            compared(STANDING, STANDING[:1], Skeleton(("tail",), (), (0.1,))),
+            "expected keypoints that both sides know by the same names, found none",
+        ),
+    ],
+)
+def test_nothing_to_measure(counter: ErrorCounter, message: str) -> None:
+    with pytest.raises(UserError, match=message):
+        counter.rates()
+
+
+def test_exact_estimates_have_no_mistakes() -> None:
+    rates = compared(np.stack([STANDING, STANDING + FAR]), np.stack([STANDING, STANDING + FAR])).rates()
+    assert all(rate < 1e-3 for table in rates.tables.values() for rate in table.values())
+    assert set(rates.people.values()) == {0.0}
+    assert rates.factors == {"crowded_swap": 5.0, "few_keypoints_miss": 1.6}
+    assert sum(rates.counts.values()) == 30
+    assert not rates.has_scores
+
+
+HEAVY = {name: dict.fromkeys(KEYPOINT_KINDS, 0.12) for name in ("jitter", "miss", "inversion", "absent")}
+
+
+@pytest.fixture(
+    scope="module",
+    params=[PLAUSIBLE, {**PLAUSIBLE, **HEAVY, "missed_person": 0.2, "false_person": 0.3, "crowded_swap": 2.0}],
+    ids=["plausible", "heavy"],
+)
+def learnt(request: pytest.FixtureRequest) -> tuple[dict[str, Any], ErrorRates]:
+    """Arguments of PoseErrors, and what is measured in estimates drawn by them."""
+    return request.param, measured(request.param)
+
+
+def test_rates_are_recovered(learnt: tuple[dict[str, Any], ErrorRates]) -> None:
+    """Within four standard deviations of the number of keypoints, and 0.01 for what cannot be told apart."""
+    true, rates = learnt
+    for name, table in rates.tables.items():
+        for kind, rate in table.items():
+            if (name, kind) == ("inversion", "head"):
+                continue  # no keypoint of the head has a mirror partner here
+            count = rates.counts[kind] * (0.3 if name == "extra" else 1)  # of those in the image, and of the others
+            deviation = np.sqrt(true[name][kind] * (1 - true[name][kind]) / count)
+            assert rate == pytest.approx(true[name][kind], abs=4 * deviation + 0.01), (name, kind)
+
+
+def test_what_is_never_seen_gets_the_mean(learnt: tuple[dict[str, Any], ErrorRates]) -> None:
+    _, rates = learnt
+    others = [rate for kind, rate in rates.tables["inversion"].items() if kind != "head"]
+    assert min(others) < rates.tables["inversion"]["head"] < max(others)
+
+
+def test_hips_beside_each_other() -> None:
+    """Inverted and missed ones lie in the same places; these are 0.36 of the person's size apart, 1.7 tolerances."""
+    hips = {**dict.fromkeys(KEYPOINT_KINDS, 0.0), "hip": 0.25}
+    nothing = dict.fromkeys(KEYPOINT_KINDS, 0.0)
+    chances = {"jitter": nothing, "inversion": hips, "swap": nothing, "miss": hips, "absent": nothing, "extra": nothing}
+    tables = measured({**PLAUSIBLE, **chances, "shift": 0.0, "few_keypoints_miss": 1.0}).tables
+    for name in ("inversion", "miss"):
+        assert tables[name]["hip"] == pytest.approx(0.25, abs=0.05)
+    # No keypoint of the head has a mirror partner here, so that the head's inversions are the others' mean.
+    others = [table[kind] for table in tables.values() for kind in KEYPOINT_KINDS if kind not in ("hip", "head")]
+    assert max(others) < 0.003
+
+
+def test_people_are_recovered(learnt: tuple[dict[str, Any], ErrorRates]) -> None:
+    true, rates = learnt
+    assert rates.true_people == 3 * IMAGES
+    assert rates.people["shift"] == pytest.approx(true["shift"], abs=0.03)
+    for name in ("missed_person", "false_person", "duplicate_person"):
+        deviation = np.sqrt(true[name] * (1 - true[name]) / rates.true_people)
+        assert rates.people[name] == pytest.approx(true[name], abs=4 * deviation), name
+    assert rates.factors["crowded_swap"] == pytest.approx(true["crowded_swap"], rel=0.4)
+    assert rates.factors["few_keypoints_miss"] == pytest.approx(true["few_keypoints_miss"], rel=0.3)
+
+
+def test_scores_are_recovered(learnt: tuple[dict[str, Any], ErrorRates]) -> None:
+    true, rates = learnt
+    assert rates.has_scores
+    assert rates.scores == pytest.approx(true["scores"], abs=0.05)
+    assert rates.score_spread == pytest.approx(true["score_spread"], abs=0.02)
+
+
+def test_arguments_make_the_model_again(learnt: tuple[dict[str, Any], ErrorRates]) -> None:
+    _, rates = learnt
+    again = measured({"_target_": PLAUSIBLE["_target_"], **rates.arguments}, images=20)
+    assert again.arguments.keys() == PLAUSIBLE.keys() - {"_target_"}
+
+
+def test_scores_of_another_scale_count_as_none() -> None:
+    counter = ErrorCounter()
+    predicted = Frame("a.jpg", POSETRACK15, STANDING[None], np.full((1, 15), 80.0))
+    counter.add(Frame("a.jpg", POSETRACK15, STANDING[None]), predicted)
+    rates = counter.rates()
+    assert not rates.has_scores
+    assert rates.scores == PLAUSIBLE["scores"]
+    assert tuple(rates.scores) == SCORED
+
+
+@pytest.mark.parametrize(
+    ("name", "estimate"),
+    [
+        ("inversion", STANDING[list(POSETRACK15.mirror)]),
+        ("jitter", STANDING + person_size(STANDING) * 0.11 * np.array([1, 0])),
+        ("miss", STANDING + person_size(STANDING) * 0.18 * np.array([1, 0])),
+    ],
+)
+def test_one_keypoint(name: str, estimate: FloatArray) -> None:
+    """A wrist: twice its sigma is 0.124 of the person's size."""
+    wrist = POSETRACK15.index("left_wrist")
+    mixed = np.where(np.arange(15)[:, None] == wrist, estimate, STANDING)
+    tables = compared(np.tile(STANDING, (1, 1, 1)), mixed).rates().tables
+    highest = max((table["wrist"], mistake) for mistake, table in tables.items())
+    assert highest[1] == name
+
+
+def test_swap_of_one_keypoint() -> None:
+    wrist, neighbour = POSETRACK15.index("left_wrist"), STANDING + np.array([90, 0])
+    mixed = np.where(np.arange(15)[:, None] == wrist, neighbour, STANDING)
+    tables = compared(np.stack([STANDING, neighbour]), np.stack([mixed, neighbour])).rates().tables
+    assert max((table["wrist"], mistake) for mistake, table in tables.items())[1] == "swap"
+
+
+@pytest.mark.parametrize(
+    ("second", "regions", "expected"),
+    [
+        (STANDING + 2, (), (0.0, 1.0)),
+        (STANDING + FAR, (), (1.0, 0.0)),
+        (STANDING + FAR, (np.array([[9000.0, -50], [11000, -50], [11000, 300], [9000, 300]]),), (0.0, 0.0)),
+        (STANDING + FAR, (np.array([[9000.0, -50], [11000, -50]]),), (1.0, 0.0)),
+    ],
+    ids=["second", "false", "ignored", "no region"],
+)
+def test_people_too_many(second: FloatArray, regions: tuple[FloatArray, ...], expected: tuple[float, float]) -> None:
+    rates = compared(STANDING, np.stack([STANDING, second]), ignore_regions=regions).rates()
+    assert (rates.people["false_person"], rates.people["duplicate_person"]) == expected
+
+
+@pytest.mark.parametrize("skeleton", [COCO17, MPII16, POSETRACK18], ids=lambda skeleton: skeleton.name)
+def test_other_skeletons_meet_in_the_keypoints_they_share(skeleton: Skeleton) -> None:
+    """Keypoints that one side never has are neither absent nor too many."""
+    rates = compared(STANDING, POSETRACK15.convert(STANDING[None], skeleton), skeleton).rates()
+    shared = set(skeleton.names) & set(POSETRACK15.names)
+    assert sum(rates.counts.values()) == len(shared)
+    assert max(rates.tables["absent"].values()) == 0
+    assert max(rates.tables["extra"].values()) == 0
+
+
+def test_unknown_keypoints_are_left_out() -> None:
+    names = (*POSETRACK15.names, "left_heel")
+    skeleton = Skeleton(names, (), (*POSETRACK15.sigmas, 0.07))
+    pose = np.concatenate([STANDING, [[16, 205]]])[None]
+    counter = ErrorCounter()
+    counter.add(Frame("a.jpg", skeleton, pose), Frame("a.jpg", skeleton, pose))
+    assert sum(counter.rates().counts.values()) == 15

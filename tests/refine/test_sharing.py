@@ -1,0 +1,131 @@
+"""Who refines what: every frame once, and nobody much more than the others."""
+
+import numpy as np
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from hpr.poses import Frame, PoseSequence
+from hpr.refine.sharing import Part, share
+from hpr.skeleton import POSETRACK15
+
+
+def sequence(*people: int) -> PoseSequence:
+    """A sequence with so many people in its frames."""
+    return PoseSequence("a", [Frame("a.jpg", POSETRACK15, np.zeros((count, 15, 2))) for count in people])
+
+
+def files(*sequences: list[int]) -> list[list[PoseSequence]]:
+    """Files of one sequence each."""
+    return [[sequence(*people)] for people in sequences]
+
+
+def part(file: int, start: int, stop: int, people: int) -> Part:
+    return Part(file, 0, start, stop, people)
+
+
+@pytest.mark.parametrize(
+    ("given_files", "processes", "expected"),
+    [
+        pytest.param([], 1, [[]], id="no file"),
+        pytest.param([], 3, [[], [], []], id="no file for three"),
+        pytest.param([[]], 1, [[part(0, 0, 0, 0)]], id="no frame"),
+        pytest.param([[0, 0]], 2, [[part(0, 0, 2, 0)], []], id="nobody"),
+        pytest.param([[5]], 1, [[part(0, 0, 1, 5)]], id="one frame"),
+        pytest.param([[5]], 3, [[part(0, 0, 1, 5)], [], []], id="one frame for three"),
+        pytest.param([[1, 2], [3]], 1, [[part(0, 0, 2, 3), part(1, 0, 1, 3)]], id="one process has all, uncut"),
+        pytest.param([[9, 9], []], 1, [[part(0, 0, 2, 18), part(1, 0, 0, 0)]], id="one process, an empty file"),
+        pytest.param(
+            [[1, 1], [1, 2], [4]],
+            2,
+            [[part(2, 0, 1, 4)], [part(0, 0, 2, 2), part(1, 0, 2, 3)]],
+            id="the largest first, each to the one with the least",
+        ),
+        pytest.param(
+            [[2] * 8], 4, [[part(0, 2 * i, 2 * i + 2, 4)] for i in range(4)], id="one file is cut between frames"
+        ),
+        pytest.param(
+            [[3] * 10],
+            4,
+            [[part(0, 2, 5, 9)], [part(0, 7, 10, 9)], [part(0, 0, 2, 6)], [part(0, 5, 7, 6)]],
+            id="into as many parts as there are processes, also where they are not equal",
+        ),
+        pytest.param([[100, 1, 1]], 2, [[part(0, 0, 1, 100)], [part(0, 1, 3, 2)]], id="a crowd is a part of its own"),
+        pytest.param(
+            [[10], [11]], 2, [[part(1, 0, 1, 11)], [part(0, 0, 1, 10)]], id="slightly more than a fair share is not cut"
+        ),
+        pytest.param(
+            [[0, 3, 0, 0, 3, 0]], 2, [[part(0, 0, 2, 3)], [part(0, 2, 6, 3)]], id="frames without people go along"
+        ),
+    ],
+)
+def test_shares(given_files: list[list[int]], processes: int, expected: list[list[Part]]) -> None:
+    assert share(files(*given_files), processes) == expected
+
+
+def covered(shares: list[list[Part]], given_files: list[list[PoseSequence]]) -> None:
+    """Checks that every frame of every sequence is in one part, and that every sequence has one."""
+    for file, sequences in enumerate(given_files):
+        for number, own in enumerate(sequences):
+            pieces = [p for parts in shares for p in parts if (p.file, p.sequence) == (file, number)]
+            pieces.sort(key=lambda piece: piece.start)
+            assert pieces
+            assert [0, *(p.stop for p in pieces)] == [*(p.start for p in pieces), len(own.frames)]
+            for piece in pieces:
+                assert piece.people == sum(len(frame) for frame in own.frames[piece.start : piece.stop])
+                assert piece.stop > piece.start or not own.frames
+    known = {(file, number) for file, sequences in enumerate(given_files) for number in range(len(sequences))}
+    assert {(p.file, p.sequence) for parts in shares for p in parts} == known
+
+
+PEOPLE = st.lists(st.integers(0, 9), max_size=30)
+
+
+@settings(deadline=None, max_examples=200)
+@given(counts=st.lists(st.lists(PEOPLE, max_size=2), max_size=6), processes=st.integers(1, 9))
+def test_every_frame_once(counts: list[list[list[int]]], processes: int) -> None:
+    given_files = [[sequence(*people) for people in own] for own in counts]
+    shares = share(given_files, processes)
+    assert len(shares) == processes
+    covered(shares, given_files)
+    for parts in shares:
+        assert parts == sorted(parts, key=lambda p: (p.file, p.sequence, p.start))
+    assert share(given_files, processes) == shares  # every process comes to the same
+
+
+@settings(deadline=None, max_examples=200)
+@given(people=st.lists(st.integers(0, 9), min_size=1, max_size=200), processes=st.integers(2, 9))
+def test_one_huge_file_is_balanced(people: list[int], processes: int) -> None:
+    """Each process has its fair share, give or take one frame's people."""
+    shares = share(files(people), processes)
+    loads = [sum(p.people for p in parts) for parts in shares]
+    assert sum(loads) == sum(people)
+    assert all(abs(load - sum(people) / processes) <= max(people) for load in loads)
+    assert sum(len(parts) for parts in shares) <= processes
+
+
+@settings(deadline=None, max_examples=200)
+@given(counts=st.lists(PEOPLE, min_size=1, max_size=30), processes=st.integers(2, 9))
+def test_small_files_stay_whole(counts: list[list[int]], processes: int) -> None:
+    """A file in pieces has to wait for all processes; one of up to a fair share is never cut."""
+    given_files = files(*counts)
+    shares = share(given_files, processes)
+    fair = sum(map(sum, counts)) / processes
+    for file, people in enumerate(counts):
+        pieces = [p for parts in shares for p in parts if p.file == file]
+        if sum(people) <= fair:
+            assert pieces == [part(file, 0, len(people), sum(people))]
+    loads = [sum(p.people for p in parts) for parts in shares]
+    most = max((frame for people in counts for frame in people), default=0)
+    assert max(loads) <= 2.25 * fair + most
+
+
+def test_a_huge_file_beside_small_ones() -> None:
+    """What the small ones leave of a process's share is filled up; nobody waits for the huge one."""
+    given_files = files([2] * 300, [3] * 5, [1] * 20, [4] * 3)
+    shares = share(given_files, 4)
+    covered(shares, given_files)
+    loads = [sum(p.people for p in parts) for parts in shares]
+    assert max(loads) - min(loads) <= 25
+    pieces = [p.people for parts in shares for p in parts if p.file == 0]
+    assert max(pieces) - min(pieces) <= 2

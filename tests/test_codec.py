@@ -1,0 +1,210 @@
+"""Poses to discs and targets, and heatmaps to poses."""
+
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+from conftest import joints_of
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from hpr import codec
+from hpr.crops import Crop
+from hpr.skeleton import COCO17, POSETRACK15, SKELETONS, Skeleton
+
+
+def test_golden_discs(case: dict[str, Any]) -> None:
+    height, width = case["crop_hw"]
+    x, y = case["crop_xy"]
+    crop = Crop(case["scale"], (0, 0), (x, y, x + width, y + height))
+    discs = codec.draw_discs(torch.from_numpy(crop.to_crop(joints_of(case)))[None], height, width)
+    assert (discs[0] == 255).sum(dim=(1, 2)).tolist() == case["disc_pixels"]
+    assert set(np.unique(discs)) <= {0.0, 255.0}
+
+
+COORDINATES = st.one_of(st.floats(-60, 120), st.sampled_from([np.nan, 1e300, -1e300, 1e9, -0.5, 0.0, 30.5]))
+
+
+@settings(deadline=None, max_examples=100)
+@given(st.lists(st.tuples(COORDINATES, COORDINATES), min_size=1, max_size=4), st.integers(1, 60), st.integers(1, 60))
+def test_discs_are_the_pixels_within_the_radius(points: list[tuple[float, float]], height: int, width: int) -> None:
+    keypoints = np.array(points)
+    keypoints[np.isnan(keypoints).any(axis=1)] = np.nan
+    rows, columns = np.mgrid[:height, :width]
+    with np.errstate(over="ignore", invalid="ignore"):
+        squared = (columns - keypoints[:, 0, None, None]) ** 2 + (rows - keypoints[:, 1, None, None]) ** 2
+        expected = np.where(squared <= (17 * 0.8452830189) ** 2, 255, 0)
+    discs = codec.draw_discs(torch.from_numpy(keypoints)[None], height, width)
+    np.testing.assert_array_equal(discs[0], expected)
+
+
+@pytest.mark.parametrize("count", [0, 1, 17])
+@pytest.mark.parametrize("batch", [0, 2])
+def test_network_input(batch: int, count: int) -> None:
+    pixels = torch.randint(0, 256, (batch, 20, 30, 3), dtype=torch.uint8)
+    keypoints = torch.rand(batch, count, 2, dtype=torch.float64) * 20
+    inputs = codec.network_input(pixels, keypoints)
+    assert inputs.shape == (batch, 3 + count, 20, 30)
+    assert inputs.dtype == torch.uint8
+    assert torch.equal(inputs[:, :3].permute(0, 2, 3, 1), pixels)
+    assert torch.equal(inputs[:, 3:], codec.draw_discs(keypoints, 20, 30))
+
+
+@pytest.mark.parametrize(
+    ("sizes", "starts", "expected"),
+    [
+        pytest.param([], None, [], id="no map"),
+        pytest.param([[0, 0]], None, ["...", "..."], id="empty"),
+        pytest.param([[1, 2]], None, ["##.", "..."], id="in the corner"),
+        pytest.param([[1, 2]], [[1, 1]], ["...", ".##"], id="elsewhere"),
+        pytest.param([[5, 5]], [[0, 1]], [".##", ".##"], id="larger than the map"),
+    ],
+)
+def test_rectangles(sizes: list[list[int]], starts: list[list[int]] | None, expected: list[str]) -> None:
+    given_starts = None if starts is None else torch.tensor(starts)
+    found = codec.rectangles(torch.tensor(sizes, dtype=torch.int64).reshape(-1, 2), 2, 3, given_starts)
+    assert found.shape == (len(sizes), 1, 2, 3)
+    drawn = ["".join(".#"[int(cell)] for cell in row) for marked in found for row in marked[0]]
+    assert drawn == expected
+
+
+def test_mirror_swaps_sides_and_columns() -> None:
+    image = torch.zeros(1, 15, 2, 5)
+    image[0, POSETRACK15.index("right_ankle"), 1, 0] = 1
+    image[0, POSETRACK15.index("nose"), 0, 2] = 2
+    expected = torch.zeros(1, 15, 2, 5)
+    expected[0, POSETRACK15.index("left_ankle"), 1, 4] = 1
+    expected[0, POSETRACK15.index("nose"), 0, 2] = 2
+    assert torch.equal(codec.swap_sides(image, POSETRACK15).flip(-1), expected)
+
+
+@pytest.mark.parametrize("skeleton", [Skeleton((), (), ()), *SKELETONS.values()], ids=lambda skeleton: skeleton.name)
+def test_sides_swapped_twice_are_the_same(skeleton: Skeleton) -> None:
+    maps = torch.rand(2, len(skeleton), 3, 4)
+    swapped = codec.swap_sides(maps, skeleton)
+    assert torch.equal(codec.swap_sides(swapped, skeleton), maps)
+    for place, name in enumerate(skeleton.names):
+        other = name.replace("left", "right") if "left" in name else name.replace("right", "left")
+        assert torch.equal(swapped[:, place], maps[:, skeleton.index(other)])
+
+
+@pytest.mark.parametrize(
+    ("peaks", "offset", "expected"),
+    [
+        pytest.param([], (0.0, 0.0), (4.0, 4.0, 0.0), id="no peak: the first cell"),
+        pytest.param([(2, 3, 0.9)], (0.0, 0.0), (28.0, 20.0, 0.9), id="centre of a cell"),
+        pytest.param([(2, 3, 0.9)], (0.5, -1.0), (28 + 3.64005, 20 - 7.2801, 0.9), id="with an offset"),
+        pytest.param([(2, 3, 0.9), (1, 4, 0.9)], (0.0, 0.0), (36.0, 12.0, 0.9), id="of two equal, the upper"),
+        pytest.param([(2, 3, 0.9), (2, 1, 0.9)], (0.0, 0.0), (12.0, 20.0, 0.9), id="of two equal, the left"),
+    ],
+)
+def test_decode(
+    peaks: list[tuple[int, int, float]], offset: tuple[float, float], expected: tuple[float, float, float]
+) -> None:
+    probabilities = torch.zeros(1, 2, 4, 6)
+    offsets = torch.full((1, 4, 4, 6), 77.0)
+    for row, column, probability in peaks or [(0, 0, 0.0)]:
+        probabilities[0, 1, row, column] = probability
+        offsets[0, 2, row, column], offsets[0, 3, row, column] = offset
+    keypoints, confidence = codec.decode(probabilities, offsets)
+    assert keypoints.shape == (1, 2, 2)
+    assert [*keypoints[0, 1].tolist(), confidence[0, 1].item()] == pytest.approx(expected, abs=1e-5)
+
+
+@pytest.mark.parametrize("skeleton", [POSETRACK15, COCO17], ids=lambda skeleton: skeleton.name)
+def test_decoded_targets_are_the_pose(skeleton: Skeleton) -> None:
+    """Whatever cell is taken, its offset leads to the keypoint."""
+    keypoints = torch.rand(3, len(skeleton), 2, dtype=torch.float64) * torch.tensor([90.0, 60.0])
+    made = codec.targets(keypoints, torch.ones(3, 1, 8, 12, dtype=torch.bool))
+    assert made.parts.shape == (3, len(skeleton), 8, 12)
+    assert made.offsets.shape == made.offset_mask.shape == (3, 2 * len(skeleton), 8, 12)
+    decoded, confidence = codec.decode(made.parts, made.offsets)
+    torch.testing.assert_close(decoded, keypoints, rtol=0, atol=1e-4)
+    assert (confidence == 1).all()
+
+
+def test_targets_of_nobody() -> None:
+    made = codec.targets(torch.empty(0, 15, 2, dtype=torch.float64), torch.ones(0, 1, 2, 4, dtype=torch.bool))
+    assert made.parts.shape == (0, 15, 2, 4)
+    assert made.offsets.shape == (0, 30, 2, 4)
+
+
+def test_targets_of_missing_keypoints() -> None:
+    missing = torch.full((1, 15, 2), torch.nan, dtype=torch.float64)
+    cells = codec.rectangles(torch.tensor([[1, 3]]), 2, 4)
+    made = codec.targets(missing, cells)
+    assert not made.parts.any()
+    assert not made.offset_mask.any()
+    assert not made.offsets.any()
+    assert torch.equal(made.cells, cells.float().expand(-1, 15, -1, -1))
+
+
+class TestMaskedCells:
+    """Cells of keypoints that are not labelled, and in ignored regions, do not count."""
+
+    CELLS = torch.ones(2, 1, 8, 12, dtype=torch.bool)
+
+    def test_no_person(self) -> None:
+        made = codec.targets(
+            torch.empty(0, 15, 2, dtype=torch.float64),
+            torch.ones(0, 1, 2, 4, dtype=torch.bool),
+            labelled=torch.ones(0, 15, dtype=torch.bool),
+            ignored=torch.zeros(0, 2, 4, dtype=torch.bool),
+        )
+        assert made.cells.shape == (0, 15, 2, 4)
+
+    def test_by_keypoint(self) -> None:
+        keypoints = torch.full((2, 3, 2), torch.nan, dtype=torch.float64)
+        labelled = torch.tensor([[True, False, True], [False, False, False]])
+        made = codec.targets(keypoints, self.CELLS, labelled=labelled)
+        assert torch.equal(made.cells.amax(dim=(2, 3)) > 0, labelled)
+        assert torch.equal(made.cells.amin(dim=(2, 3)) > 0, labelled)
+
+    def test_true_keypoints_count_in_an_ignored_region(self) -> None:
+        keypoints = torch.tensor([[[50.0, 40.0], [torch.nan, torch.nan]]] * 2, dtype=torch.float64)
+        ignored = torch.tensor([True, False])[:, None, None].expand(2, 8, 12)
+        made = codec.targets(keypoints, self.CELLS, ignored=ignored)
+        assert torch.equal(made.cells[0], made.parts[0])
+        assert made.parts[0, 0].any()
+        assert made.cells[1].all()
+        assert torch.equal(made.offset_mask[0], made.offset_mask[1])
+
+    @pytest.mark.parametrize(
+        ("polygons", "count"),
+        [
+            ([], 0),
+            ([np.empty((0, 2))], 0),
+            ([[(0, 0), (90, 60)]], 0),
+            ([[(-1e9, -1e9), (1e9, -1e9), (1e9, 1e9), (-1e9, 1e9)]] * 2, 8 * 12),
+            ([[(-50, -50), (-40, -50), (-40, -40)]], 0),
+        ],
+    )
+    def test_count_of_cells_within(self, polygons: list[list[tuple[float, float]]], count: int) -> None:
+        found = codec.cells_within([np.array(polygon, float) for polygon in polygons], 8, 12)
+        assert found.shape == (8, 12)
+        assert found.sum() == count
+
+    def test_odd_corners_break_nothing(self) -> None:
+        assert codec.cells_within([np.array([[np.inf, 0], [np.nan, 0], [0, np.nan]])], 8, 12).shape == (8, 12)
+
+    def test_cells_within_a_region(self) -> None:
+        """All whose centre lies within, and none that is a cell or more beside it."""
+        found = codec.cells_within([np.array([[30.0, 10.0], [70.0, 10.0], [70.0, 50.0], [30.0, 50.0]])], 8, 12)
+        rows, columns = np.mgrid[4:68:8, 4:100:8]
+        outside = np.maximum(np.abs(columns - 50) - 20, np.abs(rows - 30) - 20)
+        assert found[outside <= 0].all()
+        assert not found[outside >= 8].any()
+
+
+def test_targets_grow_with_the_scale_jitter() -> None:
+    """As in docs/published.md, section 5: a cell is near if its centre is within the radius times the jitter."""
+    keypoints = torch.tensor([[[50.0, 40.0]], [[50.0, 40.0]]], dtype=torch.float64)
+    cells = torch.ones(2, 1, 10, 12, dtype=torch.bool)
+    made = codec.targets(keypoints, cells, torch.tensor([0.5, 1.5]))
+    rows, columns = np.mgrid[4:84:8, 4:100:8]
+    distance = np.hypot(columns - 50, rows - 40)
+    for i, jitter in enumerate((0.5, 1.5)):
+        np.testing.assert_array_equal(made.parts[i, 0].numpy() > 0, distance <= 17 * 0.8452830189 * jitter)
+        alone = codec.targets(keypoints[:1], cells[:1], jitter)
+        assert torch.equal(alone.offsets[0], made.offsets[i])
