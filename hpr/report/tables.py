@@ -1,4 +1,4 @@
-"""Tables for people to read, in one style."""
+"""Text tables for the terminal."""
 
 import math
 from collections.abc import Sequence
@@ -8,15 +8,26 @@ NOTHING = "–"
 
 
 def format_table(rows: Sequence[Sequence[str]], width: int = 8) -> str:
-    """Returns rows of cells in columns: the first to the left, the others to the right.
+    """Formats rows of cells as columns, the first one left-aligned, the others right-aligned.
 
     Args:
-        rows: Of cells; a row may have fewer than others.
-        width: Least width of a column.
+        rows: Rows of cells; they may have unequal lengths.
+        width: Minimum width of a column.
     """
     count = max((len(row) for row in rows), default=0)
     widths = [max([width, *(len(row[i]) + 2 * bool(i) for row in rows if i < len(row))]) for i in range(count)]
     return "\n".join(_line(row, widths) for row in rows)
+
+
+def format_row(cells: Sequence[object], first: int, width: int = 9) -> str:
+    """Formats one row of a table that is printed row by row.
+
+    Args:
+        cells: Cells of the row.
+        first: Width of the first column.
+        width: Width of the others.
+    """
+    return _line([str(cell) for cell in cells], [first, *[width] * (len(cells) - 1)])
 
 
 def _line(row: Sequence[str], widths: Sequence[int]) -> str:
@@ -25,19 +36,8 @@ def _line(row: Sequence[str], widths: Sequence[int]) -> str:
     return "".join([first, *others]).rstrip()
 
 
-def format_row(cells: Sequence[object], first: int, width: int = 9) -> str:
-    """Returns a row of a table that grows while it is printed.
-
-    Args:
-        cells: Of the row.
-        first: Width of the first column.
-        width: Of the others.
-    """
-    return _line([str(cell) for cell in cells], [first, *[width] * (len(cells) - 1)])
-
-
 def number(value: float, digits: int = 1, sign: bool = False) -> str:
-    """Returns a number for a cell; a dash for NaN."""
+    """Formats a number for a cell; NaN is a dash."""
     if math.isnan(value):
         return NOTHING
     return f"{value:{'+' if sign else ''}.{digits}f}"

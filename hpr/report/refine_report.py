@@ -6,11 +6,11 @@ from dataclasses import dataclass, field
 from heapq import nlargest
 from typing import Any, NamedTuple
 
+from hpr.images import ImageSource
 from hpr.metrics.comparison import Scores, SequenceChange, sequence_changes
 from hpr.metrics.frame_changes import FrameChange, FrameChanges
-from hpr.images import ImageSource
-from hpr.refine.engine import Outcome
 from hpr.poses import Frame, PoseSequence
+from hpr.refine.engine import Outcome
 from hpr.refine.files import PoseFile
 from hpr.refine.tally import BINS_PER_HEAD, CONFIDENCE_BINS, LAST_BIN, MovedFrame, Tally
 from hpr.report.charts import bars_svg, histogram_svg

@@ -1,0 +1,223 @@
+"""HTML pages: one file for a browser that needs no other file and no network."""
+
+import base64
+import hashlib
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass, field
+from functools import lru_cache
+from importlib.resources import files
+from pathlib import Path
+
+import cv2
+import numpy as np
+from jinja2 import Environment, PackageLoader, StrictUndefined
+from markupsafe import Markup
+
+from hpr.files import replacing
+from hpr.images import Image
+from hpr.poses import FloatArray
+
+PICTURE_SIDE = 640
+"""Longest side of a picture on a page, in pixels."""
+
+_PICTURE_BYTES = 64_000
+_QUALITIES = (80, 65, 50, 35)
+
+_MIN_MARGIN, _MARGIN = 24, 0.12
+"""Margin around poses: pixels, and a share of their extent."""
+
+_MIN_ASPECT, _MAX_ENLARGEMENT = 0.6, 3.0
+"""Ratio of the shorter to the longer side of a picture, and its enlargement."""
+
+_MAX_PICTURES, _MAX_ROWS, _MAX_LINES, _MAX_LETTERS = 16, 60, 20, 160
+"""What exceeds these is left out, so that a page has a few MB at most."""
+
+
+@dataclass(frozen=True)
+class Fact:
+    """A number at the head of a page.
+
+    Attributes:
+        value: The number, with its unit.
+        label: What the number says.
+        note: A few words more.
+    """
+
+    value: str
+    label: str
+    note: str = ""
+
+
+@dataclass(frozen=True)
+class Table:
+    """A table whose first column holds names.
+
+    Attributes:
+        title: Heading; may be empty.
+        head: Titles of the columns. Cells below "difference" are coloured by their sign.
+        rows: Rows of cells.
+        is_text: Whether the other columns hold text instead of numbers.
+    """
+
+    title: str
+    head: Sequence[str]
+    rows: Sequence[Sequence[str]]
+    is_text: bool = False
+
+
+@dataclass(frozen=True)
+class Picture:
+    """One image, two with a slider between them, or these two and a third that can be laid over them.
+
+    Attributes:
+        title: Heading.
+        caption: Text below the picture.
+        images: Label → JPEG file; all of one size. Empty where there is a problem.
+        problem: Why there is no image.
+    """
+
+    title: str
+    caption: str = ""
+    images: Mapping[str, bytes] = field(default_factory=dict)
+    problem: str = ""
+
+    @property
+    def size(self) -> tuple[int, int]:
+        """Width and height of the images in pixels."""
+        first = np.frombuffer(next(iter(self.images.values())), np.uint8)
+        height, width = np.asarray(cv2.imdecode(first, cv2.IMREAD_GRAYSCALE)).shape
+        return width, height
+
+    @property
+    def urls(self) -> list[tuple[str, Markup]]:
+        """Label and data URL of each image."""
+        form = Markup("data:image/jpeg;base64,{}")
+        return [(label, form.format(base64.b64encode(jpeg).decode())) for label, jpeg in self.images.items()]
+
+
+@dataclass(frozen=True)
+class Section:
+    """A section of a page.
+
+    Attributes:
+        title: Heading.
+        notes: Paragraphs.
+        charts: Title → SVG element of `report.charts`.
+        tables: Tables.
+        pictures: Pictures.
+        is_folded: Whether the tables are hidden until they are asked for.
+    """
+
+    title: str
+    notes: Sequence[str] = ()
+    charts: Mapping[str, Markup] = field(default_factory=dict)
+    tables: Sequence[Table] = ()
+    pictures: Sequence[Picture] = ()
+    is_folded: bool = False
+
+
+@dataclass(frozen=True)
+class Page:
+    """The content of a page.
+
+    Attributes:
+        title: Title of the page.
+        subtitle: Text below the title.
+        facts: The most important numbers.
+        warnings: What the user should look into.
+        sections: Everything else.
+    """
+
+    title: str
+    subtitle: str = ""
+    facts: Sequence[Fact] = ()
+    warnings: Sequence[str] = ()
+    sections: Sequence[Section] = ()
+
+
+def save_page(page: Page, path: Path) -> None:
+    """Writes a page.
+
+    Raises:
+        UserError: The file cannot be written.
+    """
+    content = render(page).encode("utf-8", errors="replace")  # file names may hold bytes that are no text
+    with replacing(path) as temporary:
+        temporary.write_bytes(content)
+
+
+def render(page: Page) -> str:
+    """Returns a page as HTML. All text is escaped, and only the page's own script can run."""
+    script = files("hpr.report").joinpath("templates", "slider.js").read_text("utf-8")
+    digest = base64.b64encode(hashlib.sha256(script.encode()).digest()).decode()
+    template = _environment().get_template("report.html.j2")
+    return template.render(page=page, script=Markup(script), script_hash=digest, limit=_limit)
+
+
+@lru_cache
+def _environment() -> Environment:
+    environment = Environment(
+        loader=PackageLoader("hpr.report"),
+        autoescape=True,
+        undefined=StrictUndefined,
+        trim_blocks=True,
+        lstrip_blocks=True,
+    )
+    environment.filters["short"] = _shorten
+    environment.globals |= {"MAX_PICTURES": _MAX_PICTURES, "MAX_ROWS": _MAX_ROWS, "MAX_LINES": _MAX_LINES}
+    return environment
+
+
+def _shorten(text: str, length: int = _MAX_LETTERS) -> str:
+    """Returns a text without its middle where it is longer than `length` letters."""
+    half = length // 2
+    return text if len(text) <= length else f"{text[:half]} … {text[-half:]}"
+
+
+def _limit(items: Iterable[object], count: int) -> tuple[list[object], int]:
+    """Returns the first `count` items, and the number of those left out."""
+    everything = list(items)
+    return everything[:count], max(0, len(everything) - count)
+
+
+def jpeg_bytes(image: Image) -> bytes:
+    """Returns an image (H, W, 3) as a JPEG file for a page, shrunk until it is small enough."""
+    shrink = min(1.0, PICTURE_SIDE / max(image.shape[:2]))
+    while True:
+        size = tuple(max(1, round(side * shrink)) for side in image.shape[1::-1])
+        bgr = cv2.cvtColor(cv2.resize(image, size, interpolation=cv2.INTER_AREA), cv2.COLOR_RGB2BGR)
+        for quality in _QUALITIES:
+            jpeg = cv2.imencode(".jpg", bgr, [cv2.IMWRITE_JPEG_QUALITY, quality])[1].tobytes()
+            if len(jpeg) <= _PICTURE_BYTES or max(size) == 1:
+                return jpeg
+        shrink *= 0.7
+
+
+def crop_around(image: Image, poses: Sequence[FloatArray]) -> tuple[Image, FloatArray, float]:
+    """Returns the part of an image that shows some poses, at the size of a picture.
+
+    Args:
+        image: (H, W, 3) RGB.
+        poses: Arrays (..., 2) in image pixels, NaN where missing. Without any keypoint the whole image is shown.
+
+    Returns:
+        The part (h, w, 3); its upper left corner (2,) in image pixels; and its scale, pixels per image pixel.
+    """
+    points = np.concatenate([np.empty((0, 2)), *(pose.reshape(-1, 2) for pose in poses)])
+    points = points[np.isfinite(points).all(axis=1)]
+    size = np.array(image.shape[1::-1])
+    low, high = np.zeros(2, int), size
+
+    if len(points):
+        inside = np.clip(points, 0, size)
+        centre, extent = (inside.min(axis=0) + inside.max(axis=0)) / 2, np.ptp(inside, axis=0)
+        extent = extent + 2 * (_MIN_MARGIN + _MARGIN * extent.max())
+        extent = np.maximum(extent, _MIN_ASPECT * extent.max())
+        low = np.clip(centre - extent / 2, 0, size - 1).astype(int)
+        high = np.clip(centre + extent / 2, low + 1, size).astype(int)
+
+    part = image[low[1] : high[1], low[0] : high[0]]
+    scale = min(PICTURE_SIDE / max(part.shape[:2]), _MAX_ENLARGEMENT)
+    resized = max(1, round(part.shape[1] * scale)), max(1, round(part.shape[0] * scale))
+    interpolation = cv2.INTER_AREA if scale < 1 else cv2.INTER_CUBIC
+    return np.asarray(cv2.resize(part, resized, interpolation=interpolation), np.uint8), low.astype(float), scale
