@@ -1,1 +1,1 @@
-"""What the machine gives: devices, precisions, processes and memory."""
+"""What the machine provides: devices, precisions, ranks, memory, signals and locked folders."""

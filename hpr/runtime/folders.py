@@ -1,63 +1,50 @@
 """One run in a folder at a time."""
 
-import os
 import re
 import shutil
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
 
-from hpr.errors import UserError
+from filelock import FileLock, Timeout
 
-try:
-    import fcntl
-except ImportError:  # Windows has no advisory locks of this kind; runs are on their own there
-    fcntl = None  # type: ignore[assignment]
+from hpr.errors import UserError
 
 LOCK = ".lock"
 
 _TEMPORARY = re.compile(r"\..+\.[0-9a-f]{32}(\.\w+)?")
-"""What `hpr.files` names its temporary files and folders."""
+"""How `hpr.files` names temporary files and folders."""
 
 
 @contextmanager
-def sole_use(folder: Path) -> Iterator[None]:
-    """Keeps a folder for this run, and sweeps up the temporary files that a killed one left in it.
+def lock_folder(folder: Path) -> Iterator[None]:
+    """Locks a folder for this run and removes temporary files that a killed run left in it.
 
-    The system gives the folder free when the process ends, however it ends.
+    The operating system unlocks the folder when the process ends, however it ends.
 
     Raises:
-        UserError: Another run is at work in the folder, or it cannot be written to.
+        UserError: Another run has locked the folder, or it cannot be written to.
     """
-    path = folder / LOCK
+    lock = FileLock(folder / LOCK, timeout=0)
     try:
         folder.mkdir(parents=True, exist_ok=True)
-        descriptor = os.open(path, os.O_CREAT | os.O_RDWR, 0o666)
+        lock.acquire()
+    except Timeout:  # a subclass of OSError
+        raise UserError(f"{folder}: another run is at work in it; wait for its end or set another output_dir") from None
     except OSError as error:
         raise UserError(f"{folder}: cannot be written ({error.strerror}); choose another output folder") from None
+
     try:
-        _lock(descriptor, folder)
-        _sweep(folder)
+        _remove_temporary(folder)
         yield
-        with suppress(OSError):
-            path.unlink()
+        with suppress(OSError):  # Windows does not remove open files
+            (folder / LOCK).unlink()
     finally:
-        os.close(descriptor)
+        lock.release()
 
 
-def _lock(descriptor: int, folder: Path) -> None:
-    if fcntl is None:
-        return
-    try:
-        fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
-    except OSError:
-        raise UserError(f"{folder}: another run is at work in it; wait for its end or set another output_dir") from None
-
-
-def _sweep(folder: Path) -> None:
-    for path in list(folder.rglob(".*")):
-        if not _TEMPORARY.fullmatch(path.name):
-            continue
+def _remove_temporary(folder: Path) -> None:
+    for path in [path for path in folder.rglob(".*") if _TEMPORARY.fullmatch(path.name)]:
         if path.is_dir() and not path.is_symlink():
             shutil.rmtree(path, ignore_errors=True)
         elif path.is_file():

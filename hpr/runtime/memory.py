@@ -1,4 +1,4 @@
-"""How this process asks the system for memory."""
+"""How this process asks the operating system for memory."""
 
 import ctypes
 import sys
@@ -8,10 +8,10 @@ _TRIM_THRESHOLD, _MMAP_MAX = -1, -4  # names of settings in glibc's malloc.h
 
 
 def keep_freed_memory() -> None:
-    """Makes glibc keep the memory of freed tensors for the next ones instead of giving it back.
+    """Makes glibc reuse the memory of freed tensors instead of returning it to the operating system.
 
-    By default every large tensor is mapped anew and its pages are filled with zeros, which took a quarter of the
-    time of a training step on a CPU. Other C libraries are left as they are.
+    By default every large tensor is mapped anew and its pages are filled with zeros, which took a quarter of the time
+    of a training step on a CPU. Other C libraries are left as they are.
     """
     if sys.platform != "linux":
         return

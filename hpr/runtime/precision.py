@@ -1,4 +1,4 @@
-"""What numbers a network computes in."""
+"""Which floating-point format a network computes in."""
 
 import platform
 from collections.abc import Iterator
@@ -18,26 +18,25 @@ _DTYPES = {"fp32": torch.float32, "tf32": torch.float32, "bf16": torch.bfloat16,
 
 
 def select_precision(name: str, device: torch.device) -> PrecisionName:
-    """Returns the precision of that name; "auto" is what changes no score on the device (docs/performance.md).
+    """Returns the precision of that name; "auto" changes no score on the device (docs/performance.md).
 
-    That is TF32 on CUDA and fp32 on a CPU, also on one that has bf16 arithmetic.
+    "auto" is TF32 on CUDA and fp32 on a CPU, even on one with bf16 arithmetic.
 
     Raises:
         UserError: There is no such precision.
     """
     if name == "auto":
         return "tf32" if device.type == "cuda" else "fp32"
-    for known in get_args(PrecisionName):
-        if name == known:
-            return known  # type: ignore[no-any-return]
-    raise UserError(f"precision={name}: expected one of {', '.join(get_args(PrecisionSetting))}")
+    if name not in _DTYPES:
+        raise UserError(f"precision={name}: expected one of {', '.join(get_args(PrecisionSetting))}")
+    return name  # type: ignore[return-value]
 
 
 def training_precision(name: PrecisionSetting, device: torch.device) -> PrecisionName:
-    """Returns the precision of that name to train in; "auto" is the fastest that the device learns well in.
+    """Returns the precision of that name for training; "auto" is the fastest one that trains well on the device.
 
-    That is bf16 on a GPU that computes in it (its weights and averages stay in fp32), TF32 on an older one, which is
-    fp32 where there is no TF32 either, and fp32 on a CPU.
+    "auto" is bf16 on a GPU with bf16 arithmetic (weights and averages stay in fp32), TF32 on an older GPU, where it
+    falls back to fp32 if there is no TF32 either, and fp32 on a CPU.
     """
     if name != "auto":
         return name
@@ -47,35 +46,35 @@ def training_precision(name: PrecisionSetting, device: torch.device) -> Precisio
 
 
 def dtype_of(precision: PrecisionName) -> torch.dtype:
-    """Returns the type of a precision's tensors."""
+    """Returns the data type of tensors in a precision."""
     return _DTYPES[precision]
 
 
 def slow_precision(precision: PrecisionName, device: torch.device) -> str | None:
-    """Returns a warning where a device computes in a precision by emulation; None where it does not."""
-    emulated = precision == "fp16" or (precision == "bf16" and not cpu_has_bf16())
-    if device.type != "cpu" or not emulated:
+    """Returns a warning if the device emulates a precision, else None."""
+    is_emulated = precision == "fp16" or (precision == "bf16" and not cpu_has_bf16())
+    if device.type != "cpu" or not is_emulated:
         return None
     return f"precision={precision}: this CPU has no {precision} arithmetic and takes several times as long as in fp32"
 
 
 def cpu_has_bf16() -> bool:
-    """Returns whether the CPU multiplies in bf16; other than x86 is taken at its word."""
+    """Returns whether the CPU multiplies in bf16; assumed for CPUs other than x86."""
     if platform.machine().lower() not in ("x86_64", "amd64"):
         return True
-    # The first is lowered by ATEN_CPU_CAPABILITY, the second is what the processor says of itself.
+    # ATEN_CPU_CAPABILITY lowers the first; the second is what the processor reports.
     return torch.backends.cpu.get_cpu_capability() == "AVX512" and bool(torch.cpu._is_avx512_bf16_supported())
 
 
 @contextmanager
 def fp32_arithmetic(tf32: bool, benchmark: bool = False) -> Iterator[None]:
-    """Makes convolutions and products of fp32 tensors on CUDA compute in TF32, or really in fp32.
+    """Makes convolutions and matrix products of fp32 tensors on CUDA compute in TF32, or truly in fp32.
 
-    PyTorch's own default is TF32 for convolutions: three decimal digits.
+    PyTorch's default is TF32 for convolutions, which has three decimal digits.
 
     Args:
         tf32: Whether to compute in TF32.
-        benchmark: Whether cuDNN tries its algorithms on each new shape, which pays where shapes come again and again.
+        benchmark: Whether cuDNN tries its algorithms on each new shape; worth it if few shapes recur.
     """
     matmul = torch.backends.cuda.matmul
     before = matmul.allow_tf32

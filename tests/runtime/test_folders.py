@@ -5,26 +5,26 @@ from pathlib import Path
 import pytest
 
 from hpr.errors import UserError
-from hpr.runtime.folders import sole_use
+from hpr.runtime.folders import lock_folder
 
 
 def test_a_new_folder_is_made_and_left_clean(tmp_path: Path) -> None:
-    with sole_use(tmp_path / "a" / "b"):
+    with lock_folder(tmp_path / "a" / "b"):
         assert (tmp_path / "a" / "b").is_dir()
     assert list((tmp_path / "a" / "b").iterdir()) == []
 
 
 def test_a_second_run_is_refused_and_a_later_one_is_not(tmp_path: Path) -> None:
-    with sole_use(tmp_path), pytest.raises(UserError, match="another run is at work in it"), sole_use(tmp_path):
+    with lock_folder(tmp_path), pytest.raises(UserError, match="another run is at work in it"), lock_folder(tmp_path):
         raise AssertionError
-    with sole_use(tmp_path):
+    with lock_folder(tmp_path):
         pass
 
 
 def test_after_an_error_the_folder_is_free(tmp_path: Path) -> None:
-    with pytest.raises(ZeroDivisionError), sole_use(tmp_path):
+    with pytest.raises(ZeroDivisionError), lock_folder(tmp_path):
         raise ZeroDivisionError
-    with sole_use(tmp_path):
+    with lock_folder(tmp_path):
         pass
 
 
@@ -37,7 +37,7 @@ def test_what_a_killed_run_left_is_swept_up(tmp_path: Path) -> None:
     folder = tmp_path / "predictions" / f".clip.{'1' * 32}"
     folder.mkdir()
     (folder / "0.json").touch()
-    with sole_use(tmp_path):
+    with lock_folder(tmp_path):
         assert not left.exists()
         assert not folder.exists()
         assert all(path.exists() for path in kept)
@@ -45,5 +45,5 @@ def test_what_a_killed_run_left_is_swept_up(tmp_path: Path) -> None:
 
 def test_a_folder_that_cannot_be_made(tmp_path: Path) -> None:
     (tmp_path / "file").touch()
-    with pytest.raises(UserError, match="cannot be written"), sole_use(tmp_path / "file" / "a"):
+    with pytest.raises(UserError, match="cannot be written"), lock_folder(tmp_path / "file" / "a"):
         raise AssertionError
