@@ -41,3 +41,47 @@ def number(value: float, digits: int = 1, sign: bool = False) -> str:
     if math.isnan(value):
         return NOTHING
     return f"{value:{'+' if sign else ''}.{digits}f}"
+
+
+_FURTHER_TOTALS = {
+    "AP_precision": "AP precision",
+    "AP_recall": "AP recall",
+    "MOTP": "MOTP",
+    "MOT_precision": "MOT precision",
+    "MOT_recall": "MOT recall",
+}
+"""PoseTrack's scores of which only the total is printed."""
+
+
+def score_table(scores: Scores) -> str:
+    """Formats the scores with a row for each metric, followed by PoseTrack's further totals if there are any."""
+    rows = [[name, *(number(value) for value in row.values())] for name, row in scores.table.items()]
+    table = format_table([["", *scores.columns], *rows])
+    if not scores.by_keypoint:
+        return table
+
+    totals = [[title, number(scores.by_keypoint[name]["total"])] for name, title in _FURTHER_TOTALS.items()]
+    return f"{table}\n\n{format_table(totals)}"
+
+
+def comparison_table(before: Scores, after: Scores) -> str:
+    """Formats each metric before and after refining, and the difference."""
+    rows = [["", *before.columns]]
+    for name, row in before.table.items():
+        first, second = list(row.values()), list(after.table[name].values())
+        differences = [new - old for old, new in zip(first, second, strict=True)]
+        rows.append([f"{name:<6}before", *(number(value) for value in first)])
+        rows.append([f"{'':<6}after", *(number(value) for value in second)])
+        rows.append([f"{'':<6}difference", *(number(value, sign=True) for value in differences)])
+    return format_table(rows)
+
+
+def metrics_table(named: Mapping[str, Scores]) -> str:
+    """Formats what training logs, with a row for each of some named scores.
+
+    Args:
+        named: Name of the row → scores by the same metrics; at least one.
+    """
+    columns = list(next(iter(named.values())).metrics)
+    rows = [[name, *(number(scores.metrics[column]) for column in columns)] for name, scores in named.items()]
+    return format_table([["", *columns], *rows])

@@ -5,24 +5,19 @@ from typing import Any
 
 import numpy as np
 import pytest
-from conftest import GOLDEN
 
 from hpr.errors import UserError
-from hpr.formats import PoseTrack18
-from hpr.images import ImageFolder, read_image
 from hpr.poses import Frame
 from hpr.report.drawing import (
     GAP,
+    DrawnPeople,
     Layout,
-    People,
     draw_change,
     draw_people,
     draw_poses,
-    enlarged,
-    places_before,
-    save_comparison,
+    previous_poses,
+    resize,
     save_jpeg,
-    tile,
 )
 from hpr.skeleton import COCO17, POSETRACK15, Skeleton, skeleton_of
 
@@ -30,15 +25,17 @@ GREY = np.full((120, 160, 3), 128, np.uint8)
 
 
 def pose(**places: tuple[float, float]) -> np.ndarray:
-    joints = np.full((1, 15, 2), np.nan)
+    keypoints = np.full((1, 15, 2), np.nan)
     for name, place in places.items():
-        joints[0, POSETRACK15.index(name)] = place
-    return joints
+        keypoints[0, POSETRACK15.index(name)] = place
+    return keypoints
 
 
-@pytest.mark.parametrize("joints", [np.empty((0, 15, 2)), np.full((2, 15, 2), np.nan)], ids=["nobody", "no joint"])
-def test_nothing_to_draw(joints: np.ndarray) -> None:
-    assert np.array_equal(draw_poses(GREY, joints, POSETRACK15), GREY)
+@pytest.mark.parametrize(
+    "keypoints", [np.empty((0, 15, 2)), np.full((2, 15, 2), np.nan)], ids=["nobody", "no keypoints"]
+)
+def test_nothing_to_draw(keypoints: np.ndarray) -> None:
+    assert np.array_equal(draw_poses(GREY, keypoints, POSETRACK15), GREY)
 
 
 def test_sides_have_colours() -> None:
@@ -51,7 +48,7 @@ def test_sides_have_colours() -> None:
     assert (GREY == 128).all()  # drawn on a copy
 
 
-def test_joint_without_a_partner_and_one_far_outside() -> None:
+def test_keypoint_without_a_partner_and_one_far_outside() -> None:
     assert not np.array_equal(draw_poses(GREY, pose(nose=(20, 20)), POSETRACK15), GREY)
     draw_poses(GREY, pose(nose=(20, 20), head_top=(1e12, -1e12)), POSETRACK15)
 
@@ -76,7 +73,7 @@ MOVED = {"right_knee": (40.0, 60.0), "right_ankle": (120.0, 60.0)}
 
 @pytest.mark.parametrize("layout", ["side", "blend", "single"])
 def test_nobody_in_every_layout(layout: Layout) -> None:
-    nobody = People.of(Frame.empty("a.jpg", POSETRACK15))
+    nobody = DrawnPeople.from_frame(Frame.empty("a.jpg", POSETRACK15))
     picture = draw_change(GREY[:100], nobody, nobody, layout)
     assert picture.shape == (100, 2 * 160 + GAP if layout == "side" else 160, 3)
     assert (picture[:, :160] == 128).all()
@@ -94,7 +91,7 @@ def test_nobody_in_every_layout(layout: Layout) -> None:
 )
 def test_layouts(layout: Layout, shift: int, limb: str, former: str, way: str) -> None:
     before, after = frame(pose(**LEG)), frame(pose(**MOVED))
-    picture = draw_change(GREY, People.of(before), People.of(after, before), layout)
+    picture = draw_change(GREY, DrawnPeople.from_frame(before), DrawnPeople.from_frame(after, before), layout)
     assert coloured(picture, shift + 90, 60) == limb
     assert coloured(picture, shift + 40, 80) == former
     assert coloured(picture, shift + 80, 80) == way
@@ -105,7 +102,7 @@ def test_layouts(layout: Layout, shift: int, limb: str, former: str, way: str) -
 
 
 def test_titles_where_there_is_room() -> None:
-    nobody = People.of(Frame.empty("a.jpg", POSETRACK15))
+    nobody = DrawnPeople.from_frame(Frame.empty("a.jpg", POSETRACK15))
     picture = draw_change(np.full((360, 640, 3), 128, np.uint8), nobody, nobody, "side")
     assert picture[:40, :120].max() == 255
     assert picture[:40, 644:764].max() == 255
@@ -114,23 +111,25 @@ def test_titles_where_there_is_room() -> None:
 
 def test_what_moved_little_has_no_line() -> None:
     before, after = frame(pose(nose=(60, 60))), frame(pose(nose=(62, 61)))
-    with_line = draw_people(GREY, People.of(after, before))
-    assert np.array_equal(with_line, draw_people(GREY, People.of(after)))
+    with_line = draw_people(GREY, DrawnPeople.from_frame(after, before))
+    assert np.array_equal(with_line, draw_people(GREY, DrawnPeople.from_frame(after)))
 
 
 def test_size_says_the_score() -> None:
     sizes = []
     for score in (0.0, 0.5, np.nan, 1.0, 7.0):
         scores = np.full((1, 15), score)
-        sizes.append((draw_people(GREY, People.of(frame(pose(nose=(60, 60)), scores=scores))) != 128).sum())
+        sizes.append(
+            (draw_people(GREY, DrawnPeople.from_frame(frame(pose(nose=(60, 60)), scores=scores))) != 128).sum()
+        )
     assert sizes[0] < sizes[1] == sizes[2] < sizes[3] == sizes[4]
 
 
 @pytest.mark.parametrize("place", [(80.0, 80.0), (1.0, 1.0), (159.0, 119.0)], ids=["middle", "corner", "other corner"])
 def test_track_ids_are_written(place: tuple[float, float]) -> None:
-    without = draw_people(GREY, People.of(frame(pose(nose=place))))
+    without = draw_people(GREY, DrawnPeople.from_frame(frame(pose(nose=place))))
     written = {
-        track_id: draw_people(GREY, People.of(frame(pose(nose=place), track_ids=(track_id,))))
+        track_id: draw_people(GREY, DrawnPeople.from_frame(frame(pose(nose=place), track_ids=(track_id,))))
         for track_id in (1, 2, "someone with a long name", "ä")
     }
     pictures = [without, *written.values()]
@@ -139,7 +138,7 @@ def test_track_ids_are_written(place: tuple[float, float]) -> None:
 
 def test_nobody_in_sight_has_no_track_id() -> None:
     somewhere = frame(pose(nose=(1e6, 20)), track_ids=(1,))
-    assert np.array_equal(draw_people(GREY, People.of(somewhere)), GREY)
+    assert np.array_equal(draw_people(GREY, DrawnPeople.from_frame(somewhere)), GREY)
 
 
 @pytest.mark.parametrize("size", [(1, 1), (20, 30), (100, 100), (4320, 7680)], ids=str)
@@ -149,7 +148,7 @@ def test_any_size_of_image(size: tuple[int, int]) -> None:
     places[0, :5] = np.nan
     before = frame(places, COCO17, track_ids=(1, "a", None))
     after = frame(places + size[0] / 4, COCO17, track_ids=before.track_ids)
-    picture = draw_change(image, People.of(before), People.of(after, before), "side")
+    picture = draw_change(image, DrawnPeople.from_frame(before), DrawnPeople.from_frame(after, before), "side")
     assert (picture[:, : size[1]] != 128).any()
     assert (picture[:, -size[1] :] != 128).any()
 
@@ -189,7 +188,7 @@ def people(*xs: float, skeleton: Skeleton = POSETRACK15, **fields: Any) -> Frame
     ids=["nobody", "new", "order", "left out", "unknown", "track ids", "not identities", "another skeleton"],
 )
 def test_who_was_where(before: Frame, after: Frame, expected: list[float]) -> None:
-    places = places_before(before, after)
+    places = previous_poses(before, after)
     assert places.shape == after.keypoints.shape
     np.testing.assert_array_equal(places[:, after.skeleton.index("nose"), 0], expected)
 
@@ -198,48 +197,18 @@ def test_who_was_where(before: Frame, after: Frame, expected: list[float]) -> No
 def test_people_follow_their_image(factor: float) -> None:
     image = GREY.copy()
     image[50:70, 30:50] = 255  # its middle is (39.5, 59.5)
-    larger, scale, shift = enlarged(image, factor)
+    larger, scale, shift = resize(image, factor)
     assert larger.shape == (120 * factor, 160 * factor, 3)
-    own = People.of(frame(pose(nose=(39.5, 59.5)))).placed(scale, shift)
+    own = DrawnPeople.from_frame(frame(pose(nose=(39.5, 59.5)))).scaled(scale, shift)
     ys, xs = np.nonzero(larger[..., 0] > 190)
     np.testing.assert_allclose(own.poses[0, POSETRACK15.index("nose")], [xs.mean(), ys.mean()], atol=0.01)
 
 
-def test_tile_keeps_the_columns_apart() -> None:
-    black, white = np.zeros((50, 100, 3), np.uint8), np.full((50, 100, 3), 200, np.uint8)
-    picture = tile([[black, white], [white, black]], ["a", "b"], 200)
-    assert picture.shape[1] == 2 * 200 + 4
-    assert (picture[60, 100] == 0).all()
-    assert (picture[60, 300] == 200).all()
-    assert (picture[-20, 300] == 0).all()
-
-
 def test_faces_have_limbs_of_their_own() -> None:
-    joints = np.full((1, 17, 2), np.nan)
-    joints[0, COCO17.indices("left_eye", "left_ear")] = [[40, 60], [80, 60]]
-    picture = draw_poses(GREY, joints, COCO17)
+    keypoints = np.full((1, 17, 2), np.nan)
+    keypoints[0, COCO17.indices("left_eye", "left_ear")] = [[40, 60], [80, 60]]
+    picture = draw_poses(GREY, keypoints, COCO17)
     assert picture[60, 60, 2] > picture[60, 60, 0]  # blue
-
-
-def frames(kind: str) -> list[Frame]:
-    (sequence,) = PoseTrack18().read(GOLDEN / "posetrack18" / kind / "seq_a.json")
-    return sequence.frames
-
-
-def test_comparison_of_frames(tmp_path: Path) -> None:
-    pairs = list(zip(frames("predictions"), frames("refined_map"), strict=True))
-    assert save_comparison(pairs, ImageFolder(GOLDEN), tmp_path / "frames.jpg")
-    picture = read_image(tmp_path / "frames.jpg").astype(int)
-    middle = picture.shape[1] // 2
-    left, right = picture[28:, : middle - 2], picture[28:, middle + 2 :]
-    assert np.abs(left - right[:, : left.shape[1]]).max() > 50  # the poses differ
-
-
-def test_no_image_no_comparison(tmp_path: Path) -> None:
-    pairs = list(zip(frames("predictions"), frames("predictions"), strict=True))
-    assert not save_comparison(pairs, ImageFolder(tmp_path), tmp_path / "frames.jpg")
-    assert not save_comparison([], ImageFolder(tmp_path), tmp_path / "frames.jpg")
-    assert not (tmp_path / "frames.jpg").exists()
 
 
 def test_folder_that_cannot_be_written_to(tmp_path: Path) -> None:

@@ -3,7 +3,6 @@
 import re
 from pathlib import Path
 
-import cv2
 import numpy as np
 import pytest
 from browser import look, needs_browser
@@ -12,7 +11,7 @@ from conftest import full_disk
 from hpr.errors import UserError
 from hpr.images import Image
 from hpr.report.charts import bars_svg
-from hpr.report.page import Chart, Fact, Page, Panel, Picture, Section, Table, panel, region, rendered, save_page
+from hpr.report.html import Fact, Page, Picture, Section, Table, crop_around, jpeg_bytes, render, save_page
 
 EVIL = "<script>alert(1)</script>\"'&amp;"
 
@@ -21,32 +20,32 @@ def noise(height: int, width: int) -> Image:
     return np.random.default_rng(0).integers(0, 256, (height, width, 3), dtype=np.uint8)
 
 
-def grey(label: str, value: int) -> Panel:
-    return panel(label, np.full((90, 160, 3), value, np.uint8))
+def grey(value: int) -> bytes:
+    return jpeg_bytes(np.full((90, 160, 3), value, np.uint8))
 
 
 def full_page(name: str = "a.jpg") -> Page:
     """A page with one of everything, of names that are to be shown as they are."""
-    panels = [grey(f"input {name}", 50), grey("refined", 100), grey("truth", 200)]
+    images = {f"input {name}": grey(50), "refined": grey(100), "truth": grey(200)}
     section = Section(
         f"Section {name}",
         [f"A note on {name}."],
-        [Chart(f"Chart {name}", bars_svg([name, "b"], {name: [1.0, 2.0], "refined": [2.0, -1.0]}, name))],
+        {f"Chart {name}": bars_svg([name, "b"], {name: [1.0, 2.0], "refined": [2.0, -1.0]}, name)},
         [Table(f"Table {name}", (name, "input", "difference"), [(name, "1.0", "+2.0"), ("b", name, "-1.0")])],
-        [Picture(f"Picture {name}", f"Caption {name}", panels), Picture("Gone", problem=f"{name}: no such image")],
+        [Picture(f"Picture {name}", f"Caption {name}", images), Picture("Gone", problem=f"{name}: no such image")],
     )
     return Page(f"Page {name}", f"Of {name}", [Fact(name, f"fact {name}", f"note {name}")], [f"odd: {name}"], [section])
 
 
 def test_an_empty_page() -> None:
-    text = rendered(Page("Nothing"))
+    text = render(Page("Nothing"))
     assert "<h1>Nothing</h1>" in text
     assert not re.search(r"<(h2|table|figure|svg|dl)\b", text)
     assert "None" not in text
 
 
 def test_names_are_escaped() -> None:
-    text = rendered(full_page(EVIL))
+    text = render(full_page(EVIL))
     assert text.count("<script>") == text.count("<script") == 1  # the slider's own
     assert text.count("&lt;script&gt;alert(1)&lt;/script&gt;") > 15
     assert "\"'&amp;amp" not in text
@@ -58,7 +57,7 @@ def test_names_that_are_no_text(tmp_path: Path) -> None:
 
 
 def test_nothing_is_loaded_and_no_other_script_runs() -> None:
-    text = rendered(full_page())
+    text = render(full_page())
     assert "default-src 'none'; img-src data:; style-src 'unsafe-inline'; script-src 'sha256-" in text
     sources = re.findall(r'(?:src|href)="([^"]*)"', text)
     assert len(sources) == 4
@@ -68,16 +67,13 @@ def test_nothing_is_loaded_and_no_other_script_runs() -> None:
 
 @pytest.mark.parametrize("size", [(1, 1), (480, 640), (4000, 30), (30, 4000), (2000, 3000)])
 def test_images_take_little_room(size: tuple[int, int]) -> None:
-    found = panel("noise", noise(*size))
-    picture = cv2.imdecode(np.frombuffer(found.jpeg, np.uint8), cv2.IMREAD_COLOR)
-    assert picture is not None
-    assert picture.shape[1::-1] == found.size
-    assert max(found.size) <= 640
-    assert len(found.jpeg) <= 64_000
+    jpeg = jpeg_bytes(noise(*size))
+    assert max(Picture("noise", images={"input": jpeg}).size) <= 640
+    assert len(jpeg) <= 64_000
 
 
 def test_a_plain_image_keeps_its_size() -> None:
-    assert grey("input", 7).size == (160, 90)
+    assert Picture("grey", images={"input": grey(7)}).size == (160, 90)
 
 
 @pytest.mark.parametrize(
@@ -86,7 +82,7 @@ def test_a_plain_image_keeps_its_size() -> None:
     ids=["nobody", "no keypoint", "no number"],
 )
 def test_all_of_an_image_is_shown_where_there_is_no_pose(poses: list[np.ndarray]) -> None:
-    part, corner, scale = region(noise(300, 400), poses)
+    part, corner, scale = crop_around(noise(300, 400), poses)
     assert part.shape == (480, 640, 3)
     assert corner.tolist() == [0, 0]
     assert scale == 1.6
@@ -95,7 +91,7 @@ def test_all_of_an_image_is_shown_where_there_is_no_pose(poses: list[np.ndarray]
 @pytest.mark.parametrize("shift", [0.0, 1e9, -1e9, 600.0])
 def test_the_part_about_poses(shift: float) -> None:
     pose = np.array([[[800.0, 400.0], [900.0, 600.0], [np.nan, np.nan]]]) + shift
-    part, corner, scale = region(noise(1080, 1920), [pose])
+    part, corner, scale = crop_around(noise(1080, 1920), [pose])
     assert max(part.shape[:2]) <= 640
     assert 0 < scale <= 3
     if shift == 0:
@@ -107,8 +103,9 @@ def test_the_part_about_poses(shift: float) -> None:
 
 def test_much_is_cut_down(tmp_path: Path) -> None:
     rows = [(f"{'long ' * 100}{number}", "1") for number in range(10_000)]
-    picture = Picture("noise", panels=[panel(label, noise(640, 640)) for label in ("input", "refined", "truth")])
-    section = Section("Much", ["note " * 1000] * 1000, [], [Table("", ("a", "b"), rows)], [picture] * 200)
+    images = {label: jpeg_bytes(noise(640, 640)) for label in ("input", "refined", "truth")}
+    picture = Picture("noise", images=images)
+    section = Section("Much", ["note " * 1000] * 1000, {}, [Table("", ("a", "b"), rows)], [picture] * 200)
     save_page(Page("Much", "", [], ["warning " * 100] * 10_000, [section]), tmp_path / "page.html")
     text = (tmp_path / "page.html").read_text()
     assert len(text) < 5_000_000

@@ -13,7 +13,7 @@ from hpr.images import ImageFolder, Video, read_image
 from hpr.poses import Frame
 from hpr.report.clip import write_clip
 from hpr.report.drawing import GAP
-from hpr.report.pictures import Names, SequencePair, draw_clip, draw_pictures
+from hpr.report.pictures import SafeNames, SequencePair, draw_clip, draw_pictures
 from hpr.skeleton import COCO17
 
 SIZE = (96, 128)
@@ -176,5 +176,5 @@ class TestClips:
     ],
 )
 def test_names(wanted: list[str], expected: list[str]) -> None:
-    names = Names()
-    assert [names.new(name) for name in wanted] == expected
+    names = SafeNames()
+    assert [names.make(name) for name in wanted] == expected

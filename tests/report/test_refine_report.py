@@ -11,17 +11,17 @@ import numpy as np
 import pytest
 from browser import look, needs_browser
 from conftest import GOLDEN, succeed
-
 from hpr.cli.refine_page import Findings, moved_pictures, refine_page
+from hpr.report.page import Page, rendered, save_page
+
 from hpr.errors import UserError
+from hpr.images import Image
 from hpr.metrics.frame_changes import FrameChanges
 from hpr.metrics.oks import OksScores
-from hpr.images import Image
-from hpr.refine.engine import Outcome
 from hpr.poses import Frame, PoseSequence
+from hpr.refine.engine import Outcome
 from hpr.refine.files import PoseFile
 from hpr.refine.tally import Place, Tally
-from hpr.report.page import Page, rendered, save_page
 from hpr.skeleton import COCO17
 
 EVIL = "<script>alert(1)</script>"
