@@ -1,5 +1,5 @@
 #!/usr/bin/env bash
-# bash tools/check_gpu.sh [PAGE] — on a machine with a GPU: the CUDA tests, the golden cases, precisions and speed, on one
+# bash tools/check_gpu.sh [PAGE] — on a machine with a GPU: the CUDA tests, the golden cases, the sample's scores by precision, and speed, on one
 # page of Markdown (by default output/gpu.md). A step that fails is marked and does not end the others; the exit status
 # says whether all went well. Wants pip install -e '.[port,test]', and takes about half an hour.
 #
@@ -46,7 +46,9 @@ benchmark=(python tools/benchmark.py "device=$device" "output_dir=$folder")
 if [ "$device" = cuda ]; then
   step "Golden cases in fp32" python -m pytest -n 0 -rs -m cuda -k golden
   step "All other CUDA tests" python -m pytest -n 0 -rs -m cuda -k 'not golden'
-  step "Precisions" "${benchmark[@]}" what=precision 'precisions=[tf32,bf16,fp16]'
+  for precision in fp32 tf32 bf16 fp16; do
+    step "The sample, $precision" python refine.py device=cuda "precision=$precision" "output_dir=$folder/sample_$precision"
+  done
   for precision in fp32 tf32 fp16; do
     step "Refining, $precision" "${benchmark[@]}" what=refining "precision=$precision" model=resnet101 \
       'refining.crops=[[512,560],[536,634],[704,864]]' 'refining.people=[1,4,16]' refining.rounds=64
@@ -54,16 +56,16 @@ if [ "$device" = cuda ]; then
   for model in demo resnet101; do
     for precision in tf32 bf16; do
       step "Training $model, $precision" "${benchmark[@]}" what=training "model=$model" "precision=$precision" \
-        training.batch_size=32 training.workers=8 training.steps=30
+        training.batch_size=32 training.num_workers=8 training.steps=30
     done
   done
 else
   step "Golden cases" python -m pytest -n 0 -rs tests/models/test_network.py -k 'golden and plain'
-  step "Precisions" "${benchmark[@]}" what=precision 'precisions=[]'
+  step "The sample" python refine.py device=cpu flip=false "output_dir=$folder/sample"
   step "Refining" "${benchmark[@]}" what=refining model=demo \
     'refining.crops=[[510,560]]' 'refining.people=[1,2]' refining.rounds=2
   step "Training" "${benchmark[@]}" what=training model=demo \
-    'training.canvas=[96,64]' training.batch_size=2 training.workers=0 training.steps=3
+    'training.canvas=[96,64]' training.batch_size=2 training.num_workers=0 training.steps=3
 fi
 
 echo "wrote $page; steps that failed: $failed"

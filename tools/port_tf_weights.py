@@ -1,6 +1,8 @@
-"""See hpr.cli/port.py."""
+"""The same as `hpr port`, in a checkout of the repository."""
 
-from hpr.cli.entry import port
+import sys
+
+from hpr.cli.main import main
 
 if __name__ == "__main__":
-    port()
+    main(["port", *sys.argv[1:]])

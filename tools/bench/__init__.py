@@ -1,1 +1,1 @@
-"""Measured speed of each part, for tools/benchmark.py."""
+"""Measurements of tools/benchmark.py: speed of refining and training, and quality of refined poses."""

@@ -1,4 +1,4 @@
-"""How long a training step takes, and whether the examples keep up with it."""
+"""Time of a training step, and whether the loader keeps up with it."""
 
 import time
 from collections.abc import Callable, Sequence
@@ -6,13 +6,13 @@ from functools import partial
 from typing import Any
 
 import torch
+from hpr.synthetic.dataset import SyntheticPeople
 from torch.utils.data import default_collate
 from torch.utils.flop_counter import FlopCounterMode
 
-from tools.bench.refining import measured_peaks, median_seconds
-from hpr.models.network import Refiner
 from hpr.models.padding import PaddedBatch
 from hpr.models.registry import build_network
+from hpr.pose_errors.draw import PoseErrors
 from hpr.report.tables import format_table
 from hpr.runtime.precision import PrecisionName
 from hpr.runtime.processes import ALONE
@@ -20,13 +20,12 @@ from hpr.skeleton import Skeleton
 from hpr.training.augmentation import Augmentation
 from hpr.training.examples import Examples
 from hpr.training.loading import example_batches
-from hpr.training.loop import Settings, Trainer
-from hpr.training.dataset import SyntheticPeople
-from hpr.pose_errors.draw import PoseErrors
+from hpr.training.loop import Trainer, TrainingSettings
 from hpr.training.schedules import WarmUpCosine
+from tools.bench.refining import measure_peaks, median_seconds
 
 _PASSES_PER_STEP = 3
-"""A step is about three forward passes: one forward, and one each for the gradients of weights and of inputs."""
+"""A step takes about three forward passes: one forward, and one each for the gradients of weights and inputs."""
 
 Result = dict[str, Any]
 
@@ -40,94 +39,84 @@ def benchmark_training(
     augmentation: Augmentation,
     canvas: Sequence[int],
     batch_size: int,
-    workers: int,
+    num_workers: int,
     steps: int,
 ) -> Result:
-    """Measures steps on examples in memory, and a training with examples drawn as it goes.
+    """Measures steps on examples in memory, and steps on examples that are drawn at the same time.
 
     Args:
-        architecture: Of the network.
-        skeleton: Of the network.
+        architecture: Name of the network.
+        skeleton: Skeleton of the network.
         device: Where to train.
-        precision: Of the training.
-        errors: Of the estimates.
-        augmentation: Of the examples.
-        canvas: Height and width of the crops.
+        precision: Precision of the training.
+        errors: Draws the mistakes of estimates.
+        augmentation: Changes the examples.
+        canvas: Height and width of the crops, in pixels.
         batch_size: Examples in a step.
-        workers: Processes that make examples.
+        num_workers: Processes that make examples.
         steps: Number of steps to measure, two or more.
-
-    Returns:
-        Seconds per step bare and with the loader, seconds per example drawn, GFLOP and shares of the peaks.
     """
-    network = build_network(architecture, skeleton)
-    examples = Examples(SyntheticPeople(0), errors, augmentation, canvas, network, "body", seed=0)
-    settings = _settings(precision, batch_size, workers, steps)
-    optimizer: Callable[..., torch.optim.Optimizer] = partial(torch.optim.AdamW, lr=0.0)
-    trainer = Trainer(network, optimizer, WarmUpCosine(0.001, 1), settings, device, ALONE)
-
-    start = time.perf_counter()
-    batch = default_collate([examples[i] for i in range(batch_size)])
-    drawing = (time.perf_counter() - start) / batch_size
-    bare = median_seconds(lambda: trainer.step([batch]), device)
-    overall = _seconds_with_loader(trainer, examples)
-
-    gflop = _forward_gflop(trainer.network, canvas, device) * _PASSES_PER_STEP * batch_size
-    return {
-        "seconds_per_step": bare,
-        "seconds_per_step_with_loader": overall,
-        "seconds_per_example_drawn": drawing,
-        "gflop_per_step": gflop,
-        "share_of_convolution_peak": gflop / bare / measured_peaks(device, precision)["convolution"],
-    }
-
-
-def _settings(precision: PrecisionName, batch_size: int, workers: int, steps: int) -> Settings:
-    """Returns settings of a run that only trains."""
-    return Settings(
+    settings = TrainingSettings(
         steps=steps,
+        epochs=None,
         batch_size=batch_size,
         accumulate=1,
         batch_norm="live",
         precision=precision,
         max_gradient_norm=1.0,
         ema=0.99,
-        workers=workers,
+        num_workers=num_workers,
         validate_every=steps,
         checkpoint_every=steps,
         log_every=steps,
     )
+    network = build_network(architecture, skeleton)
+    examples = Examples(SyntheticPeople(0), errors, augmentation, canvas, network, "body", seed=0)
+    optimizer: Callable[..., torch.optim.Optimizer] = partial(torch.optim.AdamW, lr=0.0)
+    trainer = Trainer(network, optimizer, WarmUpCosine(0.001, 1), settings, device, ALONE)
 
-
-def _seconds_with_loader(trainer: Trainer, examples: Examples) -> float:
-    """Returns the mean time of a step with examples drawn as it goes, after one step that does not count."""
-    settings = trainer.settings
-    loaded = example_batches(examples, range(settings.steps), settings.batch_size, 1, settings.workers, ALONE)
-    trainer.step(next(loaded))
-    trainer.look()  # waits for the device
     start = time.perf_counter()
-    for parts in loaded:
+    batch = default_collate([examples[i] for i in range(batch_size)])
+    seconds_per_example = (time.perf_counter() - start) / batch_size
+    seconds_per_step = median_seconds(lambda: trainer.step([batch]), device)
+    with_loader = _seconds_per_step_with_loader(trainer, examples, settings)
+
+    inputs = torch.zeros(1, 3 + len(skeleton), *canvas, device=device)
+    with FlopCounterMode(display=False) as counter, torch.no_grad():
+        trainer.network(PaddedBatch.whole(inputs))
+    gflop = counter.get_total_flops() / 1e9 * _PASSES_PER_STEP * batch_size
+    return {
+        "seconds_per_step": seconds_per_step,
+        "seconds_per_step_with_loader": with_loader,
+        "seconds_per_example": seconds_per_example,
+        "gflop_per_step": gflop,
+        "share_of_convolution_peak": gflop / seconds_per_step / measure_peaks(device, precision)["convolution"],
+    }
+
+
+def _seconds_per_step_with_loader(trainer: Trainer, examples: Examples, settings: TrainingSettings) -> float:
+    """Returns the mean time of a step with the loader at work, after one step that does not count."""
+    assert settings.steps is not None
+    assert settings.num_workers is not None
+    steps = range(settings.steps)
+    batches = example_batches(examples, steps, settings.batch_size, 1, settings.num_workers, ALONE)
+    trainer.step(next(batches))
+    trainer.synchronize()
+
+    start = time.perf_counter()
+    for parts in batches:
         trainer.step(parts)
-    trainer.look()
+    trainer.synchronize()
     return (time.perf_counter() - start) / (settings.steps - 1)
 
 
-def _forward_gflop(network: Refiner, canvas: Sequence[int], device: torch.device) -> float:
-    """Returns the work of one example's forward pass."""
-    inputs = torch.zeros(1, 3 + len(network.skeleton), *canvas, device=device)
-    with FlopCounterMode(display=False) as counter, torch.no_grad():
-        network(PaddedBatch.whole(inputs))
-    return int(counter.get_total_flops()) / 1e9
-
-
 def training_table(result: Result) -> str:
-    """Returns the figures as a table."""
+    """Formats the figures."""
     milliseconds = {
         "step": result["seconds_per_step"],
         "step with loader": result["seconds_per_step_with_loader"],
-        "drawing an example on one core": result["seconds_per_example_drawn"],
+        "drawing an example on one core": result["seconds_per_example"],
     }
     rows = [[name, f"{1000 * seconds:.1f} ms"] for name, seconds in milliseconds.items()]
-    return format_table(
-        [*rows, ["of the peak of 3×3 convolutions", f"{100 * result['share_of_convolution_peak']:.1f} %"]]
-    )
+    share = f"{100 * result['share_of_convolution_peak']:.1f} %"
+    return format_table([*rows, ["share of the peak of 3×3 convolutions", share]])
