@@ -13,10 +13,10 @@ MISSING_SCORE = -9999.0
 
 @dataclass(frozen=True)
 class Detections:
-    """The N predicted people of a number of frames, with what became of their keypoints.
+    """The N predicted people of some frames, with which of their keypoints are right.
 
     Attributes:
-        scores: (N, 15) of the keypoints; MISSING_SCORE where the file holds none.
+        scores: (N, 15) scores of the keypoints; MISSING_SCORE where the file holds none.
         predicted: (N, 15) which keypoints the prediction has.
         matched: (N, 15) which of them are true positives.
         annotated: (15,) how often the ground truth has each keypoint.
@@ -27,26 +27,26 @@ class Detections:
     matched: BoolArray
     annotated: IntArray
 
+    @classmethod
+    def from_frames(cls, frames: Sequence[ScoredFrame]) -> "Detections":
+        """Assigns predicted people to annotated ones in every frame and collects their keypoints."""
+        shape = (0, NUM_KEYPOINTS)
+        nobody = cls(np.empty(shape), np.empty(shape, bool), np.empty(shape, bool), np.zeros(NUM_KEYPOINTS, np.int64))
+        parts = [nobody]
+        for frame in frames:
+            scores = np.where(np.isnan(frame.estimate.scores), MISSING_SCORE, frame.estimate.scores)
+            parts.append(cls(scores, frame.predicted, _matched(frame), frame.annotated.sum(axis=0)))
+        return cls.merge(parts)
 
-def detections(frames: Sequence[ScoredFrame]) -> Detections:
-    """Assigns predicted people to annotated ones in every frame and collects their keypoints."""
-    nobody = Detections(
-        np.empty((0, NUM_KEYPOINTS)),
-        np.empty((0, NUM_KEYPOINTS), bool),
-        np.empty((0, NUM_KEYPOINTS), bool),
-        np.zeros(NUM_KEYPOINTS, np.int64),
-    )
-    return merged([nobody, *(_of_frame(frame) for frame in frames)])
-
-
-def merged(parts: Sequence[Detections]) -> Detections:
-    """Returns several detections as one."""
-    return Detections(
-        np.concatenate([part.scores for part in parts]),
-        np.concatenate([part.predicted for part in parts]),
-        np.concatenate([part.matched for part in parts]),
-        np.sum([part.annotated for part in parts], axis=0),
-    )
+    @classmethod
+    def merge(cls, parts: Sequence["Detections"]) -> "Detections":
+        """Merges the detections of several sets of frames."""
+        return cls(
+            np.concatenate([part.scores for part in parts]),
+            np.concatenate([part.predicted for part in parts]),
+            np.concatenate([part.matched for part in parts]),
+            np.sum([part.annotated for part in parts], axis=0),
+        )
 
 
 def average_precision(found: Detections) -> dict[str, FloatArray]:
@@ -60,13 +60,9 @@ def average_precision(found: Detections) -> dict[str, FloatArray]:
         predicted = found.predicted[:, keypoint]
         scores, matched = found.scores[predicted, keypoint], found.matched[predicted, keypoint]
         rows.append(_curve(scores, matched, int(found.annotated[keypoint])))
+
     values = 100 * np.array(rows).T  # (15, 3) -> (3, 15)
     return dict(zip(("AP", "AP_precision", "AP_recall"), values, strict=True))
-
-
-def _of_frame(frame: ScoredFrame) -> Detections:
-    scores = np.where(np.isnan(frame.scores), MISSING_SCORE, frame.scores)
-    return Detections(scores, frame.predicted, _matched(frame), frame.annotated.sum(axis=0))
 
 
 def _matched(frame: ScoredFrame) -> BoolArray:
@@ -80,6 +76,7 @@ def _matched(frame: ScoredFrame) -> BoolArray:
     pck = matches.sum(axis=2) / np.maximum(frame.annotated.sum(axis=1), 1)  # (P, G)
     is_best = np.arange(pck.shape[1]) == pck.argmax(axis=1)[:, None]
     pck = np.where(is_best, pck, 0)
+
     people = np.flatnonzero(pck.max(axis=0) > 0)
     estimates = pck.argmax(axis=0)[people]
     matched[estimates] = matches[estimates, people]
@@ -90,12 +87,13 @@ def _curve(scores: FloatArray, matched: BoolArray, annotated: int) -> tuple[floa
     """Returns area under the precision-recall curve, precision and recall of one keypoint, each from 0 to 1.
 
     Args:
-        scores: (n,) of its predictions.
+        scores: (n,) scores of its predictions.
         matched: (n,) which of them are true positives.
         annotated: How often the ground truth has it.
     """
     if len(scores) == 0:
         return 0.0, 0.0, 0.0
+
     # The public tool ranks with numpy's default sort, which may leave equal scores in any order.
     ranked = np.cumsum(matched[np.argsort(scores)[::-1]])
     precision = ranked / np.arange(1, len(ranked) + 1)

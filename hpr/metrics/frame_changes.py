@@ -1,47 +1,40 @@
-"""What refining did to each frame whose truth is known."""
+"""What refining did to each annotated frame."""
 
-from collections.abc import Mapping
-from dataclasses import dataclass, field
+from collections.abc import Sequence
+from dataclasses import dataclass
 from typing import NamedTuple
 
 import numpy as np
 from scipy.optimize import linear_sum_assignment
 
 from hpr.crops import STANDARD_SCALE, body_scale
-from hpr.metrics.frame_pairs import frame_pairs
-from hpr.metrics.posetrack import NamedSequences
-from hpr.formats import Format
-from hpr.poses import FloatArray, Frame
-
-MATCH_DISTANCE = 0.5
-"""A keypoint is right within this many head sizes, as in PCKh."""
-
-_HEAD_SIZE_PER_DIAGONAL = 0.6
+from hpr.metrics.frames import MATCH_DISTANCE
+from hpr.metrics.truth import NamedSequences, Truth
+from hpr.poses import FloatArray, Frame, head_sizes
 
 
 class Found(NamedTuple):
     """How many keypoints of the annotated people an estimate has.
 
     Attributes:
-        right: Near enough.
-        wrong: Farther off.
+        right: Number of keypoints within half a head size of the annotated ones, as in PCKh.
+        wrong: Number of those that are farther off.
     """
 
     right: int
     wrong: int
 
 
-@dataclass(frozen=True)
-class FrameChange:
+class FrameChange(NamedTuple):
     """A frame before and after refining.
 
     Attributes:
         sequence: Name of its sequence.
-        frame: Its place in this.
-        truth: Who is annotated.
+        frame: Its index in the sequence.
+        truth: The annotated people.
         poses: The estimates before and after.
-        before: How many keypoints these had.
-        after: How many they have.
+        before: Keypoints found before.
+        after: Keypoints found after.
     """
 
     sequence: str
@@ -53,68 +46,50 @@ class FrameChange:
 
     @property
     def gain(self) -> int:
-        """Keypoints that became right or are not wrong any more, less those the other way; below 0 it got worse."""
+        """Change of right keypoints less wrong ones; negative where the frame got worse."""
         return (self.after.right - self.after.wrong) - (self.before.right - self.before.wrong)
 
 
-@dataclass
+@dataclass(frozen=True)
 class FrameChanges:
     """What refining did to frames.
 
     Attributes:
         better: Number of frames that gained.
-        worse: Number of those that lost.
+        worse: Number of frames that lost.
         same: Number of all others.
-        worst: Those that lost most, the worst first.
+        worst: The frames that lost most, the worst first.
     """
 
     better: int = 0
     worse: int = 0
     same: int = 0
-    worst: list[FrameChange] = field(default_factory=list)
-
-    def add(self, change: FrameChange, most: int) -> None:
-        """Counts a frame, and keeps it if it is among those that lost most."""
-        self.better += change.gain > 0
-        self.worse += change.gain < 0
-        self.same += change.gain == 0
-        if change.gain < 0:
-            self.worst = sorted([*self.worst, change], key=lambda one: one.gain)[:most]
+    worst: Sequence[FrameChange] = ()
 
 
-def frame_changes(
-    file_format: Format, annotations: str, before: NamedSequences, after: NamedSequences, most: int
-) -> FrameChanges:
+def frame_changes(truth: Truth, before: NamedSequences, after: NamedSequences, most: int) -> FrameChanges:
     """Compares the frames of files before and after refining with their annotations.
 
     Args:
-        file_format: Of the files.
-        annotations: Where the ground truth is.
+        truth: The annotations.
         before: Files that were refined.
-        after: Files of the same names, with the same frames.
+        after: Files of the same names, with the same sequences and frames.
         most: How many of the frames that lost most are kept.
 
     Raises:
-        UserError: The annotations are absent or broken, or no image of theirs has an estimate.
+        UserError: The annotations are broken, or no image of theirs has an estimate.
     """
-    places = _places(before, after)
-    changes = FrameChanges()
-    for truth, estimate in frame_pairs(file_format, annotations, before, "the predictions").pairs:
-        if (place := places.get(id(estimate))) is not None:  # the truth's other images have no estimate to be refined
-            sequence, number, refined = place
-            found = found_keypoints(truth, estimate), found_keypoints(truth, refined)
-            changes.add(FrameChange(sequence, number, truth, (estimate, refined), *found), most)
-    return changes
+    changes = []
+    for annotated, estimate, file, key in truth.pairs(before)[0]:
+        if file is not None and key is not None:  # else nothing was predicted for the image
+            clip, refined = before[file][key.sequence], after[file][key.sequence].frames[key.frame]
+            found = found_keypoints(annotated, estimate), found_keypoints(annotated, refined)
+            changes.append(FrameChange(clip.name, key.frame, annotated, (estimate, refined), *found))
 
-
-def _places(before: NamedSequences, after: NamedSequences) -> Mapping[int, tuple[str, int, Frame]]:
-    """Returns the sequence of each frame, its place in this and the refined frame, by the frame's identity."""
-    places = {}
-    for name, sequences in before.items():
-        for sequence, refined in zip(sequences, after[name], strict=True):
-            for number, frames in enumerate(zip(sequence.frames, refined.frames, strict=True)):
-                places[id(frames[0])] = (sequence.name, number, frames[1])
-    return places
+    gains = [change.gain for change in changes]
+    better, worse = sum(gain > 0 for gain in gains), sum(gain < 0 for gain in gains)
+    worst = sorted((change for change in changes if change.gain < 0), key=lambda change: change.gain)[:most]
+    return FrameChanges(better, worse, len(changes) - better - worse, worst)
 
 
 def found_keypoints(truth: Frame, estimate: Frame) -> Found:
@@ -125,16 +100,17 @@ def found_keypoints(truth: Frame, estimate: Frame) -> Found:
     poses = estimate.skeleton.convert(estimate.poses, truth.skeleton)  # (P, K, 2)
     with np.errstate(invalid="ignore", over="ignore", divide="ignore"):
         offsets = poses[None] - truth.poses[:, None]  # (G, P, K, 2)
-        heads = np.linalg.norm(offsets, axis=-1) / _head_sizes(truth)[:, None, None]
-    right = heads <= MATCH_DISTANCE  # (G, P, K)
-    wrong = heads > MATCH_DISTANCE
+        distances = np.linalg.norm(offsets, axis=-1) / _known_head_sizes(truth)[:, None, None]
+
+    right = distances <= MATCH_DISTANCE  # (G, P, K)
+    wrong = distances > MATCH_DISTANCE
     pairs = linear_sum_assignment(right.sum(axis=-1), maximize=True)
     return Found(int(right[pairs].sum()), int(wrong[pairs].sum()))
 
 
-def _head_sizes(truth: Frame) -> FloatArray:
-    """Returns (G,) sizes of people's heads in pixels: by their head boxes, else by all of their limbs."""
-    sizes = _HEAD_SIZE_PER_DIAGONAL * np.linalg.norm(truth.head_boxes[:, 2:] - truth.head_boxes[:, :2], axis=1)
+def _known_head_sizes(truth: Frame) -> FloatArray:
+    """Returns (G,) head sizes in pixels: by the head boxes, and where there is none, by the people's limbs."""
+    sizes = head_sizes(truth.head_boxes)
     for person in np.flatnonzero(~(sizes > 0)):
         sizes[person] = STANDARD_SCALE * 50 / body_scale(truth.poses[person], truth.skeleton, truth.boxes[person])
-    return np.asarray(sizes, np.float64)
+    return sizes

@@ -4,8 +4,6 @@ import io
 import math
 from collections.abc import Sequence
 from contextlib import redirect_stdout
-from dataclasses import dataclass, field
-from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -13,161 +11,106 @@ from pycocotools.coco import COCO  # type: ignore[import-untyped]
 from pycocotools.cocoeval import COCOeval  # type: ignore[import-untyped]
 
 from hpr.errors import UserError
-from hpr.metrics.posetrack import NamedSequences, or_none
-from hpr.formats.coco import Coco, CrowdPose, GroundTruth, ids_by_name, plain_layout, results
-from hpr.formats.fields import numbers
-from hpr.poses import PoseSequence
+from hpr.formats import fields
+from hpr.formats.coco import Coco, CrowdPose, GroundTruth, plain_layout, results
+from hpr.metrics.scores import Scores
+from hpr.metrics.truth import ImageTruth, NamedSequences, Progress, keyed_frames
 
 EASY_BELOW, HARD_ABOVE = 0.1, 0.8
 """Crowd indices of CrowdPose's easy and hard images."""
 
 METRIC = "OKS"
-"""The one row of the tables."""
+"""The only row of the table."""
 
 _STATISTICS = {"AP": 0, "AP50": 1, "AP75": 2, "APM": 3, "APL": 4, "AR": 5}
-"""Places among the numbers that pycocotools sums up."""
+"""Indices into the numbers that pycocotools summarises."""
 
 _COCO_COLUMNS = ("AP", "AP50", "AP75", "APM", "APL", "AR")
 _CROWDPOSE_COLUMNS = ("AP", "AP50", "AP75", "easy", "medium", "hard", "AR")
+_LOGGED = ("AP", "AP50", "AP75", "AR")
 
 _AREA_OF_BOX = 0.53
 """A person's area as a share of the box's, where annotations have none, as in CrowdPose's tool."""
 
 
-@dataclass
-class OksScores:
-    """Scores of the people in some sequences.
+class OksTruth(ImageTruth):
+    """Annotations of COCO or CrowdPose, as pycocotools takes them.
 
-    Attributes:
-        columns: What there is a score for.
-        values: Metric → column → percent; NaN where there is no value.
-        warnings: What is odd about the files, or was left out.
+    Images and people get numbers of our own: ids in files may be texts, which cannot be sorted together with numbers,
+    and pycocotools takes a person with the number 0 for nobody.
     """
 
-    columns: tuple[str, ...]
-    values: dict[str, dict[str, float]]
-    warnings: list[str] = field(default_factory=list)
-
-    def summary(self) -> dict[str, Any]:
-        """Returns the scores as they stand in report.json; null where there is no value."""
-        row = self.values[METRIC]
-        return {METRIC: {name: or_none(row[name]) for name in self.columns}}
-
-    def as_json(self) -> dict[str, Any]:
-        """Returns the scores as they are written to a file; null where there is no value."""
-        return {"total": self.summary(), "warnings": self.warnings}
-
-
-class OksComparison:
-    """Ground truth to score poses against, before and after they are refined.
-
-    Attributes:
-        before: Scores of the poses that are to be refined.
-    """
-
-    before: OksScores
-
-    def __init__(self, annotations: Path, predicted: NamedSequences, file_format: Coco, whole: bool = True) -> None:
-        """Scores the predictions as they are.
+    def __init__(self, truth: GroundTruth, file_format: Coco, origin: str, whole: bool = True) -> None:
+        """Prepares for scoring.
 
         Args:
-            annotations: A file of ground truth, which is read once.
-            predicted: Files of predictions.
-            file_format: Of the annotations; its skeleton is scored.
+            truth: The annotations.
+            file_format: Format of the annotations; people are scored in its skeleton.
+            origin: What messages call the annotations, such as their file.
             whole: Whether all annotated images are scored, also those without a prediction.
 
         Raises:
-            UserError: The annotations are absent, broken or of another format, or none of their images is predicted.
+            UserError: A box or an area is broken.
         """
-        self._truth = _Truth(annotations, file_format, whole)
-        self.before = self.after(predicted)
-
-    def after(self, refined: NamedSequences) -> OksScores:
-        """Scores refined files."""
-        return self._truth.scores([sequence for name in refined for sequence in refined[name]])
-
-
-def evaluate(annotations: Path, sequences: Sequence[PoseSequence], file_format: Coco) -> OksScores:
-    """Scores the people in some sequences. See `OksComparison`."""
-    return _Truth(annotations, file_format).scores(sequences)
-
-
-class _Truth:
-    """Ground truth as pycocotools takes it, with numbers of our own for images and people.
-
-    Theirs may be texts, which cannot be sorted together with numbers, and pycocotools takes a person with the number 0
-    for nobody.
-    """
-
-    def __init__(self, path: Path, file_format: Coco, whole: bool = True) -> None:
-        self._whole = whole
-        self._path, self._layout = path, plain_layout(file_format.skeletons[0])
+        super().__init__(truth.sequence.frames, origin, whole)
+        self._annotated = truth
+        self._layout = plain_layout(file_format.skeletons[0])
         self._is_crowdpose = isinstance(file_format, CrowdPose)
-        self._annotated = file_format.ground_truth(path)
-        images = self._annotated.images
-        # In the order of their own numbers, since people of equal scores are ranked in this order.
-        order = sorted(images, key=lambda image_id: (isinstance(image_id, str), image_id))
-        self._numbers = {image_id: number for number, image_id in enumerate(order, 1)}
+
+        # In the order of their own ids, since people of equal scores are ranked in this order.
+        ids = [image.id for image in truth.images]
+        order = sorted(range(len(ids)), key=lambda index: (isinstance(ids[index], str), ids[index]))
+        self._numbers = {index: number for number, index in enumerate(order, 1)}
         self._coco = self._indexed(self._people())
 
-    def scores(self, sequences: Sequence[PoseSequence]) -> OksScores:
-        """Scores the people in some sequences.
+    def score(
+        self, predicted: NamedSequences, progress: Progress = lambda files: None, mota_threshold: float | None = None
+    ) -> Scores:
+        """See `Truth`."""
+        frames = [frame for _, _, frame in keyed_frames(predicted, progress)]
+        indices, warnings = self.match(frames)
+        known = [
+            (frame, self._numbers[index]) for frame, index in zip(frames, indices, strict=True) if index is not None
+        ]
 
-        Raises:
-            UserError: Not one of their images is annotated.
-        """
-        frames = [frame for sequence in sequences for frame in sequence.frames]
-        ids = ids_by_name(frames, self._annotated.images)
-        named = [(frame, self._numbers[image]) for frame, image in zip(frames, ids, strict=True) if image is not None]
-        warnings = self._warnings([frame.image for frame in frames], ids)
-        people = results([frame for frame, _ in named], [number for _, number in named], self._layout)
+        people = results([frame for frame, _ in known], [number for _, number in known], self._layout)
         if any("bbox" not in person for person in people):  # pycocotools measures all people in one way
             people = [{key: value for key, value in person.items() if key != "bbox"} for person in people]
 
-        columns = _CROWDPOSE_COLUMNS if self._is_crowdpose else _COCO_COLUMNS
+        scored = set(self._numbers.values()) if self.whole else set(numbers)
         with redirect_stdout(io.StringIO()):
-            found = self._coco.loadRes(people) if people else self._indexed([])
-            scored = set(self._numbers.values()) if self._whole else {number for _, number in named}
-            row = self._statistics(found, sorted(scored))
+            estimates = self._coco.loadRes(people) if people else self._indexed([])
+            values = self._statistics(estimates, scored)
             if self._is_crowdpose:
-                row |= self._by_crowd(found, scored)
-        return OksScores(columns, {METRIC: {name: row[name] for name in columns}}, warnings)
+                for level, images in self._by_crowd_level(scored).items():
+                    values[level] = self._statistics(estimates, images)["AP"]
 
-    def _statistics(self, found: COCO, images: list[int]) -> dict[str, float]:
-        """Returns the scores of people in some images."""
-        evaluation = COCOeval(self._coco, found, "keypoints")
-        evaluation.params.imgIds = images
+        row = {name: values[name] for name in (_CROWDPOSE_COLUMNS if self._is_crowdpose else _COCO_COLUMNS)}
+        logged = {name: row[name] for name in _LOGGED}
+        return Scores({METRIC: row}, "AP", logged, row["AP"], warnings=warnings)
+
+    def _statistics(self, estimates: COCO, images: set[int]) -> dict[str, float]:
+        """Returns the scores of estimated people in some images."""
+        evaluation = COCOeval(self._coco, estimates, "keypoints")
+        evaluation.params.imgIds = sorted(images)
         evaluation.params.kpt_oks_sigmas = np.array(self._layout.skeleton.sigmas)
         evaluation.evaluate()
         evaluation.accumulate()
         evaluation.summarize()
-        statistics = {name: float(evaluation.stats[place]) for name, place in _STATISTICS.items()}
+
+        statistics = {name: float(evaluation.stats[index]) for name, index in _STATISTICS.items()}
         return {name: math.nan if value < 0 else 100 * value for name, value in statistics.items()}
 
-    def _by_crowd(self, found: COCO, scored: set[int]) -> dict[str, float]:
-        """Returns AP of the easy, medium and hard images among those that are scored."""
-        levels: dict[str, list[int]] = {"easy": [], "medium": [], "hard": []}
-        for image_id, image in self._annotated.images.items():
-            if not math.isnan(image.crowd_index) and self._numbers[image_id] in scored:
-                levels[_level(image.crowd_index)].append(self._numbers[image_id])
-        return {name: self._statistics(found, images)["AP"] for name, images in levels.items()}
+    def _by_crowd_level(self, scored: set[int]) -> dict[str, set[int]]:
+        """Returns the easy, medium and hard images among those that are scored."""
+        levels: dict[str, set[int]] = {"easy": set(), "medium": set(), "hard": set()}
+        for index, image in enumerate(self._annotated.images):
+            if not math.isnan(image.crowd_index) and self._numbers[index] in scored:
+                is_easy, is_hard = image.crowd_index < EASY_BELOW, image.crowd_index > HARD_ABOVE
+                levels["easy" if is_easy else "hard" if is_hard else "medium"].add(self._numbers[index])
+        return levels
 
-    def _warnings(self, names: Sequence[str], ids: Sequence[int | str | None]) -> list[str]:
-        """Returns what is to be said of images that are not on both sides."""
-        unknown = [name for name, image_id in zip(names, ids, strict=True) if image_id is None]
-        known = set(ids) - {None}
-        if names and not known:
-            raise UserError(f"{self._path}: expected an image named like {names[0]}, found none")
-        warnings = []
-        if unknown:
-            warnings.append(f"{len(unknown)} images are not in {self._path} and are not scored, such as {unknown[0]}")
-        absent = [image.name for image_id, image in self._annotated.images.items() if image_id not in known]
-        if absent and self._whole:
-            many = f"{len(absent)} of {len(self._numbers)} images of {self._path}"
-            warnings.append(f"{many} are not in the files of poses and count as without a person, such as {absent[0]}")
-        return warnings
-
-    def _indexed(self, people: list[dict[str, Any]]) -> COCO:
+    def _indexed(self, people: Sequence[dict[str, Any]]) -> COCO:
         """Returns people of the images as pycocotools takes them."""
         coco = COCO()
         images = [{"id": number} for number in self._numbers.values()]
@@ -177,38 +120,33 @@ class _Truth:
         return coco
 
     def _people(self) -> list[dict[str, Any]]:
-        """Returns the annotations with what pycocotools needs, and files may not have."""
-        found = self._annotated
-        triples = np.where(np.isfinite(found.triples), found.triples, 0.0)
+        """Returns the annotations with all fields that pycocotools needs and files may lack."""
+        truth = self._annotated
+        triples = np.where(np.isfinite(truth.triples), truth.triples, 0.0)
         flat = triples.reshape(len(triples), 3 * triples.shape[1]).tolist()  # (M, K, 3) -> (M, 3 * K)
         counts = (triples[..., 2] > 0).sum(axis=1).tolist()
-        boxes, areas = self._boxes_and_areas(found)
+
         people = []
-        for i, record in enumerate(found.records):
-            person: dict[str, Any] = {"id": i + 1, "image_id": self._numbers[record["image_id"]], "category_id": 1}
-            person |= {"keypoints": flat[i], "bbox": boxes[i], "area": areas[i]}
-            count = record.get("num_keypoints")
-            person["num_keypoints"] = count if isinstance(count, int) else counts[i]
-            people.append(person | {"iscrowd": int(bool(record.get("iscrowd")))})
+        rows = zip(truth.records, truth.wheres, truth.image_indices.tolist(), flat, counts, strict=True)
+        for number, (record, where, image, keypoints, count) in enumerate(rows, 1):
+            box, area = self._box_and_area(record, where)
+            own_count = record.get("num_keypoints")
+            person = {"id": number, "image_id": self._numbers[image], "category_id": 1, "keypoints": keypoints}
+            person |= {"bbox": box, "area": area, "iscrowd": int(bool(record.get("iscrowd")))}
+            people.append(person | {"num_keypoints": own_count if isinstance(own_count, int) else count})
         return people
 
-    def _boxes_and_areas(self, found: GroundTruth) -> tuple[list[list[float]], list[float]]:
-        """Returns boxes, and areas: in CrowdPose and where there is none, a share of the box's."""
-        boxes, areas = [], []
-        for record, where in zip(found.records, found.wheres, strict=True):
-            has_box = bool(record.get("bbox"))
-            box = numbers(record["bbox"], 4, f"{where}.bbox").tolist() if has_box else [0.0] * 4
-            area = numbers([record.get("area")], 1, f"{where}.area").item()
-            if self._is_crowdpose or math.isnan(area):
-                if not has_box:
-                    raise UserError(f"{where}: expected a bbox, from which the person's area is taken, found none")
-                area = _AREA_OF_BOX * box[2] * box[3]
-            boxes.append(box)
-            areas.append(area)
-        return boxes, areas
+    def _box_and_area(self, record: dict[str, Any], where: str) -> tuple[list[float], float]:
+        """Returns a person's box, and the area: in CrowdPose and where there is none, a share of the box's.
 
-
-def _level(crowd_index: float) -> str:
-    if crowd_index < EASY_BELOW:
-        return "easy"
-    return "hard" if crowd_index > HARD_ABOVE else "medium"
+        Raises:
+            UserError: The box or the area is broken, or there is neither.
+        """
+        has_box = bool(record.get("bbox"))
+        box = fields.numbers(record["bbox"], 4, f"{where}.bbox").tolist() if has_box else [0.0] * 4
+        area = fields.numbers([record.get("area")], 1, f"{where}.area").item()
+        if self._is_crowdpose or math.isnan(area):
+            if not has_box:
+                raise UserError(f"{where}: expected a bbox, from which the person's area is taken, found none")
+            area = _AREA_OF_BOX * box[2] * box[3]
+        return box, area

@@ -1,20 +1,18 @@
 """PoseTrack's AP and MOTA of whole files, to the digit of the public tool (docs/formats.md, section 4)."""
 
 import math
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass, field
-from pathlib import Path
-from typing import Any
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import replace
 
 import numpy as np
 
 from hpr.errors import UserError
-from hpr.metrics.average_precision import Detections, average_precision, detections, merged
-from hpr.metrics.frames import pair, track_id_problem
+from hpr.metrics.average_precision import Detections, average_precision
+from hpr.metrics.frames import scored_frames, track_id_problem
+from hpr.metrics.scores import Scores, ScoreTable
 from hpr.metrics.tracking import TrackingCounts, count, tracking_scores
-from hpr.formats import Format
-from hpr.poses import FloatArray, PoseSequence
-from hpr.report.tables import format_table, number
+from hpr.metrics.truth import FramePair, NamedSequences, Progress, Truth, pair_frames
+from hpr.poses import FloatArray, Frame, PoseSequence
 from hpr.skeleton import POSETRACK15
 
 AP_SCORES = ("AP", "AP_precision", "AP_recall")
@@ -29,274 +27,169 @@ KEYPOINT_GROUPS = {
     "Knee": ("right_knee", "left_knee"),
     "Ankl": ("right_ankle", "left_ankle"),
 }
-"""The columns of the tables that PoseTrack results are printed in, without the last: the total."""
+"""Columns of the tables that PoseTrack results are printed in. The last column is the mean over the keypoints."""
 
-COLUMNS = (*KEYPOINT_GROUPS, "Total")
+_TOTAL = "Total"
 
-KeypointScores = dict[str, dict[str, float]]
-"""Score → keypoint → percent, with the mean over the keypoints as "total"; NaN where there is no value."""
-
-NamedSequences = Mapping[str, Sequence[PoseSequence]]
-"""Name of a file → the sequences in it."""
+_ScoredClip = tuple[str, Detections, TrackingCounts | None]
+"""Name of a sequence, its predicted people, and its tracks; None where people cannot be told apart over time."""
 
 
-@dataclass
-class Evaluation:
-    """Scores of a number of sequences.
+class PoseTrackTruth(Truth):
+    """Annotated clips. Files pair by their names, the sequences of two files by theirs."""
 
-    Attributes:
-        total: Over all sequences; no MOT scores if one of them has none.
-        sequences: Of each sequence, by name.
-        warnings: What is odd about the files, or was left out.
-    """
-
-    total: KeypointScores
-    sequences: dict[str, KeypointScores]
-    warnings: list[str] = field(default_factory=list)
-
-    @property
-    def columns(self) -> tuple[str, ...]:
-        """See `evaluation.comparison.Scores`."""
-        return COLUMNS
-
-    @property
-    def values(self) -> dict[str, dict[str, float]]:
-        """See `evaluation.comparison.Scores`."""
-        return {name: dict(zip(COLUMNS, by_group(self.total[name]), strict=True)) for name in ("AP", "MOTA")}
-
-    def summary(self) -> dict[str, Any]:
-        """Returns the totals, and AP and MOTA of each keypoint, as they stand in report.json."""
-        totals: dict[str, Any] = {name: or_none(self.total[name]["total"]) for name in AP_SCORES + MOT_SCORES}
-        keypoints = _without_nan({name: self.total[name] for name in ("AP", "MOTA")})
-        return {"mAP": totals.pop("AP"), **totals, "joints": keypoints}
-
-    def as_json(self) -> dict[str, Any]:
-        """Returns the scores as they are written to a file; null where there is no value."""
-        return {
-            "total": _without_nan(self.total),
-            "sequences": {name: _without_nan(scores) for name, scores in self.sequences.items()},
-            "warnings": self.warnings,
-        }
-
-
-@dataclass(frozen=True)
-class _ScoredSequence:
-    """What one sequence adds to the scores of all.
-
-    Attributes:
-        name: Of the sequence.
-        found: Its predicted people.
-        counts: Of its tracks; None where the file does not tell them apart.
-        warnings: What is odd about its files.
-    """
-
-    name: str
-    found: Detections
-    counts: TrackingCounts | None
-    warnings: list[str]
-
-
-def evaluate(pairs: Iterable[tuple[PoseSequence, PoseSequence]]) -> Evaluation:
-    """Scores predictions.
-
-    Args:
-        pairs: Ground truth and prediction of each sequence.
-
-    Raises:
-        UserError: Not one sequence can be scored.
-    """
-    scored: list[_ScoredSequence] = []
-    warnings: list[str] = []
-    for truth, predicted in pairs:
-        try:
-            scored.append(_score(truth, predicted))
-            warnings += scored[-1].warnings
-        except UserError as error:
-            warnings.append(f"{error}: this sequence is not scored")
-    if not scored:
-        raise UserError("; ".join(warnings) or "there is no sequence to be scored")
-    return Evaluation(_scores_of(scored), {sequence.name: _scores_of([sequence]) for sequence in scored}, warnings)
-
-
-def evaluate_named(
-    truth: NamedSequences,
-    predicted: NamedSequences,
-    origins: tuple[str, str] = ("the annotations", "the predictions"),
-    progress: Callable[[int], Any] = lambda files: None,
-) -> Evaluation:
-    """Scores predictions against the ground truth in files of the same names.
-
-    Args:
-        truth: Files of ground truth. Those without a prediction are not looked into.
-        predicted: Files of predictions, likewise.
-        origins: What truth and predicted are called in messages, such as their folders.
-        progress: Called with the number of files done.
-
-    Raises:
-        UserError: No two files have the same name, or not one sequence can be scored.
-    """
-    names = sorted(truth.keys() & predicted.keys())
-    if predicted and not names:
-        expected = f"expected a file named like one of {origins[1]}, such as {min(predicted)}"
-        raise UserError(f"{origins[0]}: {expected}, found none")
-
-    evaluation = evaluate(paired_sequences(names, truth, predicted, progress))
-    unpredicted, unannotated = truth.keys() - predicted.keys(), predicted.keys() - truth.keys()
-    for kind, missing in (("prediction", unpredicted), ("truth", unannotated)):
-        if missing:
-            odd = f"have no {kind} and are not scored, such as {min(missing)}"
-            evaluation.warnings.append(f"{len(missing)} sequences {odd}")
-    return evaluation
-
-
-def evaluate_files(
-    file_format: Format, annotations: Path, predictions: Path, progress: Callable[[int], Any] = lambda files: None
-) -> Evaluation:
-    """Scores the files of a folder against the annotations of the same names.
-
-    Args:
-        file_format: Of both.
-        annotations: A folder of .json files with the ground truth, or one such file.
-        predictions: A folder of .json files, or one such file.
-        progress: Called with the number of files done.
-
-    Raises:
-        UserError: A folder or file is absent, broken or empty, or not one sequence can be scored.
-    """
-    truth, predicted = FilesByName(file_format, annotations), FilesByName(file_format, predictions)
-    return evaluate_named(truth, predicted, (str(annotations), str(predictions)), progress)
-
-
-class FilesByName(Mapping[str, Sequence[PoseSequence]]):
-    """The files of a folder, each read when it is asked for, and again when it is asked for again."""
-
-    def __init__(self, file_format: Format, location: Path) -> None:
-        """Lists the files.
+    def __init__(self, files: NamedSequences, origin: str = "the annotations") -> None:
+        """Prepares for scoring; a file is read when the first prediction for it is looked up, and kept.
 
         Args:
-            file_format: Of the files.
-            location: A folder of .json files, or one such file.
+            files: Annotated files.
+            origin: What messages call them, such as their folder.
+        """
+        self.origin, self._files = origin, files
+        self._known: dict[str, Sequence[PoseSequence]] = {}
+
+    def score(
+        self, predicted: NamedSequences, progress: Progress = lambda files: None, mota_threshold: float | None = None
+    ) -> Scores:
+        """See `Truth`. There are no MOT scores in total if one of the sequences has none."""
+        clips: list[_ScoredClip] = []
+        warnings: list[str] = []
+        for name, pairs in self._clips(predicted, progress, warnings):
+            try:
+                clip, odd = _score_clip(name, pairs, mota_threshold)
+            except UserError as error:
+                warnings.append(f"{error}: this sequence is left out")
+            else:
+                clips.append(clip)
+                warnings += odd
+
+        if not clips:
+            raise UserError("; ".join(warnings) or "there is no sequence to be scored")
+        sequences = {clip[0]: _scores([clip]) for clip in clips}
+        return replace(_scores(clips), sequences=sequences, warnings=[*warnings, *self._unpaired(predicted)])
+
+    def pairs(
+        self, predicted: NamedSequences, progress: Progress = lambda files: None
+    ) -> tuple[list[FramePair], list[str]]:
+        """See `Truth`. Frames without an annotated person are left out, as in scoring."""
+        warnings: list[str] = []
+        found = [pair for _, pairs in self._clips(predicted, progress, warnings) for pair in pairs]
+        if not found:
+            raise UserError("; ".join(warnings) or f"{self.origin}: expected annotated people, found none")
+        return found, [*warnings, *self._unpaired(predicted)]
+
+    def _clips(
+        self, predicted: NamedSequences, progress: Progress, warnings: list[str]
+    ) -> Iterator[tuple[str, list[FramePair]]]:
+        """Yields the name of each sequence and its frames; adds to the warnings.
 
         Raises:
-            UserError: There is none.
+            UserError: No two files have the same name, or one is broken.
         """
-        self._format = file_format
-        self._paths = {path.name: path for path in file_format.sources(location)}
+        names = sorted(self._files.keys() & predicted.keys())
+        if predicted and not names:
+            expected = f"expected a file named like one of the predictions, such as {min(predicted)}"
+            raise UserError(f"{self.origin}: {expected}, found none")
 
-    def __getitem__(self, name: str) -> list[PoseSequence]:
-        """Reads a file.
+        for file in names:
+            if file not in self._known:
+                self._known[file] = self._files[file]
+            for index, truth, estimate in _paired_clips(self._known[file], predicted[file]):
+                try:
+                    pairs, odd = pair_frames(truth, estimate, file, index)
+                except UserError as error:
+                    warnings.append(f"{error}: this sequence is left out")
+                else:
+                    warnings += odd
+                    yield truth.name, pairs
+            progress(1)
 
-        Raises:
-            UserError: It is broken.
-        """
-        return self._format.read(self._paths[name])
-
-    def __contains__(self, name: object) -> bool:
-        return name in self._paths
-
-    def __iter__(self) -> Iterator[str]:
-        return iter(self._paths)
-
-    def __len__(self) -> int:
-        return len(self._paths)
-
-
-def table(evaluation: Evaluation) -> str:
-    """Returns the table that PoseTrack results are printed in."""
-    total = evaluation.total
-    groups = [[name, *(number(value) for value in by_group(total[name]))] for name in ("AP", "MOTA")]
-    titles = {
-        "AP_precision": "AP precision",
-        "AP_recall": "AP recall",
-        "MOTP": "MOTP",
-        "MOT_precision": "MOT precision",
-        "MOT_recall": "MOT recall",
-    }
-    totals = [[title, number(total[name]["total"])] for name, title in titles.items()]
-    return f"{format_table([['', *COLUMNS], *groups])}\n\n{format_table(totals)}"
+    def _unpaired(self, predicted: NamedSequences) -> list[str]:
+        """Returns warnings about files that are on one side only."""
+        sides = {"prediction": self._files.keys() - predicted.keys(), "truth": predicted.keys() - self._files.keys()}
+        return [
+            f"{len(names)} files have no {kind} and are left out, such as {min(names)}"
+            for kind, names in sides.items()
+            if names
+        ]
 
 
-def by_group(score: Mapping[str, float]) -> list[float]:
-    """Returns a score's mean over the keypoints of each group, then its total, as in COLUMNS."""
-    groups = [[score[keypoint] for keypoint in keypoints] for keypoints in KEYPOINT_GROUPS.values()]
-    return [*(float(np.mean(values)) for values in groups), score["total"]]
-
-
-def _score(truth: PoseSequence, predicted: PoseSequence) -> _ScoredSequence:
-    """Scores one sequence.
-
-    Raises:
-        UserError: It cannot be scored.
-    """
-    frames, warnings = pair(truth, predicted)
-    counts = None
-    if problem := track_id_problem(frames):
-        warnings.append(f"{truth.name}: {problem}, so that there is no MOTA")
-    else:
-        counts = count(frames)
-        if len(frames) == 1:
-            warnings.append(f"{truth.name}: one annotated frame, and MOTA does not count a sequence's last")
-    return _ScoredSequence(truth.name, detections(frames), counts, warnings)
-
-
-def paired_sequences(
-    names: Iterable[str], truth: NamedSequences, predicted: NamedSequences, progress: Callable[[int], Any]
-) -> Iterator[tuple[PoseSequence, PoseSequence]]:
-    """Yields truth and prediction of each sequence in the files of these names; one without a partner has an empty one.
-
-    Args:
-        names: Of files that both have.
-        truth: Files of ground truth.
-        predicted: Files of predictions.
-        progress: Called with the number of files done.
-    """
-    for name in names:
-        yield from _pairs_of_file(truth[name], predicted[name])
-        progress(1)
-
-
-def _pairs_of_file(
+def _paired_clips(
     truth: Sequence[PoseSequence], predicted: Sequence[PoseSequence]
-) -> list[tuple[PoseSequence, PoseSequence]]:
-    """Pairs the sequences of two files: by their names, unless each file has but one.
+) -> list[tuple[int, PoseSequence, PoseSequence]]:
+    """Pairs the sequences of two files: by their names, unless each file has only one.
 
-    A sequence without a partner is paired with an empty one, which `evaluate` warns of.
+    Returns:
+        Index of the predicted sequence, its truth and the sequence. One without a partner gets an empty one.
     """
     if len(truth) == len(predicted) == 1:
-        return [(truth[0], predicted[0])]
-    true, estimated = ({sequence.name: sequence for sequence in sequences} for sequences in (truth, predicted))
-    pairs = []
-    for name in dict.fromkeys([*true, *estimated]):
-        empty = PoseSequence(name, [])
-        pairs.append((true.get(name, empty), estimated.get(name, empty)))
-    return pairs
+        return [(0, truth[0], predicted[0])]
+
+    true_clips = {clip.name: clip for clip in truth}
+    clips = {clip.name: (index, clip) for index, clip in enumerate(predicted)}
+    found = []
+    for name in dict.fromkeys([*true_clips, *clips]):
+        nobody = PoseSequence(name, [])
+        index, clip = clips.get(name, (len(predicted), nobody))
+        found.append((index, true_clips.get(name, nobody), clip))
+    return found
 
 
-def _scores_of(sequences: Sequence[_ScoredSequence]) -> KeypointScores:
+def _score_clip(name: str, pairs: Sequence[FramePair], mota_threshold: float | None) -> tuple[_ScoredClip, list[str]]:
+    """Scores one sequence; see `Truth.score`.
+
+    Raises:
+        UserError: A head box is missing.
+    """
+    frames, warnings = scored_frames(pairs, name)
+    detections, counts = Detections.from_frames(frames), None
+    if problem := track_id_problem(frames):
+        warnings.append(f"{name}: {problem}, so that there is no MOTA")
+        return (name, detections, counts), warnings
+
+    if len(frames) == 1:
+        warnings.append(f"{name}: one annotated frame, and MOTA does not count a sequence's last")
+    if mota_threshold is not None:
+        pairs = [pair._replace(estimate=_confident(pair.estimate, mota_threshold)) for pair in pairs]
+        frames, _ = scored_frames(pairs, name)
+    return (name, detections, count(frames)), warnings
+
+
+def _confident(frame: Frame, threshold: float) -> Frame:
+    """Removes refined keypoints whose confidence is not above a threshold; others have no confidence and stay."""
+    is_kept = np.isnan(frame.confidences) | (frame.confidences > threshold)  # (N, K)
+    keypoints = np.where(is_kept[..., None], frame.keypoints, np.nan)
+    return replace(frame, keypoints=keypoints, flags=np.where(is_kept, frame.flags, 0.0))
+
+
+def _scores(clips: Sequence[_ScoredClip]) -> Scores:
     """Returns the scores over some sequences."""
-    scores = average_precision(merged([sequence.found for sequence in sequences]))
-    total = TrackingCounts()
-    for sequence in sequences:
-        if sequence.counts is None:
-            return _with_totals(scores)
-        total.add(sequence.counts)
-    return _with_totals(scores | tracking_scores(total))
+    values = average_precision(Detections.merge([detections for _, detections, _ in clips]))
+    tracks = [counts for _, _, counts in clips if counts is not None]
+    if len(tracks) == len(clips):
+        values |= tracking_scores(TrackingCounts.merge(tracks))
+
+    by_keypoint = _by_keypoint(values)
+    table = {metric: _by_group(by_keypoint[metric]) for metric in ("AP", "MOTA")}
+    mean_ap, mota = table["AP"][_TOTAL], table["MOTA"][_TOTAL]
+    metrics = {"mAP": mean_ap, "MOTA": mota, "PCKh": by_keypoint["AP_recall"]["total"]}
+    selection = mean_ap if math.isnan(mota) else (mean_ap + mota) / 2  # single images have no MOTA
+    return Scores(table, _TOTAL, metrics, selection, by_keypoint)
 
 
-def _with_totals(scores: Mapping[str, FloatArray]) -> KeypointScores:
-    """Names the keypoints and adds their mean, without those that have no value."""
+def _by_keypoint(scores: Mapping[str, FloatArray]) -> ScoreTable:
+    """Names the keypoints of scores (15,) and adds their mean as "total", without those that have no value."""
     named = {}
-    for name in AP_SCORES + MOT_SCORES:
-        values = scores.get(name, np.full(len(POSETRACK15), np.nan))
+    for metric in AP_SCORES + MOT_SCORES:
+        values = scores.get(metric, np.full(len(POSETRACK15), np.nan))
         mean = math.nan if np.isnan(values).all() else float(np.mean(values[~np.isnan(values)]))
-        named[name] = {**dict(zip(POSETRACK15.names, values.tolist(), strict=True)), "total": mean}
+        named[metric] = {**dict(zip(POSETRACK15.names, values.tolist(), strict=True)), "total": mean}
     return named
 
 
-def _without_nan(scores: KeypointScores) -> dict[str, dict[str, float | None]]:
-    return {name: {keypoint: or_none(value) for keypoint, value in values.items()} for name, values in scores.items()}
-
-
-def or_none(value: float) -> float | None:
-    """Returns a score as JSON has it: null where there is no value."""
-    return None if math.isnan(value) else value
+def _by_group(score: Mapping[str, float]) -> dict[str, float]:
+    """Returns a score's mean over the keypoints of each group, and its total."""
+    groups = {}
+    for name, keypoints in KEYPOINT_GROUPS.items():
+        groups[name] = float(np.mean([score[keypoint] for keypoint in keypoints]))
+    return {**groups, _TOTAL: score["total"]}

@@ -1,51 +1,40 @@
-"""Which scores poses get: those that their annotations are made for."""
+"""Opens annotations with the metric that they are made for."""
 
-from collections.abc import Callable
 from pathlib import Path
-from typing import Any
 
-from hpr.metrics.comparison import Compared, Comparison
-from hpr.metrics.oks import OksComparison
-from hpr.metrics.pckh import PckhComparison
-from hpr.metrics.posetrack import FilesByName, NamedSequences
+from hpr.errors import UserError
 from hpr.formats import Format, get_format
 from hpr.formats.coco import Coco
+from hpr.metrics.pckh import PckhTruth
+from hpr.metrics.posetrack import PoseTrackTruth
+from hpr.metrics.truth import FilesByName, Truth
 
 
-def compared(
-    file_format: Format,
-    annotations: str,
-    predicted: NamedSequences,
-    predictions: str,
-    progress: Callable[[int], Any] = lambda files: None,
-) -> Compared:
-    """Scores predictions as they are, to compare them with refined ones.
+def open_truth(file_format: Format, annotations: str) -> Truth:
+    """Opens the annotations of a run, to score predictions before and after refining.
+
+    COCO's and CrowdPose's are scored by OKS, MPII's by PCKh, PoseTrack's by AP and MOTA.
 
     Args:
-        file_format: Of the predictions; PoseTrack's annotations have to be in the same.
-        annotations: Where the ground truth is. Files of COCO and CrowdPose are scored by OKS, of MPII by PCKh.
-        predicted: Files of predictions.
-        predictions: What messages call these.
-        progress: Called with the number of files done.
+        file_format: Format of the predictions. PoseTrack's annotations are in the same, all others are recognised.
+        annotations: A file or folder of ground truth.
 
     Raises:
-        UserError: The annotations are absent, broken or not those of the predictions.
+        UserError: The annotations are absent, broken or of no known format.
     """
-    truth_format = format_of_truth(file_format, annotations)
+    truth_format, location = file_format, Path(annotations)
+    if file_format.metric != "posetrack":
+        truth_format = get_format("auto", annotations, location=annotations)
+
     if isinstance(truth_format, Coco):
-        return OksComparison(Path(annotations), predicted, truth_format)
-    truth = FilesByName(truth_format, Path(annotations))
+        from hpr.metrics.oks import OksTruth  # pycocotools takes time to import
+
+        paths = truth_format.sources(location)
+        if len(paths) > 1:
+            raise UserError(f"{annotations}: expected one file of annotations, found {len(paths)}; name one of them")
+        return OksTruth(truth_format.ground_truth(paths[0]), truth_format, annotations)
+
     if truth_format.metric == "pckh":
-        return PckhComparison(truth, predicted, (annotations, predictions), progress)
-    return Comparison(truth, predicted, (annotations, predictions), progress)
-
-
-def format_of_truth(file_format: Format, annotations: str) -> Format:
-    """Returns the format of annotations for predictions in a format: PoseTrack's are in the same, others recognised.
-
-    Raises:
-        UserError: The annotations are absent or of no known format.
-    """
-    if file_format.metric == "posetrack":
-        return file_format
-    return get_format("auto", annotations, location=annotations)
+        clips = [clip for path in truth_format.sources(location) for clip in truth_format.read_annotated(path)]
+        return PckhTruth([frame for clip in clips for frame in clip.frames], annotations)
+    return PoseTrackTruth(FilesByName(truth_format, location), annotations)

@@ -7,7 +7,7 @@ import numpy as np
 from scipy.optimize import linear_sum_assignment
 
 from hpr.metrics.frames import NUM_KEYPOINTS, ScoredFrame
-from hpr.poses import BoolArray, FloatArray, IntArray, TrackId
+from hpr.poses import BoolArray, FloatArray, TrackId
 
 _NONE = -1
 
@@ -39,10 +39,10 @@ class TrackingCounts:
     distance: FloatArray = field(default_factory=_zeros)
     poseval_distance: FloatArray = field(default_factory=_zeros)
 
-    def add(self, other: "TrackingCounts") -> None:
-        """Adds the counts of another sequence."""
-        for item in fields(self):
-            setattr(self, item.name, getattr(self, item.name) + getattr(other, item.name))
+    @classmethod
+    def merge(cls, parts: Sequence["TrackingCounts"]) -> "TrackingCounts":
+        """Adds up the counts of several sequences."""
+        return cls(*(np.sum([getattr(part, item.name) for part in parts], axis=0) for item in fields(cls)))
 
 
 def tracking_scores(counts: TrackingCounts) -> dict[str, FloatArray]:
@@ -81,9 +81,10 @@ class _Tracks:
     """
 
     def __init__(self, frames: Sequence[ScoredFrame]) -> None:
-        self._truth = _numbers([frame.truth_ids for frame in frames])
-        self._predicted = _numbers([frame.predicted_ids for frame in frames])
+        self._truth = _numbers([frame.truth.track_ids for frame in frames])
+        self._predicted = _numbers([frame.estimate.track_ids for frame in frames])
         people, estimates = len(self._truth), len(self._predicted)
+
         self.counts = TrackingCounts()
         self._partner = np.full((NUM_KEYPOINTS, people), _NONE)  # last prediction of each person
         self._owner = np.full((NUM_KEYPOINTS, estimates), _NONE)  # person that a prediction was last newly given to
@@ -92,7 +93,7 @@ class _Tracks:
     def update(self, frame: ScoredFrame) -> None:
         """Counts one frame."""
         counts = self.counts
-        if not frame.truth_ids or not frame.predicted_ids:
+        if not len(frame.truth) or not len(frame.estimate):
             counts.objects += 1
             counts.misses += 1
             counts.false_positives += 1
@@ -100,40 +101,36 @@ class _Tracks:
 
         distances = frame.distances.transpose(2, 1, 0)  # (P, G, 15) -> (15, G, P)
         possible = np.isfinite(distances)
-        matched = self._matched(frame, distances, possible)
+        matched = self._match(frame, distances, possible)
 
-        detections = matched.sum(axis=(1, 2))
-        counts.objects += frame.annotated.sum(axis=0)
+        annotated, detections = frame.annotated.sum(axis=0), matched.sum(axis=(1, 2))
+        counts.objects += annotated
         counts.detections += detections
-        counts.misses += frame.annotated.sum(axis=0) - detections
+        counts.misses += annotated - detections
         counts.false_positives += frame.predicted.sum(axis=0) - detections
+
         distance = np.where(matched, distances, 0).sum(axis=(1, 2))
         counts.distance += distance
         counts.poseval_distance += distance + np.where(possible, distances, 0).sum(axis=(1, 2))
 
-    def _matched(self, frame: ScoredFrame, distances: FloatArray, possible: BoolArray) -> BoolArray:
+    def _match(self, frame: ScoredFrame, distances: FloatArray, possible: BoolArray) -> BoolArray:
         """Returns (15, G, P) who is whose partner in a frame, and remembers it."""
-        people = np.array([self._truth[track] for track in frame.truth_ids])
-        estimates = np.array([self._predicted[track] for track in frame.predicted_ids])
-        kept = self._kept(possible, people, estimates)
+        people = np.array([self._truth[track] for track in frame.truth.track_ids])
+        estimates = np.array([self._predicted[track] for track in frame.estimate.track_ids])
+
+        # Who can keep the partner of the last time does; the first of two who had the same one at different times.
+        same = (self._partner[:, people, None] == estimates) & possible
+        kept = same & (np.cumsum(same, axis=1) == 1)
         self._used[:, estimates] |= kept.any(axis=1)
 
-        # People who did not keep a partner may get a new one among the predictions that are left.
+        # All others may get a new one among the predictions that are left.
         free = possible & ~kept.any(axis=2, keepdims=True) & ~kept.any(axis=1, keepdims=True)
-        matched = kept.copy()
+        matched = np.asarray(kept.copy())
         for keypoint in np.flatnonzero(free.any(axis=(1, 2))).tolist():
-            for g, p in _assigned(distances[keypoint], free[keypoint]):
+            for g, p in _assign(distances[keypoint], free[keypoint]):
                 matched[keypoint, g, p] = True
                 self._start(keypoint, people[g], estimates[p], distances[keypoint, g, p])
         return matched
-
-    def _kept(self, possible: BoolArray, people: IntArray, estimates: IntArray) -> BoolArray:
-        """Returns (15, G, P) who keeps the partner of the last time.
-
-        Where two people had the same partner at different times, the first in the frame keeps it.
-        """
-        same = (self._partner[:, people, None] == estimates) & possible
-        return np.asarray(same & (np.cumsum(same, axis=1) == 1))
 
     def _start(self, keypoint: int, person: int, estimate: int, distance: float) -> None:
         """Makes a prediction the partner of a person who did not keep one."""
@@ -142,9 +139,11 @@ class _Tracks:
             self.counts.switches[keypoint] += 1
             if not self._used[keypoint, estimate]:
                 self.counts.poseval_distance[keypoint] += distance  # an event ASCEND
+
         if self._owner[keypoint, estimate] not in (_NONE, person):
             # An event TRANSFER, and MIGRATE if the person never had a partner.
             self.counts.poseval_distance[keypoint] += distance * (2 if before == _NONE else 1)
+
         self._partner[keypoint, person] = estimate
         self._owner[keypoint, estimate] = person
         self._used[keypoint, estimate] = True
@@ -156,11 +155,12 @@ def _numbers(ids: Sequence[Sequence[TrackId]]) -> dict[TrackId, int]:
     return {track: number for number, track in enumerate(in_order)}
 
 
-def _assigned(distances: FloatArray, free: BoolArray) -> list[tuple[int, int]]:
-    """Returns pairs of rows and columns: as many as there can be, and then those of the least total distance."""
+def _assign(distances: FloatArray, free: BoolArray) -> list[tuple[int, int]]:
+    """Returns pairs of rows and columns: as many as possible, and of those the ones with the least total distance."""
     rows, columns = np.nonzero(free)
     if len(set(rows.tolist())) == len(rows) and len(set(columns.tolist())) == len(columns):
         return list(zip(rows.tolist(), columns.tolist(), strict=True))  # each has one candidate
+
     # One impossible pair costs more than all possible ones together.
     impossible = 1 + 2 * len(rows) * distances[rows, columns].max()
     chosen = zip(*linear_sum_assignment(np.where(free, distances, impossible)), strict=True)

@@ -1,7 +1,9 @@
 """Text tables for the terminal."""
 
 import math
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
+
+from hpr.metrics.scores import Scores
 
 NOTHING = "–"
 """A cell without a value."""

@@ -1,0 +1,258 @@
+"""Ground truth that is read once: what every metric has in common, and which frame is which."""
+
+from abc import ABC, abstractmethod
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from pathlib import Path
+from typing import Any, NamedTuple
+
+from hpr.errors import UserError
+from hpr.formats import Format
+from hpr.metrics.scores import Scores
+from hpr.poses import Frame, FrameKey, PoseSequence, image_stem, match_frames
+
+NamedSequences = Mapping[str, Sequence[PoseSequence]]
+"""File name → the sequences in the file."""
+
+Progress = Callable[[int], Any]
+"""Called with the number of files that were done since the last call."""
+
+
+class FramePair(NamedTuple):
+    """An annotated frame and the estimate for it.
+
+    Attributes:
+        truth: The annotated frame.
+        estimate: The predicted people; nobody where the image has no prediction.
+        file: Name of the predicted file; None where the image has no prediction.
+        key: Indices of the predicted sequence in its file and of the frame in it; None likewise.
+    """
+
+    truth: Frame
+    estimate: Frame
+    file: str | None = None
+    key: FrameKey | None = None
+
+
+class Truth(ABC):
+    """Ground truth to score poses against, as often as needed: before and after refining, or during a training.
+
+    Attributes:
+        origin: What messages call it, such as its folder.
+    """
+
+    origin: str
+
+    @abstractmethod
+    def score(
+        self, predicted: NamedSequences, progress: Progress = lambda files: None, mota_threshold: float | None = None
+    ) -> Scores:
+        """Scores predictions.
+
+        Args:
+            predicted: Predicted files.
+            progress: Called with the number of files done.
+            mota_threshold: Refined keypoints whose confidence is not above it do not count for MOTA, so that poses
+                with all keypoints are scored for both published objectives at once. Metrics without MOTA ignore it.
+
+        Raises:
+            UserError: A file is broken, or nothing can be scored.
+        """
+
+    @abstractmethod
+    def pairs(
+        self, predicted: NamedSequences, progress: Progress = lambda files: None
+    ) -> tuple[list[FramePair], list[str]]:
+        """Pairs the annotated frames with predictions, by the same rules as scoring.
+
+        Args:
+            predicted: Predicted files.
+            progress: Called with the number of files done.
+
+        Returns:
+            The annotated frames with their predictions, and warnings.
+
+        Raises:
+            UserError: A file is broken, or nothing can be paired.
+        """
+
+
+class ImageTruth(Truth):
+    """Ground truth of single images, which are found by their names in whatever file they are predicted.
+
+    Attributes:
+        frames: The annotated images, in the order of the files.
+    """
+
+    all_images_annotated = True
+    """Whether an image without a person is annotated, rather than left out by the annotators."""
+
+    def __init__(self, frames: Sequence[Frame], origin: str = "the annotations", whole: bool = True) -> None:
+        """Prepares for scoring.
+
+        Args:
+            frames: Annotated images.
+            origin: What messages call the ground truth.
+            whole: Whether all annotated images count, also those without a prediction.
+        """
+        self.frames, self.origin, self.whole = frames, origin, whole
+
+    def pairs(
+        self, predicted: NamedSequences, progress: Progress = lambda files: None
+    ) -> tuple[list[FramePair], list[str]]:
+        """See `Truth`. Of two predictions of one image the first counts."""
+        estimates = list(keyed_frames(predicted, progress))
+        indices, warnings = self.match([frame for _, _, frame in estimates])
+        by_index = dict(zip(reversed(indices), reversed(estimates), strict=True))
+
+        pairs = []
+        for index, frame in enumerate(self.frames):
+            if self._counts(frame):
+                nobody = None, None, Frame.empty(frame.image, frame.skeleton)
+                file, key, estimate = by_index.get(index, nobody)
+                pairs.append(FramePair(frame, estimate, file, key))
+        return pairs, warnings
+
+    def match(self, predicted: Sequence[Frame]) -> tuple[list[int | None], list[str]]:
+        """Finds the annotated images of predicted frames.
+
+        Returns:
+            For each predicted frame the index of its image in `frames`, None if there is none; and warnings.
+
+        Raises:
+            UserError: There are predicted frames, and not one of them is annotated.
+        """
+        names = [frame.image for frame in predicted]
+        indices = match_predicted([frame.image for frame in self.frames], names)
+        known = set(indices) - {None}
+        if names and not known:
+            raise UserError(f"{self.origin}: expected an image named like {names[0]}, found none")
+
+        warnings = []
+        if unknown := [name for name, index in zip(names, indices, strict=True) if index is None]:
+            warnings.append(f"{len(unknown)} images are not in {self.origin} and are left out, such as {unknown[0]}")
+        counted = {index: frame.image for index, frame in enumerate(self.frames) if self._counts(frame)}
+        if self.whole and (absent := [name for index, name in counted.items() if index not in known]):
+            many = f"{len(absent)} of {len(counted)} images of {self.origin}"
+            warnings.append(f"{many} have no prediction and count as without a person, such as {absent[0]}")
+        return indices, warnings
+
+    def _counts(self, frame: Frame) -> bool:
+        return len(frame) > 0 or self.all_images_annotated
+
+
+def match_predicted(truth: Sequence[str], predicted: Sequence[str]) -> list[int | None]:
+    """Finds predicted images among those of the truth, by their names.
+
+    Args:
+        truth: Names of the truth's images.
+        predicted: Names of predicted images.
+
+    Returns:
+        For each predicted image its index in `truth`, or None. Two lists of the same names in the same order pair
+        index by index, even if a name comes twice.
+    """
+    if [image_stem(name) for name in truth] == [image_stem(name) for name in predicted]:
+        return list(range(len(truth)))
+    return match_frames(predicted, truth)
+
+
+def pair_frames(
+    truth: PoseSequence, predicted: PoseSequence, file: str, sequence: int
+) -> tuple[list[FramePair], list[str]]:
+    """Pairs the frames of a clip by the names of their images; by position where the names say nothing.
+
+    The public PoseTrack tool pairs by position and does not look at the names.
+
+    Args:
+        truth: The annotated clip; its frames without a person are not annotated and left out.
+        predicted: The predicted clip.
+        file: Name of the predicted file.
+        sequence: Index of the predicted clip in its file.
+
+    Returns:
+        The annotated frames with their predictions, and warnings.
+
+    Raises:
+        UserError: The names say nothing, and the clips have different numbers of frames.
+    """
+    names, others = ([frame.image for frame in clip.frames] for clip in (truth, predicted))
+    indices = match_predicted(names, others)
+    known = [index for index in indices if index is not None]
+    warnings = []
+
+    if indices != list(range(len(names))):
+        is_unique = all(len(set(some)) == len(some) for some in (names, others, known))
+        if known and is_unique:
+            warnings.append(f"{predicted.name}: {_difference(len(names), len(others), len(known))}")
+        elif len(names) == len(others):
+            indices = list(range(len(names)))
+            odd = "its images have other names than the truth's; frames are paired by position"
+            warnings.append(f"{predicted.name}: {odd}")
+        else:
+            expected = f"expected {len(names)} frames or the truth's image names, found {len(others)}"
+            raise UserError(f"{predicted.name}: {expected}")
+
+    found = {index: number for number, index in enumerate(indices) if index is not None}
+    pairs = []
+    for index, frame in enumerate(truth.frames):
+        if not len(frame):
+            continue
+        if index in found:
+            key = FrameKey(sequence, found[index])
+            pairs.append(FramePair(frame, predicted.frames[key.frame], file, key))
+        else:
+            pairs.append(FramePair(frame, Frame.empty(frame.image, frame.skeleton)))
+    return pairs, warnings
+
+
+def _difference(count: int, predicted: int, common: int) -> str:
+    """Describes how predicted frames differ from `count` true ones, of which they have some in common."""
+    if count == predicted == common:
+        return "its frames are in another order than the truth's; they are paired by name"
+    absent = f"{count - common} of the truth's {count} frames are missing and count as empty"
+    return f"{absent}; {predicted - common} frames are not in the truth and do not count"
+
+
+def keyed_frames(
+    files: NamedSequences, progress: Progress = lambda files: None
+) -> Iterator[tuple[str, FrameKey, Frame]]:
+    """Yields all frames of some files, each with the name of its file and its indices in the file."""
+    for name in files:
+        for number, sequence in enumerate(files[name]):
+            for index, frame in enumerate(sequence.frames):
+                yield name, FrameKey(number, index), frame
+        progress(1)
+
+
+class FilesByName(Mapping[str, Sequence[PoseSequence]]):
+    """The pose files of a folder by their names. A file is read whenever it is looked up, and not kept."""
+
+    def __init__(self, file_format: Format, location: Path) -> None:
+        """Lists the files.
+
+        Args:
+            file_format: Format of the files.
+            location: A folder of files, or one file.
+
+        Raises:
+            UserError: There is no file.
+        """
+        self._format = file_format
+        self._paths = {path.name: path for path in file_format.sources(location)}
+
+    def __getitem__(self, name: str) -> list[PoseSequence]:
+        """Reads a file.
+
+        Raises:
+            UserError: The file is broken.
+        """
+        return self._format.read(self._paths[name])
+
+    def __contains__(self, name: object) -> bool:
+        return name in self._paths
+
+    def __iter__(self) -> Iterator[str]:
+        return iter(self._paths)
+
+    def __len__(self) -> int:
+        return len(self._paths)
