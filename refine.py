@@ -1,6 +1,8 @@
-"""See hpr.cli/refine.py."""
+"""The same as `hpr refine`, in a checkout of the repository."""
 
-from hpr.cli.entry import refine
+import sys
+
+from hpr.cli.main import main
 
 if __name__ == "__main__":
-    refine()
+    main(["refine", *sys.argv[1:]])

@@ -1,6 +1,8 @@
-"""See hpr.cli/train.py."""
+"""The same as `hpr train`, in a checkout of the repository."""
 
-from hpr.cli.entry import train
+import sys
+
+from hpr.cli.main import main
 
 if __name__ == "__main__":
-    train()
+    main(["train", *sys.argv[1:]])

@@ -1,6 +1,5 @@
 """What the tests share: the golden data, the commands, and a stand-in for the published weights."""
 
-import importlib
 import io
 import json
 import multiprocessing
@@ -29,12 +28,14 @@ from omegaconf import DictConfig
 from torch import nn
 
 from hpr.cli import app
+from hpr.cli.app import Command
+from hpr.cli.main import main
 from hpr.formats import Format, PoseTrack17, PoseTrack18
 from hpr.models.backbones.resnet import ResNet
 from hpr.models.network import Refiner
+from hpr.models.resnet_shapes import ResNetShape
 from hpr.poses import FloatArray
 from hpr.skeleton import POSETRACK15, Skeleton
-from hpr.models.resnet_shapes import ResNetShape
 
 ROOT = Path(__file__).resolve().parents[1]
 GOLDEN = ROOT / "tests" / "golden"
@@ -48,14 +49,21 @@ COMMAND_SECONDS = 240
 """A command that hangs is killed before the test itself is (setup.cfg, faulthandler_timeout)."""
 
 
-def succeed(program: str, *settings: object, cwd: Path = ROOT, status: int = 0) -> str:
-    """Runs a command that has to end with a status, in this process, and returns what it printed."""
+def succeed(program: str | Command[Any], *settings: object, cwd: Path = ROOT, status: int = 0) -> str:
+    """Runs a command that has to end with a status, in this process, and returns what it printed.
+
+    Args:
+        program: Name of a command of `hpr`, a file that stands for one (refine.py), or a command outside of hpr.
+        *settings: Words of the command line.
+        cwd: The folder to run it in.
+        status: The exit status.
+    """
     found, printed, errors = _run(program, settings, cwd)
     assert found == status, printed + errors
     return printed
 
 
-def fail(program: str, *settings: object, cwd: Path = ROOT) -> str:
+def fail(program: str | Command[Any], *settings: object, cwd: Path = ROOT) -> str:
     """Runs a command that has to fail with one line, in this process, and returns that line."""
     status, printed, errors = _run(program, settings, cwd)
     assert status == 1, printed + errors
@@ -65,15 +73,15 @@ def fail(program: str, *settings: object, cwd: Path = ROOT) -> str:
     return lines[0]
 
 
-def _run(program: str, settings: tuple[object, ...], cwd: Path) -> tuple[int, str, str]:
-    """Runs a command as `main` does and returns its exit status and what it printed."""
-    module = importlib.import_module(f"hpr.cli.{Path(program).stem}")
-    before = Path.cwd()
+def _run(program: str | Command[Any], settings: tuple[object, ...], cwd: Path) -> tuple[int, str, str]:
+    """Runs a command in this process and returns its exit status and what it printed."""
+    words, before = [str(word) for word in settings], Path.cwd()
     with redirect_stdout(io.StringIO()) as printed, redirect_stderr(io.StringIO()) as errors:
         os.chdir(cwd)
         try:
-            app.with_arguments(module.COMMAND, [str(word) for word in settings])
-            status = 0
+            if isinstance(program, Command):
+                app.main(program, words)
+            main([Path(program).stem, *words])
         except SystemExit as end:
             status = int(end.code or 0)
         finally:
@@ -85,12 +93,13 @@ def command(program: str, *settings: object, cwd: Path = ROOT, **changes: str) -
     """Runs a program of the project as a user would, in a process of its own.
 
     Args:
-        program: A file of the repository.
+        program: A file of the repository, or "-m" before the name of a module.
         *settings: Words of the command line.
         cwd: The folder to run it in.
         **changes: To the environment.
     """
-    line = [sys.executable, str(ROOT / program), *(str(word) for word in settings)]
+    file = program if program == "-m" else str(ROOT / program)
+    line = [sys.executable, file, *(str(word) for word in settings)]
     return subprocess.run(
         line,
         cwd=cwd,

@@ -1,1 +1,1 @@
-"""What each command does, callable without a command line. `app` is the only module that knows Hydra."""
+"""The program `hpr`: one module a command; `main` finds it, `app` runs it, `help` explains it."""

@@ -1,4 +1,4 @@
-"""Write a network as an ONNX file: hpr-export, python tools/export.py [model=demo] [output=…] [size=[H,W]]."""
+"""`hpr export`: write a network as an ONNX file."""
 
 import math
 from pathlib import Path
@@ -6,14 +6,13 @@ from typing import Annotated
 
 from pydantic import Field
 
-from hpr.settings import CanvasSide
 from hpr.cli import app
-from hpr.cli.settings import ModelSettings, Section
+from hpr.cli.settings import ModelSettings
 from hpr.crops import MAX_CROP_PIXELS
 from hpr.errors import UserError
-from hpr.models.export import Exported
+from hpr.models.checkpoints import load_network
 from hpr.models.export import export as export_network
-from hpr.models.loading import load_network
+from hpr.settings import CanvasSide, Section
 from hpr.skeleton import get_skeleton
 
 
@@ -25,8 +24,8 @@ class ExportSettings(Section):
     size: Annotated[list[CanvasSide], Field(min_length=2, max_length=2)] | None
 
 
-def export(settings: ExportSettings) -> Exported:
-    """Writes the file, prints how far it is from PyTorch and returns that.
+def export(settings: ExportSettings) -> None:
+    """Writes the file and prints how far its results are from PyTorch's.
 
     Raises:
         UserError: The crops are too large, there are no such weights, a library is missing, or the file cannot be
@@ -38,15 +37,15 @@ def export(settings: ExportSettings) -> Exported:
         raise UserError(f"size=[{height},{width}]: expected {MAX_CROP_PIXELS:,} pixels or fewer")
     if model.weights is None:
         raise UserError("model.weights=null: expected a file of weights to export")
+
     network = load_network(Path(model.weights), model.architecture, get_skeleton(model.skeleton), model.input)
     exported = export_network(network, path, settings.size)
 
     sizes = ", ".join(f"{height}×{width}" for height, width in exported.crops)
+    largest = f"{exported.probability:.1e} of a probability, {exported.offset:.1e} px of an offset"
     print(f"{'wrote':<12} {path} ({exported.bytes / 1e6:.1f} MB)")
     print(f"{'compared':<12} ONNX Runtime with PyTorch, crops of {sizes}")
-    largest = f"{exported.probability:.1e} of a probability, {exported.offset:.1e} px of an offset"
     print(f"{'differences':<12} at most {largest}")
-    return exported
 
 
 COMMAND = app.Command("export", ExportSettings, export)

@@ -1,11 +1,11 @@
-"""Draw clips of people as a PoseTrack 2018 tree: hpr-make-sample, python tools/make_sample.py output_dir=DIR."""
+"""`hpr make-sample`: draw clips of people as a PoseTrack 2018 data set."""
 
 from pathlib import Path
 
-from hpr.settings import CanvasSide, Count, Seed
 from hpr.cli import app
+from hpr.cli.components import Component, build
 from hpr.cli.progress import progress_bar
-from hpr.cli.settings import Component, Section
+from hpr.settings import CanvasSide, Count, Section, Seed
 from hpr.synthetic.tree import write_tree
 
 
@@ -26,14 +26,14 @@ def make_sample(settings: MakeSampleSettings) -> None:
     """Draws the clips and says how to refine them."""
     folder = Path(settings.output_dir)
     size = None if settings.width is None or settings.height is None else (settings.width, settings.height)
-    seeds = [(settings.seed, number) for number in range(settings.clips)]
-    errors = app.build("pose_errors", settings.pose_errors)
+    seeds = [(settings.seed, index) for index in range(settings.clips)]
+    errors = build("pose_errors", settings.pose_errors)
     with progress_bar("clips", len(seeds), doing="drawing clips") as progress:
         write_tree(folder, seeds, settings.frames, errors, settings.held_out, size, progress)
 
     print(f"wrote {settings.clips} clips of {settings.frames} frames to {folder}; refine and score them with")
     folders = f"dataset.root={folder} dataset.predictions={folder}/predictions dataset.annotations={folder}/annotations"
-    print(f"  python refine.py dataset=posetrack18 model=demo {folders}")
+    print(f"  hpr refine dataset=posetrack18 model=demo {folders}")
 
 
 COMMAND = app.Command("make_sample", MakeSampleSettings, make_sample)

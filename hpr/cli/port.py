@@ -1,10 +1,10 @@
-"""Port a TensorFlow checkpoint: hpr-port, python tools/port_tf_weights.py [checkpoint=…] [output=…]."""
+"""`hpr port`: turn a TensorFlow checkpoint into a safetensors file."""
 
 from pathlib import Path
 
 from hpr.cli import app
-from hpr.cli.settings import Section
 from hpr.models import tensorflow
+from hpr.settings import Section
 
 
 class PortSettings(Section):
@@ -14,8 +14,8 @@ class PortSettings(Section):
     output: str | None
 
 
-def port(settings: PortSettings) -> tensorflow.Ported:
-    """Ports the checkpoint, prints what became of its variables and returns it."""
+def port(settings: PortSettings) -> None:
+    """Ports the checkpoint and prints what became of its variables."""
     checkpoint = Path(settings.checkpoint)
     output = Path(settings.output) if settings.output else tensorflow.default_output(checkpoint)
     ported = tensorflow.port(checkpoint, output)
@@ -27,7 +27,6 @@ def port(settings: PortSettings) -> tensorflow.Ported:
     if ported.unused:
         print(f"{'':<12} {', '.join(ported.unused)}")
     print(f"{'wrote':<12} {output}")
-    return ported
 
 
 COMMAND = app.Command("port", PortSettings, port)

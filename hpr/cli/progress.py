@@ -1,4 +1,4 @@
-"""How far the commands' work has come: a bar in a terminal, plain lines in a log."""
+"""How far the work of a command has come: a bar in a terminal, plain lines in a log."""
 
 import sys
 import time
@@ -8,11 +8,11 @@ from contextlib import contextmanager
 from tqdm import tqdm
 
 LINE_EVERY = 30.0
-"""Seconds between the lines in a log."""
+"""Seconds between two lines in a log."""
 
 
 class Pace:
-    """How fast work goes, in words."""
+    """How fast work proceeds, in words."""
 
     def __init__(
         self, unit: str, total: int | None = None, done: int = 0, clock: Callable[[], float] = time.monotonic
@@ -22,68 +22,53 @@ class Pace:
         Args:
             unit: What the work is counted in, in the plural.
             total: Number of units, if it is known.
-            done: Number of those that were done before.
-            clock: Tells the time in seconds.
+            done: Number of units that were done before.
+            clock: Returns the time in seconds.
         """
-        self._unit, self._total, self._before, self._clock = unit, total, done, clock
+        self._unit, self._total, self._done_before, self._clock = unit, total, done, clock
         self._start = clock()
 
     def after(self, done: int) -> str:
-        """Returns the rate and the time left when so many units are done."""
-        rate = (done - self._before) / max(self._clock() - self._start, 1e-9)
+        """Returns the rate, and the time left if the total is known, after `done` units."""
+        rate = (done - self._done_before) / max(self._clock() - self._start, 1e-9)
         words = f"{rate:.3g} {self._unit} per second"
         if self._total is None or rate <= 0:
             return words
         return f"{words}, {tqdm.format_interval(max(self._total - done, 0) / rate)} left"
 
 
-class Lines:
-    """Prints a line on how far work has come, now and then."""
-
-    def __init__(
-        self,
-        unit: str,
-        total: int | None = None,
-        doing: str = "",
-        every: float | None = None,
-        clock: Callable[[], float] = time.monotonic,
-    ) -> None:
-        """Starts the clock.
-
-        Args:
-            unit: What the work is counted in, in the plural.
-            total: Number of units, if it is known.
-            doing: What the work is.
-            every: Seconds between two lines; LINE_EVERY by default.
-            clock: Tells the time in seconds.
-        """
-        self._unit, self._total, self._doing, self._clock = unit, total, doing, clock
-        self._every = LINE_EVERY if every is None else every
-        self._pace = Pace(unit, total, clock=clock)
-        self._done, self._last = 0, clock()
-
-    def update(self, count: int) -> None:
-        """Takes the number of units done since the last call."""
-        self._done += count
-        if self._clock() - self._last < self._every:
-            return
-        self._last = self._clock()
-        of_all = "" if self._total is None else f" of {self._total}"
-        what = f"{self._doing}: " if self._doing else ""
-        print(f"{what}{self._done}{of_all} {self._unit}, {self._pace.after(self._done)}", file=sys.stderr, flush=True)
-
-
 @contextmanager
 def progress_bar(
-    unit: str, total: int | None = None, shown: bool = True, doing: str = ""
+    unit: str,
+    total: int | None = None,
+    shown: bool = True,
+    doing: str = "",
+    clock: Callable[[], float] = time.monotonic,
 ) -> Iterator[Callable[[int], object]]:
-    """Yields what to call with the number of units done.
+    """Yields a function to call with the number of units that were done since the last call.
 
-    In a terminal, a bar is shown, with the rate and the time left; elsewhere, a line with these is printed every
-    LINE_EVERY seconds.
+    A terminal shows a bar with the rate and the time left; elsewhere, a line with both is printed every LINE_EVERY
+    seconds.
+
+    Args:
+        unit: What the work is counted in, in the plural.
+        total: Number of units, if it is known.
+        shown: Whether to show anything.
+        doing: What the work is, such as "reading".
+        clock: Returns the time in seconds.
     """
+    pace, done, last_line = Pace(unit, total, clock=clock), 0, clock()
+
+    def print_line(count: int) -> None:
+        nonlocal done, last_line
+        done += count
+        if clock() - last_line >= LINE_EVERY:
+            last_line = clock()
+            what, of_all = f"{doing}: " if doing else "", "" if total is None else f" of {total}"
+            print(f"{what}{done}{of_all} {unit}, {pace.after(done)}", file=sys.stderr, flush=True)
+
     with tqdm(total=total, unit=f" {unit}", desc=doing or None, disable=None if shown else True, leave=False) as bar:
-        yield Lines(unit, total, doing).update if shown and bar.disable else bar.update
+        yield print_line if shown and bar.disable else bar.update
 
 
 def say(line: str) -> None:

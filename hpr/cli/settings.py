@@ -1,21 +1,19 @@
-"""The settings that several commands share: their types and ranges, said once."""
+"""Settings that several commands share."""
 
-from typing import Annotated, Any
+from typing import Annotated
 
 from pydantic import Field
 
+from hpr.cli.components import Component
 from hpr.crops import ScaleRule
 from hpr.settings import InputKind, Section
-
-Component = dict[str, Any]
-"""A node with a `_target_`, whose constructor checks the rest."""
 
 Margin = Annotated[float, Field(ge=0, le=1000)]
 """Pixels around a person's keypoints."""
 
 
 class ModelSettings(Section):
-    """A network: conf/model."""
+    """A network (conf/model)."""
 
     architecture: str
     skeleton: str
@@ -24,7 +22,7 @@ class ModelSettings(Section):
 
 
 class DatasetSettings(Section):
-    """Where poses, images and annotations are: conf/dataset."""
+    """Poses, images and annotations (conf/dataset)."""
 
     name: str
     format: Component
@@ -35,7 +33,7 @@ class DatasetSettings(Section):
 
 
 class PredictionSettings(DatasetSettings):
-    """A data set with images and predictions."""
+    """A data set with predictions (conf/dataset)."""
 
     root: str | None = None
     images: str | list[str] | None = None

@@ -1,0 +1,154 @@
+"""The help of a command, made of the comments in its configuration files, without loading Hydra or PyTorch."""
+
+import re
+import shutil
+import textwrap
+from collections.abc import Iterator
+from importlib.resources import files
+from pathlib import Path
+from typing import NamedTuple
+
+from hpr.cli.main import COMMANDS
+
+_CONF = Path(str(files("hpr.conf")))
+
+_SETTING = re.compile(r"( *)(\w+):(?: +(.*?))?(?: +# (.*))?$")
+_DEFAULT = re.compile(r" +- (?:override )?/?(\w+)(?:@(\S+))?: (\w+)(?: +# (.*))?$")
+_INCLUDED = re.compile(r" +- /(\w+)@_here_$")
+
+_TRAINING = ("root", "scale", "steps", "parts", "validated", "sets", "training", "validation")
+_POSE_FILES = ("root", "predictions", "images", "outside", "annotations", "scale")
+"""Settings of a data set that training uses, and that all other commands use."""
+
+
+class Setting(NamedTuple):
+    """A setting as a configuration file has it.
+
+    Attributes:
+        name: Full name within the file, such as `training.batch_size`.
+        value: Default, as it stands there.
+        comment: What the comment above or beside it says.
+    """
+
+    name: str
+    value: str
+    comment: str
+
+
+class Config(NamedTuple):
+    """A configuration file.
+
+    Attributes:
+        header: Lines of the comment at its top.
+        groups: Groups of settings and their default choice: (group, name in the configuration, choice, comment).
+        settings: Settings in their order, those of included files first.
+    """
+
+    header: list[str]
+    groups: list[tuple[str, str, str, str]]
+    settings: dict[str, Setting]
+
+
+def read_config(path: Path) -> Config:
+    """Returns what a configuration file says, comments included."""
+    lines = path.read_text(encoding="utf-8").split("\n")
+    header_length = next((index for index, line in enumerate(lines) if not line.startswith("#")), len(lines))
+    config = Config([line.lstrip("# ") for line in lines[:header_length]], [], {})
+
+    groups: list[tuple[int, str]] = []  # indentation and name of the groups that the line is in
+    comment: list[str] = []
+    for line in lines[header_length:]:
+        if default := _DEFAULT.match(line):
+            group, name, choice, note = default.groups()
+            config.groups.append((group, name or group, choice, note or ""))
+        elif included := _INCLUDED.match(line):
+            config.settings.update(read_config(_CONF / f"{included[1]}.yaml").settings)
+        elif line.lstrip().startswith("#"):
+            comment.append(line.lstrip("# "))
+        elif setting := _SETTING.match(line):
+            indentation, name, value, note = setting.groups()
+            groups = [group for group in groups if group[0] < len(indentation)]
+            full_name = ".".join([*(group[1] for group in groups), name])
+            groups.append((len(indentation), name))
+            if value and not value.startswith("&") and not name.startswith("_"):
+                config.settings[full_name] = Setting(full_name, value, note or " ".join(comment))
+            comment = []
+        else:
+            comment = []
+    return config
+
+
+def command_help(command: str) -> str:
+    """Returns the help of a command: examples first, then each setting with its default and its comment.
+
+    Args:
+        command: Name of the command's configuration file.
+    """
+    name, config = command.replace("_", "-"), read_config(_CONF / f"{command}.yaml")
+    examples = [line for line in config.header if line.startswith(("hpr ", "torchrun "))]
+    lines = [f"hpr {name} NAME=VALUE …: {COMMANDS[name]}.", "", *(f"  {line}" for line in examples), ""]
+    lines += [line for line in config.header if line not in examples]
+
+    lines += _format(_command_settings(command, config))
+    if command == "train":
+        recipes = {path.stem: read_config(path).header for path in sorted((_CONF / "experiment").glob("*.yaml"))}
+        lines += ["", "Recipes: +experiment=NAME"]
+        lines += _format(Setting(recipe, "", header[2]) for recipe, header in recipes.items())
+    lines += ["", "Options"]
+    lines += _format(
+        [
+            Setting("--cfg job", "", "print the composed settings and stop"),
+            Setting(
+                "--config-dir DIR", "", "look there, too, for choices of groups, such as DIR/pose_errors/mine.yaml"
+            ),
+        ]
+    )
+    return "\n".join(lines)
+
+
+def _command_settings(command: str, config: Config) -> Iterator[Setting]:
+    """Yields all settings of a command; a heading, which has no value, before those of each group."""
+    yield Setting("", "", "")
+    yield from (setting for setting in config.settings.values() if setting.name.partition(".")[0] != "model")
+    for group, name, choice, note in config.groups:
+        if choice == "null":
+            continue
+        others = sorted(path.stem for path in (_CONF / group).glob("*.yaml"))
+        yield Setting("", "", "")
+        yield Setting(f"{name}={choice}", "", f"one of {', '.join(others)}{f'; {note}' if note else ''}")
+        if name == group:
+            yield from _group_settings(command, config, group, choice)
+        else:
+            yield Setting(f"{name}.*", "", f"as {group}.*")
+
+
+def _group_settings(command: str, config: Config, group: str, choice: str) -> Iterator[Setting]:
+    """Yields the settings of all choices of a group, the default choice's first."""
+    choices = {path.stem: read_config(path).settings for path in sorted((_CONF / group).glob("*.yaml"))}
+    names = dict.fromkeys(name for own in (choices[choice], *choices.values()) for name in own)
+    for name in names:
+        if group == "dataset" and name.partition(".")[0] not in (_TRAINING if command == "train" else _POSE_FILES):
+            continue
+        having = [other for other, own in choices.items() if name in own]
+        known = [choices[other][name] for other in having]
+        full_name = f"{group}.{name}"
+
+        own = config.settings.get(full_name) or choices[choice].get(name)
+        comment = next((setting.comment for setting in [*([own] if own else []), *known] if setting.comment), "")
+        if own is None and len(having) < len(choices):
+            comment = f"{comment} ({group}={', '.join(having)})".strip()
+        yield Setting(full_name, (own or known[0]).value, comment)
+
+
+def _format(settings: Iterator[Setting] | list[Setting]) -> list[str]:
+    """Returns lines in two columns: NAME=VALUE, and the comment."""
+    width, column = min(shutil.get_terminal_size((120, 24)).columns, 140), 42
+    lines = []
+    for name, value, comment in settings:
+        left = f"  {name}={value}" if value else f"  {name}"
+        right = textwrap.wrap(comment, max(width - column, 30), break_long_words=False) or [""]
+        if len(left) >= column:
+            lines.append(left)
+            left = ""
+        lines += [f"{left if index == 0 else '':<{column}}{line}".rstrip() for index, line in enumerate(right)]
+    return lines

@@ -1,0 +1,61 @@
+"""The program `hpr COMMAND NAME=VALUE …`, which loads no more than the command needs."""
+
+import difflib
+import os
+import signal
+import sys
+from collections.abc import Sequence
+from importlib import import_module
+from typing import NoReturn
+
+COMMANDS = {
+    "refine": "refine estimated poses, score them before and after, and write a report",
+    "train": "train a refiner",
+    "evaluate": "score predictions against annotations",
+    "convert": "convert poses from any format to any other",
+    "port": "turn a TensorFlow checkpoint, such as the published weights, into a safetensors file",
+    "visualize": "draw poses before and after refining, as pictures or as a clip",
+    "export": "write a network as an ONNX file",
+    "learn-errors": "measure the mistakes of a pose estimator, to train a refiner on them",
+    "make-sample": "draw clips of people with poses and mistakes, as a PoseTrack 2018 data set",
+}
+"""What each command does. Its module in hpr.cli and its file in conf/ have its name, with _ for -."""
+
+
+def main(words: Sequence[str] | None = None) -> NoReturn:
+    """Runs a command and ends the program with its exit status.
+
+    Args:
+        words: Name of the command and its settings; by default those of the command line.
+    """
+    name, *settings = (sys.argv[1:] if words is None else words) or ["--help"]
+    if name in COMMANDS:
+        module_name = name.replace("-", "_")
+        if {"-h", "--help"} & set(settings):
+            _print_help(module_name)
+
+        # While libraries are loaded, Ctrl-C must not be an exception: some of them catch it and go on.
+        previous = signal.signal(signal.SIGINT, lambda number, frame: os._exit(130))
+        app, module = import_module("hpr.cli.app"), import_module(f"hpr.cli.{module_name}")
+        signal.signal(signal.SIGINT, previous)
+        app.main(module.COMMAND, settings)
+
+    if name in ("-h", "--help"):
+        width = max(map(len, COMMANDS))
+        print("hpr COMMAND NAME=VALUE … refines human poses. hpr COMMAND --help lists a command's settings.\n")
+        print("\n".join(f"  {command:<{width}}  {summary}" for command, summary in COMMANDS.items()))
+        sys.exit(0)
+    close = difflib.get_close_matches(name, COMMANDS, n=1)
+    hint = f"did you mean {close[0]}?" if close else f"expected one of {', '.join(COMMANDS)}"
+    print(f"error: there is no command '{name}'; {hint}", file=sys.stderr)
+    sys.exit(1)
+
+
+def _print_help(module_name: str) -> NoReturn:
+    from hpr.cli.help import command_help
+
+    try:
+        print(command_help(module_name), flush=True)
+    except BrokenPipeError:  # the reader, such as head, has ended
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+    sys.exit(0)
