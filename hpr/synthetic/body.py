@@ -1,4 +1,4 @@
-"""Articulated bodies that move: joint angles over time, and where they put the body's points in space.
+"""Articulated bodies that move: joint angles over time, and the positions of body points that follow from them.
 
 Lengths are in metres. A body's own axes are x to its left, y up and z forward; the world has y up
 too, and a body with yaw 0 looks along the world's z axis, towards the camera.
@@ -34,7 +34,7 @@ POINTS = (
     *(f"{side}_{name}" for side in ("left", "right") for name in ("shoulder", "elbow", "wrist", "hand")),
     *(f"{side}_{name}" for side in ("left", "right") for name in ("hip", "knee", "ankle", "heel", "toe")),
 )
-"""Named places of a body; those that are keypoints have the names of `skeleton.POSETRACK15`."""
+"""Named points of a body; those that are keypoints have the names of `skeleton.POSETRACK15`."""
 
 _MOTIONS = ("stand", "walk", "run", "gesture", "squat", "stoop", "dance")
 
@@ -47,7 +47,7 @@ class Motion:
         mean: (20,) degrees, in the order of ANGLES.
         amplitude: (20,) degrees.
         frequency: (20,) swings per second.
-        phase: (20,) of a swing.
+        phase: (20,) fraction of a swing.
         speed: Metres per second, forward.
     """
 
@@ -68,13 +68,13 @@ class Build:
     """Proportions of one body, relative to the mean adult's.
 
     Attributes:
-        height: In metres.
-        arms: Length.
-        legs: Length.
-        torso: Length.
-        shoulders: Width.
-        hips: Width.
-        head: Size.
+        height: Height in metres.
+        arms: Length of the arms.
+        legs: Length of the legs.
+        torso: Length of the torso.
+        shoulders: Width of the shoulders.
+        hips: Width of the hips.
+        head: Size of the head.
     """
 
     height: float
@@ -91,7 +91,7 @@ class Posture:
     """A body at one moment, around its pelvis.
 
     Attributes:
-        points: Place (3,) of each of POINTS, in metres from the point on the ground below the pelvis.
+        points: Position (3,) of each of POINTS, in metres from the point on the ground below the pelvis.
         chest: (3, 3) rotation of the torso; its columns are the body's left, up and forward.
         head: (3, 3) rotation of the head.
     """
@@ -102,7 +102,7 @@ class Posture:
 
 
 def draw_build(random: np.random.Generator) -> Build:
-    """Draws the proportions of a grown or half-grown person."""
+    """Draws the proportions of an adult or an adolescent."""
     height = random.uniform(1.5, 1.95) if random.random() < 0.85 else random.uniform(1.1, 1.5)
     arms, legs, torso, shoulders, hips, head = np.clip(random.normal(1.0, 0.05, 6), 0.88, 1.12).tolist()
     head *= (1.75 / height) ** 0.5  # the smaller the person, the larger the head is by comparison
@@ -111,12 +111,12 @@ def draw_build(random: np.random.Generator) -> Build:
 
 @dataclass
 class _Draft:
-    """A motion under way; see `Motion`.
+    """A `Motion` before its angles are put in order.
 
     Attributes:
-        mean: Degrees, by name of the angle.
-        amplitude: Degrees, likewise.
-        phase: Of a swing, likewise.
+        mean: Angle name → degrees.
+        amplitude: Angle name → degrees.
+        phase: Angle name → fraction of a swing.
         pace: Swings per second.
         speed: Metres per second, forward.
     """
@@ -129,8 +129,9 @@ class _Draft:
 
 
 def draw_motion(random: np.random.Generator) -> Motion:
-    """Draws one of several ways to move, and its particulars."""
+    """Draws a kind of motion and its details."""
     draft = _draw_at_rest(random)
+
     kind = _MOTIONS[random.integers(len(_MOTIONS))]
     if kind in ("walk", "run"):
         _stride(draft, kind == "run", random)
@@ -145,7 +146,8 @@ def draw_motion(random: np.random.Generator) -> Motion:
 
     tables = (draft.mean, draft.amplitude, draft.phase)
     mean, amplitude, phase = (np.array([table[name] for name in ANGLES]) for table in tables)
-    # A stride keeps arms and legs in step; in all else every angle has a pace of its own.
+
+    # A stride keeps arms and legs in step; in other motions every angle has its own pace.
     variation = np.ones(len(ANGLES)) if kind in ("walk", "run") else random.uniform(0.6, 1.4, len(ANGLES))
     return Motion(mean, amplitude, draft.pace * variation, phase, draft.speed)
 
@@ -221,12 +223,12 @@ def _stoop(draft: _Draft, random: np.random.Generator) -> None:
 
 
 def posture(build: Build, angles: dict[str, float], yaw: float) -> Posture:
-    """Puts a body into a posture, with its lowest foot on the ground.
+    """Computes the points of a body, with its lowest foot on the ground.
 
     Args:
-        build: Proportions.
-        angles: In radians.
-        yaw: Turn about the vertical, in radians; at 0 the body looks along z.
+        build: Proportions of the body.
+        angles: Angle name → radians.
+        yaw: Rotation about the vertical, in radians; at 0 the body looks along z.
     """
     unit = build.height / 1.75
     root = _about_y(yaw) @ _about_x(angles["lean"]) @ _about_z(angles["roll"])

@@ -1,4 +1,4 @@
-"""Drawing one person with OpenCV: shaded limbs, clothes, a face; and which part covers which pixel."""
+"""Paints one person with OpenCV: shaded limbs, clothes and a face, and which part covers which pixel."""
 
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -21,7 +21,7 @@ PARTS = (
     "skirt",
     *(f"{side}_{name}" for side in ("left", "right") for name in ("upper_arm", "forearm", "thigh", "shin", "foot")),
 )
-"""Pieces of a person that cover pixels."""
+"""Parts of a person that cover pixels."""
 
 PARTS_PER_PERSON = 100
 """A pixel of person p's part i is owned by 100 * (p + 1) + i."""
@@ -44,11 +44,11 @@ Point = FloatArray
 
 @dataclass(frozen=True)
 class Seen:
-    """A place in space as the camera sees it.
+    """A point in space as the camera sees it.
 
     Attributes:
-        xy: (2,) in pixels.
-        depth: In metres from the camera.
+        xy: (2,) position in pixels.
+        depth: Distance from the camera in metres.
         scale: Pixels per metre at that depth.
     """
 
@@ -59,12 +59,12 @@ class Seen:
 
 @dataclass
 class Canvas:
-    """A picture under way.
+    """A picture that is being painted.
 
     Attributes:
         image: (H, W, 3) RGB.
-        owner: (H, W), what is seen at each pixel: 0 background, -1 an object, else a person's part.
-        light: (2,), unit vector in the image towards the light.
+        owner: (H, W) what each pixel shows: 0 the background, -1 an object, else a person's part.
+        light: (2,) unit vector in the image towards the light.
     """
 
     image: Image
@@ -88,7 +88,7 @@ class Canvas:
             self.fill(layer, _lit(colour, brightness), owner if shift == 0 else None)
 
     def tube(self, a: Seen, b: Seen, radii: tuple[float, float], colour: Colour, owner: int | None = None) -> None:
-        """Draws a limb between two places, with a radius in metres at each."""
+        """Draws a limb between two points, with a radius in metres at each."""
         sizes = np.array([radii[0] * a.scale, radii[1] * b.scale])
         for size, shift, brightness in _SHADES:
             move = self.light * shift * sizes.mean()
@@ -107,14 +107,14 @@ class Figure:
         see: Callable[[Point], Seen],
         viewer: Callable[[Point], Point],
     ) -> None:
-        """Places a person.
+        """Projects a person into the image.
 
         Args:
-            posture: With points in the world.
+            posture: Points in the world.
             build: Proportions.
             outfit: Looks.
             see: Projects a point (3,) of the world.
-            viewer: Direction (3,) from a point to the camera, a unit vector.
+            viewer: Returns the unit vector (3,) from a point to the camera.
         """
         self._posture, self._outfit = posture, outfit
         self._see = see
@@ -127,27 +127,22 @@ class Figure:
 
     @property
     def depth(self) -> float:
-        """Of the pelvis, in metres from the camera."""
+        """Distance of the pelvis from the camera in metres."""
         return self.seen["pelvis"].depth
 
-    def paint(self, canvas: Canvas, number: int) -> None:
-        """Paints all parts, the far ones first.
-
-        Args:
-            canvas: To paint on.
-            number: Of the person, from 0.
-        """
+    def paint(self, canvas: Canvas, index: int) -> None:
+        """Paints all parts on a canvas, far ones first; `index` is that of the person."""
         parts = self._parts()
         for name in sorted(parts, key=lambda part: -parts[part][0]):
-            parts[name][1](canvas, PARTS_PER_PERSON * (number + 1) + PARTS.index(name))
+            parts[name][1](canvas, PARTS_PER_PERSON * (index + 1) + PARTS.index(name))
 
     def head_outline(self) -> FloatArray:
-        """Returns the corners (4,) x0, y0, x1, y1 of the skull's box."""
+        """Returns the box (4,) x0, y0, x1, y1 of the skull."""
         outline = self._skull_outline()
         return np.concatenate([outline.min(axis=0), outline.max(axis=0)])
 
     def _parts(self) -> dict[str, tuple[float, Callable[[Canvas, int], None]]]:
-        """Returns each part with its depth and what paints it."""
+        """Returns part name → its depth and the function that paints it."""
         seen, outfit = self.seen, self._outfit
         parts: dict[str, tuple[float, Callable[[Canvas, int], None]]] = {
             "torso": (seen["chest"].depth, self._torso),
@@ -242,7 +237,7 @@ class Figure:
             canvas.fill(self._patch((0.0, 0.0), (0.2, 0.0), (1.0, 0.95), (0.8, 0.95)), colour)
 
     def _front_or_back(self, canvas: Canvas) -> None:
-        """Paints what tells the front from the back: collar and placket, or a yoke; straps of a backpack."""
+        """Paints collar and placket on the front, a yoke on the back, and straps of a backpack."""
         points, chest, outfit = self._posture.points, self._posture.chest, self._outfit
         if self._chest_facing < -0.1:
             canvas.fill(self._patch((0.08, 0.03), (0.92, 0.03), (0.92, 0.12), (0.08, 0.12)), _lit(outfit.top, 0.6))
@@ -284,7 +279,7 @@ class Figure:
         canvas.solid(outline, 0.1 * places[0].scale, self._outfit.backpack or self._outfit.top, owner)
 
     def _skull_outline(self, wider: float = 1.0) -> FloatArray:
-        """Returns the head's outline (16, 2), an ellipse along the head's own vertical."""
+        """Returns the head's outline (16, 2), an ellipse along the axis of the head."""
         up = self.seen["head_top"].xy - self.seen["head_bottom"].xy
         centre = (self.seen["head_top"].xy + self.seen["head_bottom"].xy) / 2
         height = float(np.linalg.norm(up)) / 2
@@ -316,7 +311,7 @@ class Figure:
         canvas.tube(top, bottom, (0.09 * self._skull, 0.075 * self._skull), self._outfit.hair, owner)
 
     def _face(self, canvas: Canvas, radius: float) -> None:
-        """Paints face, eyes, mouth and nose where they are seen."""
+        """Paints face, eyes, mouth and nose where they face the camera."""
         points, head, skin = self._posture.points, self._posture.head, self._outfit.skin
         outline = self._skull_outline()
         centre = outline.mean(axis=0)

@@ -1,4 +1,4 @@
-"""People before a moving camera: clips and single frames, with exact keypoints, head boxes and occlusion."""
+"""Clips of drawn people in front of a moving camera, with exact keypoints, head boxes and occlusion."""
 
 from dataclasses import dataclass
 from functools import cached_property
@@ -9,14 +9,14 @@ from numpy.typing import NDArray
 
 from hpr.images import Image, decode_image
 from hpr.poses import FloatArray, IntArray
-from hpr.skeleton import POSETRACK15
 from hpr.seeds import Purpose, generator
+from hpr.skeleton import POSETRACK15
 from hpr.synthetic.body import Build, Motion, Posture, draw_build, draw_motion, posture
 from hpr.synthetic.painting import PARTS, PARTS_PER_PERSON, Canvas, Figure, Seen, covers
 from hpr.synthetic.wardrobe import Outfit, draw_outfit
 
 VISIBLE, SELF_HIDDEN, HIDDEN, OUTSIDE = range(4)
-"""Whether a keypoint is seen, behind the person's own body, behind something else, or outside of the image."""
+"""Whether a keypoint is visible, behind the person's own body, behind something else, or outside the image."""
 
 _OBJECT = -1
 _NEAREST = 0.8  # metres from the camera; people nearer than that are not drawn
@@ -24,15 +24,15 @@ _NEAREST = 0.8  # metres from the camera; people nearer than that are not drawn
 
 @dataclass(frozen=True)
 class Actor:
-    """A person through a clip.
+    """A person throughout a clip.
 
     Attributes:
         build: Proportions.
-        motion: How they move.
-        outfit: What they wear.
+        motion: Angles over time.
+        outfit: Clothes.
         start: (2,) x and z on the ground at time 0, in metres.
-        yaw: Where they look, in radians; 0 is towards the camera.
-        turning: Radians per second.
+        yaw: Direction they look in, in radians; 0 is towards the camera.
+        turning: Rotation in radians per second.
     """
 
     build: Build
@@ -47,9 +47,9 @@ class Actor:
         yaw = self.yaw + self.turning * time
         heading = self.yaw + self.turning * time / 2
         way = self.motion.speed * time * np.array([np.sin(heading), 0, np.cos(heading)])
-        place = np.array([self.start[0], 0, self.start[1]]) + way
+        position = np.array([self.start[0], 0, self.start[1]]) + way
         body = posture(self.build, self.motion.angles(time), yaw)
-        return Posture({name: point + place for name, point in body.points.items()}, body.chest, body.head)
+        return Posture({name: point + position for name, point in body.points.items()}, body.chest, body.head)
 
 
 @dataclass(frozen=True)
@@ -59,10 +59,10 @@ class Camera:
     Attributes:
         size: Width and height of the image.
         focal: Focal length in pixels.
-        height: Above the ground, in metres.
-        pitch: Downwards, in radians.
-        pan: Radians per second.
-        drift: (2,) metres per second sideways and upwards.
+        height: Height above the ground in metres.
+        pitch: Downward angle in radians.
+        pan: Rotation in radians per second.
+        drift: (2,) movement sideways and upwards in metres per second.
     """
 
     size: tuple[int, int]
@@ -72,8 +72,8 @@ class Camera:
     pan: float
     drift: FloatArray
 
-    def place_at(self, time: float) -> FloatArray:
-        """Returns where the camera is at a time, (3,) in metres."""
+    def position_at(self, time: float) -> FloatArray:
+        """Returns the position (3,) at a time, in metres."""
         return np.array([self.drift[0] * time, self.height + self.drift[1] * time, 0.0])
 
     def rotation_at(self, time: float) -> FloatArray:
@@ -85,12 +85,12 @@ class Camera:
 
 
 @dataclass(frozen=True)
-class Thing:
-    """Something that stands about and hides people behind it.
+class Obstacle:
+    """A flat object that hides people behind it.
 
     Attributes:
-        corners: (n, 3) of a convex outline in the world.
-        colour: Of it.
+        corners: (n, 3) corners of its convex outline in the world.
+        colour: Its colour.
     """
 
     corners: FloatArray
@@ -99,15 +99,15 @@ class Thing:
 
 @dataclass(frozen=True)
 class Finish:
-    """What light, lens and compression do to a clip.
+    """Effects of light, lens and compression on a clip.
 
     Attributes:
         gain: (3,) factor of each channel.
-        gamma: Exponent.
+        gamma: Exponent of all channels.
         blur: Standard deviation of a soft focus, in pixels.
         shake: (2,) motion blur, in pixels.
-        noise: Standard deviation, in levels.
-        quality: Of the JPEG.
+        noise: Standard deviation of noise, in levels of 0 to 255.
+        quality: JPEG quality.
     """
 
     gain: FloatArray
@@ -120,11 +120,11 @@ class Finish:
 
 @dataclass(frozen=True)
 class PersonTruth:
-    """One person in one frame, exactly; keypoints are in the order of POSETRACK15.
+    """The exact ground truth of one person in one frame; keypoints are in the order of POSETRACK15.
 
     Attributes:
-        track_id: Number of the person in the clip.
-        keypoints: (15, 2) in image pixels, also where hidden or outside of the image.
+        track_id: Index of the person in the clip.
+        keypoints: (15, 2) in image pixels, including hidden ones and those outside the image.
         occlusion: (15,), VISIBLE, SELF_HIDDEN, HIDDEN or OUTSIDE.
         head_box: (4,) x0, y0, x1, y1.
     """
@@ -136,20 +136,20 @@ class PersonTruth:
 
     @property
     def annotated(self) -> FloatArray:
-        """(15, 2), NaN where an annotator would not mark the keypoint: behind something else, or outside."""
+        """(15, 2), NaN where an annotator would mark nothing: behind something else, or outside the image."""
         return np.where((self.occlusion <= SELF_HIDDEN)[:, None], self.keypoints, np.nan)
 
 
 class Clip:
-    """A scene that can be looked at at any time, the same for the same seed."""
+    """A scene that can be rendered at any time; equal seeds give equal scenes."""
 
     def __init__(self, seed: tuple[int, ...], held_out: bool = False, size: tuple[int, int] | None = None) -> None:
         """Draws a scene.
 
         Args:
-            seed: Of everything in it.
-            held_out: Whether people wear what training never draws.
-            size: Width and height of the image; by default drawn, too.
+            seed: Seed of everything in the scene.
+            held_out: Whether people wear clothes that training never draws.
+            size: Width and height of the image; None draws them.
         """
         random = np.random.default_rng(seed)
         self._seed = seed
@@ -157,55 +157,57 @@ class Clip:
         self.size = size or (width, int(width * random.choice([0.5625, 0.75, 1.0])))
         self._camera = _draw_camera(self.size, random)
         self._actors = _draw_actors(self._camera, random, held_out)
-        self._things = [_draw_thing(self._camera, random) for _ in range(int(random.choice([0, 0, 0, 1, 1, 2])))]
+        self._obstacles = [_draw_obstacle(self._camera, random) for _ in range(int(random.choice([0, 0, 0, 1, 1, 2])))]
         self._finish = _draw_finish(random)
         angle = random.uniform(0, 2 * np.pi)
         self._light = np.array([np.cos(angle), -abs(np.sin(angle))])
         self._backdrop_seed = int(random.integers(2**31))
 
     def frame(self, time: float) -> tuple[Image, list[PersonTruth]]:
-        """Returns the image (H, W, 3) RGB at a time in seconds, and the people with a keypoint in it."""
+        """Returns the image (H, W, 3) RGB at a time in seconds, and the people with a keypoint inside it."""
         encoded, people = self.encoded_frame(time)
         return decode_image(np.frombuffer(encoded, np.uint8)), people
 
     def encoded_frame(self, time: float) -> tuple[bytes, list[PersonTruth]]:
-        """Returns the same image as a JPEG file."""
+        """Returns what `frame` does, with the image as the content of a JPEG file."""
         width, height = self.size
         image = self._background(time)
         canvas = Canvas(image, np.zeros((height, width), np.int16), self._light)
         figures = self._paint(canvas, time)
 
-        people = [_truth(figure, number, canvas.owner) for number, figure in figures.items()]
+        people = [_truth(figure, index, canvas.owner) for index, figure in figures.items()]
         noise = generator(Purpose.CLIP_NOISE, *self._seed, int(1000 * time))
-        encoded = _encoded(image, self._finish, noise)
+        encoded = _encode(image, self._finish, noise)
         return encoded, [person for person in people if (person.occlusion != OUTSIDE).any()]
 
     def _paint(self, canvas: Canvas, time: float) -> dict[int, Figure]:
-        """Paints people and things, the far ones first; returns the people who are not too near, by number."""
-        camera, place, rotation = self._camera, self._camera.place_at(time), self._camera.rotation_at(time)
+        """Paints people and obstacles, far ones first; returns the people who are not too near, by index."""
+        camera, position, rotation = self._camera, self._camera.position_at(time), self._camera.rotation_at(time)
         width, height = self.size
 
         def see(point: FloatArray) -> Seen:
-            x, y, z = rotation @ (point - place)
+            x, y, z = rotation @ (point - position)
             depth = max(-z, 0.1)
             scale = camera.focal / depth
             return Seen(np.array([width / 2 + scale * x, height / 2 - scale * y]), depth, scale)
 
         def viewer(point: FloatArray) -> FloatArray:
-            way: FloatArray = place - point
-            return way / np.linalg.norm(way)
+            direction: FloatArray = position - point
+            return direction / np.linalg.norm(direction)
 
         figures = {n: Figure(a.posture_at(time), a.build, a.outfit, see, viewer) for n, a in enumerate(self._actors)}
-        figures = {number: figure for number, figure in figures.items() if figure.depth > _NEAREST}
-        layers = [(figure.depth, number) for number, figure in figures.items()]
-        layers += [(see(thing.corners.mean(axis=0)).depth, -1 - i) for i, thing in enumerate(self._things)]
-        for _, number in sorted(layers, reverse=True):
-            if number >= 0:
-                figures[number].paint(canvas, number)
+        figures = {index: figure for index, figure in figures.items() if figure.depth > _NEAREST}
+
+        # People have indices from 0 up, obstacles from -1 down.
+        layers = [(figure.depth, index) for index, figure in figures.items()]
+        layers += [(see(one.corners.mean(axis=0)).depth, -1 - i) for i, one in enumerate(self._obstacles)]
+        for _, index in sorted(layers, reverse=True):
+            if index >= 0:
+                figures[index].paint(canvas, index)
             else:
-                thing = self._things[-1 - number]
-                outline = np.array([see(corner).xy for corner in thing.corners])
-                canvas.fill(outline, thing.colour, _OBJECT)
+                obstacle = self._obstacles[-1 - index]
+                outline = np.array([see(corner).xy for corner in obstacle.corners])
+                canvas.fill(outline, obstacle.colour, _OBJECT)
         return figures
 
     @cached_property
@@ -224,29 +226,29 @@ class Clip:
         return np.ascontiguousarray(cv2.warpAffine(backdrop, window, self.size, borderMode=cv2.BORDER_REFLECT))
 
 
-def _truth(figure: Figure, number: int, owner: NDArray[np.int16]) -> PersonTruth:
-    """Returns where a person's keypoints are and what is seen in their places.
+def _truth(figure: Figure, index: int, owner: NDArray[np.int16]) -> PersonTruth:
+    """Returns the keypoints of a person and whether they are visible.
 
     Args:
         figure: The person.
-        number: Of the person, from 0.
-        owner: (H, W) as in `Canvas`.
+        index: Index of the person.
+        owner: (H, W) owner of each pixel, as in `Canvas`.
     """
     height, width = owner.shape
     keypoints = np.array([figure.seen[name].xy for name in POSETRACK15.names])
     occlusion = np.full(len(POSETRACK15), OUTSIDE)
     for i, (x, y) in enumerate(np.floor(keypoints).astype(int)):
         if 0 <= x < width and 0 <= y < height:
-            occlusion[i] = _occlusion(POSETRACK15.names[i], number, int(owner[y, x]))
-    return PersonTruth(number, keypoints, occlusion, figure.head_outline())
+            occlusion[i] = _occlusion(POSETRACK15.names[i], index, int(owner[y, x]))
+    return PersonTruth(index, keypoints, occlusion, figure.head_outline())
 
 
-def _occlusion(keypoint: str, number: int, owner: int) -> int:
-    """Returns whether a person's keypoint can be seen where a pixel has that owner (`Canvas`)."""
+def _occlusion(keypoint: str, index: int, owner: int) -> int:
+    """Returns the occlusion of a person's keypoint at a pixel with an owner as in `Canvas`."""
     person, part = divmod(owner, PARTS_PER_PERSON)
-    if person == number + 1:
+    if person == index + 1:
         return VISIBLE if covers(PARTS[part], keypoint) else SELF_HIDDEN
-    # Of a keypoint on the very outline, the background may show: nothing is in front of it then.
+    # At a keypoint on the outline the background may show: then nothing is in front of it.
     return VISIBLE if owner == 0 else HIDDEN
 
 
@@ -259,7 +261,7 @@ def _draw_camera(size: tuple[int, int], random: np.random.Generator) -> Camera:
 
 
 def _draw_actors(camera: Camera, random: np.random.Generator, held_out: bool) -> list[Actor]:
-    """Draws people of very different size in the image, many of them close to another one."""
+    """Draws people of very different sizes in the image, many of them close to somebody else."""
     width, height = camera.size
     actors: list[Actor] = []
     for _ in range(int(random.integers(2, 6))):
@@ -277,8 +279,8 @@ def _draw_actors(camera: Camera, random: np.random.Generator, held_out: bool) ->
     return actors
 
 
-def _draw_thing(camera: Camera, random: np.random.Generator) -> Thing:
-    """Draws a box, a pole or a table top somewhere between camera and people."""
+def _draw_obstacle(camera: Camera, random: np.random.Generator) -> Obstacle:
+    """Draws a box, a pole or a table top between the camera and the people."""
     depth = random.uniform(1.5, 6.0)
     x = random.uniform(-0.5, 0.5) * camera.size[0] * depth / camera.focal
     wide, high = ((0.5, 0.8), (0.07, 2.5), (1.2, 0.12))[random.integers(3)]
@@ -287,7 +289,7 @@ def _draw_thing(camera: Camera, random: np.random.Generator) -> Thing:
     corners = np.array(
         [[x - wide / 2, low], [x + wide / 2, low], [x + wide / 2, low + high], [x - wide / 2, low + high]]
     )
-    return Thing(np.column_stack([corners, np.full(4, -depth)]), _draw_colour(1.0, random))
+    return Obstacle(np.column_stack([corners, np.full(4, -depth)]), _draw_colour(1.0, random))
 
 
 def _draw_finish(random: np.random.Generator) -> Finish:
@@ -298,7 +300,7 @@ def _draw_finish(random: np.random.Generator) -> Finish:
 
 
 def _draw_backdrop(size: tuple[int, int], random: np.random.Generator) -> Image:
-    """Draws floor and wall, soft blotches, and a clutter of shapes, some of them limb-like."""
+    """Draws floor, wall, soft blotches and a clutter of shapes, some of which look like limbs."""
     width, height = int(size[0] * 1.4), int(size[1] * 1.2)
     vivid = random.uniform(0.2, 1.0)
     horizon = int(height * random.uniform(0.35, 0.7))
@@ -317,10 +319,10 @@ def _draw_shape(picture: Image, unit: int, vivid: float, random: np.random.Gener
     """Draws a rectangle, an ellipse or a thick line.
 
     Args:
-        picture: To draw on.
-        unit: Sizes are relative to this, in pixels.
-        vivid: Of the colour, see `_draw_colour`.
-        random: Source of all draws.
+        picture: Picture to draw on.
+        unit: Unit of sizes, in pixels.
+        vivid: See `_draw_colour`.
+        random: Generator of random numbers.
     """
     height, width = picture.shape[:2]
     x, y = int(random.uniform(0, width)), int(random.uniform(0, height))
@@ -339,17 +341,17 @@ def _draw_shape(picture: Image, unit: int, vivid: float, random: np.random.Gener
 
 
 def _draw_colour(vivid: float, random: np.random.Generator) -> tuple[int, int, int]:
-    """Draws a colour, the greyer the less vivid (0 to 1)."""
+    """Draws a colour; `vivid` is 0 for grey to 1 for saturated."""
     colour = random.uniform(15, 240, 3)
     red, green, blue = (colour.mean() + vivid * (colour - colour.mean())).astype(int).tolist()
     return red, green, blue
 
 
-def _encoded(image: Image, finish: Finish, noise: np.random.Generator) -> bytes:
-    """Applies light and lens to an RGB image and returns it as a JPEG."""
+def _encode(image: Image, finish: Finish, noise: np.random.Generator) -> bytes:
+    """Applies light and lens to an image (H, W, 3) RGB and returns it as a JPEG file."""
     if finish.blur > 0.2:
         image = cv2.GaussianBlur(image, (0, 0), finish.blur)
-    image = _shaken(image, finish.shake)
+    image = _blur_by_motion(image, finish.shake)
 
     levels = np.arange(256) / 255
     tables = [255 * np.clip(levels**finish.gamma * gain, 0, 1) for gain in finish.gain]
@@ -364,8 +366,8 @@ def _encoded(image: Image, finish: Finish, noise: np.random.Generator) -> bytes:
     return cv2.imencode(".jpg", bgr, [cv2.IMWRITE_JPEG_QUALITY, finish.quality])[1].tobytes()
 
 
-def _shaken(image: Image, shake: FloatArray) -> Image:
-    """Returns an image with the motion blur of a movement (2,), in pixels, of five pixels at most."""
+def _blur_by_motion(image: Image, shake: FloatArray) -> Image:
+    """Returns an image with the motion blur of a movement (2,) in pixels, limited to five pixels."""
     reach = np.round(shake * min(1.0, 5 / max(float(np.linalg.norm(shake)), 1e-6))).astype(int)
     if not reach.any():
         return image

@@ -1,4 +1,4 @@
-"""Synthetic clips on disk, as a PoseTrack 2018 tree: images, annotations, and predictions with errors."""
+"""Clips of drawn people on disk, as a PoseTrack 2018 tree: images, annotations, and predictions with errors."""
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
@@ -9,21 +9,21 @@ import numpy as np
 
 from hpr.files import replacing
 from hpr.formats import PoseTrack18
-from hpr.poses import FloatArray, Frame, PoseSequence
-from hpr.skeleton import POSETRACK15
 from hpr.pose_errors.draw import PoseErrors, false_estimate, out_of_sight
+from hpr.poses import FloatArray, Frame, PoseSequence
 from hpr.seeds import Purpose, generator
+from hpr.skeleton import POSETRACK15
 from hpr.synthetic.scene import OUTSIDE, Clip, PersonTruth
 
 MIN_KEYPOINTS = 4
-"""People with fewer keypoints to be seen are not annotated; an ignore region is put there instead."""
+"""People with fewer visible keypoints are not annotated; an ignore region takes their place."""
 
 FRAMES_PER_SECOND = 10.0
 
 _IDENTITY_SWITCH = 0.02
 
 _DUPLICATE_SCORE = 0.7
-"""Factor of the scores of a second estimate of a person."""
+"""Factor applied to the scores of a second estimate of the same person."""
 
 
 def write_tree(
@@ -39,14 +39,14 @@ def write_tree(
     """Writes clips to `folder/images/<clip>`, `folder/annotations` and `folder/predictions`.
 
     Args:
-        folder: Where to.
-        seeds: One for each clip, which is named after it.
-        frames: Of each clip.
-        errors: What the predictions get wrong. Besides, two people change their track ids (in 2% of the frames).
-        held_out: Whether people wear what training never draws.
-        size: Width and height of the images; by default different for each clip.
+        folder: Output folder.
+        seeds: One seed per clip; the clip is named after it.
+        frames: Number of frames of each clip.
+        errors: Mistakes of the predictions. In 2 % of the frames, two people also swap their track ids.
+        held_out: Whether people wear clothes that training never draws.
+        size: Width and height of the images; None draws them for each clip.
         progress: Called with the number of clips done.
-        purpose: Of the clips; the same seeds draw others for another.
+        purpose: Random stream of the clips; equal seeds of two purposes draw different clips.
 
     Raises:
         UserError: The folder cannot be written to.
@@ -68,13 +68,13 @@ def _draw_clip(
     held_out: bool,
     size: tuple[int, int] | None,
 ) -> tuple[list[Frame], list[Frame]]:
-    """Writes the images of a clip and returns the truth and the predictions of its frames."""
+    """Writes the images of a clip; returns the ground truth and the predictions of its frames."""
     clip = Clip(seed, held_out, size)
     estimator = _Estimator(errors, {}, generator(Purpose.CLIP_ESTIMATE, *seed))
     truth, predictions = [], []
-    for number in range(frames):
-        encoded, people = clip.encoded_frame(number / FRAMES_PER_SECOND)
-        image = f"images/{name}/{number:06d}.jpg"
+    for index in range(frames):
+        encoded, people = clip.encoded_frame(index / FRAMES_PER_SECOND)
+        image = f"images/{name}/{index:06d}.jpg"
         with replacing(folder / image) as temporary:
             temporary.write_bytes(encoded)
 
@@ -92,7 +92,7 @@ def keypoint_count(person: PersonTruth) -> int:
 
 
 def _region(person: PersonTruth, size: tuple[int, int]) -> FloatArray:
-    """Returns the corners (4, 2) of a box around the part of a person that lies in the image."""
+    """Returns the corners (4, 2) of a box around the part of a person that is inside the image."""
     inside = person.keypoints[person.occlusion != OUTSIDE]
     x0, y0 = np.maximum(inside.min(axis=0) - 15, 0).round()
     x1, y1 = np.minimum(inside.max(axis=0) + 15, size).round()
@@ -116,7 +116,13 @@ def _truth(image: str, people: list[PersonTruth], regions: tuple[FloatArray, ...
 
 @dataclass
 class _Estimate:
-    """A person as an estimator sees them: keypoints (15, 2), NaN where missing, scores (15,) and track id."""
+    """An estimate of one person.
+
+    Attributes:
+        pose: (15, 2) in image pixels, NaN where missing.
+        scores: (15,) scores of the keypoints.
+        track_id: Predicted track id.
+    """
 
     pose: FloatArray
     scores: FloatArray
@@ -125,12 +131,12 @@ class _Estimate:
 
 @dataclass
 class _Estimator:
-    """Draws what an estimator might make of the frames of a clip, one after the other.
+    """Draws the estimates of a clip's frames, one frame after the other.
 
     Attributes:
-        errors: What it gets wrong about each pose.
-        tracks: Predicted track id of each true one; changed where identities are switched.
-        random: Source of all draws.
+        errors: Draws the mistakes of each pose.
+        tracks: True → predicted track id; changes when identities are switched.
+        random: Generator of random numbers.
     """
 
     errors: PoseErrors
@@ -142,7 +148,7 @@ class _Estimator:
     ) -> Frame:
         """Returns the prediction for a frame."""
         self._switch_identities(people)
-        estimates = self._seen(people, size)
+        estimates = self._estimate_people(people, size)
 
         poses = np.array([estimate.pose for estimate in estimates]).reshape(-1, len(POSETRACK15), 2)
         scores = np.array([estimate.scores for estimate in estimates]).reshape(-1, len(POSETRACK15))
@@ -158,15 +164,15 @@ class _Estimator:
         )
 
     def _switch_identities(self, people: list[PersonTruth]) -> None:
-        """Gives new people their own track ids; sometimes swaps those of two people."""
+        """Gives new people a track id; sometimes swaps the ids of two people."""
         for person in people:
             self.tracks.setdefault(person.track_id, person.track_id)
         if len(people) > 1 and self.random.random() < _IDENTITY_SWITCH:
             a, b = (people[i].track_id for i in self.random.choice(len(people), 2, replace=False))
             self.tracks[a], self.tracks[b] = self.tracks[b], self.tracks[a]
 
-    def _seen(self, people: list[PersonTruth], size: tuple[int, int]) -> list[_Estimate]:
-        """Returns the estimates of the people who are not missed, of some of them twice, and of nobody."""
+    def _estimate_people(self, people: list[PersonTruth], size: tuple[int, int]) -> list[_Estimate]:
+        """Returns the estimates of a frame: some people are missed, some found twice, and some do not exist."""
         poses, errors = _poses(people), self.errors
         estimates = []
         for i, person in enumerate(people):
@@ -181,10 +187,10 @@ class _Estimator:
         return estimates
 
     def _estimate(
-        self, poses: FloatArray, number: int, person: PersonTruth, size: tuple[int, int], track_id: int
+        self, poses: FloatArray, index: int, person: PersonTruth, size: tuple[int, int], track_id: int
     ) -> _Estimate:
-        """Returns an estimate of the person of that number among the annotated poses (N, 15, 2)."""
-        pose, neighbours = poses[number], np.delete(poses, number, axis=0)
+        """Returns an estimate of the person with an index among the annotated poses (N, 15, 2)."""
+        pose, neighbours = poses[index], np.delete(poses, index, axis=0)
         hidden = out_of_sight(person.keypoints, pose, size, self.random)
         estimate, mistakes = self.errors.draw(pose, neighbours, POSETRACK15, self.random, hidden)
         return _Estimate(estimate, self.errors.scores(mistakes, self.random), track_id)

@@ -1,4 +1,4 @@
-"""What people wear: colours, cuts and patterns; some of them are kept for the bundled sample."""
+"""Clothes: colours, cuts and patterns. Some of them are kept for the bundled sample and never drawn in training."""
 
 from dataclasses import dataclass
 
@@ -11,7 +11,7 @@ Colour = tuple[int, int, int]
 _SKIN = ((255, 224, 196), (241, 194, 155), (224, 172, 125), (198, 134, 86), (141, 85, 48), (92, 56, 36))
 _HAIR = ((25, 20, 18), (60, 38, 24), (110, 72, 40), (190, 150, 90), (140, 140, 140), (120, 50, 25))
 
-# Hues (0 to 1) of clothes. The training draws from the first set alone, the sample from the second.
+# Hues (0 to 1) of clothes. Training draws from the first set only, the sample from the second.
 _TRAINING_HUES = ((0.00, 0.10), (0.16, 0.42), (0.52, 0.68), (0.78, 0.92))
 _SAMPLE_HUES = ((0.11, 0.15), (0.44, 0.50), (0.70, 0.76), (0.94, 0.98))
 _TRAINING_PATTERNS = ("plain", "plain", "hoops", "block")
@@ -20,21 +20,21 @@ _SAMPLE_PATTERNS = ("plain", "stripes", "sash")
 
 @dataclass(frozen=True)
 class Outfit:
-    """How one person looks.
+    """The looks of one person.
 
     Attributes:
-        skin: Colour.
-        hair: Colour.
+        skin: Colour of the skin.
+        hair: Colour of the hair.
         long_hair: Whether the hair covers the neck.
         cap: Colour of a cap, or None.
         top: Colour of the shirt or coat.
-        accent: Colour of the pattern, and of what tells the front: collar and placket.
+        accent: Colour of the pattern, and of collar and placket, which show the front.
         pattern: "plain", "hoops" around, "block" across the chest, "stripes" downwards or a "sash".
         sleeves: "none", "short" or "long".
         bottom: Colour of trousers or skirt.
         legs: "trousers", "shorts" or "skirt".
         coat: Whether the top reaches down the thighs.
-        shoes: Colour.
+        shoes: Colour of the shoes.
         backpack: Colour of a backpack, or None.
         girth: Thickness relative to the mean adult's.
     """
@@ -56,11 +56,11 @@ class Outfit:
 
 
 def draw_outfit(random: np.random.Generator, held_out: bool) -> Outfit:
-    """Draws how a person looks.
+    """Draws the looks of a person.
 
     Args:
-        random: Source of chance.
-        held_out: Whether to take the colours and patterns that training never draws.
+        random: Generator of random numbers.
+        held_out: Whether to use the colours and patterns that training never draws.
     """
     patterns = _SAMPLE_PATTERNS if held_out else _TRAINING_PATTERNS
     top, bottom = _cloth(random, held_out), _cloth(random, held_out)
@@ -94,7 +94,7 @@ def _cloth(random: np.random.Generator, held_out: bool) -> Colour:
 
 
 def _contrasting(colour: Colour, random: np.random.Generator, held_out: bool) -> Colour:
-    """Draws colours until one differs well from the given one."""
+    """Draws colours until one differs clearly from the given one."""
     while True:
         other = _cloth(random, held_out)
         if sum(abs(a - b) for a, b in zip(colour, other, strict=True)) > 150:
