@@ -2,9 +2,8 @@
 
 import time
 from collections.abc import Iterable, Sequence
-from contextlib import nullcontext, suppress
+from contextlib import nullcontext
 from dataclasses import dataclass, field
-from functools import cache
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -17,7 +16,6 @@ from hpr.cli.progress import progress_bar, say
 from hpr.cli.settings import Margin, ModelSettings, PredictionSettings
 from hpr.crops import ScaleRule
 from hpr.errors import UserError
-from hpr.files import write_json
 from hpr.formats import Format
 from hpr.images import ImageSource, open_images
 from hpr.models.checkpoints import load_network
@@ -28,7 +26,7 @@ from hpr.refine.resume import Journal, content_hash
 from hpr.refine.sharing import Part, RefinedPart, share
 from hpr.refine.stream import refine_parts
 from hpr.refine.tally import Tally
-from hpr.report.tables import comparison_table, format_row
+from hpr.report.tables import format_row
 from hpr.runtime.device import select_device
 from hpr.runtime.folders import lock_folder
 from hpr.runtime.memory import keep_freed_memory
@@ -38,17 +36,11 @@ from hpr.runtime.signals import stop_signals
 from hpr.settings import Section
 from hpr.skeleton import get_skeleton
 
-if TYPE_CHECKING:  # loaded late, when the first people have been refined
+if TYPE_CHECKING:  # loaded when the first people have been refined: it takes longer than the rest
     from hpr.metrics.scores import Scores
     from hpr.metrics.truth import Truth
-    from hpr.report.refine_report import Findings
 
 _COLUMNS = ("sequence", "frames", "people", "refined", "unchanged", "kept", "dropped", "added")
-
-_OWN_PREDICTIONS = """
-This was the bundled sample: drawn people, and weights that have seen no others. To refine your own predictions,
-port the published weights (hpr port) or train (hpr train), and run
-  hpr refine dataset.predictions=FILE_OR_FOLDER dataset.images=FOLDER [model.weights=FILE]"""
 
 
 class _WeightedModel(ModelSettings):
@@ -73,11 +65,6 @@ class RefineSettings(Section):
     side_files: bool
     visualize: bool
     output_dir: str
-
-    @property
-    def results(self) -> Path:
-        """The folder of the refined files."""
-        return Path(self.output_dir) / "predictions"
 
 
 @dataclass(frozen=True)
@@ -140,7 +127,9 @@ def refine(settings: RefineSettings) -> int:
 
     if report is None:  # the first process reports
         return 0
-    _print_summary(settings, report)
+    from hpr.cli.refine_results import print_summary
+
+    print_summary(report)
     if report["stopped"]:
         return 130
     return 3 if report["failed"] or report["broken_files"] else 0
@@ -148,16 +137,16 @@ def refine(settings: RefineSettings) -> int:
 
 def _refine_predictions(settings: RefineSettings, refiner: PoseRefiner, processes: Processes) -> dict[str, Any] | None:
     """Reads, checks, refines, writes, scores and reports; returns the report in the first process, None in others."""
-    source = _read_input(settings, processes.is_first)
+    source, output = _read_input(settings, processes.is_first), Path(settings.output_dir)
     scored = None
     if processes.is_first and settings.dataset.annotations is not None:
         # Before the long work, since it finds what is wrong with the annotations.
         scored = _score_input(source, settings.dataset.annotations)
 
-    with lock_folder(Path(settings.output_dir)) if processes.is_first else nullcontext():
+    with lock_folder(output) if processes.is_first else nullcontext():
         processes.wait()  # no process writes before the folder is known to be free
         start = time.perf_counter()
-        journal = Journal(Path(settings.output_dir), _settings_of_results(settings, refiner, source.file_format))
+        journal = Journal(output, _settings_of_results(settings, refiner, source.file_format))
         finished = {} if settings.overwrite else _finished_files(journal, source.files)
         if finished and processes.is_first:
             print(f"{len(finished)} of {len(source.files)} files were finished by an earlier run and are skipped")
@@ -165,23 +154,20 @@ def _refine_predictions(settings: RefineSettings, refiner: PoseRefiner, processe
 
         left = [file for file in source.files if file.path not in finished]
         shares = share([file.sequences for file in left], processes.count)
-        side_files = Path(settings.output_dir) / "all_keypoints" if settings.side_files else None
+        side_files = output / "all_keypoints" if settings.side_files else None
 
         def assemble() -> FileAssembly:
-            return FileAssembly(source.file_format, left, shares, settings.results, journal.note, side_files)
+            return FileAssembly(source.file_format, left, shares, output / "predictions", journal.note, side_files)
 
         own = _refine_share(settings, refiner, source.images, left, shares, processes, assemble())
-        every = processes.gathered(own)
+        all_shares = processes.gathered(own)
         if not processes.is_first:
             return None
 
         tallies = {name: tally for sequences in finished.values() for name, tally in sequences.items()}
-        tallies |= _merge_shares(every, assemble())
-        tallies = dict(sorted(tallies.items()))
-        report = _make_report(settings, refiner, source, every, tallies)
-        report |= {"seconds": time.perf_counter() - start, "skipped_files": len(finished)}
-        _finish_report(settings, source, scored, report, tallies)
-        return report
+        tallies |= _merge_shares(all_shares, assemble())
+        figures = {"skipped_files": len(finished), "seconds": time.perf_counter() - start}
+        return _report(settings, refiner, source, scored, all_shares, dict(sorted(tallies.items())), figures)
 
 
 def _check_sample(dataset: PredictionSettings) -> None:
@@ -231,11 +217,20 @@ def _read_input(settings: RefineSettings, is_first: bool) -> _Input:
         print(f"warning: {problem}; this file is skipped")
 
     source = files[0].path.resolve()
-    for folder in (output, settings.results):
+    for folder in (output, output / "predictions"):
         if folder.resolve() in (source, source.parent):
             raise UserError(f"{folder}: these are the predictions to be refined; set another output_dir")
     check_images(files, images)
     return _Input(file_format, files, broken, images)
+
+
+def _score_input(source: _Input, annotations: str) -> "tuple[Truth, Scores]":
+    """Returns the ground truth, and the scores of the predictions before they are refined."""
+    from hpr.metrics.scoring import open_truth
+
+    with progress_bar("files", len(source.files), doing="scoring") as progress:
+        truth = open_truth(source.file_format, annotations)
+        return truth, truth.score({file.path.name: file.sequences for file in source.files}, progress)
 
 
 def _settings_of_results(settings: RefineSettings, refiner: PoseRefiner, file_format: Format) -> dict[str, Any]:
@@ -310,30 +305,23 @@ def _merge_shares(shares: Sequence[_Share], assembly: FileAssembly) -> dict[str,
         return tallies | assembly.finish()
 
 
-def _score_input(source: _Input, annotations: str) -> "tuple[Truth, Scores]":
-    """Returns the ground truth, and the scores of the predictions before they are refined."""
-    from hpr.metrics.scoring import open_truth
-
-    predictions = {file.path.name: file.sequences for file in source.files}
-    with progress_bar("files", len(source.files), doing="scoring") as progress:
-        truth = open_truth(source.file_format, annotations)
-        return truth, truth.score(predictions, progress)
-
-
-def _make_report(
+def _report(
     settings: RefineSettings,
     refiner: PoseRefiner,
     source: _Input,
+    scored: "tuple[Truth, Scores] | None",
     shares: Sequence[_Share],
     tallies: dict[str, Tally],
+    figures: dict[str, Any],
 ) -> dict[str, Any]:
-    """Returns the content of report.json, without scores and pictures."""
-    total = _total(tallies)
-    num_moved = total.moved.total()
-    far = f"{total.moved_far} of {num_moved} refined poses moved by more than half a head"
-    return {
+    """Scores and draws the results unless the run was stopped, and writes and returns the report."""
+    from hpr.cli.refine_results import Findings, inspect_results, movement_warnings, sum_tallies, write_report
+    from hpr.cli.visualize import draw_results
+
+    total, output = sum_tallies(tallies), Path(settings.output_dir)
+    report: dict[str, Any] = {
         **total.as_json(),
-        "warnings": [f"{far}; these weights may not suit these images"] if 2 * total.moved_far > num_moved else [],
+        "warnings": movement_warnings(total),
         "failed": total.failed,
         "broken_files": source.broken,
         "stopped": any(own.stopped for own in shares),
@@ -345,102 +333,21 @@ def _make_report(
         "sequences": {name: tally.as_json() for name, tally in tallies.items()},
         "pictures": [],
         "page": "report.html",
+        **figures,
     }
-
-
-def _total(tallies: dict[str, Tally]) -> Tally:
-    total = Tally()
-    for tally in tallies.values():
-        total.add(tally)
-    return total
-
-
-def _finish_report(
-    settings: RefineSettings,
-    source: _Input,
-    scored: "tuple[Truth, Scores] | None",
-    report: dict[str, Any],
-    tallies: dict[str, Tally],
-) -> None:
-    """Scores and draws what has been written, unless the run was stopped, and writes report.json and report.html."""
-    from hpr.report.html import save_page
-    from hpr.report.refine_report import Findings, refine_page
 
     findings = Findings()
     if not report["stopped"]:
+        results = output / "predictions"
         try:
-            _inspect_results(settings, source, scored, report, tallies, findings)
+            findings = inspect_results(source.file_format, source.files, results, source.images, tallies, scored)
+            if settings.visualize:
+                draw_results(source.file_format, source.files, results, source.images, output / "pictures")
+                report["pictures"].append("pictures")
         except KeyboardInterrupt:
             report["stopped"] = True
-    output = Path(settings.output_dir)
-    write_json(output / "report.json", report, indent=4)
-    save_page(refine_page(report, _total(tallies), tallies, findings), output / report["page"])
-
-
-def _inspect_results(
-    settings: RefineSettings,
-    source: _Input,
-    scored: "tuple[Truth, Scores] | None",
-    report: dict[str, Any],
-    tallies: dict[str, Tally],
-    findings: "Findings",
-) -> None:
-    """Adds scores to the report, and scores and pictures to the findings; prints the scores."""
-    from hpr.metrics.frame_changes import frame_changes
-    from hpr.report.refine_report import NUM_PICTURES, moved_pictures, worse_pictures
-
-    # The files that were written are drawn and scored, not what is in memory.
-    outputs = {file.path.name: settings.results / source.file_format.output_name(file.path) for file in source.files}
-    refined = cache(lambda name: source.file_format.read(outputs[name]))
-    findings.moved = moved_pictures(tallies, source.files, refined, source.images)
-
-    if scored is not None:
-        truth, before = scored
-        results = {name: refined(name) for name in outputs}
-        after = truth.score(results)
-        findings.scores = (before, after)
-        report["metrics"] = {"before": before.summary(), "after": after.summary(), "warnings": after.warnings}
-        print(f"\n{comparison_table(before, after)}")
-        for warning in after.warnings:
-            print(f"warning: {warning}")
-
-        with suppress(UserError):  # scoring has reported what is wrong
-            predictions = {file.path.name: file.sequences for file in source.files}
-            findings.changes = frame_changes(truth, predictions, results, NUM_PICTURES)
-            findings.worse = worse_pictures(findings.changes, source.images)
-
-    if settings.visualize:
-        from hpr.cli.visualize import draw_results
-
-        draw_results(
-            source.file_format, source.files, settings.results, source.images, Path(settings.output_dir) / "pictures"
-        )
-        report["pictures"].append("pictures")
-
-
-def _print_summary(settings: RefineSettings, report: dict[str, Any]) -> None:
-    people, keypoints, movement = report["persons"], report["joints"], report["movement"]
-    reasons = "".join(f", {count}: {reason}" for reason, count in people["reasons"].items())
-    print(f"\n{'people':<10} {people['refined']} of {people['seen']} refined{reasons}")
-    print(f"{'keypoints':<10} {keypoints['kept']} kept, {keypoints['dropped']} dropped, {keypoints['added']} added")
-    if movement["poses"]:
-        far = f"{100 * movement['above_half_a_head']:.1f} % above half a head"
-        print(f"{'moved':<10} {movement['median']:.2f} head sizes in the median, {movement['p95']:.2f} at 95 %, {far}")
-    rate = f"{people['seen'] / report['seconds']:.2f} people per second"
-    print(f"{'time':<10} {report['seconds']:.1f} s on {report['device']} in {report['precision']}, {rate}")
-    written = ", ".join(["predictions", "report.json", report["page"], *report["pictures"]])
-    print(f"{'wrote':<10} {settings.output_dir}: {written}")
-
-    for warning in report["warnings"]:
-        print(f"warning: {warning}")
-    if report["stopped"]:
-        print(f"\nstopped: {len(report['sequences'])} sequences are complete; the same command continues")
-        return
-    if report["failed"] or report["broken_files"]:
-        skipped = len(report["broken_files"])
-        print(f"\nnot all was refined: {report['failed']} poses failed, {skipped} files were skipped")
-    if settings.dataset.name == "sample":
-        print(_OWN_PREDICTIONS)
+    write_report(report, tallies, findings, output)
+    return report
 
 
 def complete_overrides(overrides: Sequence[str]) -> list[str]:
