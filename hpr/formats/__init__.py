@@ -15,8 +15,9 @@ from hpr.formats.mpii import Mpii
 from hpr.formats.openpose import OpenPose
 from hpr.formats.posetrack17 import PoseTrack17
 from hpr.formats.posetrack18 import PoseTrack18, PoseTrack21
-from hpr.formats.sources import pose_files
-from hpr.formats.ultralytics import Ultralytics, UltralyticsLabels
+from hpr.formats.base import pose_files
+from hpr.formats.ultralytics import Ultralytics
+from hpr.formats.ultralytics_labels import UltralyticsLabels
 
 __all__ = [
     "FORMATS",

@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 from hpr.errors import UserError
 from hpr.files import read_bytes, replacing
 from hpr.formats.base import Format
-from hpr.formats.sources import pose_files
+from hpr.formats.base import pose_files
 from hpr.poses import NO_RECORD, FloatArray, Frame, IntArray, PoseSequence, TrackId
 from hpr.skeleton import SKELETONS, Skeleton, skeleton_of
 

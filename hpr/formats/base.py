@@ -1,11 +1,11 @@
-"""What every format of pose files can do."""
+"""What every format of pose files can do, and which files of a location are its sources."""
 
 from abc import ABC, abstractmethod
 from collections.abc import Sequence
 from pathlib import Path
 from typing import ClassVar
 
-from hpr.formats.sources import pose_files
+from hpr.errors import UserError
 from hpr.poses import PoseSequence
 from hpr.skeleton import Skeleton
 
@@ -16,16 +16,16 @@ class Format(ABC):
     A source is what `read` reads and `write` writes at once: a file, or a folder that has a file for each image.
 
     Attributes:
-        name: What configurations call it.
+        name: What configurations call the format.
         looks_like: What a source is, in a few words, for people whose files were not recognised.
         removes_unposed: Whether refining removes people without a present keypoint, as the published code does in
             files of this format.
         skeletons: Those that a source can be in; the first is that of what is written from scratch.
-        ending: Of the files.
+        ending: Ending of the files.
         is_folder: Whether what is written from scratch is a folder with a file for each image.
-        metric: How its poses are scored: "posetrack", "oks" or "pckh".
-        reads_beside: What the constructor takes: "annotations", a file of ground truth that the names of images are
-            in, and "images", where the images are, whose sizes normalised coordinates need.
+        metric: How poses of this format are scored: "posetrack", "oks" or "pckh".
+        reads_beside: What the constructor takes: "annotations", a file of ground truth with the names of the images,
+            and "images", where the images are, whose sizes normalised coordinates need.
     """
 
     name: ClassVar[str]
@@ -38,12 +38,16 @@ class Format(ABC):
     reads_beside: ClassVar[tuple[str, ...]] = ()
 
     def sources(self, location: Path) -> list[Path]:
-        """Returns the sources in a location that a user names: a file, or the .json files of a folder.
+        """Returns the sources in a location that a user names: the file itself, or the files of a folder.
 
         Raises:
             UserError: There is none.
         """
-        return pose_files(location)
+        return pose_files(location, self.ending)
+
+    def output_name(self, source: Path) -> str:
+        """Returns the name of the file or folder that the refined poses of a source are written to."""
+        return source.name
 
     @staticmethod
     @abstractmethod
@@ -51,7 +55,7 @@ class Format(ABC):
         """Returns whether a file looks like this format.
 
         Args:
-            path: Of the file; of a folder, its first file.
+            path: The file; of a folder, its first file.
             document: The file's content, if it is JSON, else None.
         """
 
@@ -75,10 +79,44 @@ class Format(ABC):
     def write(self, sequences: Sequence[PoseSequence], path: Path) -> None:
         """Writes the sequences of one source.
 
-        Onto the original where `read` returned them: of people whose keypoints, scores or flags have changed these are
-        written, and the person's own score if it has changed and has a field. All other people and fields are carried
-        over, and people who are not in their frame any more are left out. From scratch otherwise.
+        Sequences that `read` returned are written onto the original: people whose keypoints, scores or flags have
+        changed get these in their records, and their own score if it has changed and the format has a field for it.
+        All other records and fields are carried over; people who are not in their frame any more are left out.
+        Other sequences are written from scratch.
 
         Raises:
             UserError: The source cannot be written.
         """
+
+
+def pose_files(location: Path, ending: str = ".json") -> list[Path]:
+    """Returns the files of a folder that have an ending, in the order of their names; a file is returned itself.
+
+    Raises:
+        UserError: There is no such folder, or no such file in it.
+    """
+    if location.is_file():
+        return [location]
+    if not location.is_dir():
+        raise UserError(f"{location}: no such file or folder; expected a folder of {ending} files, or one such file")
+
+    paths = sorted(location.glob(f"*{ending}"))
+    if not paths:
+        count = sum(1 for _ in location.iterdir())
+        raise UserError(f"{location}: expected {ending} files in it, found none in {count} entries")
+    return paths
+
+
+def frame_folders(location: Path, ending: str = ".json") -> list[Path]:
+    """Returns the sources of a format with a file for each image: the folder, or the folders in it; a file, itself.
+
+    Raises:
+        UserError: There is no such folder, or no such file in it.
+    """
+    if location.is_dir() and not any(location.glob(f"*{ending}")):
+        folders = sorted(path for path in location.iterdir() if path.is_dir() and any(path.glob(f"*{ending}")))
+        if folders:
+            return folders
+
+    pose_files(location, ending)  # raises where there is none
+    return [location.absolute()]

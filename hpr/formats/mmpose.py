@@ -1,48 +1,38 @@
 """MMPose's predictions: of an image, a list of people; of a video, a list of frames (docs/formats.md)."""
 
 from collections.abc import Sequence
-from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
 from hpr.errors import UserError
-from hpr.files import read_json, write_json
-from hpr.formats.fields import expect, field, numbers, plain, summary
-from hpr.formats.frame_files import (
-    FrameFiles,
+from hpr.files import read_json
+from hpr.formats.base import pose_files
+from hpr.formats.fields import expect, field, keypoints_of, number_table, numbers, optional_number, plain, summary
+from hpr.formats.frame_files import FrameFiles, first_with_people, image_entries, written_pose
+from hpr.formats.records import (
+    ImageEntry,
+    Original,
+    Parsed,
+    PlacedRecord,
     Record,
-    first_with_people,
-    gathered,
-    number_table,
-    optional_number,
-    parts,
-    placed,
-    updated_records,
-    written_pose,
+    RecordFormat,
+    gather_records,
+    records_by_frame,
 )
-from hpr.formats.sources import pose_files
 from hpr.poses import FloatArray, Frame, PoseSequence
 from hpr.skeleton import COCO17, CROWDPOSE14, HALPE26, MPII16, Skeleton
 
 _DEMO = "instance_info"
 _DEMO_NAME = "results_"
 
-# What MMPose's configurations of data sets call keypoints that have another name here.
 _OWN_NAMES = {
     HALPE26.name: {"head": "head_top", "neck": "head_bottom", "hip": "pelvis"},
     MPII16.name: {"upper_neck": "head_bottom"},
     CROWDPOSE14.name: {"top_head": "head_top", "neck": "head_bottom"},
 }
-
-
-@dataclass(frozen=True)
-class _Video:
-    """A file of a video: its document, and its frames as they were read."""
-
-    document: Any
-    frames: list[Frame]
+"""What MMPose's configurations of data sets call keypoints that have another name here."""
 
 
 class MMPose(FrameFiles):
@@ -55,6 +45,7 @@ class MMPose(FrameFiles):
     looks_like = "JSON with people of keypoints and keypoint_scores, for each frame or each image"
     skeletons = (COCO17, HALPE26, MPII16, CROWDPOSE14)
     metric = "oks"
+    score_key = "bbox_score"
 
     @staticmethod
     def recognises(path: Path, document: object) -> bool:
@@ -78,77 +69,117 @@ class MMPose(FrameFiles):
 
     def read(self, path: Path) -> list[PoseSequence]:
         """See `Format`."""
-        if path.is_dir():
-            return super().read(path)
-        document = read_json(path)
-        entries = _entries(document, str(path))
-        if not _is_video(entries):
-            return super().read(path)
-        frames = _video_frames(document, entries, path)
-        return [PoseSequence(path.stem, frames, _Video(document, frames))]
+        if not path.is_dir():
+            document = read_json(path)
+            if _is_video(_entries(document, str(path))):
+                return [self._sequence(document, path)]
+        return super().read(path)
 
     def write(self, sequences: Sequence[PoseSequence], path: Path) -> None:
         """See `Format`. From scratch, a file is written: of a video, or of an image if it is one without a number."""
-        (sequence,) = sequences
-        if isinstance(sequence.original, _Video):
-            write_json(path, self._onto_video(sequence.original, sequence.frames))
-        elif self._has_read(sequence.original):
-            super().write(sequences, path)
-        else:
-            write_json(path, self._video_from_scratch(sequence.frames))
+        original = self._original_of(sequences[0])
+        is_folder_or_image = original is not None and original.details is not None
+        writer = FrameFiles if is_folder_or_image else RecordFormat
+        writer.write(self, sequences, path)
 
-    def _onto_video(self, original: _Video, frames: list[Frame]) -> Any:
-        """Returns the document of a video with the people of the frames."""
-        entries = []
-        triples = zip(_entries(original.document, ""), original.frames, frames, strict=True)
-        for entry, before, frame in triples:
-            own = frame.in_skeleton(before.skeleton)
-            records = updated_records(entry["instances"], before, own, self._writer(own, before, None))
-            entries.append({**entry, "instances": records})
-        return _with_entries(original.document, entries)
+    def _parse(self, document: Any, path: Path) -> Parsed:
+        """Parses a video.
 
-    def _video_from_scratch(self, frames: list[Frame]) -> Any:
-        """Returns the inferencer's document of some frames, counted from 0."""
-        own = [frame.in_skeleton(COCO17) for frame in frames]
-        people = [[self._record(frame, person, None) for person in range(len(frame))] for frame in own]
-        ids = [frame.number for frame in frames if frame.number is not None]
-        if len(frames) == 1 and not ids:
-            return people[0]
-        if len(set(ids)) < len(frames):
-            ids = list(range(len(frames)))
-        pairs = zip(ids, people, strict=True)
-        return [{"frame_id": frame_id, "instances": records} for frame_id, records in pairs]
+        The inferencer counts frames from 0; the demo scripts count from 1 (MMPose's base_mmpose_inferencer.py and
+        topdown_demo_with_mmdet.py).
+        """
+        entries, place = _entries(document, str(path)), _place(document, str(path))
+        wheres = [f"{place}[{i}]" for i in range(len(entries))]
+        ids = [_frame_id(entry, where) for entry, where in zip(entries, wheres, strict=True)]
+        first = 1 if isinstance(document, dict) and 0 not in ids else 0
+        listed = [field(entry, "instances", list, where) for entry, where in zip(entries, wheres, strict=True)]
 
-    def _frames(self, paths: list[Path], contents: list[Any]) -> list[Frame]:
-        listed = []
-        for path, content in zip(paths, contents, strict=True):
-            listed.append(_entries(content, str(path)))
-            if _is_video(listed[-1]):
+        video, numbers = _image_name(path, document), [frame_id - first for frame_id in ids]
+        images = image_entries([f"{video}_{number:012d}" for number in numbers], numbers)
+        meta = _meta_skeleton(document, str(path))
+        return self._parse_people(document, images, listed, [f"{where}.instances" for where in wheres], meta)
+
+    def _parse_files(self, paths: list[Path], contents: list[Any]) -> Parsed:
+        pairs = list(zip(paths, contents, strict=True))
+        listed = [_entries(content, str(path)) for path, content in pairs]
+        for path, entries in zip(paths, listed, strict=True):
+            if _is_video(entries):
                 advice = "keep videos and images in folders of their own"
                 raise UserError(f"{path}: expected the people of an image, found the frames of a video; {advice}")
-        wheres = [_place(content, str(path)) for path, content in zip(paths, contents, strict=True)]
-        metas = [_meta_skeleton(content, str(path)) for path, content in zip(paths, contents, strict=True)]
-        images = [_image(path, content) for path, content in zip(paths, contents, strict=True)]
-        return _people_frames(images, listed, wheres, next((meta for meta in metas if meta is not None), None))
 
-    def _records(self, content: Any) -> list[Record]:
-        return _entries(content, "")
+        wheres = [_place(content, str(path)) for path, content in pairs]
+        metas = [_meta_skeleton(content, str(path)) for path, content in pairs]
+        meta = next((meta for meta in metas if meta is not None), None)
+        images = [ImageEntry(_image_name(path, content)) for path, content in pairs]
+        return self._parse_people(contents, images, listed, wheres, meta)
+
+    def _parse_people(
+        self,
+        document: Any,
+        images: list[ImageEntry],
+        listed: list[list[Record]],
+        places: list[str],
+        meta: Skeleton | None,
+    ) -> Parsed:
+        """Parses the people of a source.
+
+        Args:
+            document: Its content.
+            images: Its images.
+            listed: The people of each.
+            places: Where each list is, for an error.
+            meta: The skeleton that the source names.
+        """
+        records, wheres, image_indices = gather_records(listed, places)
+        pairs = list(zip(records, wheres, strict=True))
+        poses = [field(record, "keypoints", list, where) for record, where in pairs]
+        skeleton = meta or _skeleton(poses, wheres)
+
+        coordinates = number_table(poses, (len(skeleton), 2), lambda i: f"{wheres[i]}.keypoints")
+        scores = _scores(records, len(skeleton), wheres)
+        people = Frame(
+            "",
+            skeleton,
+            keypoints_of(coordinates, np.asarray((coordinates == 0).all(axis=-1)) & (scores == 0)),
+            scores,
+            boxes=np.array([_box(record, where) for record, where in pairs]).reshape(-1, 4),
+            records=np.arange(len(records)),
+            person_scores=np.array([_person_score(record, where) for record, where in pairs], np.float64),
+        )
+        return Parsed(images, image_indices, Original(self.name, document, records, people))
+
+    def _updated_record(self, record: Record, people: Frame, person: int, original: Original, index: int) -> Record:
+        return {**record, **_pose(people, person)}
+
+    def _new_record(self, people: Frame, person: int, original: Original | None) -> Record:
+        record, score = _pose(people, person), float(people.person_scores[person])
+        if np.isfinite(score):
+            record["bbox_score"] = score
+        if np.isfinite(people.boxes[person]).all():
+            record["bbox"] = [plain(people.boxes[person])]
+        return record
 
     def _with_records(self, content: Any, records: list[Record]) -> Any:
-        return _with_entries(content, records)
+        return {**content, _DEMO: records} if isinstance(content, dict) else records
 
-    def _record(self, frame: Frame, person: int, former: Record | None) -> Record:
-        keypoints, scores, there = written_pose(frame, person)
-        pose = {"keypoints": plain(keypoints), "keypoint_scores": plain(np.where(there, scores, 0.0))}
-        record: dict[str, Any] = pose
-        score = float(frame.person_scores[person])
-        if np.isfinite(score) and (former is None or score != _person_score(former, "")):
-            record["bbox_score"] = score
-        if former is not None:
-            return {**former, **record}
-        if np.isfinite(frame.boxes[person]).all():
-            record["bbox"] = [plain(frame.boxes[person])]
-        return record
+    def _document(self, sequence: PoseSequence, records: list[PlacedRecord], original: Original | None) -> Any:
+        """Returns the contents of images' files, the document of a video, or a new one, whose frames count from 0."""
+        if original is not None and original.details is not None:
+            return super()._document(sequence, records, original)
+
+        frames = sequence.frames
+        lists = records_by_frame(records, len(frames))
+        if original is not None:
+            entries = _entries(original.document, "")
+            videos = [{**entry, "instances": own} for entry, own in zip(entries, lists, strict=True)]
+            return self._with_records(original.document, videos)
+
+        ids = [frame.number for frame in frames if frame.number is not None]
+        if len(frames) == 1 and not ids:
+            return lists[0]
+        if len(set(ids)) < len(frames):
+            ids = list(range(len(frames)))
+        return [{"frame_id": frame_id, "instances": own} for frame_id, own in zip(ids, lists, strict=True)]
 
 
 def _entries(document: Any, where: str) -> list[Any]:
@@ -157,11 +188,6 @@ def _entries(document: Any, where: str) -> list[Any]:
         found: list[Any] = field(document, _DEMO, list, where)
         return found
     return list(expect(document, list, where))
-
-
-def _with_entries(document: Any, entries: list[Any]) -> Any:
-    """Returns a document with other people or frames."""
-    return {**document, _DEMO: entries} if isinstance(document, dict) else entries
 
 
 def _place(document: Any, where: str) -> str:
@@ -174,29 +200,10 @@ def _is_video(entries: list[Any]) -> bool:
     return bool(entries) and isinstance(entries[0], dict) and "instances" in entries[0]
 
 
-def _image(path: Path, document: Any) -> str:
+def _image_name(path: Path, document: Any) -> str:
     """Returns the name of the image or video that a file is about; the demo scripts put a word before it."""
     stem = path.name.removesuffix(MMPose.ending)
     return stem.removeprefix(_DEMO_NAME) if isinstance(document, dict) else stem
-
-
-def _video_frames(document: Any, entries: list[Any], path: Path) -> list[Frame]:
-    """Returns the frames of a video.
-
-    The inferencer counts them from 0; the demo scripts count from 1 (MMPose's base_mmpose_inferencer.py and
-    topdown_demo_with_mmdet.py).
-    """
-    place = _place(document, str(path))
-    wheres = [f"{place}[{i}]" for i in range(len(entries))]
-    ids = [_frame_id(entry, where) for entry, where in zip(entries, wheres, strict=True)]
-    first = 1 if isinstance(document, dict) and 0 not in ids else 0
-    listed = [field(entry, "instances", list, where) for entry, where in zip(entries, wheres, strict=True)]
-
-    video = _image(path, document)
-    names = [f"{video}_{frame_id - first:012d}" for frame_id in ids]
-    inner = [f"{where}.instances" for where in wheres]
-    frames = _people_frames(names, listed, inner, _meta_skeleton(document, str(path)))
-    return [replace(frame, number=frame_id - first) for frame, frame_id in zip(frames, ids, strict=True)]
 
 
 def _frame_id(entry: Any, where: str) -> int:
@@ -217,6 +224,7 @@ def _meta_skeleton(document: Any, where: str) -> Skeleton | None:
     named = meta.get("keypoint_id2name") if isinstance(meta, dict) else None
     if not isinstance(named, dict):
         return None
+
     indices = sorted(named, key=lambda index: (len(index), index))  # "10" after "9"
     names = [named[index] for index in indices]
     for skeleton in MMPose.skeletons:
@@ -226,39 +234,6 @@ def _meta_skeleton(document: Any, where: str) -> Skeleton | None:
     found = f"those of {summary(meta.get('dataset_name'))}" if isinstance(meta, dict) else ""
     known = ", ".join(skeleton.name for skeleton in MMPose.skeletons)
     raise UserError(f"{where}: meta_info.keypoint_id2name: expected the keypoints of {known}, found {found}")
-
-
-def _people_frames(images: list[str], listed: list[list[Any]], places: list[str], meta: Skeleton | None) -> list[Frame]:
-    """Returns the frames of a source.
-
-    Args:
-        images: Their names.
-        listed: The people of each.
-        places: Where each list is, for an error.
-        meta: The skeleton that the source names.
-    """
-    people, wheres = gathered(listed, places)
-    pairs = list(zip(people, wheres, strict=True))
-    poses = [field(person, "keypoints", list, where) for person, where in pairs]
-    skeleton = meta or _skeleton(poses, wheres)
-
-    coordinates = _coordinates(poses, len(skeleton), wheres)
-    scores = _scores(people, len(skeleton), wheres)
-    keypoints = placed(coordinates, (coordinates == 0).all(axis=-1) & (scores == 0))
-    boxes = np.array([_box(person, where) for person, where in pairs]).reshape(-1, 4)
-    person_scores = np.array([_person_score(person, where) for person, where in pairs])
-    return [
-        Frame(
-            image,
-            skeleton,
-            keypoints[part],
-            scores[part],
-            boxes=boxes[part],
-            records=np.arange(part.stop - part.start),
-            person_scores=person_scores[part],
-        )
-        for image, part in zip(images, parts(map(len, listed)), strict=True)
-    ]
 
 
 def _skeleton(poses: list[list[Any]], wheres: list[str]) -> Skeleton:
@@ -272,43 +247,32 @@ def _skeleton(poses: list[list[Any]], wheres: list[str]) -> Skeleton:
     raise UserError(f"{wheres[0]}.keypoints: expected a number of keypoints of {known}, found {summary(poses[0])}")
 
 
-def _coordinates(poses: list[list[Any]], count: int, wheres: list[str]) -> FloatArray:
-    """Returns x and y of all people's keypoints, (M, K, 2)."""
-    try:
-        table = np.asarray(poses, np.float64)
-    except (TypeError, ValueError, OverflowError):
-        table = np.empty(0)
-    if poses and table.shape == (len(poses), count, 2):
-        return table
-
-    rows = []  # person by person, to say where the error is
-    for pose, where in zip(poses, wheres, strict=True):
-        if len(pose) != count:
-            raise UserError(f"{where}.keypoints: expected {count} keypoints, found {summary(pose)}")
-        rows += [numbers(point, 2, f"{where}.keypoints[{i}]") for i, point in enumerate(pose)]
-    return np.array(rows, np.float64).reshape(-1, count, 2)  # (M * K, 2) -> (M, K, 2)
-
-
-def _scores(people: list[dict[str, Any]], count: int, wheres: list[str]) -> FloatArray:
-    """Returns the scores of all people's keypoints, (M, K); NaN where the file holds none."""
-    rows = [row for row, person in enumerate(people) if person.get("keypoint_scores") is not None]
-    scores = np.full((len(people), count), np.nan)
-    lists = [people[row]["keypoint_scores"] for row in rows]
-    scores[rows] = number_table(lists, count, lambda i: f"{wheres[rows[i]]}.keypoint_scores")
+def _scores(records: list[Record], count: int, wheres: list[str]) -> FloatArray:
+    """Returns the scores of all people's keypoints, (P, K); NaN where the file holds none."""
+    rows = [row for row, record in enumerate(records) if record.get("keypoint_scores") is not None]
+    lists = [records[row]["keypoint_scores"] for row in rows]
+    scores = np.full((len(records), count), np.nan)
+    scores[rows] = number_table(lists, (count,), lambda i: f"{wheres[rows[i]]}.keypoint_scores")
     return scores
 
 
-def _box(person: dict[str, Any], where: str) -> FloatArray:
+def _box(record: dict[str, Any], where: str) -> FloatArray:
     """Returns the corners (4,) of a person, which the file has in a list of one; NaN if it has none."""
-    box = person.get("bbox")
+    box = record.get("bbox")
     if isinstance(box, list) and len(box) == 1:
         box = box[0]
     return np.full(4, np.nan) if not box else numbers(box, 4, f"{where}.bbox")
 
 
-def _person_score(person: dict[str, Any], where: str) -> float:
+def _person_score(record: dict[str, Any], where: str) -> float:
     """Returns the score of a person's box, be it in a list of one; NaN if there is none."""
-    score = person.get("bbox_score")
+    score = record.get("bbox_score")
     if isinstance(score, list) and len(score) == 1:
         (score,) = score
     return optional_number(score, f"{where}.bbox_score")
+
+
+def _pose(people: Frame, person: int) -> dict[str, Any]:
+    """Returns the fields of a record that have a person's pose."""
+    keypoints, scores, is_there = written_pose(people, person)
+    return {"keypoints": plain(keypoints), "keypoint_scores": plain(np.where(is_there, scores, 0.0))}

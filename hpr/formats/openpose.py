@@ -8,19 +8,10 @@ from typing import Any
 import numpy as np
 
 from hpr.errors import UserError
-from hpr.formats.fields import IDENTIFIER, expect, field, plain, summary
-from hpr.formats.frame_files import (
-    FrameFiles,
-    Record,
-    Scale,
-    gathered,
-    number_table,
-    parts,
-    placed,
-    video_numbers,
-    written_pose,
-)
-from hpr.poses import FloatArray, Frame, TrackId
+from hpr.formats.fields import field, keypoints_of, number_table, plain, summary, track_id
+from hpr.formats.frame_files import FrameFiles, Scale, image_entries, video_numbers, written_pose
+from hpr.formats.records import Original, Parsed, Record, gather_records
+from hpr.poses import BoolArray, FloatArray, Frame, TrackId
 from hpr.skeleton import BODY25, OPENPOSE18, Skeleton
 
 _ENDING = "_keypoints"
@@ -57,59 +48,52 @@ class OpenPose(FrameFiles):
         people = document.get("people") if isinstance(document, dict) else None
         return isinstance(people, list) and all(isinstance(person, dict) and _POSE in person for person in people)
 
-    def _frames(self, paths: list[Path], contents: list[Any]) -> list[Frame]:
+    def _parse_files(self, paths: list[Path], contents: list[Any]) -> Parsed:
         listed = [field(content, "people", list, str(path)) for path, content in zip(paths, contents, strict=True)]
-        people, wheres = gathered(listed, (f"{path}: people" for path in paths))
-        lists = [field(person, _POSE, list, where) for person, where in zip(people, wheres, strict=True)]
+        records, wheres, image_indices = gather_records(listed, (f"{path}: people" for path in paths))
+        pairs = list(zip(records, wheres, strict=True))
+
+        lists = [field(record, _POSE, list, where) for record, where in pairs]
         posed = np.array([bool(values) for values in lists], bool)
         skeleton = _skeleton(lists, wheres)
-        table = _table(lists, posed, skeleton, wheres)
-        track_ids = [_track_id(person, where) for person, where in zip(people, wheres, strict=True)]
+        table = _read_triples(lists, posed, skeleton, wheres)
+        is_missing = np.asarray((table == 0).all(axis=-1)) | ~posed[:, None]
+        people = Frame(
+            "",
+            skeleton,
+            keypoints_of(table[..., :2], is_missing),
+            np.where(is_missing, np.nan, table[..., 2]),
+            track_ids=tuple(_track_id(record, where) for record, where in pairs),
+            posed=posed,
+            records=np.arange(len(records)),
+        )
 
         names = [path.name.removesuffix(self.ending).removesuffix(_ENDING) for path in paths]
         numbers: Sequence[int | None] = video_numbers(names, _VIDEO_FRAME) or [None] * len(names)
-        missing = (table == 0).all(axis=-1) | ~posed[:, None]
-        keypoints = placed(table[..., :2], missing)
-        scores = np.where(missing, np.nan, table[..., 2])
-        return [
-            Frame(
-                name,
-                skeleton,
-                keypoints[part],
-                scores[part],
-                track_ids=tuple(track_ids[part]),
-                posed=posed[part],
-                records=np.arange(part.stop - part.start),
-                number=number,
-            )
-            for name, number, part in zip(names, numbers, parts(map(len, listed)), strict=True)
-        ]
+        return Parsed(image_entries(names, numbers), image_indices, Original(self.name, contents, records, people))
 
-    def _scale(self, frames: list[Frame], path: Path) -> Scale | None:
+    def _scale(self, people: Frame, path: Path) -> Scale | None:
         """See `FrameFiles`. Coordinates are relative if they are all between -1 and 1."""
-        lowest, highest = _range(frames)
-        if lowest < -1 or highest > 1 or lowest > highest:
+        coordinates = people.keypoints[np.isfinite(people.keypoints)]
+        if len(coordinates) == 0 or coordinates.min() < -1 or coordinates.max() > 1:
             return None
         if self.images is None:
             raise UserError(
                 f"{path}: expected pixels, found all coordinates between -1 and 1, as --keypoint_scale 3 and 4 write "
                 "them; run OpenPose without --keypoint_scale, or set dataset.images"
             )
-        return Scale(low=-1.0 if lowest < 0 else 0.0, inset=1)
+        return Scale(low=-1.0 if coordinates.min() < 0 else 0.0, inset=1)
 
-    def _records(self, content: Any) -> list[Record]:
-        return list(content["people"])
+    def _updated_record(self, record: Record, people: Frame, person: int, original: Original, index: int) -> Record:
+        return {**record, _POSE: _pose(people, person)}
+
+    def _new_record(self, people: Frame, person: int, original: Original | None) -> Record:
+        known_id = people.track_ids[person]
+        person_id = [_NOBODY if known_id is None else known_id]
+        return {"person_id": person_id, _POSE: _pose(people, person), **{key: [] for key in _UNUSED}}
 
     def _with_records(self, content: Any, records: list[Record]) -> Any:
         return {**({"version": 1.3} if content is None else content), "people": records}
-
-    def _record(self, frame: Frame, person: int, former: Record | None) -> Record:
-        keypoints, scores, there = written_pose(frame, person)
-        pose = plain(np.column_stack([keypoints, scores * there]).reshape(-1))  # (K, 3) -> (3 * K,)
-        if former is not None:
-            return {**former, _POSE: pose}
-        track_id = frame.track_ids[person]
-        return {"person_id": [_NOBODY if track_id is None else track_id], _POSE: pose, **{key: [] for key in _UNUSED}}
 
     def _file_name(self, image: str) -> str:
         return f"{image}{_ENDING}{self.ending}"
@@ -127,8 +111,8 @@ def _skeleton(lists: list[Any], wheres: list[str]) -> Skeleton:
     return BODY25
 
 
-def _table(lists: list[Any], posed: Any, skeleton: Skeleton, wheres: list[str]) -> FloatArray:
-    """Returns x, y and score of all people's keypoints, (M, K, 3); 0 for people without a list of them."""
+def _read_triples(lists: list[Any], posed: BoolArray, skeleton: Skeleton, wheres: list[str]) -> FloatArray:
+    """Returns x, y and score of all people's keypoints, (P, K, 3); 0 for people without a list of them."""
     length = 3 * len(skeleton)
     rows = np.flatnonzero(posed).tolist()
     for row in rows:
@@ -136,27 +120,21 @@ def _table(lists: list[Any], posed: Any, skeleton: Skeleton, wheres: list[str]) 
             others = f"{length} numbers as in the files before"
             advice = "keep the poses of each model in a folder of their own"
             raise UserError(f"{wheres[row]}.{_POSE}: expected {others}, found {summary(lists[row])}; {advice}")
+
     table = np.zeros((len(lists), length))
-    table[rows] = number_table([lists[row] for row in rows], length, lambda i: f"{wheres[rows[i]]}.{_POSE}")
-    return table.reshape(-1, len(skeleton), 3)  # (M, 3 * K) -> (M, K, 3)
+    table[rows] = number_table([lists[row] for row in rows], (length,), lambda i: f"{wheres[rows[i]]}.{_POSE}")
+    return table.reshape(-1, len(skeleton), 3)  # (P, 3 * K) -> (P, K, 3)
 
 
-def _track_id(person: dict[str, Any], where: str) -> TrackId:
+def _track_id(record: dict[str, Any], where: str) -> TrackId:
     """Returns who a person is; None without tracking, where OpenPose writes -1 in a list."""
-    value = person.get("person_id")
+    value = record.get("person_id")
     if isinstance(value, list):
         value = value[0] if value else None
-    if value is None or value == _NOBODY:
-        return None
-    found: TrackId = expect(value, IDENTIFIER, f"{where}.person_id")
-    return found
+    return None if value == _NOBODY else track_id(value, f"{where}.person_id")
 
 
-def _range(frames: list[Frame]) -> tuple[float, float]:
-    """Returns the lowest and the highest coordinate of all keypoints that are there."""
-    lowest, highest = np.inf, -np.inf
-    for frame in frames:
-        coordinates = frame.keypoints[np.isfinite(frame.keypoints)]
-        if len(coordinates):
-            lowest, highest = min(lowest, coordinates.min()), max(highest, coordinates.max())
-    return float(lowest), float(highest)
+def _pose(people: Frame, person: int) -> list[float]:
+    """Returns x, y and score of a person's keypoints, as files have them."""
+    keypoints, scores, is_there = written_pose(people, person)
+    return plain(np.column_stack([keypoints, scores * is_there]).reshape(-1))  # (K, 3) -> (3 * K,)

@@ -1,85 +1,104 @@
 """PoseTrack 2017 files: `annolist` of images, every scalar a list of one (docs/formats.md, section 3)."""
 
-from collections.abc import Sequence
-from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
 from hpr.errors import UserError
-from hpr.files import read_json, write_json
-from hpr.formats.base import Format
-from hpr.formats.fields import IDENTIFIER, expect, field, numbers, plain, summary
-from hpr.poses import NO_RECORD, FloatArray, Frame, PoseSequence
+from hpr.formats.fields import expect, field, numbers, plain, summary, track_id
+from hpr.formats.records import (
+    ImageEntry,
+    Original,
+    Parsed,
+    PlacedRecord,
+    Record,
+    RecordFormat,
+    gather_records,
+    records_by_frame,
+)
+from hpr.poses import FloatArray, Frame, PoseSequence
 from hpr.skeleton import POSETRACK15
 
-_KEYPOINTS = len(POSETRACK15)
+_HEAD_BOX = ("x1", "y1", "x2", "y2")
 
 
-@dataclass(frozen=True)
-class _Original:
-    """A parsed file: its document, and its frames as they were read."""
+class PoseTrack17(RecordFormat):
+    """Reader and writer of PoseTrack 2017 files, one sequence each.
 
-    document: dict[str, Any]
-    frames: list[Frame]
-
-
-class PoseTrack17(Format):
-    """Reader and writer of PoseTrack 2017 files, one sequence each."""
+    A pose that has changed gets its points written anew, with score 0 where it has none.
+    """
 
     name = "posetrack17"
     looks_like = "JSON with annolist"
     removes_unposed = True
     skeletons = (POSETRACK15,)
     metric = "posetrack"
+    indent = 4  # as the published code does
 
     @staticmethod
     def recognises(path: Path, document: object) -> bool:
         """See `Format`."""
         return isinstance(document, dict) and "annolist" in document
 
-    def read(self, path: Path) -> list[PoseSequence]:
-        """See `Format`. Images are named by the last three parts of the name in the file (docs/published.md, 4)."""
-        document = expect(read_json(path), dict, str(path))
-        frames = []
+    def _parse(self, document: Any, path: Path) -> Parsed:
+        """See `RecordFormat`. Images are named by the last three parts of the name in the file (docs/published.md, 4)."""
+        images, lists, places = [], [], []
         for i, entry in enumerate(field(document, "annolist", list, str(path))):
-            frames.append(_frame(expect(entry, dict, f"{path}: annolist[{i}]"), f"{path}: annolist[{i}]"))
-        return [PoseSequence(path.stem, frames, _Original(document, frames))]
+            where = f"{path}: annolist[{i}]"
+            name = _image_name(expect(entry, dict, where), where)
+            regions = _ignore_regions(entry, f"{where}.ignore_regions")
+            images.append(ImageEntry("/".join(name.split("/")[-3:]), ignore_regions=regions))
+            lists.append(expect(entry.get("annorect") or [], list, f"{where}.annorect"))
+            places.append(f"{where}.annorect")
 
-    def write(self, sequences: Sequence[PoseSequence], path: Path) -> None:
-        """See `Format`. A pose that has changed gets its points written anew, with score 0 where it has none."""
-        (sequence,) = sequences
-        if isinstance(sequence.original, _Original):
-            write_json(path, _onto(sequence.original, sequence), indent=4)  # indented as the published code does
-        else:
-            write_json(path, {"annolist": [_entry(frame) for frame in sequence.frames]})
+        records, wheres, image_indices = gather_records(lists, places)
+        pairs = list(zip(records, wheres, strict=True))
+        points = [_points(expect(record, dict, where), where) for record, where in pairs]
+        poses = [_pose(own or [], where) for own, where in zip(points, wheres, strict=True)]
+        poses_array = np.array(poses).reshape(-1, len(POSETRACK15), 3)  # also without people
+        people = Frame(
+            "",
+            POSETRACK15,
+            poses_array[..., :2],
+            poses_array[..., 2],
+            head_boxes=np.array([_head_box(record, where) for record, where in pairs]).reshape(-1, 4),
+            track_ids=tuple(track_id(_first(record.get("track_id")), f"{where}.track_id") for record, where in pairs),
+            posed=np.array([own is not None for own in points], bool),
+            records=np.arange(len(records)),
+        )
+        return Parsed(images, image_indices, Original(self.name, document, records, people))
 
+    def _updated_record(self, record: Record, people: Frame, person: int, original: Original, index: int) -> Record:
+        points = _new_points(people.keypoints[person], np.nan_to_num(people.scores[person]))
+        annopoints = record.get("annopoints") or [{}]
+        first = {**(_first(annopoints) or {}), "point": points}
+        return {**record, "annopoints": [first, *annopoints[1:]] if isinstance(annopoints, list) else first}
 
-def _frame(entry: dict[str, Any], where: str) -> Frame:
-    """Returns an image and its people."""
-    name = _image_name(entry, where)
-    records = expect(entry.get("annorect") or [], list, f"{where}.annorect")
-    wheres = [f"{where}.annorect[{i}]" for i in range(len(records))]
-    points = [_points(expect(r, dict, place), place) for r, place in zip(records, wheres, strict=True)]
-    poses = np.array([_pose(p or [], place) for p, place in zip(points, wheres, strict=True)])
-    poses = poses.reshape(-1, _KEYPOINTS, 3)
-    track_ids = [
-        expect(_first(record.get("track_id")), (*IDENTIFIER, type(None)), f"{place}.track_id")
-        for record, place in zip(records, wheres, strict=True)
-    ]
-    head_boxes = [_head_box(record, place) for record, place in zip(records, wheres, strict=True)]
-    return Frame(
-        "/".join(name.split("/")[-3:]),
-        POSETRACK15,
-        poses[..., :2],
-        poses[..., 2],
-        head_boxes=np.array(head_boxes).reshape(-1, 4),
-        track_ids=tuple(track_ids),
-        posed=np.array([person is not None for person in points], bool),
-        records=np.arange(len(records)),
-        ignore_regions=_ignore_regions(entry, f"{where}.ignore_regions"),
-    )
+    def _new_record(self, people: Frame, person: int, original: Original | None) -> Record:
+        record: dict[str, Any] = {}
+        if people.posed[person]:
+            record["annopoints"] = [{"point": _new_points(people.keypoints[person], people.scores[person])}]
+        if people.track_ids[person] is not None:
+            record["track_id"] = [people.track_ids[person]]
+        if np.isfinite(people.head_boxes[person]).all():
+            values = plain(people.head_boxes[person])
+            record |= {key: [value] for key, value in zip(_HEAD_BOX, values, strict=True)}
+        return record
+
+    def _document(self, sequence: PoseSequence, records: list[PlacedRecord], original: Original | None) -> Any:
+        lists = records_by_frame(records, len(sequence.frames))
+        if original is not None:
+            annolist = []
+            for entry, own in zip(original.document["annolist"], lists, strict=True):
+                annolist.append({**entry, "annorect": own} if own or entry.get("annorect") else entry)
+            return {**original.document, "annolist": annolist}
+
+        annolist = []
+        for frame, own in zip(sequence.frames, lists, strict=True):
+            regions = [{"point": [{"x": [x], "y": [y]} for x, y in plain(region)]} for region in frame.ignore_regions]
+            annolist.append({"image": [{"name": frame.image}], "ignore_regions": regions, "annorect": own})
+        return {"annolist": annolist}
 
 
 def _image_name(entry: dict[str, Any], where: str) -> str:
@@ -92,6 +111,11 @@ def _image_name(entry: dict[str, Any], where: str) -> str:
     return image
 
 
+def _first(value: Any) -> Any:
+    """Returns a field, which this format wraps into a list of one; None where it is absent or empty."""
+    return (value[0] if value else None) if isinstance(value, list) else value
+
+
 def _points(record: dict[str, Any], where: str) -> list[Any] | None:
     """Returns the record's points; None where it has no list of them."""
     annopoints = _first(record.get("annopoints"))
@@ -101,29 +125,25 @@ def _points(record: dict[str, Any], where: str) -> list[Any] | None:
     return None if points is None else expect(points, list, f"{where}.annopoints[0].point")
 
 
-def _first(value: Any) -> Any:
-    """Returns a field, which this format wraps into a list of one; None where it is absent or empty."""
-    return (value[0] if value else None) if isinstance(value, list) else value
-
-
 def _pose(points: list[Any], where: str) -> FloatArray:
     """Returns x, y and score of a person's keypoints, (15, 3); of two points with one id, the first."""
-    places, values = [], []
+    indices, values = [], []
     for point in points:
         keypoint = _first(expect(point, dict, f"{where}: point").get("id"))
-        if keypoint in range(_KEYPOINTS) and int(keypoint) not in places:
-            places.append(int(keypoint))
+        if keypoint in range(len(POSETRACK15)) and int(keypoint) not in indices:
+            indices.append(int(keypoint))
             values += [_first(point.get(key)) for key in ("x", "y", "score")]
+
     table = numbers(values, len(values), f"{where}: x, y and score of the points").reshape(-1, 3)  # (points, 3)
     table[~np.isfinite(table[:, :2]).all(axis=1), :2] = np.inf
-    pose = np.full((_KEYPOINTS, 3), np.nan)
-    pose[places] = table
+    pose = np.full((len(POSETRACK15), 3), np.nan)
+    pose[indices] = table
     return pose
 
 
 def _head_box(record: dict[str, Any], where: str) -> FloatArray:
     """Returns the corners (4,) of a head; NaN if the file has none."""
-    box = [_first(record.get(key)) for key in ("x1", "y1", "x2", "y2")]
+    box = [_first(record.get(key)) for key in _HEAD_BOX]
     return np.full(4, np.nan) if None in box else numbers(box, 4, f"{where}: head box")
 
 
@@ -137,59 +157,11 @@ def _ignore_regions(entry: dict[str, Any], where: str) -> tuple[FloatArray, ...]
     return tuple(regions)
 
 
-def _onto(original: _Original, sequence: PoseSequence) -> dict[str, Any]:
-    """Returns the original document with the poses of the sequence."""
-    annolist = []
-    for entry, before, frame in zip(original.document["annolist"], original.frames, sequence.frames, strict=True):
-        records = [
-            _record(frame, person)
-            if record == NO_RECORD
-            else _updated(entry["annorect"][record], before, frame, person)
-            for person, record in enumerate(frame.records.tolist())
-        ]
-        annolist.append({**entry, "annorect": records} if records or entry.get("annorect") else entry)
-    return {**original.document, "annolist": annolist}
-
-
-def _updated(record: dict[str, Any], before: Frame, frame: Frame, person: int) -> dict[str, Any]:
-    """Returns a record as it is, or with the person's pose if that differs."""
-    place = int(frame.records[person])
-    pairs = ((before.keypoints, frame.keypoints), (before.scores, frame.scores), (before.flags, frame.flags))
-    if all(np.array_equal(old[place], new[person], equal_nan=True) for old, new in pairs):
-        return record
-    annopoints = record.get("annopoints") or [{}]
-    scored = replace(frame, scores=np.nan_to_num(frame.scores))
-    first = {**(_first(annopoints) or {}), "point": _new_points(scored, person)}
-    return {**record, "annopoints": [first, *annopoints[1:]] if isinstance(annopoints, list) else first}
-
-
-def _new_points(frame: Frame, person: int) -> list[dict[str, Any]]:
-    """Returns the points of a pose, every scalar in a list; without a score where there is none."""
-    keypoints = frame.skeleton.convert(frame.keypoints[[person]], POSETRACK15)[0]
-    scores = frame.skeleton.convert(frame.scores[[person]], POSETRACK15)[0]
+def _new_points(keypoints: FloatArray, scores: FloatArray) -> list[dict[str, Any]]:
+    """Returns the points of keypoints (15, 2), every scalar in a list; without a score where it is NaN."""
     points = []
     for keypoint in np.flatnonzero(np.isfinite(keypoints).all(axis=-1)).tolist():
         x, y = keypoints[keypoint].tolist()
         score = {} if np.isnan(scores[keypoint]) else {"score": [float(scores[keypoint])]}
         points.append({"id": [keypoint], "x": [x], "y": [y], **score})
     return points
-
-
-def _entry(frame: Frame) -> dict[str, Any]:
-    """Returns the record of an image that was not read from a file of this format."""
-    regions = [{"point": [{"x": [x], "y": [y]} for x, y in plain(region)]} for region in frame.ignore_regions]
-    records = [_record(frame, person) for person in range(len(frame))]
-    return {"image": [{"name": frame.image}], "ignore_regions": regions, "annorect": records}
-
-
-def _record(frame: Frame, person: int) -> dict[str, Any]:
-    """Returns the record of a person who was not read from a file of this format."""
-    record: dict[str, Any] = {}
-    if frame.posed[person]:
-        record["annopoints"] = [{"point": _new_points(frame, person)}]
-    if frame.track_ids[person] is not None:
-        record["track_id"] = [frame.track_ids[person]]
-    if np.isfinite(frame.head_boxes[person]).all():
-        corners = zip(("x1", "y1", "x2", "y2"), plain(frame.head_boxes[person]), strict=True)
-        record |= {key: [value] for key, value in corners}
-    return record

@@ -1,46 +1,47 @@
 """PoseTrack 2018 and 2021 files: like COCO's, with 17 keypoint triples per annotation (docs/formats.md, section 2)."""
 
 from collections.abc import Sequence
-from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, ClassVar
+from typing import Any, ClassVar, NamedTuple
 
 import numpy as np
 
 from hpr.errors import UserError
-from hpr.files import read_json, write_json
-from hpr.formats.base import Format
-from hpr.formats.coco import skeleton_of
-from hpr.formats.fields import IDENTIFIER, expect, field, numbers, plain, sides
-from hpr.poses import NO_RECORD, FloatArray, Frame, PoseSequence
+from hpr.formats.coco_layout import skeleton_of
+from hpr.formats.fields import (
+    IDENTIFIER,
+    box_sides,
+    corners,
+    expect,
+    field,
+    image_size,
+    keypoints_of,
+    numbers,
+    plain,
+    track_id,
+)
+from hpr.formats.records import ImageEntry, Original, Parsed, PlacedRecord, Record, RecordFormat, match_image_ids
+from hpr.poses import FloatArray, Frame, PoseSequence
 from hpr.skeleton import POSETRACK15, POSETRACK18
 
 _EARS = POSETRACK18.indices("left_ear", "right_ear")
 
 
-@dataclass(frozen=True)
-class _Original:
-    """A parsed file.
+class _Slots(NamedTuple):
+    """How a file keeps keypoints: the index of each POSETRACK18 keypoint's triple (-1 without one), and how many
+    triples an annotation has."""
 
-    Attributes:
-        document: Its content.
-        slots: (17,) for each keypoint of POSETRACK18 its place in the file's triples; -1 if the file has none.
-        slot_count: Number of triples of an annotation.
-        keypoints: (M, 17, 2) of all annotations, as in `Frame`.
-        scores: (M, 17), likewise.
-        flags: (M, 17), likewise.
-    """
-
-    document: dict[str, Any]
-    slots: list[int]
-    slot_count: int
-    keypoints: FloatArray
-    scores: FloatArray
-    flags: FloatArray
+    indices: list[int]
+    count: int
 
 
-class PoseTrack18(Format):
+_PLAIN_SLOTS = _Slots(list(range(len(POSETRACK18))), len(POSETRACK18))
+
+
+class PoseTrack18(RecordFormat):
     """Reader and writer of PoseTrack 2018 files, one sequence each.
+
+    A pose that has changed gets all its triples and scores written anew; the format leaves the ears empty.
 
     Attributes:
         marks_people: Whether images that are written from scratch say whether there is somebody in them.
@@ -50,6 +51,7 @@ class PoseTrack18(Format):
     looks_like = "JSON with images, annotations of 17 keypoints, and no left_eye in categories"
     skeletons = (POSETRACK18,)
     metric = "posetrack"
+    indent = 4  # as the published code does
     marks_people: ClassVar[bool] = False
 
     @staticmethod
@@ -57,31 +59,108 @@ class PoseTrack18(Format):
         """See `Format`."""
         return skeleton_of(document) is POSETRACK18 and not _is_of_2021(document)
 
-    def read(self, path: Path) -> list[PoseSequence]:
-        """See `Format`. Images come in the order of the file, each with its annotations in the order of the file."""
-        document = expect(read_json(path), dict, str(path))
-        images: dict[Any, dict[str, Any]] = {}
+    def _parse(self, document: Any, path: Path) -> Parsed:
+        """See `RecordFormat`. Images come in the order of the file, each with its annotations in that order."""
+        images: dict[Any, ImageEntry] = {}
         for i, image in enumerate(field(document, "images", list, str(path))):
-            field(image, "file_name", str, f"{path}: images[{i}]")
-            images.setdefault(field(image, "id", IDENTIFIER, f"{path}: images[{i}]"), {**image, "where": i})
+            where = f"{path}: images[{i}]"
+            name, image_id = field(image, "file_name", str, where), field(image, "id", IDENTIFIER, where)
+            if image_id not in images:
+                images[image_id] = ImageEntry(name, image_size(image), None, _ignore_regions(image, where))
 
-        original = _parsed(document, path)
-        rows: dict[Any, list[int]] = {image_id: [] for image_id in images}
-        for i, annotation in enumerate(document["annotations"]):
-            image_id = field(annotation, "image_id", IDENTIFIER, f"{path}: annotations[{i}]")
-            if image_id not in rows:
-                raise UserError(f"{path}: annotations[{i}]: image_id {image_id} is not among the file's images")
-            rows[image_id].append(i)
-        frames = [_frame(image, original, rows[image_id], path) for image_id, image in images.items()]
-        return [PoseSequence(path.stem, frames, original)]
+        slots = _read_slots(document, path)
+        annotations = field(document, "annotations", list, str(path))
+        wheres = [f"{path}: annotations[{i}]" for i in range(len(annotations))]
+        keypoints, scores, flags = _poses(annotations, wheres, slots)
+        image_indices = match_image_ids(annotations, wheres, list(images), "the file's images")
 
-    def write(self, sequences: Sequence[PoseSequence], path: Path) -> None:
-        """See `Format`. A pose that has changed gets all its triples and scores written anew, the ears empty."""
-        (sequence,) = sequences
-        if isinstance(sequence.original, _Original):
-            write_json(path, _onto(sequence.original, sequence), indent=4)  # indented as the published code does
+        pairs = list(zip(annotations, wheres, strict=True))
+        track_ids = [track_id(annotation.get("track_id"), f"{where}.track_id") for annotation, where in pairs]
+        for annotation, where in pairs:
+            if annotation.get("bbox_head"):
+                numbers(annotation["bbox_head"], 4, f"{where}.bbox_head")
+        people = Frame(
+            "",
+            POSETRACK18,
+            keypoints,
+            scores,
+            flags,
+            corners(annotation.get("bbox") for annotation in annotations),
+            corners(annotation.get("bbox_head") for annotation in annotations),
+            tuple(track_ids),
+            records=np.arange(len(annotations)),
+        )
+        original = Original(self.name, document, annotations, people, (slots, list(images)))
+        return Parsed(list(images.values()), image_indices, original)
+
+    def _updated_record(self, record: Record, people: Frame, person: int, original: Original, index: int) -> Record:
+        slots, _ = original.details
+        keypoints: list[float] = [0] * (3 * slots.count)
+        scores: list[float] = [0] * slots.count
+        for keypoint in _written_keypoints(people, person):
+            slot = slots.indices[keypoint]
+            flag = float(people.flags[person, keypoint])
+            x, y = people.keypoints[person, keypoint].tolist()
+            keypoints[3 * slot : 3 * slot + 3] = [x, y, int(flag) if flag.is_integer() else flag]
+            scores[slot] = float(np.nan_to_num(people.scores[person, keypoint]))
+        return {**record, "keypoints": keypoints, **({"scores": scores} if record.get("scores") else {})}
+
+    def _new_record(self, people: Frame, person: int, original: Original | None) -> Record:
+        slots = _PLAIN_SLOTS if original is None else original.details[0]
+        written = _written_keypoints(people, person)
+        ordered = np.zeros((len(POSETRACK18), 4))  # x, y, flag and score
+        ordered[written, :2] = people.keypoints[person, written]
+        ordered[written, 2] = people.flags[person, written]
+        ordered[:, 3] = people.scores[person]
+        ordered[_EARS, 3] = np.nan
+        by_slot = np.zeros((slots.count + 1, 4))  # the last row is for what the file has no slot for
+        by_slot[slots.indices] = ordered
+
+        record: dict[str, Any] = {"category_id": 1, "keypoints": plain(by_slot[:-1, :3].reshape(-1))}  # (slots, 3)
+        record["scores"] = [] if np.isnan(ordered[:, 3]).all() else plain(by_slot[:-1, 3])
+        if people.track_ids[person] is not None:
+            record["track_id"] = people.track_ids[person]
+        for key, box in (("bbox", people.boxes[person]), ("bbox_head", people.head_boxes[person])):
+            if np.isfinite(box).all():
+                record[key] = plain(box_sides(box))
+        return record
+
+    def _document(self, sequence: PoseSequence, records: list[PlacedRecord], original: Original | None) -> Any:
+        if original is None:
+            image_ids, free_id = list(range(len(sequence.frames))), 0
         else:
-            write_json(path, _from_scratch(sequence, self.marks_people))
+            image_ids = original.details[1]
+            ids = [annotation.get("id") for annotation in original.records]
+            free_id = max((known for known in ids if isinstance(known, int)), default=-1) + 1
+
+        annotations = []
+        for record, frame, is_new in records:
+            if is_new and frame is not None:
+                record = {"id": free_id, "image_id": image_ids[frame], **record}
+                free_id += 1
+            annotations.append(record)
+        if original is not None:
+            return {**original.document, "annotations": annotations}
+        categories = [{"id": 1, "name": "person", "keypoints": list(POSETRACK18.names)}]
+        return {"images": self._new_images(sequence), "annotations": annotations, "categories": categories}
+
+    def _new_images(self, sequence: PoseSequence) -> list[dict[str, Any]]:
+        """Returns the images of a new document."""
+        return [
+            {
+                "id": number,
+                "frame_id": number,
+                "file_name": frame.image,
+                "vid_id": sequence.name,
+                "nframes": len(sequence.frames),
+                "is_labeled": True,
+                **({"has_labeled_person": len(frame) > 0} if self.marks_people else {}),
+                **({} if frame.size is None else {"width": frame.size[0], "height": frame.size[1]}),
+                "ignore_regions_x": [plain(region[:, 0]) for region in frame.ignore_regions],
+                "ignore_regions_y": [plain(region[:, 1]) for region in frame.ignore_regions],
+            }
+            for number, frame in enumerate(sequence.frames)
+        ]
 
 
 class PoseTrack21(PoseTrack18):
@@ -107,82 +186,40 @@ def _is_of_2021(document: object) -> bool:
     return False
 
 
-def _parsed(document: dict[str, Any], path: Path) -> _Original:
-    """Reads the triples and scores of all annotations."""
-    slots, count = _slots(document, path)
-    annotations = field(document, "annotations", list, str(path))
-    triples = np.zeros((len(annotations), 3 * count))
-    scores = np.full((len(annotations), count), np.nan)
-    for i, annotation in enumerate(annotations):
-        where = f"{path}: annotations[{i}]"
-        expect(annotation, dict, where)
-        if annotation.get("keypoints"):
-            triples[i] = numbers(annotation["keypoints"], 3 * count, f"{where}.keypoints")
-        if annotation.get("scores"):
-            scores[i] = numbers(annotation["scores"], count, f"{where}.scores")
+def _read_slots(document: dict[str, Any], path: Path) -> _Slots:
+    """Returns how a file keeps keypoints: in PoseTrack's order or in that of its category.
 
-    # A last column stands for the keypoints that the file has no slot for: slot -1.
-    by_slot = np.pad(triples.reshape(-1, count, 3), ((0, 0), (0, 1), (0, 0)))  # (M, 3 * slots) -> (M, slots + 1, 3)
-    ordered = by_slot[:, slots]  # (M, 17, 3)
-    keypoints, flags = ordered[..., :2].copy(), np.nan_to_num(ordered[..., 2])
-    keypoints[~np.isfinite(keypoints).all(axis=-1)] = np.inf
-    keypoints[(ordered == 0).all(axis=-1)] = np.nan
-    ordered_scores = np.pad(scores, ((0, 0), (0, 1)), constant_values=np.nan)[:, slots]
-    return _Original(document, slots, count, keypoints, ordered_scores, flags)
-
-
-def _slots(document: dict[str, Any], path: Path) -> tuple[list[int], int]:
-    """Returns where the file keeps each keypoint, in PoseTrack's order or in that of its category; and how many."""
+    Raises:
+        UserError: The category is COCO's.
+    """
     names: Sequence[str] = POSETRACK18.names
     for category in expect(document.get("categories") or [], list, f"{path}: categories"):
         listed = category.get("keypoints") if isinstance(category, dict) else None
         if isinstance(listed, list) and "left_eye" in listed:
-            raise UserError(
-                f"{path}: expected PoseTrack's keypoints, found COCO's (left_eye in categories); read it as coco"
-            )
+            found = "found COCO's (left_eye in categories); read it as coco"
+            raise UserError(f"{path}: expected PoseTrack's keypoints, {found}")
         if isinstance(listed, list) and all(name in listed for name in POSETRACK15.names):
             names = listed
-    return [names.index(name) if name in names else -1 for name in POSETRACK18.names], len(names)
+    return _Slots([names.index(name) if name in names else -1 for name in POSETRACK18.names], len(names))
 
 
-def _frame(image: dict[str, Any], original: _Original, rows: list[int], path: Path) -> Frame:
-    """Returns an image with the annotations in some rows of the file."""
-    annotations = [original.document["annotations"][row] for row in rows]
-    wheres = [f"{path}: annotations[{row}]" for row in rows]
-    pairs = list(zip(annotations, wheres, strict=True))
-    track_ids = [expect(a.get("track_id"), (*IDENTIFIER, type(None)), f"{where}.track_id") for a, where in pairs]
-    boxes = np.array([_box(annotation) for annotation in annotations]).reshape(-1, 4)
-    head_boxes = np.array([_corners(a.get("bbox_head"), f"{where}.bbox_head") for a, where in pairs]).reshape(-1, 4)
-    width, height = image.get("width"), image.get("height")
-    return Frame(
-        image["file_name"],
-        POSETRACK18,
-        original.keypoints[rows],
-        original.scores[rows],
-        original.flags[rows],
-        boxes,
-        head_boxes,
-        tuple(track_ids),
-        records=np.array(rows, np.int64),
-        ignore_regions=_ignore_regions(image, f"{path}: images[{image['where']}]"),
-        size=(width, height) if isinstance(width, int) and isinstance(height, int) else None,
-    )
+def _poses(annotations: list[Any], wheres: list[str], slots: _Slots) -> tuple[FloatArray, FloatArray, FloatArray]:
+    """Returns keypoints (M, 17, 2), scores (M, 17) and flags (M, 17) of all annotations, as in `Frame`."""
+    triples = np.zeros((len(annotations), 3 * slots.count))
+    scores = np.full((len(annotations), slots.count), np.nan)
+    for i, (annotation, where) in enumerate(zip(annotations, wheres, strict=True)):
+        expect(annotation, dict, where)
+        if annotation.get("keypoints"):
+            triples[i] = numbers(annotation["keypoints"], 3 * slots.count, f"{where}.keypoints")
+        if annotation.get("scores"):
+            scores[i] = numbers(annotation["scores"], slots.count, f"{where}.scores")
 
-
-def _corners(box: Any, where: str) -> FloatArray:
-    """Returns the corners (4,) of a box, which the file keeps as x, y, width and height; NaN if it has none."""
-    if not box:
-        return np.full(4, np.nan)
-    x, y, width, height = numbers(box, 4, where)
-    return np.array([x, y, x + width, y + height])
-
-
-def _box(annotation: dict[str, Any]) -> FloatArray:
-    """Returns the corners (4,) of a person's box; nothing depends on it, so that a broken one counts as none."""
-    try:
-        return _corners(annotation.get("bbox"), "")
-    except UserError:
-        return np.full(4, np.nan)
+    # A last column stands for the keypoints that the file has no slot for: slot -1.
+    by_slot = triples.reshape(-1, slots.count, 3)  # (M, 3 * slots) -> (M, slots, 3)
+    ordered = np.pad(by_slot, ((0, 0), (0, 1), (0, 0)))[:, slots.indices]  # (M, 17, 3)
+    ordered_scores = np.pad(scores, ((0, 0), (0, 1)), constant_values=np.nan)[:, slots.indices]
+    keypoints = keypoints_of(ordered[..., :2], np.asarray((ordered == 0).all(axis=-1)))
+    return keypoints, ordered_scores, np.nan_to_num(ordered[..., 2])
 
 
 def _ignore_regions(image: dict[str, Any], where: str) -> tuple[FloatArray, ...]:
@@ -192,6 +229,7 @@ def _ignore_regions(image: dict[str, Any], where: str) -> tuple[FloatArray, ...]
     )
     if len(columns) != len(rows):
         raise UserError(f"{where}: expected as many ignore_regions_x as _y, found {len(columns)} and {len(rows)}")
+
     regions = []
     for x, y in zip(columns, rows, strict=True):
         length = len(expect(x, list, f"{where}.ignore_regions_x"))
@@ -199,98 +237,7 @@ def _ignore_regions(image: dict[str, Any], where: str) -> tuple[FloatArray, ...]
     return tuple(regions)
 
 
-def _onto(original: _Original, sequence: PoseSequence) -> dict[str, Any]:
-    """Returns the original document with the poses of the sequence."""
-    kept: dict[int, dict[str, Any]] = {}
-    new: list[dict[str, Any]] = []
-    ids = [annotation.get("id") for annotation in original.document["annotations"]]
-    free_id = max((known for known in ids if isinstance(known, int)), default=-1) + 1
-    image_ids = list(dict.fromkeys(image["id"] for image in original.document["images"]))
-    for image_id, own_frame in zip(image_ids, sequence.frames, strict=True):
-        frame = own_frame.in_skeleton(POSETRACK18)
-        for person, record in enumerate(frame.records.tolist()):
-            if record == NO_RECORD:
-                pose = _record(frame, person, original.slots, original.slot_count)
-                new.append({"id": free_id + len(new), "image_id": image_id, **pose})
-            else:
-                kept[record] = _updated(original, record, frame, person)
-    return {**original.document, "annotations": [kept[record] for record in sorted(kept)] + new}
-
-
-def _updated(original: _Original, record: int, frame: Frame, person: int) -> dict[str, Any]:
-    """Returns an annotation as it is, or with the person's pose if that differs."""
-    annotation: dict[str, Any] = original.document["annotations"][record]
-    pairs = ((original.keypoints, frame.keypoints), (original.scores, frame.scores), (original.flags, frame.flags))
-    if all(np.array_equal(before[record], after[person], equal_nan=True) for before, after in pairs):
-        return annotation
-    keypoints: list[float] = [0] * (3 * original.slot_count)
-    scores: list[float] = [0] * original.slot_count
-    for keypoint in _written(frame, person):
-        slot = original.slots[keypoint]
-        flag = float(frame.flags[person, keypoint])
-        x, y = frame.keypoints[person, keypoint].tolist()
-        keypoints[3 * slot : 3 * slot + 3] = [x, y, int(flag) if flag.is_integer() else flag]
-        scores[slot] = float(np.nan_to_num(frame.scores[person, keypoint]))
-    has_scores = bool(annotation.get("scores"))
-    return {**annotation, "keypoints": keypoints, **({"scores": scores} if has_scores else {})}
-
-
-def _written(frame: Frame, person: int) -> list[int]:
-    """Returns the keypoints that a file can hold of a person; the format leaves the ears empty."""
-    finite = np.isfinite(frame.keypoints[person]).all(axis=-1)
-    return [keypoint for keypoint in np.flatnonzero(finite).tolist() if keypoint not in _EARS]
-
-
-def _from_scratch(sequence: PoseSequence, marks_people: bool) -> dict[str, Any]:
-    """Returns a document for sequences of any skeleton; keypoints that PoseTrack does not have are left out.
-
-    Args:
-        sequence: To be written.
-        marks_people: See `PoseTrack18`.
-    """
-    images: list[dict[str, Any]] = []
-    annotations: list[dict[str, Any]] = []
-    slots = list(range(len(POSETRACK18)))
-    for number, own_frame in enumerate(sequence.frames):
-        frame = own_frame.in_skeleton(POSETRACK18)
-        images.append(
-            {
-                "id": number,
-                "frame_id": number,
-                "file_name": frame.image,
-                "vid_id": sequence.name,
-                "nframes": len(sequence.frames),
-                "is_labeled": True,
-                **({"has_labeled_person": len(frame) > 0} if marks_people else {}),
-                **({} if frame.size is None else {"width": frame.size[0], "height": frame.size[1]}),
-                "ignore_regions_x": [plain(region[:, 0]) for region in frame.ignore_regions],
-                "ignore_regions_y": [plain(region[:, 1]) for region in frame.ignore_regions],
-            }
-        )
-        for person in range(len(frame)):
-            annotations.append(
-                {"id": len(annotations), "image_id": number, **_record(frame, person, slots, len(slots))}
-            )
-    categories = [{"id": 1, "name": "person", "keypoints": list(POSETRACK18.names)}]
-    return {"images": images, "annotations": annotations, "categories": categories}
-
-
-def _record(frame: Frame, person: int, slots: list[int], slot_count: int) -> dict[str, Any]:
-    """Returns the record of a person who was not read from a file of this format; for the slots see `_Original`."""
-    written = _written(frame, person)
-    ordered = np.zeros((len(POSETRACK18), 4))  # x, y, flag and score
-    ordered[written, :2] = frame.keypoints[person, written]
-    ordered[written, 2] = frame.flags[person, written]
-    ordered[:, 3] = frame.scores[person]
-    ordered[_EARS, 3] = np.nan
-    by_slot = np.zeros((slot_count + 1, 4))  # the last for what the file has no slot for
-    by_slot[slots] = ordered
-
-    record: dict[str, Any] = {"category_id": 1, "keypoints": plain(by_slot[:-1, :3].reshape(-1))}  # (slots, 3)
-    record["scores"] = [] if np.isnan(ordered[:, 3]).all() else plain(by_slot[:-1, 3])
-    if frame.track_ids[person] is not None:
-        record["track_id"] = frame.track_ids[person]
-    for key, box in (("bbox", frame.boxes[person]), ("bbox_head", frame.head_boxes[person])):
-        if np.isfinite(box).all():
-            record[key] = plain(sides(box))
-    return record
+def _written_keypoints(people: Frame, person: int) -> list[int]:
+    """Returns the keypoints that a file can hold of a person."""
+    is_finite = np.isfinite(people.keypoints[person]).all(axis=-1)
+    return [keypoint for keypoint in np.flatnonzero(is_finite).tolist() if keypoint not in _EARS]

@@ -16,10 +16,10 @@ from hypothesis import strategies as st
 from hypothesis.extra.numpy import arrays
 
 from hpr.errors import UserError
-from hpr.formats.frame_files import image_stem, video_numbers
+from hpr.formats.frame_files import video_numbers
 from hpr.formats.openpose import OpenPose
 from hpr.formats.ultralytics import Ultralytics
-from hpr.poses import NO_RECORD, Frame, PoseSequence
+from hpr.poses import NO_RECORD, Frame, PoseSequence, image_stem
 from hpr.skeleton import BODY25, COCO17, OPENPOSE18, POSETRACK15
 
 OWN = GOLDEN / "formats" / "openpose"

@@ -16,9 +16,9 @@ from hypothesis import strategies as st
 from hypothesis.extra.numpy import arrays
 
 from hpr.errors import UserError
-from hpr.formats.frame_files import image_stem
-from hpr.formats.ultralytics import Ultralytics, UltralyticsLabels
-from hpr.poses import NO_RECORD, FloatArray, Frame, PoseSequence
+from hpr.formats.ultralytics import Ultralytics
+from hpr.formats.ultralytics_labels import UltralyticsLabels
+from hpr.poses import NO_RECORD, FloatArray, Frame, PoseSequence, image_stem
 from hpr.skeleton import COCO17, HALPE26, POSETRACK15
 
 RESULTS = GOLDEN / "formats" / "ultralytics"
