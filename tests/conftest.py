@@ -81,7 +81,7 @@ def _run(program: str | Command[Any], settings: tuple[object, ...], cwd: Path) -
         try:
             if isinstance(program, Command):
                 app.main(program, words)
-            main([Path(program).stem, *words])
+            main([Path(program).stem.replace("_", "-"), *words])
         except SystemExit as end:
             status = int(end.code or 0)
         finally:

@@ -135,7 +135,9 @@ def _explain(error: Exception, command: Command[Any], overrides: Sequence[str]) 
 
     unknown = getattr(error.__cause__, "full_key", None)
     if not isinstance(error, ConfigCompositionException) or not unknown:
-        return str(error).strip().split("\n")[0] or type(error).__name__
+        reason = str(error).strip().split("\n")[0] or type(error).__name__
+        is_known = isinstance(error, HydraException | OmegaConfBaseException)
+        return reason if is_known else f"{reason}; expected one name for a group of settings, such as dataset=sample"
 
     typed = {word.lstrip("+~").partition("=")[0]: word for word in overrides}
     unknown = next((name for name in typed if name.startswith(f"{unknown}.")), unknown)

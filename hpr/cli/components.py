@@ -71,8 +71,8 @@ def describe_problem(error: ValidationError, prefix: str = "") -> str:
         return f"{name} is not set; add {name}=VALUE to the command"
     if problem["type"] in ("extra_forbidden", "unexpected_keyword_argument"):
         return f"there is no setting '{name}'; --help lists the settings"
-    expected = problem["msg"].replace("Input should be ", "expected ").replace("Value error, ", "")
-    return f"{name}={_shown(problem['input'])}: {expected}"
+    expected = problem["msg"].replace("Input should be ", "expected ").replace("an instance of Sequence", "a list")
+    return f"{name}={_shown(problem['input'])}: {expected.removeprefix('Value error, ')}"
 
 
 def _shown(value: object) -> str:

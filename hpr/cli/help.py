@@ -3,7 +3,7 @@
 import re
 import shutil
 import textwrap
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from importlib.resources import files
 from pathlib import Path
 from typing import NamedTuple
@@ -16,9 +16,11 @@ _SETTING = re.compile(r"( *)(\w+):(?: +(.*?))?(?: +# (.*))?$")
 _DEFAULT = re.compile(r" +- (?:override )?/?(\w+)(?:@(\S+))?: (\w+)(?: +# (.*))?$")
 _INCLUDED = re.compile(r" +- /(\w+)@_here_$")
 
-_TRAINING = ("root", "scale", "steps", "parts", "validated", "sets", "training", "validation")
-_POSE_FILES = ("root", "predictions", "images", "outside", "annotations", "scale")
-"""Settings of a data set that training uses, and that all other commands use."""
+_DATASET_SETTINGS = (
+    ("root", "predictions", "images", "outside", "annotations", "scale"),
+    ("root", "scale", "steps", "parts", "validated", "training", "validation"),
+)
+"""Settings of a data set that most commands use, and those that training uses."""
 
 
 class Setting(NamedTuple):
@@ -55,7 +57,7 @@ def read_config(path: Path) -> Config:
     header_length = next((index for index, line in enumerate(lines) if not line.startswith("#")), len(lines))
     config = Config([line.lstrip("# ") for line in lines[:header_length]], [], {})
 
-    groups: list[tuple[int, str]] = []  # indentation and name of the groups that the line is in
+    groups: list[tuple[int, str, str]] = []  # indentation, name and comment of the groups that the line is in
     comment: list[str] = []
     for line in lines[header_length:]:
         if default := _DEFAULT.match(line):
@@ -69,9 +71,9 @@ def read_config(path: Path) -> Config:
             indentation, name, value, note = setting.groups()
             groups = [group for group in groups if group[0] < len(indentation)]
             full_name = ".".join([*(group[1] for group in groups), name])
-            groups.append((len(indentation), name))
-            if value and not value.startswith("&") and not name.startswith("_"):
-                config.settings[full_name] = Setting(full_name, value, note or " ".join(comment))
+            groups.append((len(indentation), name, note or " ".join(comment) or (groups[-1][2] if groups else "")))
+            if value and value[0] not in "&*" and not name.startswith("_"):
+                config.settings[full_name] = Setting(full_name, value, groups[-1][2])
             comment = []
         else:
             comment = []
@@ -87,13 +89,15 @@ def command_help(command: str) -> str:
     name, config = command.replace("_", "-"), read_config(_CONF / f"{command}.yaml")
     examples = [line for line in config.header if line.startswith(("hpr ", "torchrun "))]
     lines = [f"hpr {name} NAME=VALUE …: {COMMANDS[name]}.", "", *(f"  {line}" for line in examples), ""]
-    lines += [line for line in config.header if line not in examples]
+    if description := [line for line in config.header if line not in examples]:
+        lines += [*description, ""]
 
     lines += _format(_command_settings(command, config))
     if command == "train":
         recipes = {path.stem: read_config(path).header for path in sorted((_CONF / "experiment").glob("*.yaml"))}
         lines += ["", "Recipes: +experiment=NAME"]
-        lines += _format(Setting(recipe, "", header[2]) for recipe, header in recipes.items())
+        first_sentences = {recipe: " ".join(header[2:]).partition(". ")[0] for recipe, header in recipes.items()}
+        lines += _format(Setting(recipe, "", sentence) for recipe, sentence in first_sentences.items())
     lines += ["", "Options"]
     lines += _format(
         [
@@ -107,40 +111,38 @@ def command_help(command: str) -> str:
 
 
 def _command_settings(command: str, config: Config) -> Iterator[Setting]:
-    """Yields all settings of a command; a heading, which has no value, before those of each group."""
-    yield Setting("", "", "")
+    """Yields all settings of a command: first its own, then those of each group under a heading."""
     yield from (setting for setting in config.settings.values() if setting.name.partition(".")[0] != "model")
     for group, name, choice, note in config.groups:
         if choice == "null":
             continue
-        others = sorted(path.stem for path in (_CONF / group).glob("*.yaml"))
+        choices = {path.stem: read_config(path).settings for path in sorted((_CONF / group).glob("*.yaml"))}
         yield Setting("", "", "")
-        yield Setting(f"{name}={choice}", "", f"one of {', '.join(others)}{f'; {note}' if note else ''}")
-        if name == group:
-            yield from _group_settings(command, config, group, choice)
-        else:
-            yield Setting(f"{name}.*", "", f"as {group}.*")
-
-
-def _group_settings(command: str, config: Config, group: str, choice: str) -> Iterator[Setting]:
-    """Yields the settings of all choices of a group, the default choice's first."""
-    choices = {path.stem: read_config(path).settings for path in sorted((_CONF / group).glob("*.yaml"))}
-    names = dict.fromkeys(name for own in (choices[choice], *choices.values()) for name in own)
-    for name in names:
-        if group == "dataset" and name.partition(".")[0] not in (_TRAINING if command == "train" else _POSE_FILES):
+        yield Setting(f"{name}={choice}", "", f"one of {', '.join(choices)}{f'; {note}' if note else ''}")
+        if name != group:
+            yield Setting(f"  {name}.*", "", f"as {group}.*")
             continue
+        for setting in _group_settings(group, choice, choices):
+            is_of_data = group != "dataset" or setting.name.split(".")[0] in _DATASET_SETTINGS[command == "train"]
+            if is_of_data:
+                own = config.settings.get(f"{group}.{setting.name}", setting)
+                yield Setting(f"  {group}.{setting.name}", own.value, own.comment)
+
+
+def _group_settings(group: str, choice: str, choices: dict[str, dict[str, Setting]]) -> Iterator[Setting]:
+    """Yields the settings of a group that have a comment in one of its choices, those of the default choice first."""
+    for name in dict.fromkeys(name for own in (choices[choice], *choices.values()) for name in own):
         having = [other for other, own in choices.items() if name in own]
-        known = [choices[other][name] for other in having]
-        full_name = f"{group}.{name}"
+        every = [choices[other][name] for other in having]
+        value = choices[choice].get(name, every[0]).value
+        comment = next((setting.comment for setting in every if setting.comment), "")
+        if comment and name not in choices[choice]:
+            comment += f" ({group}={', '.join(having[:3])}{' …' if having[3:] else ''})"
+        if comment:
+            yield Setting(name, value, comment)
 
-        own = config.settings.get(full_name) or choices[choice].get(name)
-        comment = next((setting.comment for setting in [*([own] if own else []), *known] if setting.comment), "")
-        if own is None and len(having) < len(choices):
-            comment = f"{comment} ({group}={', '.join(having)})".strip()
-        yield Setting(full_name, (own or known[0]).value, comment)
 
-
-def _format(settings: Iterator[Setting] | list[Setting]) -> list[str]:
+def _format(settings: Iterable[Setting]) -> list[str]:
     """Returns lines in two columns: NAME=VALUE, and the comment."""
     width, column = min(shutil.get_terminal_size((120, 24)).columns, 140), 42
     lines = []

@@ -1,4 +1,4 @@
-"""The command tools/convert.py, and refining of what it writes: every format as a user meets it."""
+"""`hpr convert`, and refining of what it writes, in every format."""
 
 import json
 from dataclasses import replace
@@ -42,7 +42,7 @@ def converted(clip: Path, name: str, folder: Path, images: Path | None = None) -
     """Converts the clip and returns where the result is."""
     output = folder / ("clip" if FORMATS[name].is_folder else f"clip{FORMATS[name].ending}")
     words = [f"input={clip / 'clip.json'}", f"format={name}", f"output={output}", f"images={images or clip / 'images'}"]
-    succeed("convert.py", *words)
+    succeed("convert", *words)
     return output
 
 
@@ -112,13 +112,13 @@ def test_keypoints_without_a_place_go_to_side_files(clip: Path, tmp_path: Path) 
 
 def test_what_is_lost_is_said(clip: Path, tmp_path: Path) -> None:
     words = [f"input={clip / 'clip.json'}", "format=coco", f"output={tmp_path / 'clip.json'}"]
-    printed = succeed("convert.py", *words)
+    printed = succeed("convert", *words)
     assert "clip.json: lost, since coco has no place for it: " in printed
     assert "keypoints head_top" in printed
     assert "track ids" in printed
     assert "converted 1 from posetrack18 to coco" in printed
-    assert "is there already; set another output, or overwrite=true" in fail("convert.py", *words)
-    succeed("convert.py", *words, "overwrite=true")
+    assert "exists already; set another output, or overwrite=true" in fail("convert", *words)
+    succeed("convert", *words, "overwrite=true")
 
 
 @pytest.mark.parametrize(
@@ -128,14 +128,14 @@ def test_what_is_lost_is_said(clip: Path, tmp_path: Path) -> None:
         (["input=CLIP", "format=cocoo", "output=a.json"], "unknown format 'cocoo': expected one of auto, posetrack18"),
         (["input=CLIP", "format=auto", "output=a.json"], "format=auto: expected the name of a format to write"),
         (["input=CLIP", "input_format=mpii", "format=coco", "output=a.json"], "clip.json"),
-        (["input=CLIP", "format=coco", "output=CLIP", "overwrite=true"], "is there already"),
+        (["input=CLIP", "format=coco", "output=CLIP", "overwrite=true"], "exists already"),
         (["input=CLIP", "format=ultralytics_labels", "output=OUT"], "dataset.images"),
     ],
 )
 def test_wrong_words(words: list[str], message: str, clip: Path, tmp_path: Path) -> None:
     places = {"CLIP": str(clip / "clip.json"), "OUT": str(tmp_path / "labels")}
     given = [f"{name}={places.get(value, value)}" for name, _, value in (word.partition("=") for word in words)]
-    assert message in fail("convert.py", *given, cwd=tmp_path)
+    assert message in fail("convert", *given, cwd=tmp_path)
 
 
 def test_files_of_no_known_format(tmp_path: Path) -> None:
@@ -171,6 +171,6 @@ def test_scores_are_those_of_the_annotations(name: str, metric: str, column: str
 
     refined = tmp_path / "out" / "predictions" / source.name
     files = [f"dataset.predictions={refined}", f"dataset.annotations={truth}", f"output={tmp_path / 'scores.json'}"]
-    printed = succeed("evaluate.py", *files)
+    printed = succeed("evaluate", *files)
     assert f"{metrics['after'][metric][column]:.1f}" in printed
     assert json.loads((tmp_path / "scores.json").read_text())["total"] == metrics["after"]

@@ -1,4 +1,4 @@
-"""The command tools/evaluate.py."""
+"""`hpr evaluate`."""
 
 import json
 from pathlib import Path
@@ -14,7 +14,7 @@ TRUTH, PREDICTION = GOLDEN / "evaluation" / "gt", GOLDEN / "evaluation" / "pred"
 
 def test_table_and_file(tmp_path: Path) -> None:
     output = succeed(
-        "tools/evaluate.py",
+        "evaluate",
         f"dataset.annotations={TRUTH}",
         f"dataset.predictions={PREDICTION}",
         f"output={tmp_path / 'metrics.json'}",
@@ -39,7 +39,10 @@ def test_table_and_file(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("settings", "message"),
     [
-        ([f"dataset.predictions={PREDICTION}"], "dataset.annotations is not set; add dataset.annotations=DIR"),
+        (
+            [f"dataset.predictions={PREDICTION}"],
+            "dataset.annotations is not set; add dataset.annotations=FILE_OR_FOLDER",
+        ),
         ([f"dataset.annotations={TRUTH}"], "dataset.predictions is not set; add dataset.predictions=VALUE"),
         (
             ["dataset.annotations=/no/where", f"dataset.predictions={PREDICTION}"],
@@ -49,4 +52,4 @@ def test_table_and_file(tmp_path: Path) -> None:
     ],
 )
 def test_bad_input(settings: list[str], message: str) -> None:
-    assert message in fail("tools/evaluate.py", *settings)
+    assert message in fail("evaluate", *settings)

@@ -1,4 +1,4 @@
-"""The command tools/learn_errors.py."""
+"""`hpr learn-errors`."""
 
 import json
 import shlex
@@ -34,7 +34,7 @@ def tree(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 def test_table_file_and_training(tree: Path, tmp_path: Path) -> None:
     folders = (f"dataset.annotations={tree / 'annotations'}", f"dataset.predictions={tree / 'predictions'}")
-    output = succeed("tools/learn_errors.py", *folders, cwd=tmp_path)
+    output = succeed("learn-errors", *folders, cwd=tmp_path)
     lines = output.strip().split("\n")
     assert lines[0].split() == ["%", "jitter", "inversion", "swap", "miss", "absent", "extra", "keypoints"]
     assert [line.split()[0] for line in lines[1:8]] == list(KEYPOINT_KINDS)
@@ -46,18 +46,15 @@ def test_table_file_and_training(tree: Path, tmp_path: Path) -> None:
     assert isinstance(instantiate(content, _convert_="all"), PoseErrors)
     assert content.missed_person == 0
 
-    program, *words = shlex.split(lines[-1].removeprefix("  python "))
-    assert words == ["--config-dir", "output", "pose_errors=learnt"]
-    assert program == "train.py"
-    assert (written.parent.parent, written.stem) == (tmp_path / words[1], words[2].removeprefix("pose_errors="))
+    assert shlex.split(lines[-1]) == ["hpr", "train", "--config-dir", "output", "pose_errors=learnt"]
 
 
 def test_annotations_of_another_format(tree: Path, tmp_path: Path) -> None:
     """COCO's results for PoseTrack's pictures, in COCO's annotations; in these is also someone without keypoints."""
     folder, truth = tree / "predictions", tmp_path / "truth.json"
-    succeed("tools/convert.py", f"input={tree / 'annotations' / 'clip_0001.json'}", f"output={truth}", "format=coco")
+    succeed("convert", f"input={tree / 'annotations' / 'clip_0001.json'}", f"output={truth}", "format=coco")
     estimates = tmp_path / "estimates.npz"
-    succeed("tools/convert.py", f"input={folder / 'clip_0001.json'}", f"output={estimates}", "format=npz")
+    succeed("convert", f"input={folder / 'clip_0001.json'}", f"output={estimates}", "format=npz")
     document = json.loads(truth.read_text())
     first = document["annotations"][0]
     nobody = {**first, "id": 10**6, "keypoints": [0] * len(first["keypoints"]), "num_keypoints": 0}
@@ -66,8 +63,8 @@ def test_annotations_of_another_format(tree: Path, tmp_path: Path) -> None:
 
     output = tmp_path / "pose_errors" / "mine.yaml"
     words = (f"dataset.annotations={truth}", f"dataset.predictions={estimates}", f"output={output}")
-    printed = succeed("tools/learn_errors.py", *words)
-    assert f"python train.py --config-dir {tmp_path} pose_errors=mine" in printed
+    printed = succeed("learn-errors", *words)
+    assert f"hpr train --config-dir {tmp_path} pose_errors=mine" in printed
     assert OmegaConf.load(output).false_person == 0  # it is of the one without keypoints
 
 
@@ -78,7 +75,10 @@ BOTH = [f"dataset.annotations={TRUTH}", f"dataset.predictions={PREDICTION}"]
 @pytest.mark.parametrize(
     ("settings", "message"),
     [
-        ([f"dataset.predictions={PREDICTION}"], "dataset.annotations is not set; add dataset.annotations=DIR"),
+        (
+            [f"dataset.predictions={PREDICTION}"],
+            "dataset.annotations is not set; add dataset.annotations=FILE_OR_FOLDER",
+        ),
         ([f"dataset.annotations={TRUTH}"], "dataset.predictions is not set; add dataset.predictions=VALUE"),
         ([*BOTH, "dataset.annotations=/no/where"], "/no/where: no such file or folder"),
         ([*BOTH, "output=learnt.yaml"], "output=learnt.yaml: expected a .yaml file in a folder named pose_errors"),
@@ -90,7 +90,7 @@ BOTH = [f"dataset.annotations={TRUTH}", f"dataset.predictions={PREDICTION}"]
 )
 def test_bad_input(settings: list[str], message: str, tmp_path: Path) -> None:
     words = list({word.partition("=")[0]: word for word in settings}.values())
-    assert message in fail("tools/learn_errors.py", *words, cwd=tmp_path)
+    assert message in fail("learn-errors", *words, cwd=tmp_path)
 
 
 def test_nothing_in_common(tree: Path, tmp_path: Path) -> None:
@@ -100,9 +100,9 @@ def test_nothing_in_common(tree: Path, tmp_path: Path) -> None:
     path = tmp_path / "predictions" / "other.json"
     path.write_text(json.dumps(document))
     words = (f"dataset.annotations={tree / 'annotations'}", f"dataset.predictions={path.parent}")
-    assert "expected a file named like one of" in fail("tools/learn_errors.py", *words, cwd=tmp_path)
+    assert "expected a file named like one of" in fail("learn-errors", *words, cwd=tmp_path)
 
     path.rename(path.with_name("clip_0001.json"))
     path.with_name("clip_0001.json").write_text(json.dumps({**document, "annotations": []}))
-    assert "annotated people, found none" in fail("tools/learn_errors.py", *words, cwd=tmp_path)
+    assert "annotated people, found none" in fail("learn-errors", *words, cwd=tmp_path)
     assert not (tmp_path / "output").exists()

@@ -6,14 +6,14 @@ from pathlib import Path
 import numpy as np
 import pytest
 from conftest import ROOT, fail, succeed
+from hpr.design import DecoderKind, DesignChoice
 
 from hpr import PoseRefiner
-from hpr.design import DecoderKind, DesignChoice
 from hpr.formats import PoseTrack18
 from hpr.images import ImageFolder
-from hpr.models.loading import load_network
+from hpr.models.checkpoints import load_network
+from hpr.models.weights import load
 from hpr.skeleton import COCO17, POSETRACK18, get_skeleton
-from hpr.models.weight_files import load
 
 DECODERS: tuple[DecoderKind, ...] = ("offsets", "votes", "soft_argmax")
 SURE = 0.5
@@ -25,10 +25,10 @@ TOY += ["dataset.validation.clips=1", "dataset.validation.frames=2"]
 @pytest.mark.parametrize(
     "model",
     [
-        pytest.param(["model=torchvision_resnet18"], id="another backbone"),
+        pytest.param(["model=timm"], id="another backbone"),
         pytest.param(["model=demo", "model.skeleton=coco17"], id="another skeleton"),
-        pytest.param(["model=torchvision_resnet18", "model.skeleton=mpii16"], id="both"),
-        pytest.param(["model=demo_convnext"], id="a network without batch norms"),
+        pytest.param(["model=timm", "model.skeleton=mpii16"], id="both"),
+        pytest.param(["model=timm", "model.architecture=timm/test_convnext"], id="a network without batch norms"),
         pytest.param(["model=demo_confidence", "model.skeleton=coco17"], id="discs with scores"),
         pytest.param(["model=demo_posefix"], id="another input and output"),
     ],

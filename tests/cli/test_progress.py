@@ -1,4 +1,4 @@
-"""How far work has come, in a log and in a terminal."""
+"""Progress in a log and in a terminal."""
 
 import io
 import sys
@@ -6,7 +6,7 @@ import sys
 import pytest
 
 from hpr.cli import progress
-from hpr.cli.progress import Lines, Pace, progress_bar
+from hpr.cli.progress import Pace, progress_bar
 
 
 class Clock:
@@ -44,12 +44,12 @@ def test_pace(total: int | None, before: int, done: int, seconds: float, expecte
     assert pace.after(done) == expected
 
 
-def test_lines_come_now_and_then(capsys: pytest.CaptureFixture[str]) -> None:
+def test_lines_in_a_log_come_now_and_then(capsys: pytest.CaptureFixture[str]) -> None:
     clock = Clock()
-    lines = Lines("files", 60, "reading", every=30, clock=clock)
-    for _ in range(40):
-        clock.now += 2
-        lines.update(1)
+    with progress_bar("files", 60, doing="reading", clock=clock) as advance:
+        for _ in range(40):
+            clock.now += 2
+            advance(1)
     captured = capsys.readouterr()
     assert captured.out == ""
     assert captured.err.splitlines() == [
@@ -58,18 +58,18 @@ def test_lines_come_now_and_then(capsys: pytest.CaptureFixture[str]) -> None:
     ]
 
 
-def test_in_a_log_lines_without_a_bar(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:
+def test_in_a_log_a_line_without_a_total(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:
     monkeypatch.setattr(progress, "LINE_EVERY", 0.0)
-    with progress_bar("persons") as advance:
+    with progress_bar("people") as advance:
         advance(2)
-    with progress_bar("persons", shown=False) as advance:
+    with progress_bar("people", shown=False) as advance:
         advance(2)
     (line,) = capsys.readouterr().err.splitlines()
-    assert line.startswith("2 persons, ")
+    assert line.startswith("2 people, ")
 
 
 def test_short_work_prints_nothing(capsys: pytest.CaptureFixture[str]) -> None:
-    with progress_bar("persons", 2) as advance:
+    with progress_bar("people", 2) as advance:
         advance(2)
     assert capsys.readouterr() == ("", "")
 
@@ -77,7 +77,7 @@ def test_short_work_prints_nothing(capsys: pytest.CaptureFixture[str]) -> None:
 def test_in_a_terminal_a_bar(monkeypatch: pytest.MonkeyPatch) -> None:
     terminal = Terminal()
     monkeypatch.setattr(sys, "stderr", terminal)
-    with progress_bar("persons", 8, doing="refining") as advance:
+    with progress_bar("people", 8, doing="refining") as advance:
         advance(2)
     assert "refining:" in terminal.getvalue()
     assert "\n" not in terminal.getvalue()

@@ -10,7 +10,7 @@ from conftest import ROOT, succeed
 from omegaconf import OmegaConf
 
 from hpr.cli import train
-from hpr.models.weight_files import load
+from hpr.models.weights import load
 
 RECIPES = sorted(path.stem for path in (ROOT / "conf" / "experiment").glob("*.yaml"))
 SHORT = ["training.steps=2", "training.epochs=null", "training.batch_size=4", "training.workers=0", "canvas=[96,96]"]

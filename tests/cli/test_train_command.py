@@ -15,7 +15,7 @@ import pytest
 from conftest import ROOT, fail, succeed, torchrun
 
 from hpr import PoseRefiner
-from hpr.models.weight_files import load
+from hpr.models.weights import load
 
 SMALL = [
     "canvas=[96,96]",

@@ -1,4 +1,4 @@
-"""The command tools/visualize.py, and visualize=true of refine.py: poses as a user sees them."""
+"""`hpr visualize`, and visualize=true of `hpr refine`."""
 
 import json
 import shutil
@@ -10,15 +10,16 @@ import cv2
 import numpy as np
 import pytest
 from conftest import GOLDEN, fail, succeed
+from hpr.video import Video
 
 from hpr.cli.app import ASSETS
 from hpr.formats import FORMATS, PoseTrack18, get_format
 from hpr.formats.conversion import without_original
-from hpr.images import Video, read_image
+from hpr.images import read_image
 from hpr.poses import Frame
 from hpr.report.clip import write_clip
 from hpr.report.drawing import GAP
-from hpr.report.pictures import Names
+from hpr.report.pictures import SafeNames
 from hpr.skeleton import POSETRACK15
 
 PREDICTIONS, REFINED = GOLDEN / "posetrack18" / "predictions", GOLDEN / "posetrack18" / "refined_mota"
@@ -26,6 +27,7 @@ SAMPLE = ASSETS / "sample"
 
 
 def words(tmp_path: Path, **settings: object) -> list[str]:
+    """Returns a command line with some settings other than usual."""
     given = {"input": PREDICTIONS, "images": GOLDEN, "output_dir": tmp_path / "out", **settings}
     return [f"{name}={value}" for name, value in given.items()]
 
@@ -36,13 +38,13 @@ def files_in(folder: Path) -> list[str]:
 
 @pytest.mark.parametrize("layout", ["side", "blend", "single"])
 def test_pictures_before_and_after(layout: str, tmp_path: Path) -> None:
-    printed = succeed("visualize.py", *words(tmp_path, refined=REFINED, layout=layout))
+    printed = succeed("visualize", *words(tmp_path, refined=REFINED, layout=layout))
     expected = []
     for path in sorted(PREDICTIONS.glob("*.json")):
-        names = Names()
+        names = SafeNames()
         (sequence,) = PoseTrack18().read(path)
         for frame in sequence.frames:
-            expected.append(f"{path.stem}/{names.new(Path(frame.image).stem)}.jpg")
+            expected.append(f"{path.stem}/{names.make(Path(frame.image).stem)}.jpg")
             height, width = read_image(GOLDEN / frame.image).shape[:2]
             picture = read_image(tmp_path / "out" / expected[-1])
             assert picture.shape == (height, 2 * width + GAP if layout == "side" else width, 3)
@@ -51,7 +53,7 @@ def test_pictures_before_and_after(layout: str, tmp_path: Path) -> None:
 
 
 def test_input_alone(tmp_path: Path) -> None:
-    succeed("visualize.py", *words(tmp_path, input=PREDICTIONS / "seq_a.json"))
+    succeed("visualize", *words(tmp_path, input=PREDICTIONS / "seq_a.json"))
     (sequence,) = PoseTrack18().read(PREDICTIONS / "seq_a.json")
     for frame in sequence.frames:
         picture = read_image(tmp_path / "out" / "seq_a" / f"{Path(frame.image).stem}.jpg")
@@ -62,18 +64,16 @@ def test_input_alone(tmp_path: Path) -> None:
 
 def test_existing_pictures_are_not_overwritten_unasked(tmp_path: Path) -> None:
     own = words(tmp_path, input=PREDICTIONS / "seq_a.json")
-    succeed("visualize.py", *own)
-    message = fail("visualize.py", *own)
-    assert (
-        message == f"error: {tmp_path / 'out' / 'seq_a'}: is there already; set another output_dir, or overwrite=true"
-    )
-    succeed("visualize.py", *own, "overwrite=true")
+    succeed("visualize", *own)
+    folder = tmp_path / "out" / "seq_a"
+    assert f"error: {folder}: exists already; set another output_dir, or overwrite=true" == fail("visualize", *own)
+    succeed("visualize", *own, "overwrite=true")
 
 
 def test_missing_images_are_counted(tmp_path: Path) -> None:
     (tmp_path / "images").mkdir()
     shutil.copy(GOLDEN / "images" / "b_333x501.png", tmp_path / "images")
-    printed = succeed("visualize.py", *words(tmp_path, images=tmp_path, refined=REFINED), status=3)
+    printed = succeed("visualize", *words(tmp_path, images=tmp_path, refined=REFINED), status=3)
     count = sum(len(sequence.frames) for path in PREDICTIONS.glob("*.json") for sequence in PoseTrack18().read(path))
     assert f"warning: {count - len(files_in(tmp_path / 'out'))} frames have no image and are left out; " in printed
     assert f"the first: {tmp_path / 'images'}" in printed
@@ -96,19 +96,19 @@ def clip(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 def test_clip_of_a_video(clip: Path, tmp_path: Path) -> None:
-    places = {"input": clip / "before", "refined": clip / "after", "images": clip / "video.webm"}
-    printed = succeed("visualize.py", *words(tmp_path, **places))
+    given = {"input": clip / "before", "refined": clip / "after", "images": clip / "video.webm"}
+    printed = succeed("visualize", *words(tmp_path, **given))
     (name,) = files_in(tmp_path / "out")
     assert printed == f"drew 3 frames: {tmp_path / 'out' / name}\n"
     video, original = Video(tmp_path / "out" / name), Video(clip / "video.webm")
     frames = [Frame("", POSETRACK15, np.empty((0, 15, 2)), number=number) for number in range(3)]
     drawn = [video.read(frame).astype(int) for frame in frames]
-    given = [original.read(frame).astype(int) for frame in frames]
-    width = given[0].shape[1]
+    originals = [original.read(frame).astype(int) for frame in frames]
+    width = originals[0].shape[1]
     assert drawn[0].shape[1] == 2 * width + GAP
     changed = [
         [np.abs(one[50:, start : start + width] - own[50:]).max() > 100 for start in (0, width + GAP)]
-        for one, own in zip(drawn, given, strict=True)
+        for one, own in zip(drawn, originals, strict=True)
     ]
     assert changed == [[True, True], [False, False], [True, True]]
     assert video.frame_rate == pytest.approx(12.5)
@@ -129,30 +129,11 @@ def test_any_format(name: str, clip: Path, tmp_path: Path) -> None:
     if name == "mmpose":  # which does not name images
         write_clip([np.full((360, 640, 3), 128, np.uint8)], 25, tmp_path / "video.webm")
         settings["images"] = tmp_path / "video.webm"
-    succeed("visualize.py", *words(tmp_path, **settings))
+    succeed("visualize", *words(tmp_path, **settings))
     (path,) = (tmp_path / "out").rglob("*.*")
     picture = read_image(path) if path.suffix == ".jpg" else Video(path).read(replace(sequence.frames[0], number=0))
     assert picture.shape == (360, 640, 3)
     assert (np.ptp(picture.astype(int), axis=2) > 60).sum() > 500
-
-
-def test_sheet(tmp_path: Path) -> None:
-    settings = {"input": SAMPLE / "predictions", "images": SAMPLE}
-    (tmp_path / "refined").mkdir()
-    for path in (SAMPLE / "predictions").glob("*.json"):
-        (sequence,) = PoseTrack18().read(path)
-        moved = [replace(frame, keypoints=frame.keypoints + 9) for frame in sequence.frames]
-        PoseTrack18().write([replace(sequence, frames=moved)], tmp_path / "refined" / path.name)
-    printed = succeed("visualize.py", *words(tmp_path, **settings, refined=tmp_path / "refined", sheet=6))
-    assert printed == f"drew 6 people: {tmp_path / 'out' / 'sheet.jpg'}\n"
-    picture = read_image(tmp_path / "out" / "sheet.jpg")
-    assert 1190 <= picture.shape[1] <= 1200
-    assert 400 <= picture.shape[0] <= 800
-
-    own = words(tmp_path, **settings, refined=SAMPLE / "predictions", sheet=6, overwrite=True)
-    assert "sheet=6: nobody of more than a few pixels has moved" in fail("visualize.py", *own)
-    assert "sheet=6: refined is not set" in fail("visualize.py", *words(tmp_path, **settings, sheet=6, overwrite=True))
-    assert "sheet.jpg: is there already" in fail("visualize.py", *words(tmp_path, **settings, sheet=6))
 
 
 @pytest.mark.parametrize(
@@ -161,14 +142,13 @@ def test_sheet(tmp_path: Path) -> None:
         ({"input": "/no/where"}, "/no/where: no such file or folder"),
         ({"images": "/no/where"}, "/no/where: expected /no/where/"),
         ({"refined": "/no/where"}, "/no/where: no such file or folder"),
-        ({"every": 0}, "every=0: expected 1 or more"),
-        ({"sheet": 0}, "sheet=0: expected 1 or more"),
-        ({"layout": "top"}, "layout=top: expected one of side, blend, single"),
+        ({"every": 0}, "every=0: expected greater than or equal to 1"),
+        ({"layout": "top"}, "layout=top: expected 'side', 'blend' or 'single'"),
         ({"format": "cocoo"}, "unknown format 'cocoo'"),
     ],
 )
 def test_wrong_words(settings: dict[str, object], message: str, tmp_path: Path) -> None:
-    assert message in fail("visualize.py", *words(tmp_path, **settings))
+    assert message in fail("visualize", *words(tmp_path, **settings))
     assert not (tmp_path / "out").exists()
 
 
@@ -198,7 +178,7 @@ def write_changed(folder: Path, change: str) -> None:
 )
 def test_refined_files_that_do_not_fit(change: str, message: str, tmp_path: Path) -> None:
     write_changed(tmp_path / "refined", change)
-    assert message in fail("visualize.py", *words(tmp_path, refined=tmp_path / "refined"))
+    assert message in fail("visualize", *words(tmp_path, refined=tmp_path / "refined"))
     assert not (tmp_path / "out").exists()
 
 
@@ -213,7 +193,7 @@ def test_refining_draws_what_it_did(tmp_path: Path, clip: Path) -> None:
     own = words(
         tmp_path, input=clip / "before", refined=tmp_path / "refined" / "predictions", images=clip / "video.webm"
     )
-    succeed("visualize.py", *own)
+    succeed("visualize", *own)
     by_command, by_refining = (Video(tmp_path / folder / name) for folder in ("out", "refined/pictures"))
     for number in range(3):
         frame = Frame("", POSETRACK15, np.empty((0, 15, 2)), number=number)

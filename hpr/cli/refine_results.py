@@ -1,0 +1,116 @@
+"""What `hpr refine` does with its results: score them, draw them, report them."""
+
+from collections.abc import Mapping, Sequence
+from contextlib import suppress
+from functools import cache
+from pathlib import Path
+from typing import Any
+
+from hpr.errors import UserError
+from hpr.files import write_json
+from hpr.formats import Format
+from hpr.images import ImageSource
+from hpr.metrics.frame_changes import frame_changes
+from hpr.metrics.scores import Scores
+from hpr.metrics.truth import Truth
+from hpr.refine.files import PoseFile
+from hpr.refine.tally import Tally
+from hpr.report.html import save_page
+from hpr.report.refine_report import NUM_PICTURES, Findings, moved_pictures, refine_page, worse_pictures
+from hpr.report.tables import comparison_table
+
+_OWN_PREDICTIONS = """
+This was the bundled sample: drawn people, and weights that have seen no others. To refine your own predictions,
+port the published weights (hpr port) or train (hpr train), and run
+  hpr refine dataset.predictions=FILE_OR_FOLDER dataset.images=FOLDER [model.weights=FILE]"""
+
+
+def sum_tallies(tallies: Mapping[str, Tally]) -> Tally:
+    """Returns the counts of all sequences together."""
+    total = Tally()
+    for tally in tallies.values():
+        total.add(tally)
+    return total
+
+
+def movement_warnings(total: Tally) -> list[str]:
+    """Returns a warning where most poses have moved farther than a refiner should move them."""
+    num_moved = total.moved.total()
+    if 2 * total.moved_far <= num_moved:
+        return []
+    far = f"{total.moved_far} of {num_moved} refined poses moved by more than half a head"
+    return [f"{far}; these weights may not suit these images"]
+
+
+def inspect_results(
+    file_format: Format,
+    files: Sequence[PoseFile],
+    results: Path,
+    images: ImageSource,
+    tallies: Mapping[str, Tally],
+    scored: tuple[Truth, Scores] | None,
+) -> Findings:
+    """Draws the frames that changed most and, with ground truth, scores the results and finds what got worse.
+
+    Args:
+        file_format: Format of the files.
+        files: The predictions.
+        results: Folder of the refined files: these are read, not what is in memory.
+        images: Where the pixels are.
+        tallies: Sequence name → its counts.
+        scored: The ground truth and the scores before refining, if there are annotations.
+    """
+    outputs = {file.path.name: results / file.output_name for file in files}
+    read_refined = cache(lambda name: file_format.read(outputs[name]))
+    findings = Findings(moved=moved_pictures(tallies, files, read_refined, images))
+    if scored is None:
+        return findings
+
+    truth, before = scored
+    refined = {name: read_refined(name) for name in outputs}
+    after = truth.score(refined)
+    findings.scores = (before, after)
+    print(f"\n{comparison_table(before, after)}")
+    for warning in after.warnings:
+        print(f"warning: {warning}")
+
+    predictions = {file.path.name: file.sequences for file in files}
+    with suppress(UserError):  # scoring has reported what is wrong
+        findings.changes = frame_changes(truth, predictions, refined, NUM_PICTURES)
+        findings.worse = worse_pictures(findings.changes, images)
+    return findings
+
+
+def write_report(report: dict[str, Any], tallies: Mapping[str, Tally], findings: Findings, output: Path) -> None:
+    """Adds the scores to a report, and writes report.json and report.html to a folder."""
+    if findings.scores is not None:
+        before, after = findings.scores
+        report["metrics"] = {"before": before.summary(), "after": after.summary(), "warnings": after.warnings}
+    write_json(output / "report.json", report, indent=4)
+    save_page(refine_page(report, sum_tallies(tallies), tallies, findings), output / report["page"])
+
+
+def print_summary(report: Mapping[str, Any]) -> None:
+    """Prints the counts of a report, what was written, and what to do next."""
+    people, keypoints, movement = report["persons"], report["joints"], report["movement"]
+    reasons = "".join(f", {count}: {reason}" for reason, count in people["reasons"].items())
+    print(f"\n{'people':<10} {people['refined']} of {people['seen']} refined{reasons}")
+    print(f"{'keypoints':<10} {keypoints['kept']} kept, {keypoints['dropped']} dropped, {keypoints['added']} added")
+    if movement["poses"]:
+        far = f"{100 * movement['above_half_a_head']:.1f} % above half a head"
+        print(f"{'moved':<10} {movement['median']:.2f} head sizes in the median, {movement['p95']:.2f} at 95 %, {far}")
+    rate = f"{people['seen'] / report['seconds']:.2f} people per second"
+    print(f"{'time':<10} {report['seconds']:.1f} s on {report['device']} in {report['precision']}, {rate}")
+    written = ", ".join(["predictions", "report.json", report["page"], *report["pictures"]])
+    print(f"{'wrote':<10} {report['settings']['output_dir']}: {written}")
+
+    for warning in report["warnings"]:
+        print(f"warning: {warning}")
+    if report["stopped"]:
+        print(f"\nstopped: {len(report['sequences'])} sequences are complete; the same command continues")
+        return
+    if report["failed"] or report["broken_files"]:
+        skipped = len(report["broken_files"])
+        print(f"\nnot all was refined: {report['failed']} poses failed, {skipped} files were skipped")
+    if report["settings"]["dataset"]["name"] == "sample":
+        print(_OWN_PREDICTIONS)

@@ -1,0 +1,53 @@
+"""`hpr --help` and `hpr COMMAND --help`."""
+
+import re
+import subprocess
+import sys
+
+import pytest
+from conftest import ROOT, succeed
+
+from hpr.cli.app import CONF, setting_names
+from hpr.cli.help import read_config
+from hpr.cli.main import COMMANDS
+
+LIBRARIES = ("hydra", "omegaconf", "pydantic", "numpy", "torch", "cv2", "tqdm")
+
+
+@pytest.mark.parametrize("words", [[], ["--help"], ["-h"]])
+def test_commands(words: list[str]) -> None:
+    line = [sys.executable, "-m", "hpr", *words]
+    printed = subprocess.run(line, capture_output=True, text=True, check=True, cwd=ROOT).stdout
+    assert re.findall(r"^  ([\w-]+)  ", printed, re.MULTILINE) == list(COMMANDS)
+
+
+@pytest.mark.parametrize("command", COMMANDS)
+def test_every_setting_has_its_comment(command: str) -> None:
+    printed = succeed(command, "--help")
+    examples, _, settings = printed.partition("\n\n  ")
+    assert f"hpr {command} NAME=VALUE …: {COMMANDS[command]}." in examples
+    assert re.search(rf"^(hpr|torchrun .*-m hpr) {command}\b", settings, re.MULTILINE), "examples come first"
+
+    entries = re.split(r"\n(?= +[\w.]+=)", printed.partition("\n\nOptions")[0])[1:]
+    assert all(re.match(r" +\S+(=\[.*\]|=\{.*\})?\s+\S", entry) for entry in entries), printed
+    assert all(f" {name}=" in printed for name in read_config(CONF / f"{command.replace('-', '_')}.yaml").settings)
+
+
+def test_help_is_of_the_real_configuration() -> None:
+    from hpr.cli import refine
+
+    names = setting_names(refine.COMMAND, "dataset=auto", "dataset.predictions=FILE")
+    printed = succeed("refine", "--help")
+    internal = ("dataset.name", "dataset.format")
+    groups = {"model", "objective", "dataset"}
+    for name in names:
+        assert name in groups or name.startswith(internal) or f" {name}=" in printed, name
+
+
+def test_help_loads_no_library() -> None:
+    """So that it takes a tenth of a second."""
+    blocked = "".join(f"sys.modules[{name!r}] = None\n" for name in LIBRARIES)
+    for words in (["--help"], ["refine", "--help"], ["train", "--help"]):
+        program = f"import sys\n{blocked}from hpr.cli.main import main\nmain({words})"
+        result = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, check=False, cwd=ROOT)
+        assert result.returncode == 0, result.stderr

@@ -1,0 +1,235 @@
+"""`hpr refine` when files are broken, runs are stopped or killed, and processes share the work."""
+
+import json
+import os
+import shutil
+import signal
+import subprocess
+import sys
+import time
+from contextlib import suppress
+from pathlib import Path
+
+import pytest
+from conftest import COMMAND_SECONDS, GOLDEN, ROOT, fail, succeed, torchrun
+from test_refine_command import DEMO, POSETRACK, PREDICTIONS, read_report
+
+from hpr.formats import PoseTrack18
+from hpr.runtime.folders import lock_folder
+
+SAMPLE = ["device=cpu", "flip=false", "margin=100"]
+"""Settings under which each of the sample's four files takes a second or so."""
+
+
+@pytest.fixture
+def settings(tmp_path: Path) -> list[str]:
+    """Two files and their images, in folders that a test may spoil."""
+    shutil.copytree(PREDICTIONS, tmp_path / "in")
+    shutil.copytree(GOLDEN / "images", tmp_path / "data" / "images")
+    folders = [f"dataset.predictions={tmp_path / 'in'}", f"dataset.root={tmp_path / 'data'}"]
+    return ["dataset=posetrack18", *DEMO, *folders, f"output_dir={tmp_path / 'out'}"]
+
+
+class TestBrokenInput:
+    def test_a_broken_file_is_skipped_if_wanted(self, settings: list[str], tmp_path: Path) -> None:
+        (tmp_path / "in" / "seq_c.json").write_text("{")
+        fail("refine.py", *settings)
+        assert not (tmp_path / "out").exists()
+        printed = succeed("refine.py", *settings, "skip_broken=true", status=3)
+        assert "seq_c.json: not valid JSON at line 1, column 2" in printed
+        assert "not all was refined: 0 poses failed, 1 files were skipped" in printed
+        report = read_report(tmp_path / "out")
+        assert report["sequences"].keys() == {"seq_a", "seq_b"}
+        assert len(report["broken_files"]) == 1
+
+    def test_nothing_but_broken_files(self, settings: list[str], tmp_path: Path) -> None:
+        for path in (tmp_path / "in").iterdir():
+            path.write_text("{")
+        assert "not one of the files can be read" in fail("refine.py", *settings, "skip_broken=true")
+
+    def test_strict_stops_at_the_first_missing_image(self, settings: list[str], tmp_path: Path) -> None:
+        (tmp_path / "data" / "images" / "a_640x480.png").unlink()
+        assert "a_640x480.png: no such image" in fail("refine.py", *settings, "strict=true")
+        assert not (tmp_path / "out" / "report.json").exists()
+        succeed("refine.py", *settings, status=3)
+        assert read_report(tmp_path / "out")["failed"] > 0
+
+    def test_a_folder_in_use(self, settings: list[str], tmp_path: Path) -> None:
+        with lock_folder(tmp_path / "out"):
+            assert "another run is at work in it" in fail("refine.py", *settings)
+
+
+class TestSecondRun:
+    def test_the_same_command_continues(self, settings: list[str], tmp_path: Path) -> None:
+        succeed("refine.py", *settings)
+        folder = tmp_path / "out" / "predictions"
+        straight = {path.name: path.read_bytes() for path in folder.iterdir()}
+        first = read_report(tmp_path / "out")
+        (folder / "seq_b.json").write_text("{}")  # has to be redone
+        assert "1 of 2 files were finished by an earlier run and are skipped" in succeed("refine.py", *settings)
+
+        assert {path.name: path.read_bytes() for path in folder.iterdir()} == straight
+        second = read_report(tmp_path / "out")
+        assert second["skipped_files"] == 1
+        assert all(second[key] == first[key] for key in ("persons", "joints", "sequences"))
+
+    def test_other_settings_are_refused(self, settings: list[str], tmp_path: Path) -> None:
+        succeed("refine.py", *settings)
+        path = tmp_path / "out" / "predictions" / "seq_a.json"
+        before = path.read_bytes()
+        changes = ["objective=map", "objective.keep=0.6", "objective.add=0.6", "objective.score=product"]
+        for change in (*changes, "iterations=2", "flip=true", "precision=bf16"):
+            message = fail("refine.py", *settings, change)
+            remedy = "set another output_dir, or overwrite=true"
+            assert f"seq_a.json was refined with other settings or weights; {remedy}" in message
+        assert path.read_bytes() == before
+        assert "skipped" not in succeed("refine.py", *settings, "objective=map", "overwrite=true")
+        assert path.read_bytes() != before
+
+    def test_a_changed_input_and_a_missing_image_are_refined_again(self, settings: list[str], tmp_path: Path) -> None:
+        succeed("refine.py", *settings)
+        path = tmp_path / "in" / "seq_a.json"
+        path.write_text(path.read_text() + " ")
+        assert "1 of 2 files" in succeed("refine.py", *settings)
+
+        image = tmp_path / "data" / "images" / "a_640x480.png"
+        content = image.read_bytes()
+        image.unlink()
+        succeed("refine.py", *settings, "overwrite=true", status=3)
+        image.write_bytes(content)
+        assert read_report(tmp_path / "out")["failed"] > 0
+        succeed("refine.py", *settings)
+        assert read_report(tmp_path / "out")["failed"] == 0
+
+
+def start(*settings: str) -> "subprocess.Popen[str]":
+    """Starts the refining of the sample in a process of its own."""
+    line = [sys.executable, str(ROOT / "refine.py"), *SAMPLE, *settings]
+    return subprocess.Popen(line, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
+
+
+def wait_for(folder: Path, pattern: str, process: "subprocess.Popen[str]", count: int = 1) -> None:
+    """Waits until a folder has some files, or the process has ended."""
+    deadline = time.monotonic() + COMMAND_SECONDS
+    while len(list(folder.glob(pattern))) < count and process.poll() is None and time.monotonic() < deadline:
+        time.sleep(0.02)
+
+
+@pytest.mark.parametrize("library", ["numpy", "libtorch_cpu"])
+def test_ctrl_c_while_libraries_are_loaded(library: str, tmp_path: Path) -> None:
+    process = start(f"output_dir={tmp_path / 'out'}")
+    deadline = time.monotonic() + COMMAND_SECONDS
+    while library not in Path(f"/proc/{process.pid}/maps").read_text() and time.monotonic() < deadline:
+        time.sleep(0.01)
+    process.send_signal(signal.SIGINT)
+    _, errors = process.communicate(timeout=COMMAND_SECONDS)
+    assert process.returncode == 130
+    assert errors == ""
+
+
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
+def test_a_signal_leaves_finished_files_and_a_report(number: int, tmp_path: Path) -> None:
+    process = start(f"output_dir={tmp_path / 'out'}")
+    wait_for(tmp_path / "out", "predictions/clip*", process)
+    process.send_signal(number)
+    printed, errors = process.communicate(timeout=COMMAND_SECONDS)
+    assert process.returncode == 130, printed + errors
+    assert errors == ""
+
+    report = read_report(tmp_path / "out")
+    written = {path.stem for path in (tmp_path / "out" / "predictions").iterdir()}
+    assert report["stopped"]
+    assert report["sequences"].keys() == written
+    assert 1 <= len(written) < 4
+    assert f"stopped: {len(written)} sequences are complete; the same command continues" in printed
+
+
+@pytest.mark.slow
+def test_killed_runs_end_as_an_undisturbed_one(tmp_path: Path) -> None:
+    """The sample, killed again and again without warning until it is done."""
+    straight, killed = tmp_path / "straight", tmp_path / "killed"
+    succeed("refine.py", *SAMPLE, f"output_dir={straight}")
+    num_kills = 0
+    for delay in (0.1, 0.05):
+        process = start(f"output_dir={killed}")
+        wait_for(killed, ".journal/*", process, len(list(killed.glob(".journal/*"))) + 1)
+        time.sleep(delay)
+        num_kills += process.poll() is None
+        process.kill()
+        process.communicate()
+    assert num_kills >= 1
+
+    succeed("refine.py", *SAMPLE, f"output_dir={killed}")
+    for path in (straight / "predictions").iterdir():
+        assert (killed / "predictions" / path.name).read_bytes() == path.read_bytes()
+    assert not list((killed / "predictions").glob(".*"))
+    assert read_report(killed)["metrics"] == read_report(straight)["metrics"]
+    assert read_report(killed)["skipped_files"] >= 1
+
+
+@pytest.mark.slow
+class TestSeveralProcesses:
+    """Under torchrun, without a GPU."""
+
+    def test_sequences_are_shared_and_reported_once(self, tmp_path: Path) -> None:
+        result = torchrun("refine.py", *POSETRACK, *DEMO, f"output_dir={tmp_path}")
+        assert result.returncode == 0, result.stdout + result.stderr
+        report = read_report(tmp_path)
+        assert report["processes"] == 2
+        assert report["sequences"].keys() == {"seq_a", "seq_b"}
+        assert report["persons"]["seen"] == 10
+        assert result.stdout.count("8 of 10 refined") == 1
+        assert {path.name for path in (tmp_path / "predictions").iterdir()} == {"seq_a.json", "seq_b.json"}
+
+    def test_a_large_file_is_shared_by_frames(self, tmp_path: Path) -> None:
+        one = [f"dataset.predictions={PREDICTIONS / 'seq_a.json'}", f"output_dir={tmp_path}"]
+        result = torchrun("refine.py", *POSETRACK, *DEMO, *one)
+        assert result.returncode == 0, result.stdout + result.stderr
+        report = read_report(tmp_path)
+        assert (report["processes"], report["frames"], report["sequences"].keys()) == (2, 3, {"seq_a"})
+        files = (tmp_path / "predictions" / "seq_a.json", GOLDEN / "posetrack18" / "refined_mota" / "seq_a.json")
+        found, expected = (json.loads(path.read_text())["annotations"] for path in files)
+        assert [entry["track_id"] for entry in found] == [entry["track_id"] for entry in expected]
+
+    def test_after_a_failure_of_one_the_same_command_continues(self, tmp_path: Path) -> None:
+        obstacle = tmp_path / "predictions" / "seq_b.json"
+        obstacle.mkdir(parents=True)
+        result = torchrun("refine.py", *POSETRACK, *DEMO, f"output_dir={tmp_path}")
+        assert result.returncode != 0
+        assert "seq_b.json: cannot be written" in result.stderr
+        obstacle.rmdir()
+        succeed("refine.py", *POSETRACK, *DEMO, f"output_dir={tmp_path}")
+        assert {path.name for path in (tmp_path / "predictions").iterdir()} == {"seq_a.json", "seq_b.json"}
+
+    @pytest.mark.parametrize("rank", [0, 1])
+    def test_a_killed_process_leaves_finished_files(self, rank: int, tmp_path: Path) -> None:
+        settings = [*SAMPLE, f"output_dir={tmp_path / 'out'}"]
+        line = [sys.executable, "-m", "torch.distributed.run", "--nproc-per-node=2", "--standalone"]
+        process = subprocess.Popen(
+            [*line, str(ROOT / "refine.py"), *settings],
+            stdout=subprocess.PIPE,
+            stderr=subprocess.PIPE,
+            text=True,
+            env={**os.environ, "OMP_NUM_THREADS": "1"},
+        )
+        wait_for(tmp_path / "out", ".journal/clip*", process)
+        os.kill(process_of_rank(rank, tmp_path), signal.SIGKILL)
+        process.communicate(timeout=COMMAND_SECONDS)
+
+        assert process.returncode != 0
+        finished = list((tmp_path / "out" / "predictions").glob("*.json"))
+        assert finished
+        for path in finished:
+            PoseTrack18().read(path)
+        assert "were finished by an earlier run and are skipped" in succeed("refine.py", *settings)
+        assert len(list((tmp_path / "out" / "predictions").iterdir())) == 4
+
+
+def process_of_rank(rank: int, folder: Path) -> int:
+    """Returns the id of a rank's process that writes below a folder."""
+    for path in Path("/proc").glob("[0-9]*"):
+        with suppress(OSError):
+            variables = (path / "environ").read_bytes().split(b"\0")
+            if str(folder).encode() in (path / "cmdline").read_bytes() and f"RANK={rank}".encode() in variables:
+                return int(path.name)
+    raise AssertionError(rank)
