@@ -1,1 +1,1 @@
-"""The network, apart from files and poses."""
+"""The network, its weights and their files."""

@@ -1,4 +1,4 @@
-"""Batch norm that sees only what belongs to the crops of a padded batch, over all processes of a training."""
+"""Batch norm whose statistics are those of the crops in a padded batch, over all processes of a training."""
 
 from typing import Any
 
@@ -11,32 +11,34 @@ BATCH_NORM_EPSILON = 1e-5
 
 
 class BatchNorm(nn.BatchNorm2d):
-    """Batch norm with statistics, in training, of the crops' own cells.
+    """Batch norm that leaves padding out of its statistics in training.
 
     Attributes:
-        is_shared: Whether the statistics are over all processes; each sees a few examples of a step.
+        is_synchronized: Whether the statistics are over all processes; each sees a few examples of a step.
     """
 
-    is_shared = False
+    is_synchronized = False
 
     def forward(self, x: Tensor, valid: Tensor | None = None) -> Tensor:
         """Maps (B, C, H, W) to the same shape.
 
         Args:
             x: The features.
-            valid: (B, 1, H, W), 1 on each crop's own cells and 0 beyond its border; None for crops without a border.
+            valid: (B, 1, H, W), 1 on each crop's own cells and 0 beyond its border; None for crops that fill their
+                canvas.
         """
-        if not self.training or (valid is None and not self.is_shared):
+        if not self.training or (valid is None and not self.is_synchronized):
             return super().forward(x)
+
         valid = x.new_ones(len(x), 1, *x.shape[2:]) if valid is None else valid.to(x.dtype)
         y: Tensor
-        y, mean, variance, count = _Normalised.apply(x, valid, self.weight, self.bias, self.eps, self.is_shared)
-        self._remember(mean, variance * count / (count - 1).clamp(min=1))
+        y, mean, variance, count = _MaskedNorm.apply(x, valid, self.weight, self.bias, self.eps, self.is_synchronized)
+        self._update_statistics(mean, variance * count / (count - 1).clamp(min=1))
         return y
 
     @torch.no_grad()
-    def _remember(self, mean: Tensor, variance: Tensor) -> None:
-        """Lets the running statistics follow."""
+    def _update_statistics(self, mean: Tensor, variance: Tensor) -> None:
+        """Moves the running mean (C,) and variance (C,) towards those of a batch."""
         assert self.running_mean is not None
         assert self.running_var is not None
         assert self.num_batches_tracked is not None
@@ -46,7 +48,7 @@ class BatchNorm(nn.BatchNorm2d):
         self.num_batches_tracked += 1
 
 
-class _Normalised(torch.autograd.Function):
+class _MaskedNorm(torch.autograd.Function):
     """(x - mean) / sqrt(variance + eps) * weight + bias, with mean and variance of the valid cells.
 
     Written out, since the gradients that autograd would compose take about twice the time and memory.
@@ -54,16 +56,17 @@ class _Normalised(torch.autograd.Function):
 
     @staticmethod
     def forward(
-        ctx: Any, x: Tensor, valid: Tensor, weight: Tensor, bias: Tensor, eps: float, is_shared: bool
+        ctx: Any, x: Tensor, valid: Tensor, weight: Tensor, bias: Tensor, eps: float, is_synchronized: bool
     ) -> tuple[Tensor, Tensor, Tensor, Tensor]:
-        """Returns the result, and mean (C,), variance (C,) and number (1,) of the valid cells."""
+        """Returns the result (B, C, H, W), and mean (C,), variance (C,) and number (1,) of the valid cells."""
         wide = torch.promote_types(x.dtype, torch.float32)
         own = (x * valid).to(wide)
         # Sums can be added up over processes; `torch.var_mean` takes forty times as long on a CPU.
         first, second = own.sum(dim=(0, 2, 3)), own.square().sum(dim=(0, 2, 3))  # (C,)
         sums = torch.cat([first, second, valid.sum(dtype=wide).view(1)])
-        if is_shared:
+        if is_synchronized:
             dist.all_reduce(sums)
+
         channels = len(first)
         first, second, count = sums[:channels], sums[channels:-1], sums[-1:]
         mean = first / count
@@ -71,7 +74,7 @@ class _Normalised(torch.autograd.Function):
 
         y = F.batch_norm(x, mean, variance, weight, bias, training=False, eps=eps)
         ctx.save_for_backward(x, valid, weight, mean, torch.rsqrt(variance + eps), count)
-        ctx.is_shared = is_shared
+        ctx.is_synchronized = is_synchronized
         ctx.mark_non_differentiable(mean, variance, count)
         return y, mean, variance, count
 
@@ -79,19 +82,20 @@ class _Normalised(torch.autograd.Function):
     def backward(ctx: Any, *gradients: Tensor) -> tuple[Tensor | None, ...]:
         """Returns the gradients of x, weight and bias.
 
-        With g of the result and n valid cells, that of x is
+        With the gradient g of the result and n valid cells, the gradient of x is
         weight * inverse * (g - valid * (sum(g) + normalised * sum(g * normalised)) / n).
         """
         x, valid, weight, mean, inverse, count = ctx.saved_tensors
         gradient = gradients[0]
         bias_gradient = gradient.sum(dim=(0, 2, 3), dtype=mean.dtype)  # (C,)
         weight_gradient = inverse * ((gradient * x).sum(dim=(0, 2, 3), dtype=mean.dtype) - mean * bias_gradient)
+
         sums = torch.cat([bias_gradient, weight_gradient])
-        if ctx.is_shared:
+        if ctx.is_synchronized:
             dist.all_reduce(sums)
         all_bias, all_weight = sums[: len(mean)], sums[len(mean) :]
 
-        # As one factor of x and one constant for each channel.
+        # The correction is one factor of x and one constant for each channel.
         slope = weight * inverse.square() * all_weight / count
         constant = weight * inverse * all_bias / count - slope * mean
         per_channel = [values.to(x.dtype)[:, None, None] for values in (constant, slope, weight * inverse)]
@@ -99,8 +103,8 @@ class _Normalised(torch.autograd.Function):
         return gradient * per_channel[2] - correction, None, weight_gradient, bias_gradient, None, None
 
 
-def share_batch_norms(network: nn.Module) -> None:
-    """Lets the batch norms of a network take their statistics over all processes."""
+def synchronize_batch_norms(network: nn.Module) -> None:
+    """Makes the batch norms of a network take their statistics over all processes."""
     for module in network.modules():
         if isinstance(module, BatchNorm):
-            module.is_shared = True
+            module.is_synchronized = True

@@ -1,11 +1,10 @@
-"""A network as an ONNX file, for programs that have no PyTorch (docs/python.md)."""
+"""A network as an ONNX file, for programs without PyTorch (docs/python.md)."""
 
 import copy
 import itertools
 import logging
 import warnings
-from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -14,10 +13,10 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
+from hpr.codec import DISC_RADIUS, DISC_VALUE, OFFSET_UNIT, STRIDE, decode, network_input
 from hpr.crops import MIN_CROP_SIDE
 from hpr.errors import UserError
 from hpr.files import replacing
-from hpr.codec import DISC_RADIUS, DISC_VALUE, OFFSET_UNIT, STRIDE, decode, network_input
 from hpr.models.network import Refiner
 from hpr.models.padding import PaddedBatch
 
@@ -25,23 +24,23 @@ INPUT = "crops"
 OUTPUTS = ("probabilities", "offsets", "keypoints", "confidence")
 
 _OPSET = 18
-"""Of ONNX; what the exporter writes without translating it."""
+"""ONNX version that PyTorch's exporter writes without translation."""
 
 _LARGEST_DIFFERENCE = 1e-4
-"""Of a probability, between ONNX Runtime and PyTorch."""
+"""Accepted difference of a probability between ONNX Runtime and PyTorch."""
 
 _CHECKED_SIZES = ((MIN_CROP_SIDE, 9), (33, 47), (70, 41), (31, 100), (96, 64))
-"""Of an exported file whose crops may be of any size: odd and even at every stride."""
+"""Crop sizes at which a file for any size is compared with PyTorch: odd and even at every stride."""
 
 
 @dataclass(frozen=True)
 class Exported:
-    """What was written.
+    """A written ONNX file.
 
     Attributes:
-        bytes: Of the file.
-        probability: The largest difference of a probability between ONNX Runtime and PyTorch.
-        offset: Likewise of an offset, in pixels.
+        bytes: Size of the file.
+        probability: Largest difference of a probability between ONNX Runtime and PyTorch.
+        offset: Largest difference of an offset between ONNX Runtime and PyTorch, in pixels.
         crops: Sizes (height, width) of the crops that were compared.
     """
 
@@ -52,7 +51,7 @@ class Exported:
 
 
 class _Graph(nn.Module):
-    """What the file computes."""
+    """What an ONNX file computes: the network, the sigmoid and the decoded pose."""
 
     def __init__(self, network: Refiner) -> None:
         super().__init__()
@@ -62,7 +61,8 @@ class _Graph(nn.Module):
         """Maps crops (B, 3 + K, H, W) to `OUTPUTS`."""
         count, _, height, width = crops.shape
         sides = [torch.full((count,), side, device=crops.device) for side in (height, width)]
-        sizes = torch.stack(sides, dim=1)
+        sizes = torch.stack(sides, dim=1)  # (B, 2)
+
         logits, offsets = self.network(PaddedBatch(crops, sizes, torch.zeros_like(sizes), is_padded=False))
         probabilities = logits.sigmoid()
         keypoints, confidence = decode(probabilities, offsets)
@@ -73,42 +73,19 @@ def export(network: Refiner, path: Path, size: Sequence[int] | None = None) -> E
     """Writes a network to an ONNX file, if ONNX Runtime computes the same from it as PyTorch does.
 
     The file has one input, `INPUT`, (B, 3 + K, H, W) uint8: RGB and the discs of the estimated pose, as
-    `codec.network_input` makes it. Its `OUTPUTS` are fp32: the probabilities (B, K, h, w) of a pass without flip,
-    the offsets (B, 2 * K, h, w), and what `codec.decode` reads off these, the keypoints (B, K, 2) in crop_xy and
-    their confidence (B, K). Its metadata has the keypoints' names and the numbers that a program needs.
+    `codec.network_input` makes it. Its `OUTPUTS` are fp32: the probabilities (B, K, h, w) of one pass without flip, the
+    offsets (B, 2 * K, h, w), and what `codec.decode` reads off these, the keypoints (B, K, 2) in crop_xy and their
+    confidence (B, K). Its metadata has the keypoints' names and the numbers that a program needs.
 
     Args:
-        network: With trained weights; it stays as it is.
-        path: Of the file.
-        size: Height and width of all crops; None for a file that takes any.
+        network: A trained network; it is not changed.
+        path: The file to write.
+        size: Height and width of all crops; None for a file that takes crops of any size.
 
     Raises:
-        UserError: The network's design is not the published one, it needs a size, the libraries are missing, the file
-            cannot be written, or it does not compute the same.
+        UserError: The network does not take discs, it needs a size, a library is missing, the file cannot be written,
+            or ONNX Runtime computes something else.
     """
-    _check_exportable(network, path, size)
-    onnx, runtime = _libraries()
-    graph = _Graph(copy.deepcopy(network).cpu().requires_grad_(False)).eval()
-    graph.network.backbone.fold_batch_norms()
-    model = _traced(graph, size)
-    onnx.helper.set_model_props(model, _metadata(network))
-    content = model.SerializeToString()
-
-    checked = list(_CHECKED_SIZES) if size is None else [(size[0], size[1])]
-    session = runtime.InferenceSession(content, providers=["CPUExecutionProvider"])
-    probability, offset = _differences(graph, session, checked)
-    if not probability <= _LARGEST_DIFFERENCE:  # also where it is not a number
-        raise UserError(
-            f"{path}: not written, since ONNX Runtime's probabilities differ from PyTorch's by {probability:.2g}; "
-            f"expected {_LARGEST_DIFFERENCE:g} at most"
-        )
-    with replacing(path) as temporary:
-        temporary.write_bytes(content)
-    return Exported(len(content), probability, offset, checked)
-
-
-def _check_exportable(network: Refiner, path: Path, size: Sequence[int] | None) -> None:
-    """Refuses networks that programs could not use as documented, and those that need a size and have none."""
     if network.input_kind != "discs":
         raise UserError(
             f"{path}: not written, since programs draw poses for such a file as published; expected a network of "
@@ -117,60 +94,68 @@ def _check_exportable(network: Refiner, path: Path, size: Sequence[int] | None) 
     if size is None and not network.backbone.exports_any_size:
         raise UserError(f"{path}: not written, since a file of this network is for crops of one size; set size=[H,W]")
 
-
-def _libraries() -> tuple[Any, Any]:
-    """Returns the modules onnx and onnxruntime."""
     try:
         import onnx
         import onnxruntime
-        import onnxscript  # noqa: F401 (which PyTorch's exporter needs)
+        import onnxscript  # noqa: F401 (PyTorch's exporter needs it)
     except ImportError as error:
         raise UserError(f"exporting needs {error.name}, which is missing: pip install -e '.[onnx]'") from None
-    return onnx, onnxruntime
+
+    graph = _Graph(copy.deepcopy(network).cpu().requires_grad_(False)).eval()
+    graph.network.backbone.fold_batch_norms()
+    model = _onnx_model(graph, size)
+    onnx.helper.set_model_props(model, _metadata(network))
+    content = model.SerializeToString()
+
+    sizes = list(_CHECKED_SIZES) if size is None else [(size[0], size[1])]
+    session = onnxruntime.InferenceSession(content, providers=["CPUExecutionProvider"])
+    probability, offset = _differences(graph, session, sizes)
+    if not probability <= _LARGEST_DIFFERENCE:  # true for NaN as well
+        raise UserError(
+            f"{path}: not written, since ONNX Runtime's probabilities differ from PyTorch's by {probability:.2g}; "
+            f"expected {_LARGEST_DIFFERENCE:g} at most"
+        )
+
+    with replacing(path) as temporary:
+        temporary.write_bytes(content)
+    return Exported(len(content), probability, offset, sizes)
 
 
-def _traced(graph: _Graph, size: Sequence[int] | None) -> Any:
-    """Returns the ONNX model of a graph; its axes that are free have names."""
+def _onnx_model(graph: _Graph, size: Sequence[int] | None) -> Any:
+    """Returns the ONNX model of a graph, without a size one with free axes "batch", "height" and "width"."""
     height, width = (96, 80) if size is None else size
     crops = torch.zeros(2, 3 + len(graph.network.skeleton), height, width, dtype=torch.uint8)
     names = {0: "batch"} if size is not None else {0: "batch", 2: "height", 3: "width"}
-    free = {axis: torch.export.Dim(name) for axis, name in names.items()}
-    with _quiet():
-        program = torch.onnx.export(
-            graph,
-            (crops,),
-            input_names=[INPUT],
-            output_names=list(OUTPUTS),
-            opset_version=_OPSET,
-            dynamo=True,
-            dynamic_shapes={INPUT: free},
-            verbose=False,
-        )
+
+    logger = logging.getLogger("torch.onnx")
+    level = logger.level
+    logger.setLevel(logging.ERROR)  # the exporter's warnings are about itself
+    try:
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")
+            program = torch.onnx.export(
+                graph,
+                (crops,),
+                input_names=[INPUT],
+                output_names=list(OUTPUTS),
+                opset_version=_OPSET,
+                dynamo=True,
+                dynamic_shapes={INPUT: {axis: torch.export.Dim(name) for axis, name in names.items()}},
+                verbose=False,
+            )
+    finally:
+        logger.setLevel(level)
     assert program is not None
     return program.model_proto
 
 
-@contextmanager
-def _quiet() -> Iterator[None]:
-    """Keeps the exporter's warnings about itself to itself."""
-    logger = logging.getLogger("torch.onnx")
-    before = logger.level
-    logger.setLevel(logging.ERROR)
-    try:
-        with warnings.catch_warnings():
-            warnings.simplefilter("ignore")
-            yield
-    finally:
-        logger.setLevel(before)
-
-
 def _metadata(network: Refiner) -> dict[str, str]:
-    """Returns what a file says of itself."""
+    """Returns the metadata of a file."""
     skeleton = network.skeleton
     return {
         "skeleton": skeleton.name,
         "keypoints": ",".join(skeleton.names),
-        "mirror": ",".join(str(place) for place in skeleton.mirror),
+        "mirror": ",".join(str(index) for index in skeleton.mirror),
         "stride": str(STRIDE),
         "offset_unit": str(OFFSET_UNIT),
         "disc_radius": str(DISC_RADIUS),
@@ -181,21 +166,19 @@ def _metadata(network: Refiner) -> dict[str, str]:
 
 
 def _differences(graph: _Graph, session: Any, sizes: Sequence[tuple[int, int]]) -> tuple[float, float]:
-    """Returns the largest differences of a probability, and of an offset in pixels, over random crops."""
+    """Returns the largest differences of a probability, and of an offset in pixels, over crops of noise."""
     random = np.random.default_rng(0)
+    keypoints = len(graph.network.skeleton)
     differences = np.zeros(2)
-    for size, batch in itertools.product(sizes, (1, 2)):
-        crops = _random_crops(batch, *size, len(graph.network.skeleton), random)
+
+    for (height, width), batch in itertools.product(sizes, (1, 2)):
+        pixels = random.integers(0, 256, (batch, height, width, 3), dtype=np.uint8)
+        pose = random.uniform(0, 1, (batch, keypoints, 2)) * [width, height]
+        crops = network_input(torch.from_numpy(pixels), torch.from_numpy(pose))
+
         with torch.inference_mode():
             expected = graph(crops)[:2]
         found = session.run(OUTPUTS[:2], {INPUT: crops.numpy()})
-        own = [np.abs(theirs - ours.numpy()).max() for theirs, ours in zip(found, expected, strict=True)]
-        differences = np.maximum(differences, own)
+        largest = [np.abs(theirs - ours.numpy()).max() for theirs, ours in zip(found, expected, strict=True)]
+        differences = np.maximum(differences, largest)
     return float(differences[0]), float(differences[1] * OFFSET_UNIT)
-
-
-def _random_crops(batch: int, height: int, width: int, count: int, random: np.random.Generator) -> Tensor:
-    """Returns (batch, 3 + count, height, width) uint8, noise with a drawn pose."""
-    pixels = random.integers(0, 256, (batch, height, width, 3), dtype=np.uint8)
-    keypoints = random.uniform(0, 1, (batch, count, 2)) * [width, height]
-    return network_input(torch.from_numpy(pixels), torch.from_numpy(keypoints))

@@ -1,4 +1,4 @@
-"""The training losses, as the published graph has them (docs/published.md, section 5)."""
+"""The training losses of the published graph (docs/published.md, section 5)."""
 
 from dataclasses import dataclass
 
@@ -17,7 +17,7 @@ class Losses:
 
     Attributes:
         part: Mean sigmoid cross-entropy over the cells that count, of all keypoints.
-        offset: OFFSET_WEIGHT times the mean Huber distance of the offsets where there is a target.
+        offset: OFFSET_WEIGHT times the mean Huber distance of the offsets that have a target.
     """
 
     part: Tensor
@@ -25,7 +25,7 @@ class Losses:
 
     @property
     def total(self) -> Tensor:
-        """What is minimised."""
+        """The loss that training minimises."""
         return self.part + self.offset
 
 
@@ -35,17 +35,18 @@ def refinement_losses(logits: Tensor, offsets: Tensor, targets: Targets, counts:
     Args:
         logits: (B, K, h, w).
         offsets: (B, 2 * K, h, w).
-        targets: What they should be.
-        counts: (2,), what the two sums are divided by; by default this batch's own `loss_counts`.
+        targets: Targets of the same shapes.
+        counts: (2,), divisors of the two sums; by default `loss_counts` of this batch.
     """
     logits, offsets = logits.float(), offsets.float()
     weight = targets.cells
     cross_entropy = F.binary_cross_entropy_with_logits(logits, targets.parts, weight=weight, reduction="sum")
     distances = F.huber_loss(offsets, targets.offsets, reduction="none") * targets.offset_mask
+
     divisors = (loss_counts(targets) if counts is None else counts).clamp(min=1)
     return Losses(cross_entropy / divisors[0], OFFSET_WEIGHT * distances.sum() / divisors[1])
 
 
 def loss_counts(targets: Targets) -> Tensor:
-    """Returns (2,), over how many cells of all keypoints and over how many offsets the losses are means."""
+    """Returns (2,), the number of cells, over all keypoints, and of offsets that the losses are means over."""
     return torch.stack([targets.cells.sum(), targets.offset_mask.sum()])

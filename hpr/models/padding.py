@@ -1,4 +1,4 @@
-"""Crops of unequal size in one batch: the canvases and where the crops lie on them, as one value."""
+"""Crops of unequal size in one batch: their canvases and where they lie on them."""
 
 from dataclasses import dataclass, replace
 
@@ -14,9 +14,9 @@ class PaddedBatch:
 
     Attributes:
         tensors: (B, C, H, W).
-        sizes: (B, 2) height and width of each crop, whole numbers.
+        sizes: (B, 2) height and width of each crop, integers.
         starts: (B, 2) first row and column of each crop on its canvas.
-        is_padded: Whether any crop is smaller than the canvas; known on the host, without a wait for the device.
+        is_padded: Whether any crop is smaller than the canvas; known on the host, so that nothing waits for the device.
     """
 
     tensors: Tensor
@@ -35,11 +35,11 @@ class PaddedBatch:
         return replace(self, tensors=tensors)
 
     def valid(self, stride: int = 1, in_corner: bool = False) -> Tensor:
-        """Returns the valid mask of maps with some pixels per cell.
+        """Returns the valid mask of maps at a stride.
 
         Args:
             stride: Pixels of the canvas per cell.
-            in_corner: Whether the maps of all crops begin in the corner, wherever the crops began.
+            in_corner: Whether all crops begin in the corner of the maps, wherever they begin on the canvas.
 
         Returns:
             (B, 1, ceil(H / stride), ceil(W / stride)) bool: True on each crop's own cells.
@@ -49,13 +49,13 @@ class PaddedBatch:
         return rectangles((self.sizes + stride - 1) // stride, height, width, starts)
 
     def mirrored(self) -> "PaddedBatch":
-        """Mirrors each crop left to right within its own place."""
+        """Mirrors each crop left to right, without moving it on its canvas."""
         if not self.is_padded:
             return self.with_tensors(self.tensors.flip(-1))
         return self.with_tensors(mirror_columns(self.tensors, self.starts[:, 1], self.sizes[:, 1]))
 
     def followed_by(self, other: "PaddedBatch") -> "PaddedBatch":
-        """Returns the crops of two batches with canvases of one size as one batch."""
+        """Concatenates two batches whose canvases have the same size."""
         return replace(
             self,
             tensors=torch.cat([self.tensors, other.tensors]),
@@ -66,7 +66,8 @@ class PaddedBatch:
 
 
 def mirror_columns(maps: Tensor, starts: Tensor, lengths: Tensor) -> Tensor:
-    """Mirrors maps (B, C, H, W) about the middle of the columns from `starts` (B,) on, `lengths` (B,) of them."""
+    """Mirrors maps (B, C, H, W) left to right within `lengths` (B,) columns that begin at `starts` (B,)."""
     width = maps.shape[-1]
     columns = 2 * starts[:, None] + lengths[:, None] - 1 - torch.arange(width, device=maps.device)  # (B, W)
-    return maps.gather(-1, columns.clamp(0, width - 1)[:, None, None, :].expand_as(maps))
+    indices = columns.clamp(0, width - 1)[:, None, None, :].expand_as(maps)  # (B, W) -> (B, C, H, W)
+    return maps.gather(-1, indices)

@@ -1,15 +1,22 @@
-"""The networks by name. A module in `hpr/models/backbones` registers what it can build."""
+"""The networks by name: `ARCHITECTURES`, and `timm/NAME` for any feature extractor of timm."""
 
-import importlib
-import pkgutil
 from collections.abc import Callable
 from dataclasses import dataclass
+from functools import partial
 
 from hpr.crops import MEAN_HEAD
 from hpr.errors import UserError
+from hpr.models.backbones.resnet import ResNet
 from hpr.models.network import Backbone, Refiner
+from hpr.models.resnet_shapes import RESNETS
 from hpr.settings import InputKind
 from hpr.skeleton import Skeleton
+
+TIMM = "timm/"
+"""Prefix of architectures that timm builds, as in "timm/resnet18.a1_in1k"."""
+
+_DEMO_MEAN_HEAD = 55.0
+"""Mean diagonal of the head box of the drawn people that the demo's weights were trained on, in image pixels."""
 
 
 @dataclass(frozen=True)
@@ -26,35 +33,41 @@ class Architecture:
     mean_head: float = MEAN_HEAD
 
 
-_ARCHITECTURES: dict[str, Architecture] = {}
+ARCHITECTURES = {
+    name: Architecture(partial(ResNet, shape=shape), _DEMO_MEAN_HEAD if name == "demo" else MEAN_HEAD)
+    for name, shape in RESNETS.items()
+}
+"""Architectures by the name that configurations and weight files use. A new network is one more entry."""
 
 
-def register(name: str, architecture: Architecture) -> None:
-    """Makes an architecture known; weight files and configurations call it by its name."""
-    _ARCHITECTURES[name] = architecture
+def find_architecture(name: str) -> Architecture:
+    """Returns the architecture of that name.
 
+    Raises:
+        UserError: There is none, or timm is not installed.
+    """
+    if name.startswith(TIMM):
+        # Imported late: timm is optional and takes two seconds to import.
+        from hpr.models.backbones.timm import TimmBackbone
 
-def architectures() -> dict[str, Architecture]:
-    """Returns all architectures by name."""
-    from hpr.models import backbones
+        return Architecture(partial(TimmBackbone, name=name.removeprefix(TIMM)))
 
-    for module in pkgutil.iter_modules(backbones.__path__, f"{backbones.__name__}."):
-        importlib.import_module(module.name)
-    return _ARCHITECTURES
+    if name not in ARCHITECTURES:
+        known = ", ".join([*ARCHITECTURES, f"{TIMM}NAME"])
+        raise UserError(f"unknown architecture '{name}': expected one of {known}")
+    return ARCHITECTURES[name]
 
 
 def build_network(name: str, skeleton: Skeleton, input_kind: InputKind = "discs") -> Refiner:
     """Builds a network with random weights.
 
     Args:
-        name: Of the architecture.
-        skeleton: Of the poses that it refines.
-        input_kind: How poses are drawn for it.
+        name: Name of the architecture.
+        skeleton: Keypoints of the poses that the network refines.
+        input_kind: How poses are drawn for the network.
 
     Raises:
         UserError: There is no such architecture.
     """
-    known = architectures()
-    if name not in known:
-        raise UserError(f"unknown architecture '{name}': expected one of {', '.join(known)}")
-    return Refiner(known[name].backbone, skeleton, known[name].mean_head, input_kind)
+    architecture = find_architecture(name)
+    return Refiner(architecture.backbone, skeleton, architecture.mean_head, input_kind)

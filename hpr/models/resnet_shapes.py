@@ -1,4 +1,4 @@
-"""The shapes of the ResNet-v1 networks, which say what their weight files hold."""
+"""Shapes of the ResNet-v1 networks. Needs no torch, so that porting needs none."""
 
 from dataclasses import dataclass
 
@@ -12,7 +12,7 @@ class ResNetShape:
 
     Attributes:
         units: Bottleneck units in each of the four blocks.
-        width: Channels of the stem; the blocks follow at 1, 2, 4 and 8 times that.
+        width: Channels of the stem; the 3×3 convolutions of the blocks have 1, 2, 4 and 8 times as many.
     """
 
     units: tuple[int, int, int, int]

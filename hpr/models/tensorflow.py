@@ -1,6 +1,6 @@
 """TensorFlow checkpoints of the refiner's family: names, shapes and axis order (docs/published.md, section 1).
 
-TensorFlow is imported in `_open_checkpoint` alone, and only to read.
+Needs no torch. TensorFlow is imported in `_open_checkpoint` only, and only to read.
 """
 
 import os
@@ -17,29 +17,29 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from hpr.models import weight_files as weights
 from hpr.errors import UserError
-from hpr.skeleton import POSETRACK15
+from hpr.models import weights
 from hpr.models.resnet_shapes import EXPANSION, RESNETS, ResNetShape
+from hpr.skeleton import POSETRACK15
 
 Shape = tuple[int, ...]
 
 _OPTIMIZER_SLOT = re.compile(r"/(Momentum|Adam|Adam_1)$")
-_FILE_OF_CHECKPOINT = re.compile(r"\.(index|meta|data-\d+-of-\d+)$")
+_CHECKPOINT_FILE = re.compile(r"\.(index|meta|data-\d+-of-\d+)$")
 _MAX_UNPACKED = 2_000_000_000
-"""Bytes of a checkpoint in a .zip; the published one has 350 million."""
+"""Largest checkpoint in a .zip, in bytes; the published one has 350 million."""
 
 _NORM_LEAVES = {"gamma": "weight", "beta": "bias", "moving_mean": "running_mean", "moving_variance": "running_var"}
 
 
 @dataclass(frozen=True)
 class Variable:
-    """One variable of a checkpoint and the tensor of our network that it becomes (or becomes a part of).
+    """One variable of a checkpoint and the tensor of our network that it becomes, or becomes a part of.
 
     Attributes:
-        name: In the checkpoint.
-        shape: In the checkpoint. Kernels are [height, width, in, out], transposed ones [height, width, out, in].
-        tensor: Name of the tensor. Two variables of one tensor lie side by side on its input axis.
+        name: Name in the checkpoint.
+        shape: Shape in the checkpoint. Kernels are [height, width, in, out], transposed ones [height, width, out, in].
+        tensor: Name of the tensor. Two variables of one tensor are concatenated along its input axis.
     """
 
     name: str
@@ -49,10 +49,10 @@ class Variable:
 
 @dataclass(frozen=True)
 class Ported:
-    """What a checkpoint was turned into.
+    """The result of porting a checkpoint.
 
     Attributes:
-        provenance: As written into the weight file.
+        provenance: Provenance in the weight file.
         used: Number of variables used.
         optimizer_slots: Number of optimizer slots left out.
         unused: Names of the other variables left out.
@@ -67,11 +67,11 @@ class Ported:
 
 
 def port(checkpoint: Path, output: Path) -> Ported:
-    """Turns a TensorFlow checkpoint into a weight file.
+    """Converts a TensorFlow checkpoint to a weight file.
 
     Args:
-        checkpoint: Prefix of a V2 checkpoint, a .zip that holds one, or a V1 .ckpt file; of the published
-            refiner, or with the backbone's names alone (slim's ImageNet models, the parent's pose models).
+        checkpoint: Prefix of a V2 checkpoint, a .zip that holds one, or a V1 .ckpt file; of the published refiner, or
+            of a backbone alone (slim's ImageNet models, the pose models that the refiner started from).
         output: The safetensors file to write.
 
     Raises:
@@ -80,27 +80,34 @@ def port(checkpoint: Path, output: Path) -> Ported:
     with _located(checkpoint) as path:
         reader = _open_checkpoint(path)
         shapes = {name: tuple(shape) for name, shape in reader.get_variable_to_shape_map().items()}
-        scope, kind = _network(shapes, checkpoint)
+        scope, kind = _scope_and_kind(shapes, checkpoint)
         name = scope.replace("_v1_", "")
         if name not in RESNETS:
             raise UserError(f"{checkpoint}: unknown architecture '{name}': expected one of {', '.join(RESNETS)}")
+
         table = variables(scope, RESNETS[name], kind == "refiner")
-        _check(table, shapes, checkpoint)
+        _check_shapes(table, shapes, checkpoint)
         tensors = _tensors(table, reader, checkpoint)
-        step = str(int(_value(reader, "global_step", checkpoint))) if "global_step" in shapes else _step(checkpoint)
+        if "global_step" in shapes:
+            step = str(int(_value(reader, "global_step", checkpoint)))
+        else:  # from a name like snapshot-515000
+            match = re.search(r"-(\d+)(\.zip)?$", checkpoint.name)
+            step = match[1] if match else "unknown"
+
     provenance = weights.Provenance(checkpoint.name, step, name, kind)
     if kind == "refiner":
         provenance = weights.Provenance.of_refiner(checkpoint.name, step, name, POSETRACK15)
     weights.save(output, tensors, provenance)
-    left = sorted(set(shapes) - {variable.name for variable in table} - {"global_step"})
-    slots = [name for name in left if _OPTIMIZER_SLOT.search(name)]
+
+    left_out = sorted(set(shapes) - {variable.name for variable in table} - {"global_step"})
+    unused = tuple(name for name in left_out if not _OPTIMIZER_SLOT.search(name))
     size = sum(value.size for value in tensors.values())
-    return Ported(provenance, len(table), len(slots), tuple(name for name in left if name not in slots), size)
+    return Ported(provenance, len(table), len(left_out) - len(unused), unused, size)
 
 
 def default_output(checkpoint: Path) -> Path:
-    """Returns the weight file's name beside a checkpoint."""
-    prefix = _FILE_OF_CHECKPOINT.sub("", str(checkpoint))
+    """Returns the path of the weight file beside a checkpoint."""
+    prefix = _CHECKPOINT_FILE.sub("", str(checkpoint))
     return Path(re.sub(r"\.(zip|ckpt)$", "", prefix) + ".safetensors")
 
 
@@ -108,17 +115,18 @@ def variables(scope: str, shape: ResNetShape, refiner: bool) -> list[Variable]:
     """Returns every variable of a network, in graph order.
 
     Args:
-        scope: Of the backbone, such as "resnet_v1_101".
-        shape: Of the backbone.
-        refiner: Whether the network has the stem of the keypoint discs and the two heads, too.
+        scope: Scope of the backbone, such as "resnet_v1_101".
+        shape: Shape of the backbone.
+        refiner: Whether the network has the stem of the keypoint discs and the two heads.
     """
     stem = "backbone.stem"
     table = [Variable(f"{scope}/conv1/weights", (7, 7, 3, shape.width), f"{stem}.conv.weight")]
     if refiner:
-        extra = (7, 7, len(POSETRACK15), shape.width)
-        table.append(Variable(f"{scope}/conv1_extra/weights", extra, f"{stem}.conv.weight"))
-    # The refiner's first batch norm follows the sum of both stems, so it stands outside of conv1.
+        kernel = (7, 7, len(POSETRACK15), shape.width)
+        table.append(Variable(f"{scope}/conv1_extra/weights", kernel, f"{stem}.conv.weight"))
+    # The refiner's first batch norm follows the sum of both stems, so it is outside of conv1.
     table += _norm(scope if refiner else f"{scope}/conv1", shape.width, f"{stem}.norm")
+
     channels = shape.width
     for block, count in enumerate(shape.units):
         depth = shape.width * 2**block
@@ -126,6 +134,7 @@ def variables(scope: str, shape: ResNetShape, refiner: bool) -> list[Variable]:
             prefix = f"{scope}/block{block + 1}/unit_{unit + 1}/bottleneck_v1"
             table += _unit(prefix, channels, depth, unit == 0, f"backbone.blocks.{block}.{unit}")
             channels = EXPANSION * depth
+
     if refiner:
         for head, outputs, tensor in (("part_pred", 1, "part_head"), ("locref_pred", 2, "offset_head")):
             kernel = (3, 3, outputs * len(POSETRACK15), channels)
@@ -134,12 +143,13 @@ def variables(scope: str, shape: ResNetShape, refiner: bool) -> list[Variable]:
     return table
 
 
-def _unit(prefix: str, channels: int, depth: int, first: bool, tensor: str) -> list[Variable]:
-    """Returns the variables of a bottleneck unit; a block's first has a projection as its shortcut."""
+def _unit(prefix: str, channels: int, depth: int, is_first: bool, tensor: str) -> list[Variable]:
+    """Returns the variables of a bottleneck unit; a block's first unit has a projection as its shortcut."""
     wide = EXPANSION * depth
     kernels = {"conv1": (1, 1, channels, depth), "conv2": (3, 3, depth, depth), "conv3": (1, 1, depth, wide)}
-    if first:
+    if is_first:
         kernels = {"shortcut": (1, 1, channels, wide), **kernels}
+
     table = []
     for name, kernel in kernels.items():
         table.append(Variable(f"{prefix}/{name}/weights", kernel, f"{tensor}.{name}.conv.weight"))
@@ -159,9 +169,10 @@ def _located(checkpoint: Path) -> Iterator[str]:
     """Yields the path that TensorFlow wants: a prefix, or a V1 file; a .zip is unpacked meanwhile."""
     if checkpoint.suffix == ".zip" and checkpoint.is_file():
         with tempfile.TemporaryDirectory() as folder:
-            yield _unpacked(checkpoint, Path(folder))
+            yield _unpack(checkpoint, Path(folder))
         return
-    prefix = _FILE_OF_CHECKPOINT.sub("", str(checkpoint))
+
+    prefix = _CHECKPOINT_FILE.sub("", str(checkpoint))
     if not Path(f"{prefix}.index").is_file() and not Path(prefix).is_file():
         raise UserError(
             f"{prefix}: no such checkpoint; expected {prefix}.index and {Path(prefix).name}.data-00000-of-00001, "
@@ -170,20 +181,21 @@ def _located(checkpoint: Path) -> Iterator[str]:
     yield prefix
 
 
-def _unpacked(archive: Path, folder: Path) -> str:
+def _unpack(archive: Path, folder: Path) -> str:
     """Unpacks a .zip into a folder and returns the prefix of the one checkpoint in it."""
     try:
         with zipfile.ZipFile(archive) as file:
-            members = [member for member in file.infolist() if _FILE_OF_CHECKPOINT.search(member.filename)]
+            members = [member for member in file.infolist() if _CHECKPOINT_FILE.search(member.filename)]
             size = sum(member.file_size for member in members)
             if size > _MAX_UNPACKED:
                 expected = f"a checkpoint of up to {_MAX_UNPACKED:,} bytes"
                 raise UserError(f"{archive}: expected {expected}, found {size:,} bytes to be unpacked")
             for member in members:
                 file.extract(member, folder)
-    # Encrypted archives and odd ways of compression are among these errors.
+    # Encrypted archives and unknown compression raise some of these.
     except (zipfile.BadZipFile, zlib.error, EOFError, OSError, RuntimeError, NotImplementedError) as error:
         raise UserError(f"{archive}: cannot be unpacked ({error}); download it again") from None
+
     found = sorted(folder.rglob("*.index"))
     if len(found) != 1:
         raise UserError(f"{archive}: expected one checkpoint (one file *.index) in it, found {len(found)}")
@@ -198,40 +210,40 @@ def _open_checkpoint(path: str) -> Any:
         import tensorflow
     except ImportError:
         raise UserError("reading a checkpoint needs TensorFlow, which is missing: pip install -e '.[port]'") from None
+
     try:
         return tensorflow.train.load_checkpoint(path)
     except (tensorflow.errors.OpError, ValueError, RuntimeError) as error:
-        raise UserError(
-            f"{path}: not a complete TensorFlow checkpoint ({_first_line(error)}); download it again"
-        ) from None
+        problem = f"not a complete TensorFlow checkpoint ({_first_line(error)})"
+        raise UserError(f"{path}: {problem}; download it again") from None
 
 
 def _value(reader: Any, name: str, checkpoint: Path) -> NDArray[Any]:
-    """Returns a variable's value."""
+    """Returns the value of a variable."""
     try:
         return np.asarray(reader.get_tensor(name))
     except Exception as error:  # TensorFlow's own error, an IndexError or a RuntimeError, by the kind of damage
-        raise UserError(
-            f"{checkpoint}: {name} cannot be read ({_first_line(error)}); download the checkpoint again"
-        ) from None
+        problem = f"{name} cannot be read ({_first_line(error)})"
+        raise UserError(f"{checkpoint}: {problem}; download the checkpoint again") from None
 
 
 def _first_line(error: Exception) -> str:
     return str(error).split("\n")[0]
 
 
-def _network(shapes: dict[str, Shape], checkpoint: Path) -> tuple[str, str]:
-    """Returns a checkpoint's backbone scope and kind, told from its variables' names."""
+def _scope_and_kind(shapes: dict[str, Shape], checkpoint: Path) -> tuple[str, str]:
+    """Returns the backbone's scope and the kind of weights, by the names of the variables."""
     scopes = sorted({match[0] for name in shapes if (match := re.match(r"resnet_v1_\d+(?=/)", name))})
     if len(scopes) != 1:
         found = f"the scopes {', '.join(scopes)}" if scopes else f"{len(shapes)} other variables"
         raise UserError(f"{checkpoint}: expected variables of one resnet_v1_50, _101 or _152, found {found}")
-    # Batch norm right behind the image's stem means that there is no second stem to be added before it.
+
+    # A batch norm right after the image's stem means that no second stem is added before it.
     return scopes[0], "backbone" if f"{scopes[0]}/conv1/BatchNorm/gamma" in shapes else "refiner"
 
 
-def _check(table: list[Variable], shapes: dict[str, Shape], checkpoint: Path) -> None:
-    """Raises a UserError unless the checkpoint has every variable, each of its shape."""
+def _check_shapes(table: list[Variable], shapes: dict[str, Shape], checkpoint: Path) -> None:
+    """Raises a UserError unless the checkpoint has every variable in its shape."""
     missing = [variable.name for variable in table if variable.name not in shapes]
     if missing:
         others = f" and {len(missing) - 1} more" if len(missing) > 1 else ""
@@ -254,9 +266,3 @@ def _tensors(table: list[Variable], reader: Any, checkpoint: Path) -> weights.Te
         earlier = tensors.get(variable.tensor)
         tensors[variable.tensor] = value if earlier is None else np.concatenate([earlier, value], axis=1)
     return tensors
-
-
-def _step(checkpoint: Path) -> str:
-    """Returns the training step from a name like snapshot-515000."""
-    match = re.search(r"-(\d+)(\.zip)?$", checkpoint.name)
-    return match[1] if match else "unknown"

@@ -4,7 +4,7 @@ import pytest
 import torch
 from torch import Tensor, nn
 
-from hpr.models.batch_norm import BatchNorm, share_batch_norms
+from hpr.models.batch_norm import BatchNorm, synchronize_batch_norms
 
 
 def both(double: bool = False) -> tuple[BatchNorm, nn.BatchNorm2d]:
@@ -78,5 +78,5 @@ def test_refining_uses_the_gathered_statistics() -> None:
 
 def test_a_network_is_made_to_share() -> None:
     network = nn.Sequential(BatchNorm(4), nn.Sequential(BatchNorm(8)))
-    share_batch_norms(network)
-    assert all(module.is_shared for module in network.modules() if isinstance(module, BatchNorm))
+    synchronize_batch_norms(network)
+    assert all(module.is_synchronized for module in network.modules() if isinstance(module, BatchNorm))

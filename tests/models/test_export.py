@@ -14,7 +14,7 @@ from hpr.cli.app import ASSETS
 from hpr.errors import UserError
 from hpr.codec import decode
 from hpr.models.export import INPUT, OUTPUTS, export
-from hpr.models.loading import load_network
+from hpr.models.checkpoints import load_network
 from hpr.models.network import Refiner
 from hpr.models.padding import PaddedBatch
 from hpr.models.registry import build_network

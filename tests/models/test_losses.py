@@ -11,7 +11,7 @@ from torch import Tensor
 
 from hpr.crops import Crop
 from hpr.codec import Targets, draw_discs, targets
-from hpr.models.loading import load_network
+from hpr.models.checkpoints import load_network
 from hpr.models.losses import Losses, loss_counts, refinement_losses
 from hpr.models.network import Refiner
 from hpr.models.padding import PaddedBatch

@@ -10,7 +10,7 @@ from torch import Tensor, nn
 
 from hpr.crops import Crop
 from hpr.codec import draw_discs, rectangles
-from hpr.models.loading import load_network
+from hpr.models.checkpoints import load_network
 from hpr.models.network import Backbone, Refiner, input_means
 from hpr.models.padding import PaddedBatch
 from hpr.models.registry import build_network

@@ -13,9 +13,9 @@ from conftest import GOLDEN, ROOT, command, port, port_fails
 from safetensors import safe_open
 
 from hpr.errors import UserError
-from hpr.models.loading import load_network
+from hpr.models.checkpoints import load_network
 from hpr.skeleton import POSETRACK15
-from hpr.models.weight_files import Tensors, load, tensorflow
+from hpr.models.weights import Tensors, load, tensorflow
 from hpr.models.resnet_shapes import RESNETS
 
 

@@ -6,23 +6,23 @@ import numpy as np
 import pytest
 import torch
 
-from hpr.models import weight_files as weights
-from hpr.design import Design
+from hpr.models import weights
+
 from hpr.errors import UserError
 from hpr.codec import network_input
-from hpr.models.loading import start_network, weights_of
+from hpr.models.checkpoints import start_network, network_tensors
 from hpr.models.network import Refiner
 from hpr.models.padding import PaddedBatch
 from hpr.models.registry import build_network
 from hpr.skeleton import COCO17, CROWDPOSE14, MPII16, POSETRACK15, POSETRACK18, Skeleton
-from hpr.models.weight_files import Provenance
+from hpr.models.weights import Provenance
 
 POSEFIX = Design("gaussians", "integral")
 
 
 def saved(path: Path, network: Refiner) -> Path:
     provenance = Provenance.of_refiner("test", "7", "demo", network.skeleton, network.design)
-    weights.save(path, weights_of(network), provenance)
+    weights.save(path, network_tensors(network), provenance)
     return path
 
 

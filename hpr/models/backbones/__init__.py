@@ -1,1 +1,1 @@
-"""Backbones, one module each; each module registers its architectures when it is imported."""
+"""Backbones, one module each."""

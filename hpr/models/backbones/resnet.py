@@ -1,6 +1,4 @@
-"""ResNet-v1 as the published refiner has it: fully convolutional, output stride 16 (docs/published.md, section 1)."""
-
-from functools import partial
+"""ResNet-v1 as in the published refiner: fully convolutional, output stride 16 (docs/published.md, section 1)."""
 
 import numpy as np
 import torch
@@ -11,12 +9,8 @@ from torch.nn.utils.fusion import fuse_conv_bn_eval
 from hpr.models.batch_norm import BATCH_NORM_EPSILON, BatchNorm
 from hpr.models.network import Backbone
 from hpr.models.padding import PaddedBatch
-from hpr.models.registry import Architecture, register
+from hpr.models.resnet_shapes import EXPANSION, ResNetShape
 from hpr.poses import IntArray
-from hpr.models.resnet_shapes import EXPANSION, RESNETS, ResNetShape
-
-_TORCHVISION = ("resnet50", "resnet101", "resnet152")
-"""The networks that torchvision has ImageNet weights of."""
 
 
 class ConvNorm(nn.Module):
@@ -29,39 +23,46 @@ class ConvNorm(nn.Module):
         self.norm: nn.Module = BatchNorm(out_channels, eps=BATCH_NORM_EPSILON)
 
     def forward(self, x: Tensor, valid: Tensor | None = None) -> Tensor:
-        """Maps (B, in, H, W) to (B, out, H', W'); `valid` (B, 1, H', W') says which cells the statistics are of."""
+        """Maps (B, in, H, W) to (B, out, H', W').
+
+        Args:
+            x: The features.
+            valid: (B, 1, H', W'), 1 on each crop's own cells of the result; None for crops that fill their canvas.
+        """
         y: Tensor = self.norm(self.conv(x), valid)
         return y
 
 
 class Bottleneck(nn.Module):
-    """1×1, 3×3 and 1×1 convolutions beside a shortcut; the stride is on the 3×3 and on the shortcut."""
+    """1×1, 3×3 and 1×1 convolutions beside a shortcut; the stride is in the 3×3 and in the shortcut."""
 
     def __init__(self, in_channels: int, depth: int, stride: int, dilation: int) -> None:
         super().__init__()
         self.conv1 = ConvNorm(in_channels, depth, 1)
         self.conv2 = ConvNorm(depth, depth, 3, stride, dilation)
         self.conv3 = ConvNorm(depth, EXPANSION * depth, 1)
-        # A new network starts shallow, as if there were nothing but stem and shortcuts, and so learns faster.
+        # A new network starts as if it had only its stem and shortcuts, and so learns faster.
         nn.init.zeros_(self.conv3.norm.get_parameter("weight"))
+
         self.stride = stride
         projects = in_channels != EXPANSION * depth
         self.shortcut = ConvNorm(in_channels, EXPANSION * depth, 1, stride) if projects else None
 
     def forward(self, x: Tensor, valid: Tensor | None = None, valid_after: Tensor | None = None) -> Tensor:
-        """Maps (B, in, H, W) to (B, 4 * depth, ceil(H / stride), ceil(W / stride)).
+        """Maps (B, in, H, W) to (B, 4 * depth, H', W'), H' = ceil(H / stride) and W' = ceil(W / stride).
 
         Args:
             x: The features.
-            valid: (B, 1, H, W), 1 on each crop's own cells and 0 beyond its border; None for crops without a border.
-            valid_after: Likewise, of the result's cells.
+            valid: (B, 1, H, W), 1 on each crop's own cells of x; None for crops that fill their canvas.
+            valid_after: (B, 1, H', W'), 1 on each crop's own cells of the result.
         """
         shortcut = x[:, :, :: self.stride, :: self.stride]
         if self.shortcut is not None:
             shortcut = self.shortcut(x, valid_after)
+
         x = F.relu_(self.conv1(x, valid))
         if valid is not None:
-            x = x * valid  # the one convolution that sees its neighbours follows
+            x = x * valid  # the only convolution that sees neighbouring cells comes next
         x = F.relu_(self.conv2(x, valid_after))
         return F.relu_(self.conv3(x, valid_after) + shortcut)
 
@@ -69,23 +70,24 @@ class Bottleneck(nn.Module):
 class ResNet(Backbone):
     """Stem and four blocks of bottleneck units.
 
-    A block's stride sits in its last unit. Blocks 1 and 2 have stride 2; block 3 would, but stride 16
-    is reached by then, so block 4 has dilation 2 instead.
+    A block's stride is in its last unit. Blocks 1 and 2 have stride 2; block 3 would have, but stride 16 is reached by
+    then, so block 4 has dilation 2 instead.
 
-    Masking the input alone would not keep the canvas out of a crop's features, since batch norms turn zeros into other
-    values: what lies beyond the border is set to zero again before every layer that looks around. One layer needs more
-    care: TensorFlow's SAME max pool pads a side of odd length by one on both ends, one of even length at its end only.
-    A crop whose side is odd after the stem therefore begins two pixels into the canvas, where the windows of the
-    canvas's even side are its own.
+    To keep the canvas out of a crop's features, masking the input is not enough, since batch norms turn zeros into
+    other values: what lies beyond the border is set to zero again before every layer that sees neighbouring cells. One
+    layer needs more care: TensorFlow's SAME max pool pads a side of odd length by one on both ends, one of even length
+    at its end only. A crop whose side is odd after the stem therefore begins two pixels into the canvas, where the
+    windows of the canvas' even side coincide with its own.
     """
 
     placement_room = 2
-    first_kernel = "stem.conv.weight"
+    input_kernels = ("stem.conv.weight",)
 
     def __init__(self, in_channels: int, shape: ResNetShape) -> None:
-        """Builds the network for a number of input channels."""
+        """Builds the network with random weights for a number of input channels."""
         super().__init__()
         self.stem = ConvNorm(in_channels, shape.width, 7, stride=2)
+
         blocks, channels = [], shape.width
         for i, (count, stride, dilation) in enumerate(zip(shape.units, (2, 2, 1, 1), (1, 1, 1, 2), strict=True)):
             depth = shape.width * 2**i
@@ -97,8 +99,6 @@ class ResNet(Backbone):
             channels = EXPANSION * depth
         self.blocks = nn.ModuleList(blocks)
         self.out_channels = channels
-        # torchvision's have the same kernels, with the strides in a block's first unit.
-        self.torchvision_model = next((name for name in _TORCHVISION if RESNETS[name] == shape), "")
 
     def placement(self, sizes: IntArray) -> IntArray:
         """See `Backbone`."""
@@ -115,6 +115,7 @@ class ResNet(Backbone):
         if mask is not None:
             x = x * mask
         x = max_pool_same(x)  # from here on, all crops begin in the corner
+
         mask = valid(4)
         for block, stride in zip(self.blocks, (8, 16, 16, 16), strict=True):
             after = valid(stride)
@@ -124,22 +125,13 @@ class ResNet(Backbone):
             mask = after
         return x if mask is None else x * mask
 
-    def torchvision_name(self, name: str) -> str:
-        """See `Backbone`."""
-        if name.startswith("stem."):
-            return name.replace("stem.conv", "conv1").replace("stem.norm", "bn1")
-        _, block, unit, layer, kind, tensor = name.split(".")
-        if layer == "shortcut":
-            return f"layer{int(block) + 1}.{unit}.downsample.{('conv', 'norm').index(kind)}.{tensor}"
-        return f"layer{int(block) + 1}.{unit}.{layer if kind == 'conv' else layer.replace('conv', 'bn')}.{tensor}"
-
     def fold_batch_norms(self) -> None:
         """See `Backbone`."""
         fold_batch_norms(self)
 
 
 def fold_batch_norms(module: nn.Module) -> None:
-    """Makes every `ConvNorm` one convolution with a bias that computes the same."""
+    """Replaces every `ConvNorm` of a module in evaluation mode by one convolution with a bias."""
     for part in module.modules():
         if isinstance(part, ConvNorm):
             assert isinstance(part.norm, BatchNorm)
@@ -147,7 +139,7 @@ def fold_batch_norms(module: nn.Module) -> None:
 
 
 class _Folded(nn.Module):
-    """Stands where a batch norm was that its convolution has taken in."""
+    """Replaces a batch norm that was folded into its convolution."""
 
     def forward(self, x: Tensor, valid: Tensor | None = None) -> Tensor:
         """Returns x."""
@@ -157,18 +149,10 @@ class _Folded(nn.Module):
 def max_pool_same(x: Tensor) -> Tensor:
     """3×3 max pool of stride 2 with TensorFlow's SAME padding: (B, C, H, W) to (B, C, ceil(H / 2), ceil(W / 2)).
 
-    An odd side is padded by one on both ends, an even side by one at its end only (which is where
-    `ceil_mode` lets the last window hang over).
+    An odd side is padded by one on both ends, an even side by one at its end only (there `ceil_mode` lets the last
+    window hang over).
     """
     height, width = x.shape[-2:]
-    if isinstance(height, torch.SymInt) or isinstance(width, torch.SymInt):  # to be exported for any size
+    if isinstance(height, torch.SymInt) or isinstance(width, torch.SymInt):  # exported for any size
         return F.max_pool2d(F.pad(x, (width % 2, 1, height % 2, 1), value=-torch.inf), 3, 2)
     return F.max_pool2d(x, 3, 2, padding=(height % 2, width % 2), ceil_mode=True)
-
-
-DEMO_MEAN_HEAD = 55.0
-"""Of the drawn people that the demo's weights have learnt from."""
-
-for _name, _shape in RESNETS.items():
-    _head = {"mean_head": DEMO_MEAN_HEAD} if _name == "demo" else {}
-    register(_name, Architecture(partial(ResNet, shape=_shape), **_head))

@@ -1,4 +1,4 @@
-"""Weight files: safetensors, with their provenance in the metadata. Free of torch, like the porting tool."""
+"""Weight files: safetensors with provenance in the metadata. Needs no torch, so that porting needs none."""
 
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass
@@ -16,20 +16,21 @@ from hpr.settings import InputKind
 from hpr.skeleton import Skeleton, get_skeleton
 
 Tensors = dict[str, NDArray[Any]]
+"""Tensors by their name in the network."""
 
 
 @dataclass(frozen=True)
 class Provenance:
-    """Where weights come from and what they are for.
+    """Where weights come from and which network they fit.
 
     Attributes:
         source: The checkpoint or training run.
         step: Training step; "unknown" where the source does not say.
-        architecture: A name of `models.registry`.
-        kind: "refiner", or "backbone" for weights that only a training can start from.
-        skeleton: Name of the skeleton of the poses that a refiner is for; empty for a backbone.
-        keypoints: Its keypoints in order, names separated by commas; empty for a backbone.
-        input: How poses are drawn for a refiner; files leave the published form out.
+        architecture: A name that `models.registry` knows.
+        kind: "refiner", or "backbone" for weights that only training can start from.
+        skeleton: Name of a refiner's skeleton; empty for a backbone.
+        keypoints: A refiner's keypoint names in order, separated by commas; empty for a backbone.
+        input: How poses are drawn for a refiner; not written for the published form.
     """
 
     source: str
@@ -44,27 +45,28 @@ class Provenance:
     def of_refiner(
         cls, source: str, step: str, architecture: str, skeleton: Skeleton, input_kind: InputKind = "discs"
     ) -> "Provenance":
-        """Returns what a refiner's weights say of themselves."""
+        """Returns the provenance of a refiner's weights."""
         keypoints = ",".join(skeleton.names)
         return cls(source, step, architecture, "refiner", skeleton.name, keypoints, input_kind)
 
     def metadata(self) -> dict[str, str]:
-        """Returns what is written into a file; `input` only where it is not the published form."""
+        """Returns the metadata of a file; `input` only where it is not the published form."""
         return {name: value for name, value in asdict(self).items() if (name, value) != ("input", "discs")}
 
     def checked_skeleton(self, path: Path) -> Skeleton:
-        """Returns the skeleton that a refiner's weights are for.
+        """Returns the skeleton of a refiner's weights.
 
         Args:
-            path: Of the file, for messages.
+            path: The weight file, for messages.
 
         Raises:
-            UserError: There is no skeleton of that name, or its keypoints are others.
+            UserError: There is no skeleton of that name, or it has other keypoints.
         """
         try:
             skeleton = get_skeleton(self.skeleton)
         except UserError as error:
             raise UserError(f"{path}: {error}") from None
+
         if self.keypoints != ",".join(skeleton.names):
             raise UserError(
                 f"{path}: expected the keypoints of {skeleton.name} in its order, found '{self.keypoints}'; "
@@ -81,7 +83,7 @@ def save(path: Path, tensors: Mapping[str, NDArray[Any]], provenance: Provenance
     """
     contiguous = {name: np.ascontiguousarray(value) for name, value in tensors.items()}
     with replacing(path) as temporary:
-        # As bytes: safetensors' own writing makes files that only their owner can read.
+        # As bytes: safetensors' own function writes files that only their owner can read.
         temporary.write_bytes(serialize(contiguous, {"format": "pt", **provenance.metadata()}))
 
 
@@ -89,12 +91,13 @@ def load(path: Path) -> tuple[Tensors, Provenance]:
     """Reads a weight file.
 
     Raises:
-        UserError: The file is absent, not a complete safetensors file or not one of ours.
+        UserError: The file is absent, not a complete safetensors file, or has no provenance.
     """
     try:
         with safe_open(path, "numpy") as file:
             metadata = dict(file.metadata() or {})
             tensors = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118
+
         # Libraries such as onnx teach numpy further types, which PyTorch does not take.
         if foreign := [str(tensor.dtype) for tensor in tensors.values() if tensor.dtype.isbuiltin != 1]:
             raise TypeError(foreign[0])
@@ -103,9 +106,10 @@ def load(path: Path) -> tuple[Tensors, Provenance]:
         raise UserError(f"{path}: no such weights; {remedy}, or set model.weights") from None
     except (OSError, SafetensorError) as error:
         raise UserError(f"{path}: not a complete safetensors file ({error}); port or copy it again") from None
-    except (TypeError, KeyError) as error:  # bfloat16, say
+    except (TypeError, KeyError) as error:  # bfloat16, for example
         remedy = "save it in fp32 or fp16"
         raise UserError(f"{path}: holds numbers of a type that numpy does not have ({error}); {remedy}") from None
+
     metadata.pop("format", None)
     if metadata.get("input", "discs") not in get_args(InputKind):
         raise UserError(f"{path}: expected input {' or '.join(get_args(InputKind))}, found '{metadata['input']}'")
@@ -113,3 +117,12 @@ def load(path: Path) -> tuple[Tensors, Provenance]:
         return tensors, Provenance(**metadata)  # type: ignore[arg-type]
     except TypeError:
         raise UserError(f"{path}: these weights do not say what they are; write them with hpr's own tools") from None
+
+
+def has_provenance(path: Path) -> bool:
+    """Returns whether a file is one of hpr's weight files, as far as its header says."""
+    try:
+        with safe_open(path, "numpy") as file:
+            return "architecture" in (file.metadata() or {})
+    except (OSError, SafetensorError):
+        return False

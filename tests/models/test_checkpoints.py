@@ -8,13 +8,13 @@ import numpy as np
 import pytest
 import torch
 
-from hpr.models import weight_files as weights
+from hpr.models import weights
 from hpr.errors import UserError
-from hpr.models.loading import load_network, start_network
+from hpr.models.checkpoints import load_network, start_network
 from hpr.models.network import Refiner
 from hpr.models.registry import build_network
 from hpr.skeleton import COCO17, MPII16, POSETRACK15, POSETRACK18, SKELETONS, Skeleton
-from hpr.models.weight_files import Provenance
+from hpr.models.weights import Provenance
 
 
 def tensors_of(network: Refiner) -> weights.Tensors:

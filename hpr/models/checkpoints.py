@@ -1,0 +1,254 @@
+"""From weight files to networks and back."""
+
+from collections.abc import Mapping
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor
+
+from hpr.errors import UserError
+from hpr.models import weights
+from hpr.models.network import PRETRAINED, Refiner, input_means
+from hpr.models.registry import TIMM, build_network
+from hpr.settings import InputKind
+from hpr.skeleton import Skeleton
+
+IMAGENET_MEAN = (123.68, 116.779, 103.939)
+"""Mean of R, G and B that slim's ImageNet models expect to be subtracted (docs/published.md, section 1)."""
+
+_INPUT_MEAN = "input_mean"
+"""Name in weight files of the tensor (3 + K,) that is subtracted from the input; absent where it is `input_means`."""
+
+
+def load_network(
+    path: Path,
+    architecture: str | None = None,
+    skeleton: Skeleton | None = None,
+    input_kind: InputKind | None = None,
+) -> Refiner:
+    """Builds the network of a weight file and loads every tensor.
+
+    Args:
+        path: The weight file.
+        architecture: Required architecture; None takes what the file says.
+        skeleton: Required skeleton; None takes what the file says.
+        input_kind: Required way of drawing poses; None takes what the file says.
+
+    Raises:
+        UserError: The weights are absent, damaged, not a refiner's, or for another architecture, skeleton or input.
+    """
+    if _is_pretrained(path):
+        raise UserError(f"{path}: expected a refiner's weights, found a backbone's, which only training can use")
+    tensors, provenance = weights.load(path)
+    if provenance.kind != "refiner":
+        raise UserError(
+            f"{path}: expected a refiner's weights, found a {provenance.kind}'s, which only training can use"
+        )
+
+    _check_fits(path, provenance, architecture, input_kind)
+    found = provenance.checked_skeleton(path)
+    if skeleton is not None and found.names != skeleton.names:
+        raise UserError(
+            f"{path}: expected weights for the keypoints of {skeleton.name}, found {found.name}'s; "
+            f"use model.skeleton={found.name} or another file"
+        )
+
+    network = build_network(provenance.architecture, found, provenance.input)
+    _load_refiner(network, tensors, path)
+    return network
+
+
+def start_network(
+    architecture: str, skeleton: Skeleton, path: str | Path | None, input_kind: InputKind | None = None
+) -> Refiner:
+    """Builds a network to be trained.
+
+    Started from a backbone's weights, the network at first sees the image only: kernels of the keypoints' maps are
+    zero. Started from a refiner of another skeleton, it begins with the keypoints of the same names.
+
+    Args:
+        architecture: Name of the architecture.
+        skeleton: Keypoints of the poses that it learns to refine.
+        path: Weight file of a refiner or a backbone; for timm's networks also a file of timm's weights, or "pretrained"
+            for those that timm loads by itself; None for random weights.
+        input_kind: How poses are drawn; None takes what a refiner's weights say, else the published form.
+
+    Raises:
+        UserError: The weights are absent, damaged, for another architecture or input, or share no keypoint.
+    """
+    build = partial(build_network, architecture, skeleton)
+    if path is None:
+        return build(input_kind or "discs")
+    if _is_pretrained(path) or (architecture.startswith(TIMM) and not weights.has_provenance(Path(path))):
+        return _start_from_pretrained(build(input_kind or "discs"), path)
+
+    path = Path(path)
+    tensors, provenance = weights.load(path)
+    if provenance.kind == "backbone":
+        _check_fits(path, provenance, architecture)
+        return _start_from_slim(build(input_kind or "discs"), tensors, path)
+
+    _check_fits(path, provenance, architecture, input_kind)
+    found, network = provenance.checked_skeleton(path), build(provenance.input)
+    if found.names == skeleton.names:
+        _load_refiner(network, tensors, path)
+        return network
+
+    if not set(found.names) & set(skeleton.names):
+        raise UserError(f"{path}: expected weights that share keypoints with {skeleton.name}, found {found.name}'s")
+    trained = build_network(architecture, found, provenance.input)
+    _load_refiner(trained, tensors, path)
+    _transfer(trained, network)
+    return network
+
+
+def network_tensors(network: Refiner) -> weights.Tensors:
+    """Returns the tensors that a weight file holds of a network, in fp32."""
+    tensors = {name: tensor.detach().float().cpu().numpy() for name, tensor in _state(network).items()}
+    mean = network.input_mean.flatten().cpu().numpy()  # (3 + K,)
+    if not np.array_equal(mean, np.array(input_means(network.skeleton), np.float32)):
+        tensors[_INPUT_MEAN] = mean
+    return tensors
+
+
+def _is_pretrained(path: str | Path) -> bool:
+    """Returns whether a path means weights of a library of backbones."""
+    return str(path) == PRETRAINED or Path(path).suffix in (".pth", ".pt")
+
+
+def _check_fits(
+    path: Path, provenance: weights.Provenance, architecture: str | None, input_kind: InputKind | None = None
+) -> None:
+    """Raises a UserError unless weights are for an architecture and a way of drawing poses, where these are given."""
+    found = provenance.architecture
+    if architecture not in (None, found):
+        model = f"model=timm model.architecture={found}" if found.startswith(TIMM) else f"model={found}"
+        raise UserError(f"{path}: expected weights of {architecture}, found {found}'s; use {model} or another file")
+    if input_kind not in (None, provenance.input):
+        problem = f"expected weights of input={input_kind}, found {provenance.input}"
+        raise UserError(f"{path}: {problem}; set model.input or another file")
+
+
+def _start_from_pretrained(network: Refiner, path: str | Path) -> Refiner:
+    """Loads the ImageNet weights of a network's backbone, which expects a mean of its own to be subtracted."""
+    tensors, rgb_mean = network.backbone.pretrained(path)
+    for name in network.backbone.input_kernels:
+        tensors[name] = _blind_to_maps(tensors[name], network)
+
+    network.input_mean[0, :3, 0, 0] = torch.tensor(rgb_mean)
+    _load_backbone(network, {f"backbone.{name}": tensor for name, tensor in tensors.items()}, Path(path))
+    return network
+
+
+def _start_from_slim(network: Refiner, tensors: weights.Tensors, path: Path) -> Refiner:
+    """Loads one of slim's ImageNet backbones.
+
+    The backbone expects RGB minus ImageNet's mean; the refiner subtracts another mean. The constant that this adds to
+    the stem's output is subtracted again by its batch norm.
+    """
+    kernel = tensors["backbone.stem.conv.weight"]  # (64, 3, 7, 7)
+    difference = np.array(IMAGENET_MEAN) - network.input_mean[0, :3, 0, 0].numpy()
+    added = (kernel.sum(axis=(2, 3)) * difference).sum(axis=1)  # (64,)
+
+    tensors["backbone.stem.conv.weight"] = _blind_to_maps(kernel, network)
+    tensors["backbone.stem.norm.running_mean"] = tensors["backbone.stem.norm.running_mean"] + added
+    _load_backbone(network, tensors, path)
+    return network
+
+
+def _blind_to_maps(kernel: NDArray[Any], network: Refiner) -> NDArray[Any]:
+    """Extends a kernel for RGB (out, 3, h, w) by zeros for the keypoints' maps: (out, 3 + K, h, w)."""
+    return np.pad(kernel, ((0, 0), (0, len(network.skeleton)), (0, 0), (0, 0)))
+
+
+@torch.no_grad()
+def _transfer(trained: Refiner, network: Refiner) -> None:
+    """Makes a network begin as a trained one of the same backbone for another skeleton.
+
+    Keypoints are matched by name. New ones are not seen yet: the kernels of their maps are zero, and their heads stay
+    random. A map's mean is taken over where the trained network has the keypoint.
+    """
+    mapping = torch.from_numpy(trained.skeleton.mapping_to(network.skeleton))  # (K,), -1 for new keypoints
+    shared, old = (mapping >= 0).nonzero()[:, 0], mapping[mapping >= 0]
+    rgb = torch.arange(3)
+    own, state = network.state_dict(), trained.state_dict()
+
+    for kernel in network.backbone.input_kernels:
+        name = f"backbone.{kernel}"  # (out, 3 + K, h, w)
+        blind = torch.zeros_like(own[name]).index_copy(1, rgb, state[name][:, :3])
+        state[name] = blind.index_copy(1, 3 + shared, state[name][:, 3 + old])
+
+    for name in (name for name in own if "_head." in name):
+        axis = 1 if own[name].ndim > 1 else 0  # kernels (in, n * K, 3, 3), biases (n * K,): n maps for each keypoint
+        maps = torch.arange(own[name].shape[axis] // len(mapping))  # (n,)
+        new_indices, old_indices = ((index[:, None] * len(maps) + maps).flatten() for index in (shared, old))
+        state[name] = own[name].index_copy(axis, new_indices, state[name].index_select(axis, old_indices))
+    network.load_state_dict(state)
+
+    mean, old_mean = network.input_mean.flatten(), trained.input_mean.flatten()  # (3 + K,)
+    mean = mean.index_copy(0, rgb, old_mean[:3]).index_copy(0, 3 + shared, old_mean[3 + old])
+    unmeasured = sorted(set(network.unmeasured) - set(shared.tolist()))
+    network.set_input_mean(mean.tolist())
+    network.unmeasured = unmeasured
+
+
+def _state(network: Refiner) -> dict[str, Tensor]:
+    """Returns the state of a network without batch norms' counts of batches, which it does not compute with."""
+    return {name: tensor for name, tensor in network.state_dict().items() if not name.endswith("batches_tracked")}
+
+
+def _load_refiner(network: Refiner, tensors: Mapping[str, NDArray[Any]], path: Path) -> None:
+    """Loads every tensor of a refiner and, where the file has it, the mean that it subtracts from its input."""
+    _load(network, {name: tensor for name, tensor in tensors.items() if name != _INPUT_MEAN}, path)
+    network.unmeasured = []  # files without means are of networks that were trained with the default means
+    if _INPUT_MEAN not in tensors:
+        return
+
+    mean, expected = tensors[_INPUT_MEAN], (3 + len(network.skeleton),)
+    if mean.shape != expected:
+        raise UserError(f"{path}: {_INPUT_MEAN}: expected shape {expected}, found {mean.shape}")
+    _check_numbers(_INPUT_MEAN, mean, path)
+    network.set_input_mean(mean.tolist())
+
+
+def _load_backbone(network: Refiner, tensors: weights.Tensors, path: Path) -> None:
+    """Loads every tensor of a backbone; the heads stay as they are."""
+    heads = {name: tensor.numpy() for name, tensor in network.state_dict().items() if "_head." in name}
+    _load(network, {**heads, **tensors}, path)
+
+
+def _load(network: Refiner, tensors: Mapping[str, NDArray[Any]], path: Path) -> None:
+    """Loads every tensor of a network.
+
+    Raises:
+        UserError: Tensors are missing, left over, of another shape, or no trained weights.
+    """
+    expected = {name: tuple(tensor.shape) for name, tensor in _state(network).items()}
+    found = {name: tensor.shape for name, tensor in tensors.items()}
+    unfit = sorted(name for name in expected.keys() | found.keys() if expected.get(name) != found.get(name))
+    if unfit:
+        shapes = f"expected shape {expected.get(unfit[0])}, found {found.get(unfit[0])}"
+        raise UserError(f"{path}: {len(unfit)} tensors do not fit the network, first {unfit[0]}: {shapes}")
+
+    for name in expected:
+        _check_numbers(name, tensors[name], path)
+    # Files may hold fp16 to be small; the network computes in fp32.
+    network.load_state_dict({name: torch.from_numpy(tensors[name]).float() for name in expected}, strict=False)
+
+
+def _check_numbers(name: str, tensor: NDArray[Any], path: Path) -> None:
+    """Raises a UserError for integers, for numbers that are not finite, and for a kernel of zeros only."""
+    problem = None
+    if not np.issubdtype(tensor.dtype, np.floating):
+        problem = f"numbers of type {tensor.dtype}"
+    elif not np.isfinite(tensor).all():
+        problem = f"{int((~np.isfinite(tensor)).sum())} numbers that are not finite"
+    elif tensor.ndim > 1 and not tensor.any():
+        problem = "nothing but zeros"
+
+    if problem is not None:
+        raise UserError(f"{path}: {name}: expected trained weights, found {problem}; port or train the weights again")
