@@ -1,26 +1,26 @@
-"""Plausible mistakes: turns a true pose into one that an estimator might have returned.
+"""Plausible mistakes: turns a true pose into one that a pose estimator might have returned.
 
-The kinds of error are those that Ronchi and Perona (ICCV 2017) found in pose estimators, with probabilities of the size
-that PoseFix (Moon et al., CVPR 2019) trained its refiner with (docs/published.md, section 5). How far a keypoint is off
-is said in keypoint similarity, exp(-d^2 / (2 s^2 k^2)), where d is the distance, s the square root of the person's area
-and k the keypoint's tolerance, which is twice its sigma (COCO): 1 is exact, 0.85 a careful annotator's spread, 0.5
-clearly off, 0.1 on another part of the body.
+The kinds of mistakes are those that Ronchi and Perona (ICCV 2017) found in pose estimators; their plausible
+probabilities are about those that PoseFix (Moon et al., CVPR 2019) was trained with (docs/published.md, section 5).
+Displacements are measured in keypoint similarity, exp(-d^2 / (2 s^2 k^2)), where d is the distance, s the square root
+of the person's area and k the keypoint's tolerance, twice its sigma (COCO): 1 is exact, 0.85 the spread of careful
+annotators, 0.5 clearly off, 0.1 on another part of the body.
 """
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from enum import IntEnum
 from typing import Annotated
 
 import numpy as np
 from pydantic import Field
 
-from hpr.settings import Probability, checked
 from hpr.errors import UserError
-from hpr.poses import BoolArray, FloatArray, IntArray
+from hpr.poses import FloatArray, IntArray
+from hpr.settings import Probability, checked
 from hpr.skeleton import Skeleton, kind
 
 KEYPOINT_KINDS = ("head", "shoulder", "elbow", "wrist", "hip", "knee", "ankle")
-"""Keypoints that share their probabilities."""
+"""Keypoints of one kind share their probabilities."""
 
 KIND_BY_NAME = {
     **dict.fromkeys(("nose", "eye", "ear", "head_bottom", "head_top"), "head"),
@@ -31,21 +31,28 @@ KIND_BY_NAME = {
 
 
 class Mistake(IntEnum):
-    """What became of a keypoint."""
+    """What happened to a keypoint."""
 
     NEAR = 0
+    """Within the spread of careful annotators."""
     JITTER = 1
+    """Off, but at the same part of the body."""
     INVERSION = 2
+    """At the left keypoint instead of the right one or the reverse."""
     SWAP = 3
+    """At the keypoint of a neighbour."""
     MISS = 4
+    """Somewhere else."""
     ABSENT = 5
+    """Not estimated."""
     EXTRA = 6
+    """Estimated, although it is not to be found in the image."""
 
 
 SCORED = ("near", "jitter", "inversion", "swap", "miss", "extra")
-"""Kinds of keypoints that an estimator gives scores to."""
+"""Mistakes of keypoints that are estimated, and so have a score."""
 
-# An estimator is usually the surer of a keypoint the better it is.
+# An estimator is usually surer of better keypoints.
 PLAUSIBLE_SCORES = {"near": 0.75, "jitter": 0.6, "inversion": 0.6, "swap": 0.55, "miss": 0.4, "extra": 0.35}
 PLAUSIBLE_SPREAD = 0.15
 
@@ -54,14 +61,14 @@ GOOD, OFF, GONE = 0.85, 0.5, 0.1  # bounds of keypoint similarity
 FEW_KEYPOINTS = 10
 
 _GUESS_DISTANCE = 0.35
-"""Standard deviation of a guess at a keypoint that is not there from one beside it, in sizes of the person."""
+"""Standard deviation of a guess from an adjacent keypoint, in sizes of the person."""
 
 _Factor = Annotated[float, Field(ge=0, le=100)]
 _Spread = Annotated[float, Field(ge=0, le=1)]
 
 
 class PoseErrors:
-    """Draws mistakes for poses of any skeleton."""
+    """Draws mistakes for poses of any skeleton: conf/pose_errors."""
 
     @checked
     def __init__(
@@ -82,28 +89,27 @@ class PoseErrors:
         score_spread: _Spread = PLAUSIBLE_SPREAD,
         strength: _Factor = 1.0,
     ) -> None:
-        """Sets the probabilities; those of a keypoint that do not add up to 1 leave it near its true place.
+        """Sets the probabilities. A keypoint without a mistake is near its true position.
 
         Args:
-            jitter: For each of KEYPOINT_KINDS, of a similarity from 0.85 down to 0.5.
-            miss: Likewise, of a similarity from 0.5 down to 0.1.
-            inversion: Likewise, of lying at the left keypoint instead of the right one or the reverse.
-            swap: Likewise, of lying at a neighbour's keypoint.
-            absent: Likewise, of not being there.
-            shift: Of the whole pose being shifted by up to a fifth of the person's size.
-            crowded_swap: Factor of `swap` where the neighbour's box overlaps the person's.
+            jitter: Probability of similarity 0.85 to 0.5 by KEYPOINT_KINDS, as the next four.
+            miss: Probability of similarity 0.5 to 0.1.
+            inversion: Probability of lying at the left keypoint instead of the right one or the reverse.
+            swap: Probability of lying at a neighbour's keypoint.
+            absent: Probability of not being estimated.
+            shift: Probability that the whole pose is shifted by up to a fifth of the person's size in x and y.
+            crowded_swap: Factor of `swap` where a neighbour's box overlaps the person's.
             few_keypoints_miss: Factor of `miss` where the truth has fewer than ten keypoints.
-            extra: For each of KEYPOINT_KINDS, of being there though it is not to be found in the image; by default
-                never.
-            missed_person: Of a person having no estimate at all.
-            false_person: Of an estimate, for each person, where nobody is.
-            duplicate_person: Of a second estimate of a person.
-            scores: Mean score of each of SCORED; by default plausible ones.
-            score_spread: Standard deviation of the scores about those means.
+            extra: Probability, by KEYPOINT_KINDS, that a keypoint that is not to be found is estimated; None for never.
+            missed_person: Probability that a person has no estimate at all.
+            false_person: Probability, for each person, of an estimate where nobody is.
+            duplicate_person: Probability that a person has a second estimate.
+            scores: Mean score of each of SCORED; None for plausible ones.
+            score_spread: Standard deviation of the scores about their means.
             strength: Factor of the probabilities of all mistakes in keypoints and of `shift`.
 
         Raises:
-            UserError: A table is not of KEYPOINT_KINDS, or `scores` not of SCORED.
+            UserError: A table has other names than KEYPOINT_KINDS, or `scores` other names than SCORED.
         """
         self.missed_person, self.false_person, self.duplicate_person = missed_person, false_person, duplicate_person
         self._chances = {
@@ -111,14 +117,15 @@ class PoseErrors:
             Mistake.INVERSION: strength * _by_kind(inversion),
             Mistake.SWAP: strength * _by_kind(swap),
             Mistake.MISS: strength * _by_kind(miss),
-        }
+        }  # the order is part of what a seed draws
         self._absent = strength * _by_kind(absent)
         self._extra = strength * _by_kind(dict.fromkeys(KEYPOINT_KINDS, 0.0) if extra is None else extra)
-        self._scores = _mean_scores(PLAUSIBLE_SCORES if scores is None else scores)
-        self._score_spread = score_spread
         self._shift = strength * shift
-        self._crowded_swap = crowded_swap
-        self._few_keypoints_miss = few_keypoints_miss
+        self._crowded_swap, self._few_keypoints_miss = crowded_swap, few_keypoints_miss
+        means = PLAUSIBLE_SCORES if scores is None else scores
+        _check_names(means, SCORED, "a mean score")
+        self._scores = np.array([means.get(mistake.name.lower(), 0.0) for mistake in Mistake])  # (7,)
+        self._score_spread = score_spread
 
     def draw(
         self,
@@ -133,71 +140,78 @@ class PoseErrors:
         Args:
             pose: (K, 2) true keypoints in pixels, NaN where there are none.
             neighbours: (M, K, 2) true keypoints of the other people in the image.
-            skeleton: Of the K keypoints.
+            skeleton: Skeleton of the K keypoints.
             random: Source of all draws.
-            hidden: (K, 2) where keypoints are that are not to be found in the image, NaN where unknown.
+            hidden: (K, 2) positions of keypoints that are not to be found in the image, NaN where unknown.
 
         Returns:
             Keypoints (K, 2), NaN where absent, and the Mistake of each (K,). At least one of the true keypoints stays.
         """
         present, size = ~np.isnan(pose[:, 0]), person_size(pose)
-        mistakes = np.where(present, self._mistakes(pose, neighbours, skeleton, random), Mistake.ABSENT)
+        kinds = _kinds(skeleton)
+        mistakes = np.where(present, self._draw_mistakes(pose, neighbours, skeleton, random), Mistake.ABSENT)
 
-        aims = _aims(pose, neighbours, skeleton, mistakes)
+        # Estimates lie about the true positions, or about those that are mistaken for them.
+        aims = pose.copy()
+        inverted = mistakes == Mistake.INVERSION
+        aims[inverted] = pose[list(skeleton.mirror)][inverted]
+        for keypoint in np.flatnonzero(mistakes == Mistake.SWAP):
+            others = neighbours[~np.isnan(neighbours[:, keypoint, 0]), keypoint]
+            aims[keypoint] = others[np.linalg.norm(others - pose[keypoint], axis=1).argmin()]
         missing = np.isnan(aims[:, 0])  # the mirror partner is not there
         aims[missing], mistakes[missing & present] = pose[missing], Mistake.NEAR
 
-        estimate = aims + _offsets(mistakes, size, skeleton, random)
+        estimate = aims + _draw_offsets(mistakes, size, skeleton, random)
         if random.random() < self._shift:
             estimate += random.uniform(-0.2, 0.2, 2) * size
 
-        gone = present & (random.random(len(skeleton)) < self._absent[_kinds(skeleton)])
-        if gone.sum() < present.sum():
-            estimate[gone], mistakes[gone] = np.nan, Mistake.ABSENT
+        absent = present & (random.random(len(skeleton)) < self._absent[kinds])
+        if absent.sum() < present.sum():
+            estimate[absent], mistakes[absent] = np.nan, Mistake.ABSENT
 
-        extra = ~present & present.any() & (random.random(len(skeleton)) < self._extra[_kinds(skeleton)])
-        estimate[extra] = _guesses(pose, hidden, skeleton, random)[extra]
+        extra = ~present & present.any() & (random.random(len(skeleton)) < self._extra[kinds])
+        estimate[extra] = _draw_guesses(pose, hidden, skeleton, random)[extra]
         mistakes[extra] = Mistake.EXTRA
         return estimate, mistakes
 
-    def nearly_exact(self, pose: FloatArray, skeleton: Skeleton, random: np.random.Generator) -> FloatArray:
-        """Draws an estimate (K, 2) of a pose that is right, or off by a part of what still counts as near."""
+    def draw_nearly_exact(self, pose: FloatArray, skeleton: Skeleton, random: np.random.Generator) -> FloatArray:
+        """Draws an estimate (K, 2) whose keypoints are at most half as far off as what counts as near."""
         near = np.full(len(skeleton), Mistake.NEAR)
-        return pose + random.uniform(0, 0.5) * _offsets(near, person_size(pose), skeleton, random)
+        return pose + random.uniform(0, 0.5) * _draw_offsets(near, person_size(pose), skeleton, random)
 
-    def scores(self, mistakes: IntArray, random: np.random.Generator) -> FloatArray:
-        """Draws the scores (K,) that an estimator might give to keypoints with these mistakes; 0 for absent ones."""
+    def draw_scores(self, mistakes: IntArray, random: np.random.Generator) -> FloatArray:
+        """Draws an estimator's scores (K,) of keypoints with these mistakes (K,); 0 for absent ones."""
         scores = np.clip(random.normal(self._scores[mistakes], self._score_spread), 0.02, 0.99)
         return np.where(mistakes == Mistake.ABSENT, 0.0, scores)
 
-    def _mistakes(
+    def _draw_mistakes(
         self, pose: FloatArray, neighbours: FloatArray, skeleton: Skeleton, random: np.random.Generator
     ) -> IntArray:
-        """Draws the kind of mistake of each keypoint (K,)."""
+        """Draws the mistake of each keypoint (K,), as if all were present."""
         kinds = _kinds(skeleton)
         chances = {mistake: by_kind[kinds] for mistake, by_kind in self._chances.items()}  # (K,) each
         if (~np.isnan(pose[:, 0])).sum() < FEW_KEYPOINTS:
             chances[Mistake.MISS] *= self._few_keypoints_miss
         if any(overlap(pose, other) for other in neighbours):
             chances[Mistake.SWAP] *= self._crowded_swap
-        chances[Mistake.SWAP][~_have(neighbours)] = 0
+        chances[Mistake.SWAP][np.isnan(neighbours[..., 0]).all(axis=0)] = 0
         chances[Mistake.INVERSION][np.array(skeleton.mirror) == np.arange(len(skeleton))] = 0
 
         bounds = np.cumsum(np.stack(list(chances.values())), axis=0)  # (4, K)
-        place = (random.random(len(skeleton)) >= bounds).sum(axis=0)
-        return np.asarray(np.array([*chances, Mistake.NEAR])[place], np.int64)
+        drawn = (random.random(len(skeleton)) >= bounds).sum(axis=0)
+        return np.asarray(np.array([*chances, Mistake.NEAR])[drawn], np.int64)
 
 
 def out_of_sight(
     keypoints: FloatArray, pose: FloatArray, image_size: tuple[int, int], random: np.random.Generator
 ) -> FloatArray:
-    """Returns where (K, 2) estimators look for the keypoints that are not to be found, NaN for the others.
+    """Returns where (K, 2) an estimator looks for keypoints that are not to be found, NaN for the others.
 
-    Half of them look beyond the image's border; the others return the place at the border.
+    Half of the estimators look beyond the image's border; the others return positions at the border.
 
     Args:
-        keypoints: (K, 2) of a person, also those that are hidden or outside of the image; NaN where unknown.
-        pose: (K, 2) those to be found, NaN for the others.
+        keypoints: (K, 2) known keypoints of a person, including hidden ones and those outside the image.
+        pose: (K, 2) keypoints to be found, NaN for the others.
         image_size: Width and height.
         random: Source of all draws.
     """
@@ -206,7 +220,7 @@ def out_of_sight(
 
 
 def false_estimate(poses: FloatArray, image_size: tuple[int, int], random: np.random.Generator) -> FloatArray:
-    """Draws an estimate (K, 2) where perhaps nobody is: one of the poses (N, K, 2), smaller and elsewhere.
+    """Draws an estimate (K, 2) at a random position, where usually nobody is: one of the poses, made smaller.
 
     Args:
         poses: (N, K, 2) of at least one person, each with a keypoint.
@@ -218,10 +232,10 @@ def false_estimate(poses: FloatArray, image_size: tuple[int, int], random: np.ra
 
 
 def person_size(pose: FloatArray) -> float:
-    """Returns the square root of a person's area in pixels, which is about half of the keypoints' box (as in COCO).
+    """Returns the square root of a person's area in pixels: 0.53 of the keypoints' box, as in COCO.
 
-    A body seen on edge or with keypoints missing has a narrow box; its sides count for a third of the longer one at
-    least.
+    A person seen from the side or with keypoints missing has a narrow box: its sides count as at least a third of the
+    longer one.
     """
     if np.isnan(pose).all():
         return 1.0
@@ -239,31 +253,19 @@ def overlap(pose: FloatArray, other: FloatArray) -> bool:
 
 
 def _by_kind(table: Mapping[str, float]) -> FloatArray:
-    """Returns the probabilities (7,) in the order of KEYPOINT_KINDS.
-
-    Raises:
-        UserError: They are of others.
-    """
-    if set(table) != set(KEYPOINT_KINDS):
-        found = ", ".join(table) or "none"
-        raise UserError(f"pose errors: expected a probability for each of {', '.join(KEYPOINT_KINDS)}; found {found}")
+    """Returns the probabilities (7,) of a table in the order of KEYPOINT_KINDS."""
+    _check_names(table, KEYPOINT_KINDS, "a probability")
     return np.array([table[name] for name in KEYPOINT_KINDS])
 
 
-def _mean_scores(table: Mapping[str, float]) -> FloatArray:
-    """Returns the mean score of each Mistake (7,), 0 for absent keypoints.
-
-    Raises:
-        UserError: The table is not of SCORED.
-    """
-    if set(table) != set(SCORED):
+def _check_names(table: Mapping[str, float], names: Sequence[str], what: str) -> None:
+    if set(table) != set(names):
         found = ", ".join(table) or "none"
-        raise UserError(f"pose errors: expected a mean score for each of {', '.join(SCORED)}; found {found}")
-    return np.array([table.get(mistake.name.lower(), 0.0) for mistake in Mistake])
+        raise UserError(f"pose errors: expected {what} for each of {', '.join(names)}; found {found}")
 
 
 def _kinds(skeleton: Skeleton) -> IntArray:
-    """Returns the place (K,) of each keypoint's kind in KEYPOINT_KINDS.
+    """Returns the index (K,) of each keypoint's kind in KEYPOINT_KINDS.
 
     Raises:
         ValueError: A keypoint is of no known kind.
@@ -274,52 +276,37 @@ def _kinds(skeleton: Skeleton) -> IntArray:
     return np.array([KEYPOINT_KINDS.index(KIND_BY_NAME[kind(name)]) for name in skeleton.names])
 
 
-def _aims(pose: FloatArray, neighbours: FloatArray, skeleton: Skeleton, mistakes: IntArray) -> FloatArray:
-    """Returns the places (K, 2) that the estimate lies about: the true ones, or those mistaken for them."""
-    aims = pose.copy()
-    inverted = mistakes == Mistake.INVERSION
-    aims[inverted] = pose[list(skeleton.mirror)][inverted]
-    for keypoint in np.flatnonzero(mistakes == Mistake.SWAP):
-        others = neighbours[~np.isnan(neighbours[:, keypoint, 0]), keypoint]
-        distances = np.linalg.norm(others - pose[keypoint], axis=1)
-        aims[keypoint] = others[distances.argmin()]
-    return aims
-
-
-def _guesses(
+def _draw_guesses(
     pose: FloatArray, hidden: FloatArray | None, skeleton: Skeleton, random: np.random.Generator
 ) -> FloatArray:
-    """Draws where (K, 2) an estimator might put keypoints that are not to be found.
+    """Draws where (K, 2) an estimator puts keypoints that are not to be found.
 
-    That is about their true places, where these are known; else somewhere about another keypoint, beside it in the
-    skeleton if one of these is there.
+    A guess is about the true position where this is known; else about an adjacent keypoint of the skeleton, or about
+    any keypoint if no adjacent one is there.
     """
     size, present = person_size(pose), ~np.isnan(pose[:, 0])
     guesses = np.empty_like(pose)
     for keypoint in range(len(skeleton)):
-        beside = [place for place in skeleton.adjacent[keypoint] if present[place]]
-        anchor = random.choice(beside or np.flatnonzero(present)) if present.any() else keypoint
+        adjacent = [other for other in skeleton.adjacent[keypoint] if present[other]]
+        anchor = random.choice(adjacent or np.flatnonzero(present)) if present.any() else keypoint
         guesses[keypoint] = pose[anchor] + random.normal(0, _GUESS_DISTANCE * size, 2)
+
     if hidden is not None:
         known = ~np.isnan(hidden[:, 0])
         spread = np.where(random.random(len(skeleton)) < 0.5, Mistake.NEAR, Mistake.MISS)
-        guesses[known] = (hidden + _offsets(spread, size, skeleton, random))[known]
+        guesses[known] = (hidden + _draw_offsets(spread, size, skeleton, random))[known]
     return guesses
 
 
-def _offsets(mistakes: IntArray, size: float, skeleton: Skeleton, random: np.random.Generator) -> FloatArray:
-    """Draws how far (K, 2) the keypoints lie from where they were aimed at."""
+def _draw_offsets(mistakes: IntArray, size: float, skeleton: Skeleton, random: np.random.Generator) -> FloatArray:
+    """Draws the offsets (K, 2) in pixels of keypoints from the positions that they are aimed at."""
     low = np.select([mistakes == Mistake.NEAR, mistakes == Mistake.MISS], [GOOD, GONE], OFF)
     high = np.select([mistakes == Mistake.JITTER, mistakes == Mistake.MISS], [GOOD, OFF], 1.0)
     similarity = random.uniform(low, high)
-    units = np.sqrt(-2 * np.log(similarity))
-    # Uniform in similarity, few keypoints would be as good as those of a good estimator.
+    far = np.sqrt(-2 * np.log(similarity))  # in tolerances
+    # Uniform in similarity, few keypoints would be as good as those of a good estimator: uniform in distance.
     near = random.uniform(0, np.sqrt(-2 * np.log(GOOD)), len(skeleton))
-    distance = size * (2 * np.array(skeleton.sigmas)) * np.where(mistakes == Mistake.NEAR, near, units)
+
+    distance = size * (2 * np.array(skeleton.sigmas)) * np.where(mistakes == Mistake.NEAR, near, far)
     angle = random.uniform(0, 2 * np.pi, len(skeleton))
     return np.stack([distance * np.cos(angle), distance * np.sin(angle)], axis=1)
-
-
-def _have(people: FloatArray) -> BoolArray:
-    """Returns (K,) which keypoints at least one of the people (M, K, 2) has."""
-    return np.asarray((~np.isnan(people[..., 0])).any(axis=0))

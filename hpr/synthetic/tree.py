@@ -193,7 +193,7 @@ class _Estimator:
         pose, neighbours = poses[index], np.delete(poses, index, axis=0)
         hidden = out_of_sight(person.keypoints, pose, size, self.random)
         estimate, mistakes = self.errors.draw(pose, neighbours, POSETRACK15, self.random, hidden)
-        return _Estimate(estimate, self.errors.scores(mistakes, self.random), track_id)
+        return _Estimate(estimate, self.errors.draw_scores(mistakes, self.random), track_id)
 
     def _new_track(self) -> int:
         return 1000 + int(self.random.integers(1000))

@@ -1,50 +1,28 @@
-"""Weights averaged over the steps of a training."""
-
-import copy
+"""An exponential moving average of a network's weights."""
 
 import torch
-from torch import Tensor, nn
-
-from hpr.models.network import Refiner
+from torch import nn
 
 
-class AveragedWeights:
-    """An exponential moving average of a network that forgets its beginnings the faster the younger it is.
+@torch.no_grad()
+def update_average(averaged: nn.Module, network: nn.Module, decay: float, count: int) -> None:
+    """Updates an average of weights after a step; it forgets faster while it is young.
 
-    The numbers are those of `torch.optim.swa_utils.AveragedModel` with this average. That one keeps its count in a
-    tensor and asks the device for it, once for each tensor of the network: 1,050 waits a step for resnet101.
+    The numbers are those of `torch.optim.swa_utils.AveragedModel` with this average. That class keeps its count in a
+    tensor and reads it from the device once for each tensor of the network: 1,050 waits a step for resnet101.
 
-    Attributes:
-        network: With averaged weights.
+    Args:
+        averaged: The network with averaged weights, changed in place.
+        network: The network that is trained.
+        decay: Share of the average that an update keeps once there have been many updates.
+        count: Number of updates before; the first update copies.
     """
+    decay = min(decay, (1 + count) / (10 + count)) if count else 0.0
+    tensors = ([*module.parameters(), *module.buffers()] for module in (averaged, network))
+    pairs = list(zip(*tensors, strict=True))
+    floats = [(own, current) for own, current in pairs if own.is_floating_point()]
+    torch._foreach_lerp_([own for own, _ in floats], [current for _, current in floats], 1 - decay)
 
-    def __init__(self, network: Refiner, keep: float) -> None:
-        """Starts from a network.
-
-        Args:
-            network: That is trained.
-            keep: Share of the average that an update keeps, once there have been many.
-        """
-        self.network = copy.deepcopy(network)
-        self._keep = keep
-
-    @torch.no_grad()
-    def update(self, network: Refiner, count: int) -> None:
-        """Lets the average follow a network.
-
-        Args:
-            network: That is trained, after a step.
-            count: Number of updates before; the first one copies.
-        """
-        keep = min(self._keep, (1 + count) / (10 + count)) if count else 0.0
-        own, current = _tensors(self.network), _tensors(network)
-        numbers = [place for place, tensor in enumerate(own) if tensor.is_floating_point()]
-        torch._foreach_lerp_([own[place] for place in numbers], [current[place] for place in numbers], 1 - keep)
-
-        for place in set(range(len(own))).difference(numbers):  # batch norms' counts of batches
-            own[place].copy_(current[place])
-
-
-def _tensors(network: nn.Module) -> list[Tensor]:
-    """Returns all that a network computes with."""
-    return [*network.parameters(), *network.buffers()]
+    for own, current in pairs:
+        if not own.is_floating_point():  # batch norms' counts of batches
+            own.copy_(current)

@@ -1,4 +1,4 @@
-"""Random colours: brightness, contrast, saturation and hue of a batch's crops, on any device."""
+"""Colour augmentation of a batch's crops on any device: brightness, contrast, saturation and hue."""
 
 import math
 
@@ -8,27 +8,27 @@ from torch import Tensor
 from hpr.codec import rectangles
 
 UNCHANGED = (1.0, 1.0, 1.0, 0.0)
-"""Factors of brightness, contrast and saturation, and turns of the hue, that leave colours as they are."""
+"""Factors of brightness, contrast and saturation, and a hue shift, that leave colours as they are."""
 
 _LUMA = (0.299, 0.587, 0.114)
 """Shares of red, green and blue in grey (ITU-R BT.601)."""
 
 _TO_YIQ = torch.tensor([_LUMA, (0.5959, -0.2746, -0.3213), (0.2115, -0.5227, 0.3112)], dtype=torch.float64)
-"""From RGB to grey and two colour differences, NTSC's: a turn in their plane changes the hue alone."""
+"""From RGB to NTSC's luma and two colour differences: a rotation in the plane of these changes only the hue."""
 
 _FROM_YIQ = torch.linalg.inv(_TO_YIQ)
 
 
-def recoloured(pixels: Tensor, colours: Tensor, sizes: Tensor, starts: Tensor, is_padded: bool) -> Tensor:
-    """Changes the colours of crops on their canvases; what lies around the crops stays 0.
+def adjust_colours(pixels: Tensor, colours: Tensor, sizes: Tensor, starts: Tensor, is_padded: bool) -> Tensor:
+    """Changes the colours of crops on their canvases; the padding around the crops stays 0.
 
-    Brightness, contrast about the crop's mean grey, saturation and hue follow each other as in torchvision's
-    ColorJitter, but as one linear map, so that values are cut off at 0 and 255 only once, and the hue is turned about
-    grey at constant luma instead of in HSV.
+    Brightness, contrast about the crop's mean grey, saturation and hue are applied in this order, as in torchvision's
+    ColorJitter. They are one linear map here, so that values are clamped only once, and the hue is rotated about grey
+    at constant luma instead of in HSV.
 
     Args:
         pixels: (B, H, W, 3) RGB uint8.
-        colours: (B, 4) float64 on the host, factors of brightness, contrast and saturation, and turns of the hue.
+        colours: (B, 4) float64 on the host: factors of brightness, contrast and saturation, and the hue shift.
         sizes: (B, 2) height and width of each crop.
         starts: (B, 2) first row and column of each crop on its canvas.
         is_padded: Whether any crop is smaller than the canvas.
@@ -47,6 +47,7 @@ def recoloured(pixels: Tensor, colours: Tensor, sizes: Tensor, starts: Tensor, i
     level = (share * grey)[:, None, None]
     changed = torch.baddbmm(level, values.flatten(1, 2), maps.transpose(1, 2)).view_as(values)
     changed = changed.round_().clamp_(0, 255).byte()
+
     if is_padded:
         _, height, width, _ = pixels.shape
         inside = rectangles(sizes, height, width, starts)  # (B, 1, H, W)
@@ -55,10 +56,10 @@ def recoloured(pixels: Tensor, colours: Tensor, sizes: Tensor, starts: Tensor, i
 
 
 def _chroma_maps(saturation: Tensor, hue: Tensor) -> Tensor:
-    """Returns the maps (B, 3, 3) of RGB that scale colour differences, and turn them; grey stays as it is."""
+    """Returns maps of RGB (B, 3, 3) that scale and rotate the colour differences; grey stays as it is."""
     # From red, the hue grows towards yellow and green: against the order of the two colour differences.
-    cosine, sine = (saturation * part(2 * math.pi * hue) for part in (torch.cos, torch.sin))
+    cosine, sine = (saturation * function(2 * math.pi * hue) for function in (torch.cos, torch.sin))
     one, zero = torch.ones_like(hue), torch.zeros_like(hue)
     rows = [one, zero, zero, zero, cosine, sine, zero, -sine, cosine]
-    turn: Tensor = torch.stack(rows, dim=1).view(-1, 3, 3)
-    return torch.matmul(_FROM_YIQ, turn) @ _TO_YIQ
+    rotation: Tensor = torch.stack(rows, dim=1).view(-1, 3, 3)
+    return torch.matmul(_FROM_YIQ, rotation) @ _TO_YIQ

@@ -1,4 +1,4 @@
-"""One training example: a true pose, an estimate with mistakes, and the crop that the estimate leads to."""
+"""One training example: a true pose, an estimate with mistakes, and the crop around the estimate."""
 
 from collections.abc import Sequence
 from dataclasses import replace
@@ -7,43 +7,44 @@ from typing import NamedTuple
 import numpy as np
 import torch
 from numpy.typing import NDArray
-from torch.utils.data import Dataset
+from torch import Tensor
+from torch.utils.data import Dataset, default_collate
 
 from hpr import codec
 from hpr.crops import Crop, ScaleRule, body_scale, person_region, person_scale
 from hpr.errors import UserError
 from hpr.images import Image
-from hpr.refine.batching import masked_batch
 from hpr.models.network import Refiner
 from hpr.models.padding import PaddedBatch
-from hpr.poses import BoolArray, FloatArray, IntArray
-from hpr.skeleton import Skeleton
-from hpr.training.augmentation import Augmentation
-from hpr.training.colours import UNCHANGED, recoloured
-from hpr.training.dataset import AnnotatedPerson, People
 from hpr.pose_errors.draw import Mistake, PoseErrors, false_estimate, out_of_sight, overlap
+from hpr.poses import BoolArray, FloatArray, IntArray
+from hpr.refine.batching import masked_batch
 from hpr.seeds import Purpose, generator
+from hpr.training.augmentation import Augmentation
+from hpr.training.colours import UNCHANGED, adjust_colours
+from hpr.training.dataset import AnnotatedPerson, PeopleDataset
 
-_MAX_PASSED_OVER = 1000
+_MAX_SKIPPED = 1000
+"""People in a row without a keypoint of the network, after which the dataset is refused."""
 
-_NEEDED_MARGIN = 64.0
-"""Pixels about a person's keypoints that should be on the canvas, for what they look like and for people who shift."""
+_EXAMPLES_FOR_MEANS = 32
+"""Input means of 32 examples are within a sixth of the true ones, which are around 1 for values up to 255."""
 
 
 class Example(NamedTuple):
-    """Arrays of one example, or, stacked by a loader, tensors of B of them.
+    """Arrays of one example, or tensors of B examples after collating.
 
     Attributes:
         pixels: (H, W, 3) uint8, the crop on a canvas.
         size: (2,) height and width of the crop.
-        start: (2,) its first row and column on the canvas.
+        start: (2,) first row and column of the crop on the canvas.
         estimate: (K, 2) in crop_xy, NaN where missing.
         truth: (K, 2) in crop_xy, NaN where there is no keypoint to be found.
         scale: Scale jitter.
-        scores: (K,) an estimator's, 0 for absent keypoints.
-        labelled: (K,) bool, keypoints that count; see `AnnotatedPerson`.
-        ignored: (h, w) bool, heatmap cells of the canvas that do not count, besides those near true keypoints.
-        colour: (4,) how the colours are still to be changed; see `colours.recoloured`.
+        scores: (K,) scores of the estimate, 0 for absent keypoints.
+        labelled: (K,) bool, keypoints with a loss; see `AnnotatedPerson`.
+        ignored: (h, w) bool, heatmap cells without a loss, unless they are near true keypoints.
+        colour: (4,) colour change that is still to be applied; see `colours.adjust_colours`.
     """
 
     pixels: NDArray[np.uint8]
@@ -59,11 +60,11 @@ class Example(NamedTuple):
 
 
 class Examples(Dataset[Example]):
-    """The examples of a training, each a function of its index alone, so that a run can be continued anywhere."""
+    """Training examples by index, without end; each is a pure function of its index, so that a run can continue."""
 
     def __init__(
         self,
-        people: People,
+        people: PeopleDataset,
         errors: PoseErrors,
         augmentation: Augmentation,
         canvas: Sequence[int],
@@ -71,188 +72,189 @@ class Examples(Dataset[Example]):
         scale: ScaleRule,
         seed: int,
     ) -> None:
-        """Puts a training set together.
+        """Combines a dataset with pose errors and augmentation.
 
         Args:
             people: Annotated people of any skeleton.
-            errors: What the estimates get wrong.
-            augmentation: What else is changed.
+            errors: Mistakes in the estimates.
+            augmentation: Other random changes.
             canvas: Height and width of all examples, in pixels.
-            network: To be trained; says what its crops have to be like.
+            network: The network to be trained; it says what its crops have to be like.
             scale: How a person's size is measured.
-            seed: Of mistakes and changes.
+            seed: Seed of mistakes and augmentation.
         """
         self._people, self._errors, self._augmentation = people, errors, augmentation
-        self.canvas = (canvas[0], canvas[1])
+        self._canvas = (canvas[0], canvas[1])
         self._cells = (network.heatmap_size(canvas[0]), network.heatmap_size(canvas[1]))
         self._skeleton, self._mean_head = network.skeleton, network.mean_head
         self._placement = network.backbone.placement
-        self._largest = self._largest_crop()
+        self._max_crop = self._largest_crop()
         self._scale, self._seed = scale, seed
 
     def __getitem__(self, index: int) -> Example:
-        """Returns the index-th example, without end."""
-        random, jitter = self._drawn(index)
+        """Returns an example."""
+        # The order of the draws is part of what an index means: do not change it.
+        random = generator(Purpose.TRAINING_EXAMPLE, self._seed, index)
+        jitter = random.uniform(*self._augmentation.scale)
         person = self._person(index)
         reduction = self._reduction(person)
-        person = self._augmentation.turn(person, random)
+        person = self._augmentation.rotate(person, random)
         person = self._augmentation.truncate(person, random)
-        estimate, truth, mistakes = self._estimated(person, random)
-        # Chance of their own: the other draws are the same whether scores are looked at or not.
-        scores = self._errors.scores(mistakes, generator(Purpose.TRAINING_SCORES, self._seed, index))
+        estimate, truth, mistakes = self._draw_estimate(person, random)
+        # Scores have a generator of their own, so that the other draws do not depend on them.
+        scores = self._errors.draw_scores(mistakes, generator(Purpose.TRAINING_SCORES, self._seed, index))
 
         crop = person_region(estimate, person.image.size, self._scale_of(estimate) * jitter)
         crop = self._window(crop, crop.to_crop(estimate), random)
         reduction = min(reduction, person.image.reduction_for(crop.scale))
         pixels = person.image.crop(crop, reduction)
-        colour = self._augmentation.colours(random)
+        colour = self._augmentation.draw_colours(random)
 
-        poses = crop.to_crop(estimate), crop.to_crop(truth)
+        estimate, truth = crop.to_crop(estimate), crop.to_crop(truth)
         ignored = [crop.to_crop(polygon) for polygon in person.ignored]
-        seen = _Cropped(pixels, *poses, scores, person.labelled, ignored)
-        self._augmentation.occlude(seen.pixels, seen.truth, random)
+        labelled = person.labelled
+        self._augmentation.occlude(pixels, truth, random)
         if random.random() < self._augmentation.mirror:
-            seen = seen.mirrored(self._skeleton)
-        return self._on_canvas(seen, jitter, colour)
+            width, sides = pixels.shape[1], list(self._skeleton.mirror)
+            pixels = pixels[:, ::-1]
+            estimate, truth = (codec.mirror_pose(pose, width, self._skeleton) for pose in (estimate, truth))
+            scores, labelled = scores[sides], labelled[sides]
+            ignored = [codec.mirror_points(polygon, width) for polygon in ignored]
 
-    def extent(self, index: int) -> tuple[IntArray, IntArray]:
-        """Returns about how large the index-th example is, without its pixels: before it is turned and mistaken.
+        canvas, size, start = self._on_canvas(pixels)
+        cells = codec.cells_within(ignored, *self._cells)
+        return Example(canvas, size, start, estimate, truth, jitter, scores, labelled, cells, colour)
 
-        Returns:
-            Height and width (2,) that its keypoints need with the pixels about them, and those (2,) of its whole crop.
+    def _person(self, index: int) -> AnnotatedPerson:
+        """Returns a person in the network's skeleton: the index-th, or the next one with a keypoint of it.
+
+        Raises:
+            UserError: Very many people in a row have none.
         """
-        _, jitter = self._drawn(index)
-        person = self._person(index)
-        crop = person_region(person.pose, person.image.size, self._scale_of(person.pose) * jitter)
-        around = person_region(person.pose, person.image.size, crop.scale, _NEEDED_MARGIN)
-        return np.array([around.height, around.width]), np.array([crop.height, crop.width])
-
-    def _drawn(self, index: int) -> tuple[np.random.Generator, float]:
-        """Returns the source of chance for an example, and its scale jitter, which is the first that is drawn."""
-        random = generator(Purpose.TRAINING_EXAMPLE, self._seed, index)
-        return random, random.uniform(*self._augmentation.scale)
-
-    def _estimated(
-        self, person: AnnotatedPerson, random: np.random.Generator
-    ) -> tuple[FloatArray, FloatArray, IntArray]:
-        """Draws an estimate (K, 2); returns it, the truth (K, 2) that it is to become, and the Mistakes in it (K,)."""
-        truth, neighbours, skeleton = person.pose, person.neighbours, self._skeleton
-        image_size = person.image.size
-        kind = random.random()
-        near = np.where(np.isnan(truth[:, 0]), Mistake.ABSENT, Mistake.NEAR)
-        if kind < self._augmentation.exact:
-            return truth, truth, near
-        if kind < self._augmentation.exact + self._augmentation.nearly_exact:
-            return self._errors.nearly_exact(truth, skeleton, random), truth, near
-
-        if random.random() < self._errors.false_person:
-            nobody = false_estimate(truth[None], image_size, random)
-            # On somebody, it would be an estimate of them.
-            if not any(overlap(nobody, other) for other in (truth, *neighbours)):
-                mistakes = np.where(np.isnan(nobody[:, 0]), Mistake.ABSENT, Mistake.EXTRA)
-                return nobody, np.full_like(truth, np.nan), mistakes
-        hidden = out_of_sight(person.keypoints, truth, image_size, random)
-        estimate, mistakes = self._errors.draw(truth, neighbours, skeleton, random, hidden)
-        return estimate, truth, mistakes
+        for candidate in range(index, index + _MAX_SKIPPED):
+            person = self._people.person(candidate).in_skeleton(self._people.skeleton, self._skeleton)
+            if not np.isnan(person.pose).all():
+                return person
+        found = f"{_MAX_SKIPPED} in a row without any"
+        raise UserError(f"training set: expected people with keypoints of {self._skeleton.name}, found {found}")
 
     def _reduction(self, person: AnnotatedPerson) -> int:
-        """Returns by what an image can be divided for the crops of all people in it, so that it is decoded once."""
+        """Returns the reduction that suits the crops of all people in an image, so that it is decoded once."""
         poses = [pose for pose in (person.pose, *person.neighbours) if not np.isnan(pose).all()]
         largest = max(self._scale_of(pose) for pose in poses) * self._augmentation.scale[1]
         return person.image.reduction_for(largest)
 
-    def _scale_of(self, estimate: FloatArray) -> float:
-        """Returns the scale of a person by an estimate (K, 2)."""
+    def _scale_of(self, pose: FloatArray) -> float:
+        """Returns the scale of a person with a pose (K, 2)."""
         if self._scale == "body":
-            return body_scale(estimate, self._skeleton, mean_head=self._mean_head)
-        return person_scale(estimate, self._skeleton, self._mean_head)
+            return body_scale(pose, self._skeleton, mean_head=self._mean_head)
+        return person_scale(pose, self._skeleton, self._mean_head)
 
-    def _person(self, index: int) -> AnnotatedPerson:
-        """Returns the index-th person in the network's skeleton, or the next one with a keypoint of it.
+    def _draw_estimate(
+        self, person: AnnotatedPerson, random: np.random.Generator
+    ) -> tuple[FloatArray, FloatArray, IntArray]:
+        """Draws an estimate.
 
-        Raises:
-            UserError: A great many people in a row have none.
+        Returns:
+            The estimate (K, 2), the truth (K, 2) that it should be refined to, and the Mistakes in it (K,).
         """
-        for place in range(index, index + _MAX_PASSED_OVER):
-            person = self._people.person(place).in_skeleton(self._people.skeleton, self._skeleton)
-            if not np.isnan(person.pose).all():
-                return person
-        found = f"{_MAX_PASSED_OVER} in a row without any"
-        raise UserError(f"training set: expected people with keypoints of {self._skeleton.name}, found {found}")
+        truth, neighbours, skeleton = person.pose, person.neighbours, self._skeleton
+        image_size = person.image.size
+        near = np.where(np.isnan(truth[:, 0]), Mistake.ABSENT, Mistake.NEAR)
+
+        quality = random.random()
+        if quality < self._augmentation.exact:
+            return truth, truth, near
+        if quality < self._augmentation.exact + self._augmentation.nearly_exact:
+            return self._errors.draw_nearly_exact(truth, skeleton, random), truth, near
+
+        if random.random() < self._errors.false_person:
+            nobody = false_estimate(truth[None], image_size, random)
+            # On top of somebody it would be an estimate of them.
+            if not any(overlap(nobody, other) for other in (truth, *neighbours)):
+                mistakes = np.where(np.isnan(nobody[:, 0]), Mistake.ABSENT, Mistake.EXTRA)
+                return nobody, np.full_like(truth, np.nan), mistakes
+
+        hidden = out_of_sight(person.keypoints, truth, image_size, random)
+        estimate, mistakes = self._errors.draw(truth, neighbours, skeleton, random, hidden)
+        return estimate, truth, mistakes
 
     def _window(self, crop: Crop, pose: FloatArray, random: np.random.Generator) -> Crop:
-        """Returns the part of a crop that fits into the canvas, with the pose (K, 2) about its middle."""
-        middle = (np.nanmin(pose, axis=0) + np.nanmax(pose, axis=0)) / 2 + random.normal(0, self._augmentation.shift, 2)
-        room = self._largest[::-1]
+        """Returns the part of a crop that fits on the canvas, with the pose (K, 2) about its centre."""
+        centre = (np.nanmin(pose, axis=0) + np.nanmax(pose, axis=0)) / 2 + random.normal(0, self._augmentation.shift, 2)
+        room = self._max_crop[::-1]
         excess = np.maximum([crop.width - room[0], crop.height - room[1]], 0)
-        x, y = np.clip(middle - room / 2, 0, excess).astype(int).tolist()
+        x, y = np.clip(centre - room / 2, 0, excess).astype(int).tolist()
+
         x0, y0 = crop.box[0] + x, crop.box[1] + y
         x1, y1 = min(x0 + room[0], crop.box[2]), min(y0 + room[1], crop.box[3])
         return replace(crop, box=(x0, y0, int(x1), int(y1)))
 
     def _largest_crop(self) -> IntArray:
-        """Returns height and width (2,) of the largest crop that fits on the canvas where it has to begin."""
-        size = np.array(self.canvas)
-        while (size + self._placement(size[None])[0] > self.canvas).any():
-            size -= size + self._placement(size[None])[0] > self.canvas
-        return size
+        """Returns height and width (2,) of the largest crop that fits on the canvas where the network places it."""
+        size = np.array(self._canvas)
+        while True:
+            excess = size + self._placement(size[None])[0] - self._canvas
+            if (excess <= 0).all():
+                return size
+            size -= excess > 0
 
-    def _on_canvas(self, seen: "_Cropped", jitter: float, colour: FloatArray) -> Example:
-        """Returns the example of a crop, which begins where the network needs it on the canvas."""
-        size = np.array(seen.pixels.shape[:2])
+    def _on_canvas(self, pixels: Image) -> tuple[Image, IntArray, IntArray]:
+        """Returns a crop (h, w, 3) on the canvas (H, W, 3), its size (2,), and where it starts (2,)."""
+        size = np.array(pixels.shape[:2])
         start = self._placement(size[None])[0]
-        canvas = np.zeros((*self.canvas, 3), np.uint8)
-        canvas[start[0] : start[0] + size[0], start[1] : start[1] + size[1]] = seen.pixels
-        cells = codec.cells_within(seen.ignored, *self._cells)
-        labels = (seen.scores, seen.labelled, cells)
-        return Example(canvas, size, start, seen.estimate, seen.truth, jitter, *labels, colour)
-
-
-class _Cropped(NamedTuple):
-    """A person's crop (h, w, 3) with what the same attributes of `Example` hold, and ignored polygons (n, 2)."""
-
-    pixels: Image
-    estimate: FloatArray
-    truth: FloatArray
-    scores: FloatArray
-    labelled: BoolArray
-    ignored: list[FloatArray]
-
-    def mirrored(self, skeleton: Skeleton) -> "_Cropped":
-        """Returns the mirror image, left and right keypoints swapped."""
-        width, sides = self.pixels.shape[1], list(skeleton.mirror)
-        return _Cropped(
-            self.pixels[:, ::-1],
-            codec.mirror_pose(self.estimate, width, skeleton),
-            codec.mirror_pose(self.truth, width, skeleton),
-            self.scores[sides],
-            self.labelled[sides],
-            [codec.mirror_points(polygon, width) for polygon in self.ignored],
-        )
+        canvas = np.zeros((*self._canvas, 3), np.uint8)
+        canvas[start[0] : start[0] + size[0], start[1] : start[1] + size[1]] = pixels
+        return canvas, size, start
 
 
 def prepare(batch: Example, network: Refiner, device: torch.device) -> tuple[PaddedBatch, codec.Targets]:
-    """Turns B stacked examples into what the network and the losses take.
+    """Turns collated examples into what the network and the losses take.
 
     Args:
-        batch: From a loader.
-        network: To be trained; says how many cells its heatmaps have.
-        device: To bring them to.
+        batch: B examples from a loader.
+        network: The network to be trained.
+        device: Device of the result.
 
     Returns:
-        The crops (B, 3 + K, H, W) uint8 on their canvases, and the targets, on the device.
+        The crops (B, 3 + K, H, W) uint8 on their canvases, and the targets.
     """
     height, width = batch.pixels.shape[1:3]
-    # Computed from the loader's tensors, which are on the host: no device has to be waited for.
+    # Computed from the loader's tensors, which are on the host, so that no device has to be waited for.
     is_padded = any(size != [height, width] for size in torch.as_tensor(batch.size).tolist())
     pixels, sizes, starts, estimate, truth, jitter, scores, labelled, ignored = (
         torch.as_tensor(value).to(device, non_blocking=True) for value in batch[:-1]
     )
     colours = torch.as_tensor(batch.colour)
     if any(tuple(factors) != UNCHANGED for factors in colours.tolist()):
-        pixels = recoloured(pixels, colours, sizes, starts, is_padded)
+        pixels = adjust_colours(pixels, colours, sizes, starts, is_padded)
 
     crops = masked_batch(pixels, estimate, sizes, starts, is_padded, network.input_kind, scores)
-    # A crop on a canvas of its own size would have as many cells as these; the maps of all crops begin in the corner.
+    # A crop alone would have this many cells; the heatmaps of all crops start in the corner.
     cells = codec.rectangles(network.heatmap_size(sizes), *(network.heatmap_size(n) for n in (height, width)))
     return crops, codec.targets(truth, cells, jitter, labelled, ignored)
+
+
+def measure_input_means(network: Refiner, examples: Dataset[Example]) -> None:
+    """Sets the input means of the keypoints' maps that are only a guess so far, from the first examples.
+
+    The mean is over each crop's own pixels. Weight files hold it.
+
+    Args:
+        network: On the host; it stays as it is if all its means are known.
+        examples: Examples that it is going to learn from.
+    """
+    if not network.unmeasured:
+        return
+
+    def means(example: Example) -> Tensor:
+        """Returns the mean of each map (K,)."""
+        crops, _ = prepare(default_collate([example]), network, torch.device("cpu"))
+        valid = crops.valid().double()  # (1, 1, H, W)
+        return (crops.tensors[:, 3:] * valid).sum(dim=(0, 2, 3)) / valid.sum()
+
+    measured = torch.stack([means(examples[index]) for index in range(_EXAMPLES_FOR_MEANS)]).mean(dim=0)  # (K,)
+    mean = network.input_mean.flatten().double()
+    indices = torch.tensor(network.unmeasured)
+    mean[3 + indices] = measured[indices]
+    network.set_input_mean(mean.tolist())

@@ -1,8 +1,7 @@
 """Batches of examples for the training loop, made by worker processes."""
 
 import signal
-from collections.abc import Callable, Generator, Iterator
-from typing import Any
+from collections.abc import Generator, Iterator
 
 import cv2
 import torch
@@ -11,36 +10,32 @@ from torch.utils.data.dataloader import _MultiProcessingDataLoaderIter
 
 from hpr.errors import UserError
 from hpr.runtime.processes import Processes
-from hpr.training.buckets import BucketedExamples
 from hpr.training.examples import Example
 
 
 def example_batches(
-    examples: Dataset[Example], steps: range, batch_size: int, accumulate: int, workers: int, processes: Processes
+    examples: Dataset[Example], steps: range, batch_size: int, accumulate: int, num_workers: int, processes: Processes
 ) -> Generator[list[Example], None, None]:
-    """Yields this process's share of each step, in parts, made by worker processes.
+    """Yields this rank's share of each step, in `accumulate` parts.
 
     Args:
-        examples: Each a function of its index alone, or `BucketedExamples`.
-        steps: That are still to be done, from 0.
-        batch_size: Examples in a step, over all processes and parts.
-        accumulate: Parts that each process takes its share of a step in.
-        workers: Processes that make examples; 0 makes them in this one.
-        processes: Who takes part.
+        examples: Examples by index, without end.
+        steps: The steps to be done.
+        batch_size: Examples in a step, over all ranks and parts.
+        accumulate: Parts that each rank takes its share of a step in.
+        num_workers: Processes that make examples; 0 makes them in this process.
+        processes: The ranks.
 
     Raises:
         UserError: An example cannot be read.
     """
-    parts_of: Callable[..., Iterator[list[Any]]] = _indices
-    if isinstance(examples, BucketedExamples):
-        parts_of = examples.parts
     loader = DataLoader(
         examples,
-        batch_sampler=_Batches(parts_of(steps, batch_size, accumulate, processes)),
-        num_workers=workers,
+        batch_sampler=_indices(steps, batch_size, accumulate, processes),
+        num_workers=num_workers,
         worker_init_fn=_start_worker,
         pin_memory=torch.cuda.is_available(),
-        prefetch_factor=4 if workers else None,
+        prefetch_factor=4 if num_workers else None,
     )
     parts: list[Example] = []
     batches = iter(loader)
@@ -50,46 +45,31 @@ def example_batches(
             if len(parts) == accumulate:
                 yield parts
                 parts = []
-    except UserError as error:  # from a worker it comes with the worker's traceback around it
+    except UserError as error:  # a worker's error comes with the worker's traceback around it
         line = error.args[0].strip().splitlines()[-1]
         raise UserError(line.removeprefix("hpr.errors.UserError: ")) from None
     finally:
         if isinstance(batches, _MultiProcessingDataLoaderIter):
-            # Left to the garbage collector, which an exception's traceback keeps waiting, the workers could outlive
-            # the program's end: they do not heed the first SIGTERM.
+            # An exception's traceback would keep the workers from the garbage collector beyond the program's end.
             batches._shutdown_workers()
 
 
 def _indices(steps: range, batch_size: int, accumulate: int, processes: Processes) -> Iterator[list[int]]:
-    """Yields the indices of the examples in each part of this process; the parts of a step follow each other."""
+    """Yields the indices of the examples in each part of this rank, in the order of the steps."""
     size = batch_size // (processes.count * accumulate)
     for step in steps:
-        own = step * batch_size + processes.rank * accumulate * size
-        for part in range(accumulate):
-            first = own + part * size
-            yield list(range(first, first + size))
-
-
-class _Batches:
-    """Lists of indices, or of what else examples are asked for by, for a DataLoader."""
-
-    def __init__(self, parts: Iterator[list[Any]]) -> None:
-        self._parts = parts
-
-    def __iter__(self) -> Iterator[list[Any]]:
-        return self._parts
-
-
-_SAVING_SECONDS = 60
+        first = step * batch_size + processes.rank * accumulate * size
+        for start in range(first, first + accumulate * size, size):
+            yield list(range(start, start + size))
 
 
 def _start_worker(worker: int) -> None:
     """Leaves the cores to the other workers, and Ctrl-C and SIGTERM to the main process.
 
-    Clusters signal all processes of a run: the main one has to save its state while the workers are still there. They
-    end by themselves after a while, whatever became of it.
+    Clusters signal all processes of a run, but the main process needs its workers until it has saved its state.
+    PyTorch ends workers whose main process is gone.
     """
     cv2.setNumThreads(0)
     torch.set_num_threads(1)
     signal.signal(signal.SIGINT, signal.SIG_IGN)
-    signal.signal(signal.SIGTERM, lambda number, frame: signal.alarm(_SAVING_SECONDS))
+    signal.signal(signal.SIGTERM, signal.SIG_IGN)

@@ -1,28 +1,31 @@
-"""Learning rates by step: functions without a state, so that a run can be continued anywhere."""
+"""Learning rates as pure functions of the step, so that a run can continue anywhere."""
 
 import math
+from collections.abc import Callable
 from typing import Annotated
 
 from pydantic import Field
 
-from hpr.settings import Count, WholeNumber, checked
 from hpr.errors import UserError
+from hpr.settings import Count, WholeNumber, checked
+
+Schedule = Callable[[int, int], float]
+"""Maps a step, from 0, and the run's number of steps to the learning rate."""
 
 Rate = Annotated[float, Field(ge=0, le=10)]
 """A learning rate: nothing learns at a larger one."""
 
 
-def steps_of(epochs: float, people: int, batch_size: int) -> int:
-    """Returns how many steps see each of so many people so many times, at least once."""
-    return max(math.ceil(epochs * people / batch_size), 1)
-
-
 class Steps:
-    """The parent's schedule: constant rates up to given steps (docs/published.md, section 5)."""
+    """Constant learning rates up to given steps, as the parent was trained (docs/published.md, section 5)."""
 
     @checked
     def __init__(self, rates: Annotated[list[Rate], Field(min_length=1)], until: list[Count]) -> None:
-        """Sets the rates and, for each, the step at which it ends; the last goes on without end.
+        """Sets the learning rates.
+
+        Args:
+            rates: Learning rates.
+            until: For each rate the step at which it ends; the last rate never ends.
 
         Raises:
             UserError: There are not as many steps as rates, or they do not rise.
@@ -31,23 +34,23 @@ class Steps:
             raise UserError(f"schedule.until={until}: expected {len(rates)} rising steps, one for each of the rates")
         self._rates, self._until = rates, until
 
-    def rate(self, step: int, total: int) -> float:
-        """Returns the learning rate of a step, from 0, in a run of so many."""
+    def __call__(self, step: int, num_steps: int) -> float:
+        """Returns the learning rate of a step."""
         past = sum(step >= end for end in self._until)
         return self._rates[min(past, len(self._rates) - 1)]
 
 
 class WarmUpCosine:
-    """A linear rise, then half a cosine down to nothing at the end of the run."""
+    """A linear warm-up, then half a cosine down to 0 at the end of the run."""
 
     @checked
-    def __init__(self, peak: Annotated[Rate, Field(gt=0)], warm_up: WholeNumber) -> None:
-        """Sets the highest rate and how many steps it takes to get there."""
-        self._peak, self._warm_up = peak, warm_up
+    def __init__(self, peak_lr: Annotated[Rate, Field(gt=0)], warm_up: WholeNumber) -> None:
+        """Sets the highest learning rate and the number of warm-up steps."""
+        self._peak_lr, self._warm_up = peak_lr, warm_up
 
-    def rate(self, step: int, total: int) -> float:
-        """Returns the learning rate of a step, from 0, in a run of so many."""
+    def __call__(self, step: int, num_steps: int) -> float:
+        """Returns the learning rate of a step."""
         if step < self._warm_up:
-            return self._peak * (step + 1) / self._warm_up
-        share = (step - self._warm_up) / max(total - self._warm_up, 1)
-        return self._peak * 0.5 * (1 + math.cos(math.pi * min(share, 1.0)))
+            return self._peak_lr * (step + 1) / self._warm_up
+        share = (step - self._warm_up) / max(num_steps - self._warm_up, 1)
+        return self._peak_lr * 0.5 * (1 + math.cos(math.pi * min(share, 1.0)))

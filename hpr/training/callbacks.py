@@ -1,0 +1,104 @@
+"""Hooks of a training run, and the one that writes TensorBoard's files."""
+
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
+from pathlib import Path
+from typing import Any
+
+from torch import Tensor
+
+from hpr.errors import UserError
+from hpr.models.losses import Losses
+from hpr.training.validation import ValidationResult
+
+
+class Callback:
+    """Hooks that rank 0 calls during training. By default they do nothing."""
+
+    def on_start(self, step: int, num_steps: int) -> None:
+        """Training starts.
+
+        Args:
+            step: Number of steps done before, by the run that is resumed.
+            num_steps: Number of steps in all.
+        """
+
+    def on_step(self, step: int, losses: Losses, gradient_norm: Tensor, lr: float) -> None:
+        """A step is done.
+
+        Args:
+            step: Number of steps done.
+            losses: Losses of the step, on the device: reading their values waits for it.
+            gradient_norm: Norm of the gradient before clipping, on the device.
+            lr: Learning rate.
+        """
+
+    def on_validation(self, step: int, result: ValidationResult) -> None:
+        """The averaged weights have been validated after a step."""
+
+    def on_end(self) -> None:
+        """Training ends, also by an error."""
+
+
+class TensorBoard(Callback):
+    """Writes losses, scores and pictures for TensorBoard.
+
+    Every event is written at once: the thread of tensorboardX's `SummaryWriter` would block forever on a full disk.
+    """
+
+    def __init__(self, folder: Path, log_every: int) -> None:
+        """Sets the folder, and the number of steps between two points of a curve."""
+        self._folder, self._log_every = folder, log_every
+
+    def on_start(self, step: int, num_steps: int) -> None:
+        """See `Callback`; TensorBoard drops what an earlier run wrote after the checkpoint.
+
+        Raises:
+            UserError: The folder cannot be written to, here or in a later call.
+        """
+        from tensorboardX.event_file_writer import EventsWriter
+        from tensorboardX.proto.event_pb2 import SessionLog
+
+        with self._writing():
+            self._folder.mkdir(parents=True, exist_ok=True)
+            self._writer = EventsWriter(str(self._folder / "events"))
+            self._write(step, session_log=SessionLog(status=SessionLog.START))
+
+    def on_step(self, step: int, losses: Losses, gradient_norm: Tensor, lr: float) -> None:
+        """See `Callback`."""
+        if step % self._log_every == 0 or step == 1:
+            self._write_scalars(step, part=losses.part, offset=losses.offset, gradient=gradient_norm, lr=lr)
+
+    def on_validation(self, step: int, result: ValidationResult) -> None:
+        """See `Callback`."""
+        from tensorboardX.summary import image
+
+        self._write_scalars(step, **result.scores.metrics)
+        if result.picture is not None:
+            self._write(step, summary=image("people", result.picture, dataformats="HWC"))
+
+    def on_end(self) -> None:
+        """See `Callback`."""
+        with suppress(OSError):  # all events have been written
+            self._writer.close()
+
+    def _write_scalars(self, step: int, **values: Tensor | float) -> None:
+        from tensorboardX.summary import scalar
+
+        for name, value in values.items():
+            self._write(step, summary=scalar(name, float(value)))
+
+    def _write(self, step: int, **content: Any) -> None:
+        from tensorboardX.proto.event_pb2 import Event
+
+        with self._writing():
+            self._writer.write_event(Event(step=step, wall_time=time.time(), **content))
+            self._writer.flush()
+
+    @contextmanager
+    def _writing(self) -> Iterator[None]:
+        try:
+            yield
+        except OSError as error:
+            raise UserError(f"{self._folder}: cannot be written ({error.strerror or error})") from None
