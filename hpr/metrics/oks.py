@@ -4,6 +4,7 @@ import io
 import math
 from collections.abc import Sequence
 from contextlib import redirect_stdout
+from functools import cached_property
 from typing import Any
 
 import numpy as np
@@ -48,9 +49,6 @@ class OksTruth(ImageTruth):
             file_format: Format of the annotations; people are scored in its skeleton.
             origin: What messages call the annotations, such as their file.
             whole: Whether all annotated images are scored, also those without a prediction.
-
-        Raises:
-            UserError: A box or an area is broken.
         """
         super().__init__(truth.sequence.frames, origin, whole)
         self._annotated = truth
@@ -61,7 +59,11 @@ class OksTruth(ImageTruth):
         ids = [image.id for image in truth.images]
         order = sorted(range(len(ids)), key=lambda index: (isinstance(ids[index], str), ids[index]))
         self._numbers = {index: number for number, index in enumerate(order, 1)}
-        self._coco = self._indexed(self._people())
+
+    @cached_property
+    def _coco(self) -> COCO:
+        """The annotations; made when they are first scored, since pairing frames needs neither boxes nor areas."""
+        return self._indexed(self._people())
 
     def score(
         self, predicted: NamedSequences, progress: Progress = lambda files: None, mota_threshold: float | None = None
@@ -69,11 +71,10 @@ class OksTruth(ImageTruth):
         """See `Truth`."""
         frames = [frame for _, _, frame in keyed_frames(predicted, progress)]
         indices, warnings = self.match(frames)
-        known = [
-            (frame, self._numbers[index]) for frame, index in zip(frames, indices, strict=True) if index is not None
-        ]
+        known = [(frame, index) for frame, index in zip(frames, indices, strict=True) if index is not None]
+        numbers = [self._numbers[index] for _, index in known]
 
-        people = results([frame for frame, _ in known], [number for _, number in known], self._layout)
+        people = results([frame for frame, _ in known], numbers, self._layout)
         if any("bbox" not in person for person in people):  # pycocotools measures all people in one way
             people = [{key: value for key, value in person.items() if key != "bbox"} for person in people]
 

@@ -9,10 +9,10 @@ import numpy as np
 from hpr.errors import UserError
 from hpr.metrics.average_precision import Detections, average_precision
 from hpr.metrics.frames import scored_frames, track_id_problem
-from hpr.metrics.scores import Scores, ScoreTable
+from hpr.metrics.scores import Scores
 from hpr.metrics.tracking import TrackingCounts, count, tracking_scores
 from hpr.metrics.truth import FramePair, NamedSequences, Progress, Truth, pair_frames
-from hpr.poses import FloatArray, Frame, PoseSequence
+from hpr.poses import Frame, PoseSequence
 from hpr.skeleton import POSETRACK15
 
 AP_SCORES = ("AP", "AP_precision", "AP_recall")
@@ -169,7 +169,12 @@ def _scores(clips: Sequence[_ScoredClip]) -> Scores:
     if len(tracks) == len(clips):
         values |= tracking_scores(TrackingCounts.merge(tracks))
 
-    by_keypoint = _by_keypoint(values)
+    by_keypoint = {}
+    for metric in AP_SCORES + MOT_SCORES:
+        own = values.get(metric, np.full(len(POSETRACK15), np.nan))
+        mean = math.nan if np.isnan(own).all() else float(np.mean(own[~np.isnan(own)]))
+        by_keypoint[metric] = {**dict(zip(POSETRACK15.names, own.tolist(), strict=True)), "total": mean}
+
     table = {metric: _by_group(by_keypoint[metric]) for metric in ("AP", "MOTA")}
     mean_ap, mota = table["AP"][_TOTAL], table["MOTA"][_TOTAL]
     metrics = {"mAP": mean_ap, "MOTA": mota, "PCKh": by_keypoint["AP_recall"]["total"]}
@@ -177,19 +182,9 @@ def _scores(clips: Sequence[_ScoredClip]) -> Scores:
     return Scores(table, _TOTAL, metrics, selection, by_keypoint)
 
 
-def _by_keypoint(scores: Mapping[str, FloatArray]) -> ScoreTable:
-    """Names the keypoints of scores (15,) and adds their mean as "total", without those that have no value."""
-    named = {}
-    for metric in AP_SCORES + MOT_SCORES:
-        values = scores.get(metric, np.full(len(POSETRACK15), np.nan))
-        mean = math.nan if np.isnan(values).all() else float(np.mean(values[~np.isnan(values)]))
-        named[metric] = {**dict(zip(POSETRACK15.names, values.tolist(), strict=True)), "total": mean}
-    return named
-
-
-def _by_group(score: Mapping[str, float]) -> dict[str, float]:
-    """Returns a score's mean over the keypoints of each group, and its total."""
+def _by_group(row: Mapping[str, float]) -> dict[str, float]:
+    """Returns the mean of a metric over the keypoints of each group, and its total."""
     groups = {}
     for name, keypoints in KEYPOINT_GROUPS.items():
-        groups[name] = float(np.mean([score[keypoint] for keypoint in keypoints]))
-    return {**groups, _TOTAL: score["total"]}
+        groups[name] = float(np.mean([row[keypoint] for keypoint in keypoints]))
+    return {**groups, _TOTAL: row["total"]}

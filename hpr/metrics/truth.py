@@ -106,7 +106,7 @@ class ImageTruth(Truth):
 
         pairs = []
         for index, frame in enumerate(self.frames):
-            if self._counts(frame):
+            if len(frame) or self.all_images_annotated:
                 nobody = None, None, Frame.empty(frame.image, frame.skeleton)
                 file, key, estimate = by_index.get(index, nobody)
                 pairs.append(FramePair(frame, estimate, file, key))
@@ -130,14 +130,11 @@ class ImageTruth(Truth):
         warnings = []
         if unknown := [name for name, index in zip(names, indices, strict=True) if index is None]:
             warnings.append(f"{len(unknown)} images are not in {self.origin} and are left out, such as {unknown[0]}")
-        counted = {index: frame.image for index, frame in enumerate(self.frames) if self._counts(frame)}
+        counted = {i: frame.image for i, frame in enumerate(self.frames) if len(frame) or self.all_images_annotated}
         if self.whole and (absent := [name for index, name in counted.items() if index not in known]):
             many = f"{len(absent)} of {len(counted)} images of {self.origin}"
             warnings.append(f"{many} have no prediction and count as without a person, such as {absent[0]}")
         return indices, warnings
-
-    def _counts(self, frame: Frame) -> bool:
-        return len(frame) > 0 or self.all_images_annotated
 
 
 def match_predicted(truth: Sequence[str], predicted: Sequence[str]) -> list[int | None]:
@@ -151,9 +148,11 @@ def match_predicted(truth: Sequence[str], predicted: Sequence[str]) -> list[int 
         For each predicted image its index in `truth`, or None. Two lists of the same names in the same order pair
         index by index, even if a name comes twice.
     """
-    if [image_stem(name) for name in truth] == [image_stem(name) for name in predicted]:
+    found = match_frames(predicted, truth)
+    is_told_apart = None not in found and len(set(found)) == len(found)
+    if not is_told_apart and [image_stem(name) for name in truth] == [image_stem(name) for name in predicted]:
         return list(range(len(truth)))
-    return match_frames(predicted, truth)
+    return found
 
 
 def pair_frames(
@@ -183,34 +182,28 @@ def pair_frames(
     if indices != list(range(len(names))):
         is_unique = all(len(set(some)) == len(some) for some in (names, others, known))
         if known and is_unique:
-            warnings.append(f"{predicted.name}: {_difference(len(names), len(others), len(known))}")
+            odd = "its frames are in another order than the truth's; they are paired by name"
+            missing, extra = len(names) - len(known), len(others) - len(known)
+            if missing or extra:
+                odd = f"{missing} of the truth's {len(names)} frames are missing and count as empty"
+                odd = f"{odd}; {extra} frames are not in the truth and do not count"
         elif len(names) == len(others):
             indices = list(range(len(names)))
             odd = "its images have other names than the truth's; frames are paired by position"
-            warnings.append(f"{predicted.name}: {odd}")
         else:
             expected = f"expected {len(names)} frames or the truth's image names, found {len(others)}"
             raise UserError(f"{predicted.name}: {expected}")
+        warnings.append(f"{predicted.name}: {odd}")
 
     found = {index: number for number, index in enumerate(indices) if index is not None}
     pairs = []
     for index, frame in enumerate(truth.frames):
-        if not len(frame):
-            continue
-        if index in found:
+        if index in found and len(frame):
             key = FrameKey(sequence, found[index])
             pairs.append(FramePair(frame, predicted.frames[key.frame], file, key))
-        else:
+        elif len(frame):
             pairs.append(FramePair(frame, Frame.empty(frame.image, frame.skeleton)))
     return pairs, warnings
-
-
-def _difference(count: int, predicted: int, common: int) -> str:
-    """Describes how predicted frames differ from `count` true ones, of which they have some in common."""
-    if count == predicted == common:
-        return "its frames are in another order than the truth's; they are paired by name"
-    absent = f"{count - common} of the truth's {count} frames are missing and count as empty"
-    return f"{absent}; {predicted - common} frames are not in the truth and do not count"
 
 
 def keyed_frames(

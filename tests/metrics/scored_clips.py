@@ -1,9 +1,12 @@
 """Clips of people to be scored, for the tests of the scores."""
 
+from dataclasses import replace
 from typing import Any, NamedTuple
 
 import numpy as np
 
+from hpr.metrics.posetrack import PoseTrackTruth
+from hpr.metrics.scores import Scores
 from hpr.poses import FloatArray, Frame, PoseSequence
 from hpr.skeleton import POSETRACK15, Skeleton
 
@@ -60,3 +63,23 @@ def wild_clip(seed: int, frames: int = 5) -> tuple[PoseSequence, PoseSequence]:
 
 def _thinned(pose: FloatArray, random: np.random.Generator) -> FloatArray:
     return np.where(random.random((15, 1)) < 0.8, pose, np.nan)
+
+
+def score(*pairs: tuple[PoseSequence, PoseSequence], mota_threshold: float | None = None) -> Scores:
+    """Scores pairs of truth and prediction, each in a file of its own."""
+    truth, predicted = ({str(i): [pair[side]] for i, pair in enumerate(pairs)} for side in (0, 1))
+    return PoseTrackTruth(truth).score(predicted, mota_threshold=mota_threshold)
+
+
+def total(truth: PoseSequence, predicted: PoseSequence) -> dict[str, float]:
+    """Returns the totals over keypoints; they are what one keypoint has where all fare alike."""
+    return {metric: row["total"] for metric, row in score((truth, predicted)).by_keypoint.items()}
+
+
+def renamed(poses: PoseSequence, pattern: str = "x{}.jpg") -> PoseSequence:
+    """Returns a clip whose images have other names."""
+    return replace(poses, frames=[replace(f, image=pattern.format(i)) for i, f in enumerate(poses.frames)])
+
+
+def without_track_ids(poses: PoseSequence) -> PoseSequence:
+    return replace(poses, frames=[replace(f, track_ids=(None,) * len(f)) for f in poses.frames])

@@ -4,6 +4,7 @@ import copy
 import io
 import json
 import math
+from collections.abc import Sequence
 from contextlib import redirect_stdout, suppress
 from dataclasses import replace
 from pathlib import Path
@@ -18,61 +19,51 @@ from pycocotools.coco import COCO  # type: ignore[import-untyped]
 from pycocotools.cocoeval import COCOeval  # type: ignore[import-untyped]
 
 from hpr.errors import UserError
-from hpr.metrics.oks import OksComparison, OksScores, evaluate
 from hpr.formats.coco import Coco, CrowdPose
+from hpr.metrics.oks import OksTruth
+from hpr.metrics.scores import Scores
 from hpr.poses import Frame, PoseSequence
 from hpr.skeleton import COCO17, HALPE26
 
-FILES = GOLDEN / "formats"
-COCO_TRUTH, CROWDPOSE_TRUTH = FILES / "coco" / "annotations.json", FILES / "crowdpose" / "annotations.json"
-REAL = {
-    "coco": Path("/work/shared/real/coco/person_keypoints.json"),
-    "crowdpose": Path("/work/shared/real/crowdpose/crowdpose.json"),
-}
-needs_real_files = pytest.mark.skipif(not REAL["coco"].is_file(), reason="needs the real files")
+FORMATS: dict[str, type[Coco]] = {"coco": Coco, "crowdpose": CrowdPose}
+TRUTH = {name: GOLDEN / "formats" / name / "annotations.json" for name in FORMATS}
+REAL = {"coco": "coco/person_keypoints.json", "crowdpose": "crowdpose/crowdpose.json"}
+REAL_TRUTH = {name: path for name, file in REAL.items() if (path := Path("/work/shared/real", file)).is_file()}
+CLIP = Coco().read(TRUTH["coco"])[0]
 
 
-def direct(
-    truth: dict[str, Any], results: list[dict[str, Any]], crowdpose: bool = False, images: list[int] | None = None
-) -> dict[str, float]:
-    """Scores by pycocotools alone, as its documentation says."""
-    truth = copy.deepcopy(truth)
-    if crowdpose:  # as CrowdPose's own tool measures areas
+def direct(truth: dict[str, Any], results: list[dict[str, Any]], name: str = "coco") -> dict[str, float]:
+    """Scores by pycocotools alone, as its documentation and CrowdPose's own tool say."""
+    truth, sigmas = copy.deepcopy(truth), np.empty(0)
+    if name == "crowdpose":
+        sigmas = np.array([0.79, 0.79, 0.72, 0.72, 0.62, 0.62, 1.07, 1.07, 0.87, 0.87, 0.89, 0.89, 0.79, 0.79]) / 10
         for annotation in truth["annotations"]:
             annotation["area"] = annotation["bbox"][2] * annotation["bbox"][3] * 0.53
-    coco = COCO()
-    coco.dataset = truth
-    with redirect_stdout(io.StringIO()):
-        coco.createIndex()
-        evaluation = COCOeval(coco, coco.loadRes(copy.deepcopy(results)), "keypoints")
-        evaluation.params.catIds = [1]
-        evaluation.params.imgIds = evaluation.params.imgIds if images is None else images
-        if crowdpose:
-            ten_times = [0.79, 0.79, 0.72, 0.72, 0.62, 0.62, 1.07, 1.07, 0.87, 0.87, 0.89, 0.89, 0.79, 0.79]
-            evaluation.params.kpt_oks_sigmas = np.array(ten_times) / 10
-        evaluation.evaluate()
-        evaluation.accumulate()
-        evaluation.summarize()
-    names = ("AP", "AP50", "AP75", "APM", "APL", "AR")
-    pairs = zip(names, evaluation.stats[:6], strict=True)
-    return {name: math.nan if value == -1 else 100 * float(value) for name, value in pairs}
 
+    def statistics(images: list[int]) -> dict[str, float]:
+        coco = COCO()
+        coco.dataset = truth
+        with redirect_stdout(io.StringIO()):
+            coco.createIndex()
+            evaluation = COCOeval(coco, coco.loadRes(copy.deepcopy(results)), "keypoints")
+            evaluation.params.catIds, evaluation.params.imgIds = [1], images
+            if len(sigmas):
+                evaluation.params.kpt_oks_sigmas = sigmas
+            evaluation.evaluate()
+            evaluation.accumulate()
+            evaluation.summarize()
+        named = zip(("AP", "AP50", "AP75", "APM", "APL", "AR"), evaluation.stats[:6], strict=True)
+        return {key: math.nan if value == -1 else 100 * float(value) for key, value in named}
 
-def direct_crowdpose(truth: dict[str, Any], results: list[dict[str, Any]]) -> dict[str, float]:
-    scores = direct(truth, results, crowdpose=True)
+    scores = statistics(sorted(image["id"] for image in truth["images"]))
+    if name == "coco":
+        return scores
     levels: dict[str, list[int]] = {"easy": [], "medium": [], "hard": []}
     for image in truth["images"]:
         index = image["crowdIndex"]
         levels["easy" if index < 0.1 else "hard" if index > 0.8 else "medium"].append(image["id"])
-    for name, images in levels.items():
-        scores[name] = direct(truth, results, crowdpose=True, images=images)["AP"]
-    return {name: scores[name] for name in ("AP", "AP50", "AP75", "easy", "medium", "hard", "AR")}
-
-
-def assert_equal(found: OksScores, expected: dict[str, float]) -> None:
-    assert list(found.values) == ["OKS"]
-    assert tuple(found.values["OKS"]) == found.columns == tuple(expected)
-    assert found.values["OKS"] == pytest.approx(expected, abs=1e-9, nan_ok=True)
+    scores |= {level: statistics(images)["AP"] for level, images in levels.items()}
+    return {key: scores[key] for key in ("AP", "AP50", "AP75", "easy", "medium", "hard", "AR")}
 
 
 def noisy(truth: dict[str, Any], seed: int, boxes: bool, ties: bool) -> list[dict[str, Any]]:
@@ -89,7 +80,16 @@ def noisy(truth: dict[str, Any], seed: int, boxes: bool, ties: bool) -> list[dic
         score = 1.0 if ties else float(random.uniform(0, 3))
         result = {"image_id": annotation["image_id"], "category_id": 1, "keypoints": triples.ravel().tolist()}
         results.append({**result, "score": score, **({"bbox": [10, 10, 100, 90]} if boxes else {})})
-    return [results[place] for place in random.permutation(len(results))]
+    return [results[index] for index in random.permutation(len(results))]
+
+
+def opened(path: Path, name: str = "coco", whole: bool = True) -> OksTruth:
+    file_format = FORMATS[name]()
+    return OksTruth(file_format.ground_truth(path), file_format, str(path), whole)
+
+
+def score(truth: Path | OksTruth, clips: Sequence[PoseSequence], name: str = "coco") -> Scores:
+    return (opened(truth, name) if isinstance(truth, Path) else truth).score({"a.json": clips})
 
 
 def written(path: Path, document: Any) -> Path:
@@ -97,157 +97,121 @@ def written(path: Path, document: Any) -> Path:
     return path
 
 
-@pytest.mark.parametrize("results", ["results", "results_flags"])
-def test_golden_files_of_coco(results: str) -> None:
-    path = COCO_TRUTH.with_name(f"{results}.json")
-    own = Coco(str(COCO_TRUTH))
-    expected = json.loads(path.read_text())
-    for entry in expected:
-        entry["image_id"] = int(entry["image_id"])
-    found = evaluate(COCO_TRUTH, own.read(path), own)
-    assert_equal(found, direct(json.loads(COCO_TRUTH.read_text()), expected))
-    assert found.warnings == []
-
-
-def test_golden_files_of_crowdpose() -> None:
-    path, own = CROWDPOSE_TRUTH.with_name("results.json"), CrowdPose(str(CROWDPOSE_TRUTH))
-    found = evaluate(CROWDPOSE_TRUTH, own.read(path), own)
-    assert_equal(found, direct_crowdpose(json.loads(CROWDPOSE_TRUTH.read_text()), json.loads(path.read_text())))
-    row = found.values["OKS"]
-    assert row["easy"] > row["medium"] > 0
-    assert row["hard"] > 0
-
-
-@pytest.mark.parametrize("annotations", [COCO_TRUTH, pytest.param(REAL["coco"], marks=needs_real_files)], ids=str)
-@settings(deadline=None, max_examples=30)
-@given(seed=st.integers(0, 10**6), boxes=st.booleans(), ties=st.booleans())
-def test_any_results_of_coco(
-    annotations: Path, seed: int, boxes: bool, ties: bool, tmp_path_factory: pytest.TempPathFactory
-) -> None:
-    """Among others with equal scores, which are ranked in the order of the images and of the file."""
-    truth = json.loads(annotations.read_text())
-    results = noisy(truth, seed, boxes, ties)
-    if results:
-        path, own = written(tmp_path_factory.mktemp("results") / "a.json", results), Coco(str(annotations))
-        assert_equal(evaluate(annotations, own.read(path), own), direct(truth, results))
+def assert_equal(found: Scores, expected: dict[str, float]) -> None:
+    assert (list(found.table), found.columns) == (["OKS"], tuple(expected))
+    assert found.table["OKS"] == pytest.approx(expected, abs=1e-9, nan_ok=True)
+    assert found.metrics == pytest.approx({key: expected[key] for key in ("AP", "AP50", "AP75", "AR")}, nan_ok=True)
 
 
 @pytest.mark.parametrize(
-    "annotations", [CROWDPOSE_TRUTH, pytest.param(REAL["crowdpose"], marks=needs_real_files)], ids=str
+    ("name", "results"), [("coco", "results"), ("coco", "results_flags"), ("crowdpose", "results")]
 )
-@settings(deadline=None, max_examples=20)
+def test_golden_files(name: str, results: str) -> None:
+    path = TRUTH[name].with_name(f"{results}.json")
+    expected = [{**entry, "image_id": int(entry["image_id"])} for entry in json.loads(path.read_text())]
+    found = score(TRUTH[name], FORMATS[name](str(TRUTH[name])).read(path), name)
+    assert_equal(found, direct(json.loads(TRUTH[name].read_text()), expected, name))
+    assert found.warnings == []
+    assert found.selection > 0
+
+
+@pytest.mark.parametrize(("name", "annotations"), [*TRUTH.items(), *REAL_TRUTH.items()])
+@settings(deadline=None, max_examples=25)
 @given(seed=st.integers(0, 10**6), boxes=st.booleans(), ties=st.booleans())
-def test_any_results_of_crowdpose(
-    annotations: Path, seed: int, boxes: bool, ties: bool, tmp_path_factory: pytest.TempPathFactory
+def test_any_results(
+    name: str, annotations: Path, seed: int, boxes: bool, ties: bool, tmp_path_factory: pytest.TempPathFactory
 ) -> None:
+    """Also with equal scores, which are ranked in the order of the images and of the file."""
     truth = json.loads(annotations.read_text())
-    results = noisy(truth, seed, boxes, ties)
-    if results:
-        path, own = written(tmp_path_factory.mktemp("results") / "a.json", results), CrowdPose(str(annotations))
-        assert_equal(evaluate(annotations, own.read(path), own), direct_crowdpose(truth, results))
+    if results := noisy(truth, seed, boxes, ties):
+        path = written(tmp_path_factory.mktemp("results") / "a.json", results)
+        found = score(annotations, FORMATS[name](str(annotations)).read(path), name)
+        assert_equal(found, direct(truth, results, name))
 
 
 def test_what_is_written_is_what_is_scored(tmp_path: Path) -> None:
-    """After poses have changed, too."""
-    own = Coco(str(COCO_TRUTH))
-    (sequence,) = own.read(COCO_TRUTH.with_name("results.json"))
-    moved = [replace(frame, keypoints=frame.keypoints * 1.01) for frame in sequence.frames]
-    refined = replace(sequence, frames=moved)
+    """Also after poses have changed."""
+    own = Coco(str(TRUTH["coco"]))
+    (clip,) = own.read(TRUTH["coco"].with_name("results.json"))
+    refined = replace(clip, frames=[replace(frame, keypoints=frame.keypoints * 1.01) for frame in clip.frames])
     own.write([refined], tmp_path / "a.json")
-    found = evaluate(COCO_TRUTH, [refined], own)
-    assert_equal(found, direct(json.loads(COCO_TRUTH.read_text()), json.loads((tmp_path / "a.json").read_text())))
-
-
-@needs_real_files
-@pytest.mark.parametrize("name", REAL)
-def test_the_truth_itself_is_perfect(name: str) -> None:
-    own = Coco() if name == "coco" else CrowdPose()
-    (sequence,) = own.read(REAL[name])
-    posed = replace(sequence, frames=[frame.select(frame.is_posed) for frame in sequence.frames])
-    row = evaluate(REAL[name], [posed], own).values["OKS"]
-    # In COCO's files a missing keypoint is not annotated either, so that it does not count.
-    assert (row["AP"], row["AP50"], row["AR"]) == pytest.approx((100, 100, 100))
+    found = score(TRUTH["coco"], [refined])
+    expected = direct(json.loads(TRUTH["coco"].read_text()), json.loads((tmp_path / "a.json").read_text()))
+    assert_equal(found, expected)
 
 
 def test_nobody_predicted() -> None:
-    own = Coco(str(COCO_TRUTH))
-    (sequence,) = own.read(COCO_TRUTH)
-    empty = replace(sequence, frames=[Frame.empty(frame.image, COCO17) for frame in sequence.frames])
-    found = evaluate(COCO_TRUTH, [empty], own)
-    assert found.values["OKS"] == dict.fromkeys(found.columns, 0)
-    (unscored,) = evaluate(COCO_TRUTH, [], own).warnings
-    assert unscored.startswith(f"3 of 3 images of {COCO_TRUTH} are not in the files of poses")
+    truth = opened(TRUTH["coco"])
+    found = score(truth, [replace(CLIP, frames=[Frame.empty(frame.image, COCO17) for frame in CLIP.frames])])
+    assert found.table["OKS"] == dict.fromkeys(found.columns, 0)
+    assert score(truth, []).warnings[0].startswith(f"3 of 3 images of {TRUTH['coco']} have no prediction")
 
 
 def test_nobody_annotated(tmp_path: Path) -> None:
-    truth = json.loads(CROWDPOSE_TRUTH.read_text())
-    path = written(tmp_path / "gt.json", {**truth, "annotations": []})
-    own = CrowdPose(str(path))
-    found = evaluate(path, own.read(CROWDPOSE_TRUTH.with_name("results.json")), own)
-    assert all(math.isnan(value) for value in found.values["OKS"].values())
+    content = json.loads(TRUTH["crowdpose"].read_text())
+    path = written(tmp_path / "gt.json", {**content, "annotations": []})
+    results = CrowdPose(str(path)).read(TRUTH["crowdpose"].with_name("results.json"))
+    found = score(path, results, "crowdpose")
     assert found.as_json()["total"]["OKS"] == dict.fromkeys(found.columns)
 
 
-class TestCrowdLevels:
-    def scores(self, index: float | None, folder: Path) -> dict[str, float]:
-        truth = json.loads(CROWDPOSE_TRUTH.read_text())
-        for image in truth["images"]:
-            image["crowdIndex"] = index
-        path = written(folder / "gt.json", truth)
-        (sequence,) = CrowdPose().read(path)
-        return evaluate(path, [sequence], CrowdPose()).values["OKS"]
-
-    @pytest.mark.parametrize(
-        ("index", "level"),
-        [(0, "easy"), (0.09, "easy"), (0.1, "medium"), (0.8, "medium"), (0.81, "hard"), (1, "hard"), (None, None)],
-    )
-    def test_borders(self, index: float | None, level: str | None, tmp_path: Path) -> None:
-        row = self.scores(index, tmp_path)
-        scored = [name for name in ("easy", "medium", "hard") if not math.isnan(row[name])]
-        assert scored == [name for name in [level] if name is not None]
-        assert level is None or row[level] == row["AP"]
+@pytest.mark.parametrize(
+    ("index", "level"),
+    [(None, None), (0, "easy"), (0.09, "easy"), (0.1, "medium"), (0.8, "medium"), (0.81, "hard"), (1, "hard")],
+)
+def test_borders_of_crowd_levels(index: float | None, level: str | None, tmp_path: Path) -> None:
+    content = json.loads(TRUTH["crowdpose"].read_text())
+    images = [{**image, "crowdIndex": index} for image in content["images"]]
+    path = written(tmp_path / "gt.json", {**content, "images": images})
+    row = score(path, CrowdPose().read(path), "crowdpose").table["OKS"]
+    scored = {name: row[name] for name in ("easy", "medium", "hard") if not math.isnan(row[name])}
+    assert scored == ({} if level is None else {level: row["AP"]})
 
 
 class TestTrapsOfPycocotools:
     def people(self, **changes: Any) -> dict[str, Any]:
         """One image with one person."""
-        truth = json.loads(COCO_TRUTH.read_text())
+        truth = json.loads(TRUTH["coco"].read_text())
         return {**truth, "images": truth["images"][:1], "annotations": [{**truth["annotations"][0], **changes}]}
 
-    def score(self, truth: dict[str, Any], folder: Path) -> OksScores:
+    def is_found(self, truth: dict[str, Any], folder: Path) -> bool:
         path = written(folder / "gt.json", truth)
-        return evaluate(path, Coco().read(path), Coco())
+        return math.isclose(score(path, Coco().read(path)).selection, 100)
 
     @pytest.mark.parametrize(
         "changes",
         [{"id": 0}, {"id": None}, {"id": "a"}, {"iscrowd": None}, {"num_keypoints": None}, {"area": None}],
         ids=str,
     )
-    def test_a_person_is_found(self, changes: dict[str, Any], tmp_path: Path) -> None:
+    def test_a_person_is_found(
+        self, changes: dict[str, Any], tmp_path: Path, capsys: pytest.CaptureFixture[str]
+    ) -> None:
         """Also number 0, whom pycocotools takes for nobody."""
-        assert self.score(self.people(**changes), tmp_path).values["OKS"]["AP"] == pytest.approx(100)
+        assert self.is_found(self.people(**changes), tmp_path)
+        assert capsys.readouterr() == ("", "")
 
-    def test_ids_of_several_kinds(self, tmp_path: Path) -> None:
+    @pytest.mark.parametrize(("image", "own"), [("b", "b"), (1, "1"), (1, 1.0)], ids=repr)
+    def test_ids_of_several_kinds(self, image: int | str, own: Any, tmp_path: Path) -> None:
+        """Some programs write the number of an image as text."""
         truth = self.people()
-        truth["images"].append({"id": "b", "file_name": "b.jpg"})
-        truth["annotations"].append({**truth["annotations"][0], "image_id": "b"})
-        assert self.score(truth, tmp_path).values["OKS"]["AP"] == pytest.approx(100)
+        truth["images"].append({"id": image, "file_name": "b.jpg"})
+        truth["annotations"].append({**truth["annotations"][0], "image_id": own})
+        assert self.is_found(truth, tmp_path)
 
     def test_a_crowd_without_keypoints(self, tmp_path: Path) -> None:
         truth = self.people()
         crowd = {"image_id": 139, "category_id": 1, "iscrowd": 1, "bbox": [1, 2, 3, 4], "area": 5, "id": 9}
         truth["annotations"].append(crowd)
-        assert self.score(truth, tmp_path).values["OKS"]["AP"] == pytest.approx(100)
+        assert self.is_found(truth, tmp_path)
 
     def test_some_people_without_a_box(self, tmp_path: Path) -> None:
         """Then all are measured by their keypoints."""
-        truth = json.loads(COCO_TRUTH.read_text())
+        truth = json.loads(TRUTH["coco"].read_text())
         results = noisy(truth, 4, boxes=True, ties=False)
         expected = [{key: value for key, value in entry.items() if key != "bbox"} for entry in results]
         del results[1]["bbox"]
-        own = Coco(str(COCO_TRUTH))
-        found = evaluate(COCO_TRUTH, own.read(written(tmp_path / "a.json", results)), own)
-        assert_equal(found, direct(truth, expected))
+        clips = Coco(str(TRUTH["coco"])).read(written(tmp_path / "a.json", results))
+        assert_equal(score(TRUTH["coco"], clips), direct(truth, expected))
 
     @pytest.mark.parametrize(
         ("changes", "message"),
@@ -263,7 +227,7 @@ class TestTrapsOfPycocotools:
     def test_broken_annotations(self, changes: dict[str, Any], message: str, tmp_path: Path) -> None:
         path = written(tmp_path / "gt.json", self.people(**changes))
         with pytest.raises(UserError) as error:
-            evaluate(path, [], Coco())
+            score(path, [])
         assert str(error.value).startswith(f"{path}: {message}")
 
     @settings(deadline=None, max_examples=60)
@@ -277,60 +241,48 @@ class TestTrapsOfPycocotools:
         holder[data.draw(st.sampled_from([*holder, "crowdIndex"]))] = value
         path = written(tmp_path_factory.mktemp("wild") / "gt.json", truth)
         with suppress(UserError):
-            evaluate(path, Coco().read(COCO_TRUTH.with_name("results.json")), Coco())
-
-    def test_nothing_is_printed(self, capsys: pytest.CaptureFixture[str], tmp_path: Path) -> None:
-        self.score(self.people(), tmp_path)
-        assert capsys.readouterr() == ("", "")
+            score(path, Coco().read(TRUTH["coco"].with_name("results.json")))
 
 
-class TestImagesByName:
-    def test_of_another_folder_and_ending(self) -> None:
-        (sequence,) = Coco().read(COCO_TRUTH)
-        frames = [replace(frame, image=f"a/{Path(frame.image).stem}.png") for frame in sequence.frames]
-        renamed = replace(sequence, frames=frames)
-        same = [evaluate(COCO_TRUTH, [own], Coco()).values for own in (sequence, renamed)]
-        assert same[0] == same[1]
+class TestTruth:
+    truth = opened(TRUTH["coco"])
 
-    def test_of_none(self) -> None:
-        sequence = PoseSequence("a", [Frame.empty("b.jpg", COCO17)])
+    def score(self, *frames: Frame) -> Scores:
+        return score(self.truth, [replace(CLIP, frames=list(frames))])
+
+    def test_images_of_other_names(self) -> None:
         with pytest.raises(UserError, match=r"annotations.json: expected an image named like b.jpg, found none$"):
-            evaluate(COCO_TRUTH, [sequence], Coco())
+            self.score(Frame.empty("b.jpg", COCO17))
 
-    def test_of_some(self) -> None:
-        (sequence,) = Coco().read(COCO_TRUTH)
-        unknown = Frame("b.jpg", COCO17, np.ones((1, 17, 2)))
-        some = replace(sequence, frames=[*sequence.frames[1:], unknown])
-        found = evaluate(COCO_TRUTH, [some], Coco())
-        first, second = found.warnings
-        assert first == f"1 images are not in {COCO_TRUTH} and are not scored, such as b.jpg"
-        assert second.startswith("1 of 3 images of ")
-        assert second.endswith("not in the files of poses and count as without a person, such as 000000000139.jpg")
-        assert found.as_json()["warnings"] == found.warnings
+    def test_images_on_one_side(self) -> None:
+        found = self.score(*CLIP.frames[1:], Frame("b.jpg", COCO17, np.ones((1, 17, 2))))
+        absent = f"1 of 3 images of {TRUTH['coco']} have no prediction and count as without a person"
+        assert found.warnings == [
+            f"1 images are not in {TRUTH['coco']} and are left out, such as b.jpg",
+            f"{absent}, such as 000000000139.jpg",
+        ]
 
-    def test_in_another_skeleton(self) -> None:
-        (sequence,) = Coco().read(COCO_TRUTH)
-        larger = replace(sequence, frames=[frame.in_skeleton(HALPE26) for frame in sequence.frames])
-        assert evaluate(COCO_TRUTH, [larger], Coco()) == evaluate(COCO_TRUTH, [sequence], Coco())
+    def test_scoring_leaves_the_truth_as_it_was(self) -> None:
+        """Whatever folder, ending and skeleton the images have."""
+        expected = self.score(*CLIP.frames)
+        renamed = [replace(frame, image=f"a/{Path(frame.image).stem}.png") for frame in CLIP.frames]
+        for frames in (renamed, [frame.in_skeleton(HALPE26) for frame in CLIP.frames], CLIP.frames):
+            assert self.score(*frames) == expected
 
+    def test_predicted_images_alone(self) -> None:
+        """As in validation on a share of the images."""
+        some = [replace(CLIP, frames=CLIP.frames[:1])]
+        part = score(opened(TRUTH["coco"], whole=False), some)
+        assert (part.selection, part.warnings) == (pytest.approx(100), [])
+        assert score(self.truth, some).selection < 100
 
-def test_own_order_of_keypoints(tmp_path: Path) -> None:
-    truth = json.loads(COCO_TRUTH.read_text())
-    (sequence,) = Coco().read(COCO_TRUTH)
-    truth["categories"][0]["keypoints"].reverse()
-    for annotation in truth["annotations"]:
-        if "keypoints" in annotation:
-            triples = np.array(annotation["keypoints"]).reshape(17, 3)
-            annotation["keypoints"] = triples[::-1].ravel().tolist()
-    path = written(tmp_path / "gt.json", truth)
-    assert evaluate(path, [sequence], Coco()).values == evaluate(COCO_TRUTH, [sequence], Coco()).values
-
-
-def test_before_and_after() -> None:
-    own = Coco(str(COCO_TRUTH))
-    predicted = {"results.json": own.read(COCO_TRUTH.with_name("results.json"))}
-    comparison = OksComparison(COCO_TRUTH, predicted, own)
-    assert comparison.before == evaluate(COCO_TRUTH, predicted["results.json"], own)
-    after = comparison.after({"results.json": own.read(COCO_TRUTH)})
-    assert after.values["OKS"]["AP"] > comparison.before.values["OKS"]["AP"]
-    assert comparison.after(predicted) == comparison.before  # scoring leaves the truth as it was
+    def test_ignore_regions_of_pairs_are_outlines(self, tmp_path: Path) -> None:
+        """As in training, also in an image where nobody has keypoints."""
+        content = json.loads(TRUTH["coco"].read_text())
+        crowd = {"id": 1, "image_id": content["images"][0]["id"], "category_id": 1, "iscrowd": 1, "bbox": [0, 0, 9, 9]}
+        crowd["segmentation"] = [[0, 0, 9, 0, 0, 9]]
+        path = written(tmp_path / "gt.json", {**content, "annotations": [crowd]})
+        pairs, warnings = opened(path).pairs({"a.json": [CLIP]})
+        assert [region.tolist() for region in pairs[0].truth.ignore_regions] == [[[0, 0], [9, 0], [0, 9]]]
+        assert [pair.estimate for pair in pairs] == CLIP.frames
+        assert warnings == []
