@@ -5,7 +5,7 @@ import sys
 
 import pytest
 
-HEAVY = ("torch", "torchvision", "tensorflow", "hydra", "omegaconf", "cv2", "matplotlib", "tensorboardX")
+HEAVY = ("torch", "torchvision", "timm", "tensorflow", "hydra", "omegaconf", "cv2", "matplotlib", "tensorboardX")
 
 
 def run(program: str) -> "subprocess.CompletedProcess[str]":
@@ -21,7 +21,7 @@ def run(program: str) -> "subprocess.CompletedProcess[str]":
         "import hpr; assert hpr.__version__; assert hpr.__all__ == ['PoseRefiner', 'RefinedPoses']",
         "import hpr.skeleton, hpr.poses, hpr.errors, hpr.files",
         "from hpr.formats import FORMATS, recognise",
-        "import hpr.weights",
+        "import hpr.models.weights",
         "import hpr.report.tables",
     ],
 )

@@ -316,7 +316,6 @@ def _report(
 ) -> dict[str, Any]:
     """Scores and draws the results unless the run was stopped, and writes and returns the report."""
     from hpr.cli.refine_results import Findings, inspect_results, movement_warnings, sum_tallies, write_report
-    from hpr.cli.visualize import draw_results
 
     total, output = sum_tallies(tallies), Path(settings.output_dir)
     report: dict[str, Any] = {
@@ -342,6 +341,8 @@ def _report(
         try:
             findings = inspect_results(source.file_format, source.files, results, source.images, tallies, scored)
             if settings.visualize:
+                from hpr.cli.visualize import draw_results
+
                 draw_results(source.file_format, source.files, results, source.images, output / "pictures")
                 report["pictures"].append("pictures")
         except KeyboardInterrupt:

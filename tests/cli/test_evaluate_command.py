@@ -41,7 +41,7 @@ def test_table_and_file(tmp_path: Path) -> None:
     [
         (
             [f"dataset.predictions={PREDICTION}"],
-            "dataset.annotations is not set; add dataset.annotations=FILE_OR_FOLDER",
+            "dataset.annotations is not set; add dataset.annotations=",
         ),
         ([f"dataset.annotations={TRUTH}"], "dataset.predictions is not set; add dataset.predictions=VALUE"),
         (

@@ -77,7 +77,7 @@ BOTH = [f"dataset.annotations={TRUTH}", f"dataset.predictions={PREDICTION}"]
     [
         (
             [f"dataset.predictions={PREDICTION}"],
-            "dataset.annotations is not set; add dataset.annotations=FILE_OR_FOLDER",
+            "dataset.annotations is not set; add dataset.annotations=",
         ),
         ([f"dataset.annotations={TRUTH}"], "dataset.predictions is not set; add dataset.predictions=VALUE"),
         ([*BOTH, "dataset.annotations=/no/where"], "/no/where: no such file or folder"),
