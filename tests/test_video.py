@@ -1,0 +1,159 @@
+"""Videos as a source of images."""
+
+import os
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+from typing import Any
+
+import cv2
+import numpy as np
+import pytest
+
+from hpr.errors import UserError
+from hpr.images import Image, open_images
+from hpr.poses import Frame
+from hpr.skeleton import POSETRACK15
+from hpr.video import Video
+
+NUM_FRAMES = 30
+
+
+def numbered(number: int | None, name: str = "") -> Frame:
+    return Frame(name, POSETRACK15, np.empty((0, 15, 2)), number=number)
+
+
+@pytest.fixture(scope="module")
+def clip(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A video whose frames have eight times their number as their shade, with a red edge on the left."""
+    path = tmp_path_factory.mktemp("video") / "clip.mp4"
+    writer = cv2.VideoWriter(str(path), cv2.VideoWriter.fourcc(*"mp4v"), 10, (64, 48))
+    for number in range(NUM_FRAMES):
+        pixels = np.full((48, 64, 3), number * 8, np.uint8)
+        pixels[:, :16] = (0, 0, 255)
+        writer.write(pixels)
+    writer.release()
+    return path
+
+
+def number_of(image: Image) -> int:
+    """Returns the number of the frame that an image shows."""
+    return round(float(image[:, 32:].mean()) / 8)
+
+
+def counted(monkeypatch: pytest.MonkeyPatch, name: str) -> list[str]:
+    """Returns a list that gets an entry with every call of a function of OpenCV."""
+    calls: list[str] = []
+    function = getattr(cv2, name)
+
+    def call(*arguments: Any) -> Any:
+        calls.append(name)
+        return function(*arguments)
+
+    monkeypatch.setattr(cv2, name, call)
+    return calls
+
+
+@pytest.mark.parametrize(
+    "numbers",
+    [
+        pytest.param([], id="none"),
+        pytest.param([0], id="the first"),
+        pytest.param([29], id="the last"),
+        pytest.param(list(range(NUM_FRAMES)), id="all"),
+        pytest.param([2, 3, 11, 28], id="some"),
+        pytest.param([5, 5, 5, 6, 6], id="again"),
+        pytest.param([20, 3, 4, 0, 29, 28], id="backwards"),
+    ],
+)
+def test_frames(numbers: list[int], clip: Path) -> None:
+    video = Video(clip)
+    assert [number_of(video.read(numbered(number))) for number in numbers] == numbers
+
+
+def test_frames_are_rgb(clip: Path) -> None:
+    image = Video(clip).read(numbered(3))
+    assert image.shape == (48, 64, 3)
+    assert image.dtype == np.uint8
+    red, green, blue = image[:, 2:10].reshape(-1, 3).mean(axis=0)
+    assert red > 200
+    assert max(green, blue) < 50
+
+
+def test_forward_reading_opens_the_file_once(clip: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    opened, converted = counted(monkeypatch, "VideoCapture"), counted(monkeypatch, "cvtColor")
+    video = Video(clip)
+    for number in (0, 4, 4, 17, 29):
+        video.read(numbered(number))
+    assert len(opened) == 1
+    assert len(converted) == 5  # frames in between are not converted
+    video.read(numbered(5))
+    assert len(opened) == 2
+
+
+def test_reading_from_several_threads(clip: Path) -> None:
+    video, numbers = Video(clip), [*range(0, NUM_FRAMES, 3)] * 3
+    with ThreadPoolExecutor(8) as pool:
+        assert [number_of(image) for image in pool.map(lambda n: video.read(numbered(n)), numbers)] == numbers
+
+
+def test_what_the_header_says(clip: Path) -> None:
+    video = open_images(clip)
+    assert isinstance(video, Video)
+    assert video.in_order
+    assert video.size(numbered(3)) == (64, 48)
+    assert [video.has(numbered(number)) for number in (-1, 0, 29, 30)] == [False, True, True, False]
+    assert video.expected(numbered(3)) == "frame 3"
+    assert video.reductions(numbered(3)) == (1,)
+
+
+def test_frames_beyond_the_ends(clip: Path) -> None:
+    video = Video(clip)
+    for number in (57, 10**30, 30):
+        assert not video.has(numbered(number))
+        with pytest.raises(UserError) as error:
+            video.read(numbered(number))
+        assert str(error.value) == f"{clip}: has 30 frames, numbered from 0; frame {number} was asked for"
+    with pytest.raises(UserError, match="frames are numbered from 0; frame -1 was asked for"):
+        video.read(numbered(-1))
+    assert [number_of(video.read(numbered(number))) for number in (29, 2)] == [29, 2]
+
+
+def test_poses_that_do_not_say_which_frame(clip: Path) -> None:
+    video, frame = Video(clip), numbered(None, "000003.jpg")
+    assert not video.has(frame)
+    for read in (video.read, video.size, video.expected):
+        with pytest.raises(UserError) as error:
+            read(frame)
+        problem = "the poses do not say which frame of the video they are of (as for '000003.jpg')"
+        assert str(error.value) == f"{clip}: {problem}"
+
+
+@pytest.mark.parametrize(
+    ("content", "message"),
+    [
+        (None, "a.mp4: no such video"),
+        (b"", "a.mp4: not a video that OpenCV can decode"),
+        (b"hello" * 100, "a.mp4: not a video that OpenCV can decode"),
+    ],
+)
+def test_unreadable_files(
+    content: bytes | None, message: str, tmp_path: Path, capfd: pytest.CaptureFixture[str]
+) -> None:
+    if content is not None:
+        (tmp_path / "a.mp4").write_bytes(content)
+    with pytest.raises(UserError, match=message):
+        Video(tmp_path / "a.mp4")
+    assert capfd.readouterr().err == ""
+
+
+def test_half_a_video(clip: Path, tmp_path: Path) -> None:
+    """Readable frames are read, or the file is refused."""
+    (tmp_path / "a.mp4").write_bytes(clip.read_bytes()[: clip.stat().st_size // 2])
+    with pytest.raises(UserError, match=r"a.mp4: (not a video|has \d+ frames|frame 29 cannot)"):
+        Video(tmp_path / "a.mp4").read(numbered(29))
+
+
+def test_named_pipe_is_not_waited_for(tmp_path: Path) -> None:
+    os.mkfifo(tmp_path / "a.mp4")
+    with pytest.raises(UserError, match="not a file"):
+        Video(tmp_path / "a.mp4")
