@@ -2,22 +2,22 @@
 
 from collections.abc import Callable, Sequence
 from pathlib import Path
+from typing import Any
 
-from hpr.settings import checked
 from hpr.errors import UserError
 from hpr.files import read_json
 from hpr.formats.alphapose import AlphaPose
 from hpr.formats.arrays import Arrays
-from hpr.formats.base import Format
+from hpr.formats.base import Format, pose_files
 from hpr.formats.coco import Coco, CrowdPose
 from hpr.formats.mmpose import MMPose
 from hpr.formats.mpii import Mpii
 from hpr.formats.openpose import OpenPose
 from hpr.formats.posetrack17 import PoseTrack17
 from hpr.formats.posetrack18 import PoseTrack18, PoseTrack21
-from hpr.formats.base import pose_files
 from hpr.formats.ultralytics import Ultralytics
 from hpr.formats.ultralytics_labels import UltralyticsLabels
+from hpr.settings import checked
 
 __all__ = [
     "FORMATS",
@@ -72,8 +72,29 @@ def recognise(location: Path) -> str:
     Raises:
         UserError: The file is absent, not what its ending says, or of no known format.
     """
+    return recognise_document(*read_first(location))
+
+
+def read_first(location: Path) -> tuple[Path, Any]:
+    """Returns a file, or the first file of a folder, and its content if it is JSON.
+
+    Raises:
+        UserError: The file is absent or not what its ending says.
+    """
     path = _first_file(location)
-    document = read_json(path) if path.suffix == ".json" else None
+    return path, read_json(path) if path.suffix == ".json" else None
+
+
+def recognise_document(path: Path, document: object) -> str:
+    """Returns the name of the format that a file is in.
+
+    Args:
+        path: The file.
+        document: Its content, if it is JSON.
+
+    Raises:
+        UserError: The file is of no known format.
+    """
     for name, own in FORMATS.items():
         if own.recognises(path, document):
             return name

@@ -76,8 +76,14 @@ class GroundTruth:
 
 
 class _Details(NamedTuple):
-    """What the writer keeps of a file: how it keeps people, the ids of its images, all triples (P, slots, 3) of the
-    people, and whether v is the score of a keypoint."""
+    """What the writer has to know of a file.
+
+    Attributes:
+        layout: How it keeps people.
+        image_ids: Ids of the frames' images.
+        triples: (P, slots, 3) x, y and v of the people, in the order of the file.
+        has_scores: Whether v is the score of a keypoint.
+    """
 
     layout: Layout
     image_ids: list[ImageId]
@@ -110,7 +116,7 @@ class Coco(RecordFormat):
             annotations: A file that has the images of results: their names and sizes, and which there are. Without it,
                 they have the names of COCO 2017, and what is written from scratch is a file of annotations.
         """
-        self._annotations = annotations
+        self.annotations = annotations
 
     @staticmethod
     def recognises(path: Path, document: object) -> bool:
@@ -121,13 +127,17 @@ class Coco(RecordFormat):
         """See `Format`; crowds and people without keypoints are ignore regions of all images."""
         return [self.ground_truth(path).sequence]
 
-    def ground_truth(self, path: Path) -> GroundTruth:
+    def ground_truth(self, path: Path, document: Any = None) -> GroundTruth:
         """Reads a file of annotations with everyone in it, also those who are in no frame.
+
+        Args:
+            path: The file.
+            document: Its content, if it has been parsed already.
 
         Raises:
             UserError: The file is absent, broken or of another format.
         """
-        document = expect(read_json(path), dict, str(path))
+        document = expect(read_json(path) if document is None else document, dict, str(path))
         sequence = self._sequence(document, path)
         original: Original = sequence.original
         details: _Details = original.details
@@ -159,18 +169,23 @@ class Coco(RecordFormat):
             return
 
         frames = [frame for sequence in sequences for frame in sequence.frames]
-        if self._annotations is None:
+        if self.annotations is None:
             super().write([PoseSequence(path.stem, frames)], path)
             return
         images, layout = self._beside
         write_json(path, results(frames, self._known_ids(frames, images), layout))
 
     @cached_property
+    def document_beside(self) -> dict[str, Any]:
+        """The parsed annotations that results are read beside, for scoring as well."""
+        path = Path(str(self.annotations))
+        return expect(read_json(path), dict, str(path))
+
+    @cached_property
     def _beside(self) -> tuple[list[CocoImage], Layout]:
         """The images of the annotations, and the order of their keypoints."""
-        path = Path(str(self._annotations))
-        document = expect(read_json(path), dict, str(path))
-        return read_images(document, path), self._layout(document, path)
+        path = Path(str(self.annotations))
+        return read_images(self.document_beside, path), self._layout(self.document_beside, path)
 
     def _layout(self, document: Mapping[str, Any], path: Path) -> Layout:
         return read_layout(document, self._keypoint_names(), self.skeletons[0], self.name, path)
@@ -184,7 +199,7 @@ class Coco(RecordFormat):
         indices = match_frames([frame.image for frame in frames], [image.name for image in images])
         for frame, index in zip(frames, indices, strict=True):
             if index is None and len(frame):
-                raise UserError(f"{frame.image}: expected one of the images of {self._annotations}, found no such name")
+                raise UserError(f"{frame.image}: expected one of the images of {self.annotations}, found no such name")
         return [None if index is None else images[index].id for index in indices]
 
     # Reading
@@ -192,7 +207,7 @@ class Coco(RecordFormat):
     def _parse(self, document: Any, path: Path) -> Parsed:
         is_results = isinstance(document, list)
         if is_results:
-            layout = self._layout({}, path) if self._annotations is None else self._beside[1]
+            layout = self._layout({}, path) if self.annotations is None else self._beside[1]
             records, where = document, f"{path}: "
         else:
             layout = self._layout(expect(document, dict, str(path)), path)
@@ -206,7 +221,7 @@ class Coco(RecordFormat):
         people = [records[row] for row in rows]
         wheres = [f"{where}[{row}]" for row in rows]
         images = self._images_of_results(people, wheres) if is_results else read_images(document, path)
-        expected = f"the images of {self._annotations}" if is_results else _FILE_IMAGES
+        expected = f"the images of {self.annotations}" if is_results else _FILE_IMAGES
         image_indices = match_image_ids(people, wheres, [image.id for image in images], expected)
 
         lists = [record["keypoints"] for record in people]
@@ -231,7 +246,7 @@ class Coco(RecordFormat):
 
     def _images_of_results(self, people: Sequence[Record], wheres: Sequence[str]) -> list[CocoImage]:
         """Returns the images that results may be of: those of the annotations, else those that people are in."""
-        if self._annotations is not None:
+        if self.annotations is not None:
             return self._beside[0]
 
         ids = []
@@ -268,18 +283,18 @@ class Coco(RecordFormat):
             known_ids = [record.get("id") for record in original.records if isinstance(record, dict)]
             free_id = max((known_id for known_id in known_ids if isinstance(known_id, int)), default=0) + 1
 
+        is_results = original is not None and isinstance(original.document, list)
         annotations = []
         for placed in records:
-            head: dict[str, Any] = {}
+            record = placed.record
             if placed.is_new and placed.frame is not None:
-                is_result = original is not None and isinstance(original.document, list)
-                head = {} if is_result else {"id": free_id}
-                head["image_id"] = ids[placed.frame]
+                own_id = {} if is_results else {"id": free_id}
+                record = {**own_id, "image_id": ids[placed.frame], **record}
                 free_id += 1
-            annotations.append({**head, **placed.record} if head else placed.record)
+            annotations.append(record)
         if original is None:
             return self._new_document(sequence.frames, ids, annotations)
-        return annotations if isinstance(original.document, list) else {**original.document, "annotations": annotations}
+        return annotations if is_results else {**original.document, "annotations": annotations}
 
     def _new_document(self, frames: Sequence[Frame], ids: Sequence[ImageId], annotations: list[Record]) -> Any:
         """Returns a new document; keypoints that the skeleton does not have are left out."""
