@@ -1,6 +1,6 @@
-"""Between poses and maps: keypoint discs for the input, training targets, heatmaps to poses (docs/published.md)."""
+"""Between poses and maps: poses to input discs, poses to training targets, heatmaps to poses (docs/published.md)."""
 
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import cv2
@@ -14,26 +14,36 @@ from hpr.settings import InputKind
 from hpr.skeleton import Skeleton
 
 STRIDE = 8
-"""Pixels per cell of the network's codec."""
+"""Pixels per heatmap cell."""
 
 OFFSET_UNIT = 7.2801
-"""Pixels per unit of a predicted location offset."""
+"""Pixels per unit of a predicted offset."""
 
 DISC_RADIUS = 17 * STANDARD_SCALE
-"""Pixels around a keypoint that its input map marks."""
+"""Radius in pixels of a keypoint's disc in its input map, and of the cells that are near it."""
 
 DISC_VALUE = 255
+"""Value of a pixel within a disc."""
 
+# Coordinates beyond these are clamped, so that integers stay within their range; nothing is drawn there anyway.
+_FARTHEST_PIXEL = 1e6
+_FARTHEST_CELL = 1e6
+
+_CELL_BITS = 4
+"""Fraction bits of the corners of polygons that OpenCV fills."""
+
+
+# Pose to input maps
 
 
 def network_input(pixels: Tensor, keypoints: Tensor, kind: InputKind = "discs", scores: Tensor | None = None) -> Tensor:
-    """Puts crops and their estimated poses together; in bytes, which a GPU moves four times as fast as floats.
+    """Stacks crops and the maps of their estimated poses, as bytes, which move to a GPU four times as fast as floats.
 
     Args:
         pixels: (B, H, W, 3) RGB uint8.
         keypoints: (B, K, 2) float64 in crop_xy, NaN where missing.
-        kind: What is drawn of each keypoint.
-        scores: (B, K) of the keypoints, for discs that show them; NaN, or None for all, where there is none.
+        kind: How keypoints are drawn.
+        scores: (B, K) scores of the keypoints, for discs that show them; NaN, or None for all, where there is none.
 
     Returns:
         (B, 3 + K, H, W) uint8: RGB, then the keypoints' maps.
@@ -48,81 +58,40 @@ def draw_discs(keypoints: Tensor, height: int, width: int, scores: Tensor | None
 
     Args:
         keypoints: (B, K, 2) float64 in crop_xy, NaN where missing.
-        height: Of the maps, in pixels.
-        width: Of the maps, in pixels.
-        scores: (B, K) factors from 0 to 1 of DISC_VALUE; 1 where NaN, or where there are none. However small, a disc is
-            seen: some estimators give 0 to keypoints that they are sure of.
+        height: Height of the maps in pixels.
+        width: Width of the maps in pixels.
+        scores: (B, K) brightness of the discs from 0 to 1; 1 where NaN, or where None. The smallest is still seen: some
+            estimators give 0 to keypoints that they are sure of.
 
     Returns:
-        (B, K, height, width) uint8: DISC_VALUE on every pixel within DISC_RADIUS of the keypoint, else 0.
-    """
-    if scores is None:
-        return _stamped(keypoints, height, width, int(DISC_RADIUS) + 1, _disc)
-    values = (scores.nan_to_num(nan=1.0, posinf=1.0, neginf=0.0) * DISC_VALUE).round().clamp(1, DISC_VALUE)
-    bright = values.to(torch.uint8)[..., None, None]  # (B, K, 1, 1)
-    return _stamped(keypoints, height, width, int(DISC_RADIUS) + 1, lambda squared: _disc(squared).clamp(max=bright))
-
-
-def _disc(squared: Tensor) -> Tensor:
-    """Returns DISC_VALUE where squared distances are within a disc, else 0."""
-    return (squared <= DISC_RADIUS**2).to(torch.uint8) * DISC_VALUE
-
-
-def _stamped(keypoints: Tensor, height: int, width: int, reach: int, values: Callable[[Tensor], Tensor]) -> Tensor:
-    """Draws (B, K, height, width) uint8 maps: about each keypoint (B, K, 2), values of squared distances, else 0.
-
-    Args:
-        keypoints: float64 in crop_xy, NaN where missing.
-        height: Of the maps, in pixels.
-        width: Of the maps, in pixels.
-        reach: Pixels beyond which all values are 0.
-        values: Maps (B, K, D, D) squared distances to uint8.
+        (B, K, height, width) uint8: DISC_VALUE, or a share of it, on every pixel within DISC_RADIUS of the keypoint,
+        else 0.
     """
     batch, count, _ = keypoints.shape
-    offsets = torch.arange(-reach, reach + 1, device=keypoints.device)
-    # A keypoint far outside draws nothing, wherever it is; clamping keeps whole numbers within their range.
-    near = keypoints.nan_to_num(nan=-1e6).clamp(-1e6, 1e6)
+    scores = torch.ones_like(keypoints[..., 0]) if scores is None else scores
+    values = (scores.nan_to_num(nan=1.0, posinf=1.0, neginf=0.0) * DISC_VALUE).round().clamp(1, DISC_VALUE)
+    values = values.to(torch.uint8)[..., None, None]  # (B, K, 1, 1)
 
-    pixels = near.round().long()[..., None] + offsets  # (B, K, 2, D): the disc's columns and rows
-    squared = (pixels - near[..., None]) ** 2
-    stamps = values(squared[:, :, 1, :, None] + squared[:, :, 0, None, :])  # (B, K, D, D)
+    # A stamp of D × D pixels around each keypoint, where its disc is not 0.
+    reach = int(DISC_RADIUS) + 1
+    steps = torch.arange(-reach, reach + 1, device=keypoints.device)
+    clamped = keypoints.nan_to_num(nan=-_FARTHEST_PIXEL).clamp(-_FARTHEST_PIXEL, _FARTHEST_PIXEL)
+    pixels = clamped.round().long()[..., None] + steps  # (B, K, 2, D): the stamp's columns and rows
+    squared = (pixels - clamped[..., None]) ** 2
+    is_near = squared[:, :, 1, :, None] + squared[:, :, 0, None, :] <= DISC_RADIUS**2  # (B, K, D, D)
     columns, rows = pixels[:, :, 0, None, :], pixels[:, :, 1, :, None]
-    inside = (stamps > 0) & (columns >= 0) & (columns < width) & (rows >= 0) & (rows < height)
+    is_drawn = is_near & (columns >= 0) & (columns < width) & (rows >= 0) & (rows < height)
 
-    plane = torch.arange(batch * count, device=keypoints.device).view(batch, count, 1, 1)
+    # One spare element takes the other pixels of the stamps, so that no data-dependent shape stalls a GPU.
     size = batch * count * height * width
-    # One spare element takes what falls outside, so that no data-dependent shape stalls a GPU.
+    plane = torch.arange(batch * count, device=keypoints.device).view(batch, count, 1, 1)
+    indices = torch.where(is_drawn, (plane * height + rows) * width + columns, size)
     flat = torch.zeros(size + 1, dtype=torch.uint8, device=keypoints.device)
-    flat[torch.where(inside, (plane * height + rows) * width + columns, size)] = stamps
-    return flat[:size].view(batch, count, height, width)  # (B * K * H * W,) -> (B, K, H, W)
+    flat[indices] = values.expand_as(indices)
+    return flat[:size].view(batch, count, height, width)
 
 
-def any_disc(pose: FloatArray, height: int, width: int) -> bool:
-    """Returns whether the disc of any keypoint of a pose (K, 2) in crop_xy reaches into a crop."""
-    nearest = np.clip(pose, 0, [width - 1, height - 1])
-    with np.errstate(over="ignore", invalid="ignore"):  # absurd coordinates; NaN for missing keypoints
-        return bool((((pose - nearest) ** 2).sum(axis=1) <= DISC_RADIUS**2).any())
-
-
-def rectangles(sizes: Tensor, height: int, width: int, starts: Tensor | None = None) -> Tensor:
-    """Marks a rectangle on each of B maps.
-
-    Args:
-        sizes: (B, 2) whole numbers, height and width of the rectangles.
-        height: Of the maps.
-        width: Of the maps.
-        starts: (B, 2) first row and column of the rectangles; by default the corner.
-
-    Returns:
-        (B, 1, height, width) bool.
-    """
-    starts = torch.zeros_like(sizes) if starts is None else starts
-    ends = starts + sizes
-    rows, columns = (
-        (places >= starts[:, i, None]) & (places < ends[:, i, None])
-        for i, places in enumerate(torch.arange(n, device=sizes.device) for n in (height, width))
-    )  # (B, height) and (B, width)
-    return rows[:, None, :, None] & columns[:, None, None, :]
+# Pose to targets
 
 
 @dataclass(frozen=True)
@@ -132,9 +101,9 @@ class Targets:
     Attributes:
         parts: (B, K, h, w), 1 on the cells near a keypoint, else 0.
         offsets: (B, 2 * K, h, w), x and y of each keypoint in turn, in units of OFFSET_UNIT pixels.
-        offset_mask: (B, 2 * K, h, w), 1 where there is an offset to be learnt, else 0.
-        cells: (B, K, h, w), 1 on the cells that count, 0 on those beyond the crop's border, of keypoints that are not
-            labelled, and in ignored regions.
+        offset_mask: (B, 2 * K, h, w), 1 where an offset is to be learnt, else 0.
+        cells: (B, K, h, w), 1 on the cells that count; 0 beyond the crop's border, for keypoints that are not labelled,
+            and in ignored regions.
     """
 
     parts: Tensor
@@ -154,46 +123,63 @@ def targets(
 
     Args:
         keypoints: (B, K, 2) float64 in crop_xy, NaN where there is no keypoint.
-        cells: (B, 1, h, w) bool, the heatmap cells of the crops, STRIDE pixels each.
+        cells: (B, 1, h, w) bool, the heatmap cells that belong to the crops, STRIDE pixels each.
         scale: Scale jitter of the crops, a number or (B,).
         labelled: (B, K) bool, keypoints that count; by default all.
-        ignored: (B, h, w) bool, cells that do not count, save those near the true keypoint; by default none.
+        ignored: (B, h, w) bool, cells that do not count unless they are near the true keypoint; by default none.
     """
     batch, count, _ = keypoints.shape
     height, width = cells.shape[2:]
     rows = torch.arange(height, device=keypoints.device) * STRIDE + STRIDE / 2
     columns = torch.arange(width, device=keypoints.device) * STRIDE + STRIDE / 2
-    grid = torch.stack(torch.meshgrid(columns, rows, indexing="xy"))  # (2, h, w): x and y of the centres
+    centres = torch.stack(torch.meshgrid(columns, rows, indexing="xy"))  # (2, h, w): x and y
 
-    offsets = keypoints[..., None, None] - grid  # (B, K, 2, h, w)
+    offsets = keypoints[..., None, None] - centres  # (B, K, 2, h, w)
     radius = DISC_RADIUS * torch.as_tensor(scale, dtype=torch.float64, device=keypoints.device).view(-1, 1, 1, 1)
-    near = offsets.square().sum(dim=2) <= radius**2  # (B, K, h, w); never where the keypoint is NaN
-    near &= cells  # beyond its border, a crop alone would have none
+    near = offsets.square().sum(dim=2) <= radius**2  # (B, K, h, w); False where the keypoint is NaN
+    near &= cells  # beyond its border, a crop alone would have no cells
     mask = near[:, :, None].expand_as(offsets)
     offsets = torch.where(mask, offsets / OFFSET_UNIT, 0.0)
+
+    counted = cells.expand(-1, count, -1, -1)  # (B, 1, h, w) -> (B, K, h, w)
+    if labelled is not None:
+        counted = counted & labelled[:, :, None, None]
+    if ignored is not None:
+        counted = counted & ~ignored[:, None]
+    counted = counted | near
+
     shape = (batch, 2 * count, height, width)  # (B, K, 2, h, w) -> (B, 2 * K, h, w)
-    counted = _counted(cells.expand(-1, count, -1, -1), labelled, ignored) | near
     return Targets(near.float(), offsets.float().reshape(shape), mask.float().reshape(shape), counted.float())
 
 
-def _counted(cells: Tensor, labelled: Tensor | None, ignored: Tensor | None) -> Tensor:
-    """Returns (B, K, h, w) bool, the cells that count wherever the keypoints are; see `targets`."""
-    if labelled is not None:
-        cells = cells & labelled[:, :, None, None]
-    return cells if ignored is None else cells & ~ignored[:, None]
+def rectangles(sizes: Tensor, height: int, width: int, starts: Tensor | None = None) -> Tensor:
+    """Marks a rectangle on each of B maps.
 
+    Args:
+        sizes: (B, 2) integers, height and width of the rectangles.
+        height: Height of the maps.
+        width: Width of the maps.
+        starts: (B, 2) first row and column of the rectangles; by default 0.
 
-_CELL_BITS, _FARTHEST_CELL = 4, 1e6
-"""Fraction bits of the corners that OpenCV fills a polygon by, and how far off these can be."""
+    Returns:
+        (B, 1, height, width) bool.
+    """
+    starts = torch.zeros_like(sizes) if starts is None else starts
+    ends = starts + sizes
+    rows, columns = (
+        (indices >= starts[:, axis, None]) & (indices < ends[:, axis, None])
+        for axis, indices in enumerate(torch.arange(n, device=sizes.device) for n in (height, width))
+    )  # (B, height) and (B, width)
+    return rows[:, None, :, None] & columns[:, None, None, :]
 
 
 def cells_within(polygons: Sequence[FloatArray], height: int, width: int) -> BoolArray:
     """Marks the heatmap cells whose centre lies in a polygon, or less than a cell beside it.
 
     Args:
-        polygons: Each (n, 2) in crop_xy; those of fewer than three points have no inside.
-        height: Of the heatmap, in cells.
-        width: Likewise.
+        polygons: Polygons (n, 2) in crop_xy; those of fewer than three points have no inside.
+        height: Height of the heatmap in cells.
+        width: Width of the heatmap in cells.
 
     Returns:
         (height, width).
@@ -201,31 +187,13 @@ def cells_within(polygons: Sequence[FloatArray], height: int, width: int) -> Boo
     filled = np.zeros((height, width), np.uint8)
     for polygon in polygons:
         corners = np.nan_to_num((polygon - STRIDE / 2) / STRIDE).clip(-_FARTHEST_CELL, _FARTHEST_CELL)
-        if len(corners) > 2:  # one at a time: where two overlap, OpenCV would leave out what is in both
+        if len(corners) > 2:  # one at a time: OpenCV would leave out the intersection of two
             points = np.round(corners * 2**_CELL_BITS).astype(np.int32)
             cv2.fillPoly(filled, [points], 1, shift=_CELL_BITS)
     return filled.astype(bool)
 
 
-def swap_sides(maps: Tensor, skeleton: Skeleton) -> Tensor:
-    """Swaps the maps (B, K, H, W) of left and right keypoints."""
-    return maps[:, list(skeleton.mirror)]
-
-
-def mirror_pose(pose: FloatArray, width: int, skeleton: Skeleton) -> FloatArray:
-    """Returns a pose as it is in the mirror image of its crop: pixel x becomes width - 1 - x, left becomes right.
-
-    Args:
-        pose: (K, 2) in crop_xy, NaN where missing.
-        width: Of the crop, in pixels.
-        skeleton: Of the pose.
-    """
-    return mirror_points(pose[list(skeleton.mirror)], width)
-
-
-def mirror_points(points: FloatArray, width: int) -> FloatArray:
-    """Returns points (n, 2) in crop_xy as they are in the mirror image of a crop of that width."""
-    return np.column_stack([width - 1 - points[:, 0], points[:, 1]])
+# Maps to pose
 
 
 def decode(probabilities: Tensor, offsets: Tensor) -> tuple[Tensor, Tensor]:
@@ -236,15 +204,39 @@ def decode(probabilities: Tensor, offsets: Tensor) -> tuple[Tensor, Tensor]:
         offsets: (B, 2 * K, h, w), x and y of each keypoint in turn, in units of OFFSET_UNIT pixels.
 
     Returns:
-        Keypoints (B, K, 2) float64 in crop_xy, and their confidence (B, K): the highest probability.
+        Keypoints (B, K, 2) float64 in crop_xy, and their confidence (B, K), the highest probability.
     """
     batch, count, height, width = probabilities.shape
-    flat = probabilities.reshape(batch, count, height * width)
-    cell = flat.argmax(dim=-1, keepdim=True)  # (B, K, 1); of several equal, the first
-    confidence = flat.gather(-1, cell).squeeze(-1)
+    flat = probabilities.reshape(batch, count, height * width)  # (B, K, h, w) -> (B, K, h * w)
+    cell = flat.argmax(dim=-1, keepdim=True)  # (B, K, 1); of several equal ones the first
+    confidence = flat.gather(-1, cell).squeeze(-1)  # (B, K)
 
     rows = cell // width
     columns_rows = torch.cat([cell - rows * width, rows], dim=-1)  # (B, K, 2); no `%`, which ONNX's exporter lacks
     per_keypoint = offsets.reshape(batch, count, 2, height * width)  # (B, 2 * K, h, w) -> (B, K, 2, h * w)
     offset = per_keypoint.gather(-1, cell[:, :, None].expand(-1, -1, 2, 1)).squeeze(-1)  # (B, K, 2)
     return columns_rows * STRIDE + STRIDE / 2 + OFFSET_UNIT * offset.double(), confidence
+
+
+# Mirror images
+
+
+def swap_sides(maps: Tensor, skeleton: Skeleton) -> Tensor:
+    """Swaps the maps (B, K, H, W) of left and right keypoints."""
+    return maps[:, list(skeleton.mirror)]
+
+
+def mirror_pose(pose: FloatArray, width: int, skeleton: Skeleton) -> FloatArray:
+    """Returns a pose in the mirror image of its crop: pixel x becomes width - 1 - x, left becomes right.
+
+    Args:
+        pose: (K, 2) in crop_xy, NaN where missing.
+        width: Width of the crop in pixels.
+        skeleton: The K keypoints.
+    """
+    return mirror_points(pose[list(skeleton.mirror)], width)
+
+
+def mirror_points(points: FloatArray, width: int) -> FloatArray:
+    """Returns points (n, 2) in crop_xy in the mirror image of a crop of that width."""
+    return np.column_stack([width - 1 - points[:, 0], points[:, 1]])

@@ -1,4 +1,4 @@
-"""Reading JSON with errors a user can act on; writing files that are complete or absent."""
+"""Reading JSON with one-line errors; writing files that are complete or absent."""
 
 import json
 import shutil
@@ -24,7 +24,7 @@ def read_json(path: Path) -> Any:
     except json.JSONDecodeError as error:
         where = f"line {error.lineno}, column {error.colno}"
         raise UserError(f"{path}: not valid JSON at {where} ({error.msg}); repair or remove the file") from None
-    except (ValueError, RecursionError):  # another encoding, a number of thousands of digits, deep nesting
+    except (ValueError, RecursionError):  # another encoding, a number with thousands of digits, deep nesting
         raise UserError(f"{path}: not a JSON text; repair or remove the file") from None
 
 
@@ -47,7 +47,11 @@ def read_bytes(path: Path) -> bytes:
 
 
 def write_json(path: Path, content: Any, indent: int | None = None) -> None:
-    """Writes content as JSON, in one line unless an indentation is given."""
+    """Writes content as JSON, in one line unless an indentation is given.
+
+    Raises:
+        UserError: The file cannot be written.
+    """
     separators = (",", ":") if indent is None else (",", ": ")
     with replacing(path) as temporary:
         temporary.write_text(json.dumps(content, indent=indent, separators=separators))
@@ -55,11 +59,11 @@ def write_json(path: Path, content: Any, indent: int | None = None) -> None:
 
 @contextmanager
 def replacing(path: Path, ending: str = "") -> Iterator[Path]:
-    """Yields a temporary path beside `path` that takes its place when the block ends without an error.
+    """Yields a temporary path beside `path` that replaces it when the block ends without an error.
 
     Args:
-        path: Of the file.
-        ending: Of the temporary path, for libraries that go by it.
+        path: The file to write.
+        ending: Ending of the temporary path, for libraries that go by it.
 
     Raises:
         UserError: The folder cannot be made or written to.
@@ -70,16 +74,15 @@ def replacing(path: Path, ending: str = "") -> Iterator[Path]:
         yield temporary
         temporary.replace(path)
     except OSError as error:
-        reason = error.strerror or error
-        raise UserError(f"{path}: cannot be written ({reason}); choose another output folder") from None
+        raise _unwritable(path, error) from None
     finally:
-        with suppress(OSError):  # it is gone where all went well
+        with suppress(OSError):  # it does not exist after success
             temporary.unlink()
 
 
 @contextmanager
 def replacing_folder(path: Path) -> Iterator[Path]:
-    """Yields a new temporary folder beside `path` that takes its place when the block ends without an error.
+    """Yields a new temporary folder beside `path` that replaces it when the block ends without an error.
 
     Raises:
         UserError: The folder cannot be made or written to.
@@ -92,13 +95,16 @@ def replacing_folder(path: Path) -> Iterator[Path]:
             path.replace(former)
         temporary.replace(path)
     except OSError as error:
-        reason = error.strerror or error
-        raise UserError(f"{path}: cannot be written ({reason}); choose another output folder") from None
+        raise _unwritable(path, error) from None
     finally:
-        for left in (temporary, former):
-            shutil.rmtree(left, ignore_errors=True)
+        for folder in (temporary, former):
+            shutil.rmtree(folder, ignore_errors=True)
+
+
+def _unwritable(path: Path, error: OSError) -> UserError:
+    return UserError(f"{path}: cannot be written ({error.strerror or error}); choose another output folder")
 
 
 def _temporary(path: Path, ending: str = "") -> Path:
-    """Returns a name beside a path that no other process uses; `runtime.folders` knows such names by their look."""
+    """Returns a path beside another that no other process uses; `runtime.folders` recognises such names."""
     return path.with_name(f".{path.name}.{uuid.uuid4().hex}{ending}")

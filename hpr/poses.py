@@ -1,4 +1,4 @@
-"""Poses as a file holds them, whatever its format: sequences of frames, with arrays over a frame's people."""
+"""Poses as files of any format hold them: sequences of frames, with arrays over the people of a frame."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
@@ -17,9 +17,10 @@ IntArray = NDArray[np.int64]
 TrackId = int | str | None
 
 CUTOFF = -500.0
-"""A keypoint with a coordinate at or below this counts as missing for refining (docs/published.md, section 4)."""
+"""Refining treats a keypoint with a coordinate at or below this as missing (docs/published.md, section 4)."""
 
 NO_RECORD = -1
+"""Index of the record of a person who is not in the file."""
 
 HEAD_SIZE_PER_DIAGONAL = 0.6
 """PoseTrack and MPII measure distances in head sizes: this share of the head box's diagonal."""
@@ -33,7 +34,7 @@ PICTURE_ENDINGS = frozenset(
 
 
 class FrameKey(NamedTuple):
-    """Which frame of some sequences is meant, by its indices."""
+    """Identifies a frame among several sequences by indices."""
 
     sequence: int
     frame: int
@@ -50,15 +51,15 @@ def image_stem(name: str) -> str:
 
 
 def match_frames(names: Sequence[str], others: Sequence[str]) -> list[int | None]:
-    """Finds frames of the same image in two lists. The only place that says which frame is which by name.
+    """Matches frames of two lists by their images' names. All matching by name in hpr is done here.
 
     Args:
         names: Names of images.
-        others: Names of images to find them among.
+        others: Names of images to match them with.
 
     Returns:
         For each name the index of the same name in `others`; else of the only one with the same `image_stem`; else
-        None. Where `others` holds a name twice, the first counts.
+        None. Where `others` contains a name twice, the first counts.
     """
     by_name: dict[str, int] = {}
     by_stem: dict[str, int | None] = {}
@@ -66,7 +67,8 @@ def match_frames(names: Sequence[str], others: Sequence[str]) -> list[int | None
         if name not in by_name:
             by_name[name] = index
             stem = image_stem(name)
-            by_stem[stem] = None if stem in by_stem else index  # two images of that stem: neither is meant
+            by_stem[stem] = None if stem in by_stem else index  # two images with that stem: ambiguous
+
     return [by_name.get(name, by_stem.get(image_stem(name))) for name in names]
 
 
@@ -78,29 +80,28 @@ def head_sizes(head_boxes: FloatArray) -> FloatArray:
 
 @dataclass(frozen=True)
 class Frame:
-    """One image and the N people that a file lists for it, as the file says it.
+    """One image and the N people that a file lists for it, unchanged.
 
-    Each user decides whether a keypoint counts: `present` is the refiner's rule. Arrays that are not given are
-    made: without scores, boxes and track ids, and with flag 1 for every keypoint that is there.
+    Arrays that are not given get defaults: no scores, boxes and track ids, and flag 1 for every keypoint that is there.
 
     Attributes:
         image: Name of the image, relative to the folder of images.
-        skeleton: Of the K keypoints.
-        keypoints: (N, K, 2) x and y in image pixels; NaN where the file has no such keypoint, infinite where it has
-            one whose coordinates are no numbers.
-        scores: (N, K) of the keypoints; NaN where the file holds none. A missing keypoint can have a score.
-        flags: (N, K) visibility of the keypoints, as the format has it; 0 where there is none.
-        boxes: (N, 4) x0, y0, x1, y1 of the people; NaN where the file holds none.
-        head_boxes: (N, 4) of their heads, likewise.
-        track_ids: N, who it is throughout the sequence; None where the file does not say.
-        posed: (N,) whether the file has a list of keypoints for the person, be it an empty one.
-        records: (N,) place of the person's record in the file's list, for the writer; NO_RECORD for a new person.
+        skeleton: The K keypoints.
+        keypoints: (N, K, 2) x and y in image pixels; NaN where the file has no such keypoint, infinite where its
+            coordinates are no numbers.
+        scores: (N, K) scores of the keypoints; NaN where the file has none. A missing keypoint can have a score.
+        flags: (N, K) visibility of the keypoints in the format's own terms; 0 where there is none.
+        boxes: (N, 4) x0, y0, x1, y1 of the people; NaN where the file has none.
+        head_boxes: (N, 4) x0, y0, x1, y1 of the people's heads; NaN where the file has none.
+        track_ids: N identities throughout the sequence; None where the file has none.
+        posed: (N,) whether the file has a list of keypoints for the person, even an empty one.
+        records: (N,) index of the person's record in the file's list, for the writer; NO_RECORD for a new person.
         ignore_regions: Polygons (n, 2) in image pixels within which nothing is scored.
-        confidences: (N, K) the refiner's probability of each keypoint, also of those it dropped; NaN for a pose that
-            was not refined. Formats do not write it.
-        size: Width and height of the image; None where the file does not say.
-        person_scores: (N,) of the people as a whole; NaN where the file holds none.
-        number: Place of the image in a video, from 0; None where it is no frame of one, or the file does not say.
+        confidences: (N, K) the refiner's probability of each keypoint, also of dropped ones; NaN for a pose that was
+            not refined. Formats do not write it.
+        size: Width and height of the image; None where the file has none.
+        person_scores: (N,) scores of whole people; NaN where the file has none.
+        number: Index of the image in a video, from 0; None where it is no frame of one, or the file has none.
     """
 
     image: str
@@ -120,13 +121,26 @@ class Frame:
     number: int | None = None
 
     def __post_init__(self) -> None:
-        """Makes the arrays that were not given and checks the shapes of all.
+        """Sets the defaults of arrays that were not given and checks all shapes.
 
         Raises:
-            ValueError: An array is of another shape.
+            ValueError: An array has another shape.
         """
+        for name, shape in self._shapes().items():
+            if getattr(self, name) is None:
+                object.__setattr__(self, name, self._default(name, shape))
+            if getattr(self, name).shape != shape:
+                raise ValueError(f"{self.image}: expected {name} of shape {shape}, found {getattr(self, name).shape}")
+
+        if self.track_ids is None:
+            object.__setattr__(self, "track_ids", (None,) * len(self))
+        if len(self.track_ids) != len(self):
+            raise ValueError(f"{self.image}: expected {len(self)} track_ids, found {len(self.track_ids)}")
+
+    def _shapes(self) -> dict[str, tuple[int, ...]]:
+        """Returns the shape of each array over people."""
         people, keypoints = len(self.keypoints), len(self.skeleton)
-        expected = {
+        return {
             "keypoints": (people, keypoints, 2),
             "scores": (people, keypoints),
             "flags": (people, keypoints),
@@ -137,15 +151,6 @@ class Frame:
             "records": (people,),
             "person_scores": (people,),
         }
-        for name, shape in expected.items():
-            if getattr(self, name) is None:
-                object.__setattr__(self, name, self._default(name, shape))
-            if getattr(self, name).shape != shape:
-                raise ValueError(f"{self.image}: expected {name} of shape {shape}, found {getattr(self, name).shape}")
-        if self.track_ids is None:
-            object.__setattr__(self, "track_ids", (None,) * people)
-        if len(self.track_ids) != people:
-            raise ValueError(f"{self.image}: expected {people} track_ids, found {len(self.track_ids)}")
 
     def _default(self, name: str, shape: tuple[int, ...]) -> NDArray[Any]:
         if name == "flags":
@@ -158,7 +163,7 @@ class Frame:
 
     @classmethod
     def empty(cls, image: str, skeleton: Skeleton) -> "Frame":
-        """Returns an image without people."""
+        """Returns a frame without people."""
         return cls(image, skeleton, np.empty((0, len(skeleton), 2)))
 
     def __len__(self) -> int:
@@ -167,23 +172,23 @@ class Frame:
 
     @property
     def present(self) -> BoolArray:
-        """(N, K) the keypoints that the refiner starts from: flagged, and with coordinates above the cutoff."""
+        """(N, K) keypoints that refining starts from: flagged, finite, and with coordinates above CUTOFF."""
         with np.errstate(invalid="ignore"):
-            placed = np.isfinite(self.keypoints).all(axis=-1) & (self.keypoints > CUTOFF).all(axis=-1)
-        return np.asarray(placed & (self.flags > 0))
+            has_coordinates = (np.isfinite(self.keypoints) & (self.keypoints > CUTOFF)).all(axis=-1)
+        return np.asarray(has_coordinates & (self.flags > 0))
 
     @property
     def is_posed(self) -> BoolArray:
-        """(N,) who has a keypoint that the refiner can start from."""
+        """(N,) people with at least one keypoint that refining starts from."""
         return np.asarray(self.present.any(axis=1))
 
     @property
     def poses(self) -> FloatArray:
-        """(N, K, 2) the keypoints that the refiner starts from; NaN for all others."""
+        """(N, K, 2) keypoints that refining starts from; NaN for all others."""
         return np.where(self.present[..., None], self.keypoints, np.nan)
 
     def in_skeleton(self, skeleton: Skeleton) -> "Frame":
-        """Returns the frame with the keypoints of another skeleton, by their names; what is not here is missing."""
+        """Returns the frame in another skeleton, matched by name; keypoints that this one lacks are missing."""
         if skeleton == self.skeleton:
             return self
         convert = self.skeleton.convert
@@ -197,25 +202,10 @@ class Frame:
         )
 
     def select(self, people: NDArray[Any]) -> "Frame":
-        """Returns the frame with some of its people, by a mask (N,) of bool or by their places."""
-        places = np.arange(len(self))[people]
-        return Frame(
-            self.image,
-            self.skeleton,
-            self.keypoints[places],
-            self.scores[places],
-            self.flags[places],
-            self.boxes[places],
-            self.head_boxes[places],
-            tuple(self.track_ids[place] for place in places),
-            self.posed[places],
-            self.records[places],
-            self.ignore_regions,
-            self.confidences[places],
-            self.size,
-            self.person_scores[places],
-            self.number,
-        )
+        """Returns the frame with some of its people, by a mask (N,) of bool or by their indices."""
+        indices = np.arange(len(self))[people]
+        arrays = {name: getattr(self, name)[indices] for name in self._shapes()}
+        return replace(self, track_ids=tuple(self.track_ids[index] for index in indices), **arrays)
 
 
 @dataclass(frozen=True)
@@ -223,10 +213,10 @@ class PoseSequence:
     """The frames of a clip, or of a set of single images.
 
     Attributes:
-        name: Of the clip.
-        frames: In the order of the file.
+        name: Name of the clip.
+        frames: The frames in the order of the file.
         original: What the format's reader keeps for its writer, which carries over what frames do not hold; None for
-            a sequence that was not read from a file of the format that it is written in.
+            a sequence that was not read from a file of the format in which it is written.
     """
 
     name: str

@@ -1,4 +1,4 @@
-"""Sources of chance: a purpose first, so that no two of them draw the same numbers by accident."""
+"""Random streams: each begins with a purpose, so that no two of them draw the same numbers by accident."""
 
 from enum import IntEnum, unique
 
@@ -7,7 +7,10 @@ import numpy as np
 
 @unique
 class Purpose(IntEnum):
-    """What is drawn. numpy takes (1, 2) and (1, 2, 0) for one seed: each purpose has a fixed count of numbers."""
+    """What a random stream is for; the comment of each purpose says which keys follow it.
+
+    Each purpose has a fixed number of keys, since numpy takes (1, 2) and (1, 2, 0) for the same seed.
+    """
 
     TRAINING_SCENE = 1
     """Seed of the training, image, attempt."""
@@ -16,27 +19,27 @@ class Purpose(IntEnum):
     TRAINING_ORDER = 3
     """Seed of the training, epoch."""
     TRAINING_MIXTURE = 12
-    """Seed of the training, round of visits of images."""
+    """Seed of the training, number of the pass over the images."""
     VALIDATION_SCENE = 4
-    """Clip."""
+    """Index of the clip."""
     VALIDATION_ESTIMATE = 5
-    """File."""
+    """Index of the file."""
     SAMPLE_SCENE = 6
     """Seed of the sample, clip."""
     CLIP_ESTIMATE = 7
-    """Seed of a clip: what an estimator makes of it."""
+    """Seed of the clip: an estimator's poses."""
     CLIP_NOISE = 8
-    """Seed of a clip, thousandths of a second: the camera's noise."""
+    """Seed of the clip, time in milliseconds: the camera's noise."""
     BENCHMARK_SCENE = 11
     """Seed of the benchmark, clip."""
     PICTURE_SCENE = 9
-    """Seed of a picture, attempt."""
+    """Seed of the picture, attempt."""
     PICTURE_ESTIMATE = 10
-    """Seed of a picture, number of the estimate."""
+    """Seed of the picture, number of the estimate."""
     TRAINING_SCORES = 13
     """Seed of the training, example: an estimator's scores."""
 
 
-def generator(purpose: Purpose, *numbers: int) -> np.random.Generator:
-    """Returns the source of chance for a purpose."""
-    return np.random.default_rng((purpose, *numbers))
+def generator(purpose: Purpose, *keys: int) -> np.random.Generator:
+    """Returns the random generator of a purpose and its keys."""
+    return np.random.default_rng((purpose, *keys))

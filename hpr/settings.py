@@ -1,4 +1,4 @@
-"""Types and ranges of settings, declared where the code takes them."""
+"""Types and ranges of settings, which the code that takes them declares."""
 
 from typing import Annotated, Literal
 
@@ -8,25 +8,25 @@ InputKind = Literal["discs", "confident_discs"]
 """How an estimated pose is drawn for the network: as published, or with discs as bright as the estimate's scores."""
 
 Count = Annotated[int, Field(ge=1)]
-"""A whole number from 1 up."""
+"""An integer, 1 or more."""
 
 WholeNumber = Annotated[int, Field(ge=0)]
-"""A whole number from 0 up."""
+"""An integer, 0 or more."""
 
 Seed = Annotated[int, Field(ge=0, lt=2**63)]
-"""Of random numbers; PyTorch takes no larger ones."""
+"""A random seed; PyTorch takes no larger ones."""
 
 Workers = Annotated[int, Field(ge=0, le=512)]
-"""Processes beside this one."""
+"""Number of worker processes beside this one."""
 
 BatchSize = Annotated[int, Field(ge=1, le=65_536)]
-"""Examples in a step."""
+"""Examples in an optimizer step."""
 
 CanvasSide = Annotated[int, Field(ge=16, le=8192)]
-"""Pixels of a crop or an image."""
+"""Side of a crop or an image in pixels."""
 
 NonNegative = Annotated[float, Field(ge=0, allow_inf_nan=False)]
-"""A number from 0 up."""
+"""A number, 0 or more."""
 
 Positive = Annotated[float, Field(gt=0, allow_inf_nan=False)]
 """A number above 0."""
@@ -35,7 +35,7 @@ Probability = Annotated[float, Field(ge=0, le=1)]
 """A number from 0 to 1."""
 
 checked = validate_call(config=ConfigDict(strict=True, arbitrary_types_allowed=True))
-"""Decorates a constructor: its arguments have to be of exactly their types and within their ranges.
+"""Decorates a function: its arguments must have exactly their annotated types and be within their ranges.
 
 Raises:
     pydantic.ValidationError: One is not.
@@ -43,6 +43,6 @@ Raises:
 
 
 class Section(BaseModel):
-    """A group of settings: strictly typed, frozen, without unknown names. Code takes these models as they are."""
+    """Base class of a group of settings: strictly typed, frozen, without unknown names. Code takes them as they are."""
 
     model_config = ConfigDict(strict=True, extra="forbid", frozen=True)

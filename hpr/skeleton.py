@@ -1,4 +1,4 @@
-"""Skeletons: the names of a pose's keypoints, from which everything else about their order is derived."""
+"""Skeletons: the names of a pose's keypoints, from which everything about their order is derived."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -15,11 +15,11 @@ class Skeleton:
     """The keypoints of a pose, in order.
 
     Attributes:
-        names: One for each keypoint; those of a side begin with "left_" or "right_".
+        names: One name for each keypoint; those of a side begin with "left_" or "right_".
         limbs: Pairs of names that a drawing connects.
-        sigmas: One for each keypoint: the spread of careful annotators relative to the person's size, as in COCO's
-            object keypoint similarity (docs/formats.md, section 1).
-        name: What configurations and weight files call it.
+        sigmas: One number for each keypoint: the spread of careful annotators relative to the person's size, as in
+            COCO's object keypoint similarity (docs/formats.md, section 1).
+        name: Name of the skeleton in configurations and weight files.
     """
 
     names: tuple[str, ...]
@@ -28,7 +28,11 @@ class Skeleton:
     name: str = "custom"
 
     def __post_init__(self) -> None:
-        """Checks that the parts fit together."""
+        """Checks that the attributes fit together.
+
+        Raises:
+            ValueError: They do not.
+        """
         if len(set(self.names)) != len(self.names):
             raise ValueError(f"skeleton {self.name}: expected every keypoint once, found {', '.join(self.names)}")
         if len(self.sigmas) != len(self.names):
@@ -50,7 +54,7 @@ class Skeleton:
         return name in self._indices
 
     def index(self, name: str) -> int:
-        """Returns the place of a keypoint.
+        """Returns the index of a keypoint.
 
         Raises:
             KeyError: There is no such keypoint.
@@ -58,27 +62,27 @@ class Skeleton:
         return self._indices[name]
 
     def indices(self, *names: str) -> list[int]:
-        """Returns the places of several keypoints."""
+        """Returns the indices of several keypoints."""
         return [self._indices[name] for name in names]
 
     @cached_property
     def mirror(self) -> tuple[int, ...]:
-        """For each keypoint, the place of the one that a mirror image shows there; its own on the body's axis."""
+        """Index of each keypoint's counterpart on the other side; its own index for one on the body's axis."""
         return tuple(self._indices.get(mirrored(name), index) for index, name in enumerate(self.names))
 
     @cached_property
     def adjacent(self) -> tuple[tuple[int, ...], ...]:
-        """For each keypoint, the places of those that a limb connects it with."""
+        """Indices of the keypoints that limbs connect each keypoint with."""
         ends = [*self.limb_indices, *((b, a) for a, b in self.limb_indices)]
-        return tuple(tuple(b for a, b in ends if a == place) for place in range(len(self)))
+        return tuple(tuple(b for a, b in ends if a == index) for index in range(len(self)))
 
     @cached_property
     def limb_indices(self) -> tuple[tuple[int, int], ...]:
-        """The limbs as pairs of places."""
+        """The limbs as pairs of keypoint indices."""
         return tuple((self.index(a), self.index(b)) for a, b in self.limbs)
 
     def mapping_to(self, other: "Skeleton") -> NDArray[np.int64]:
-        """Returns (K',) for each keypoint of another skeleton the place of the one of that name here; -1 if none."""
+        """Returns (K',), the index here of each keypoint of another skeleton, by name; -1 where there is none."""
         return np.array([self._indices.get(name, -1) for name in other.names], np.int64)
 
     def convert(self, values: NDArray[np.float64], other: "Skeleton", missing: float = np.nan) -> NDArray[np.float64]:
@@ -86,35 +90,37 @@ class Skeleton:
 
         Args:
             values: (N, K, ...).
-            other: With K' keypoints.
-            missing: What the other's keypoints that are not here get.
+            other: Skeleton of K' keypoints.
+            missing: Value of the keypoints that only the other skeleton has.
 
         Returns:
             (N, K', ...), a copy.
         """
         if self.names == other.names:
             return values.copy()
-        places = self.mapping_to(other)
+
+        mapping = self.mapping_to(other)  # (K',)
         converted = np.full((len(values), len(other), *values.shape[2:]), missing)
-        converted[:, places >= 0] = values[:, places[places >= 0]]
+        converted[:, mapping >= 0] = values[:, mapping[mapping >= 0]]
         return converted
 
     def joined(self, other: "Skeleton") -> "Skeleton":
-        """Returns this skeleton with the keypoints of another that it does not have behind its own."""
-        new = [place for place, name in enumerate(other.names) if name not in self]
+        """Returns this skeleton followed by the keypoints that only another skeleton has."""
+        new = [index for index, name in enumerate(other.names) if name not in self]
         if not new:
             return self
+
         known = {frozenset(limb) for limb in self.limbs}
         return Skeleton(
-            (*self.names, *(other.names[place] for place in new)),
+            (*self.names, *(other.names[index] for index in new)),
             (*self.limbs, *(limb for limb in other.limbs if frozenset(limb) not in known)),
-            (*self.sigmas, *(other.sigmas[place] for place in new)),
+            (*self.sigmas, *(other.sigmas[index] for index in new)),
             f"{self.name}+{other.name}",
         )
 
 
 def mirrored(name: str) -> str:
-    """Returns the name of the keypoint that a mirror image shows in this one's place."""
+    """Returns the name of a keypoint's counterpart on the other side; the same name on the body's axis."""
     side, _, rest = name.partition("_")
     return {"right": f"left_{rest}", "left": f"right_{rest}"}.get(side, name)
 
@@ -124,8 +130,8 @@ def kind(name: str) -> str:
     return name.removeprefix("left_").removeprefix("right_")
 
 
-# COCO's sigmas by kind of keypoint. COCO has none of the others: those of the head's ends are CrowdPose's for head and
-# neck, thorax and pelvis have those of the keypoints beside them, and the feet have COCO-WholeBody's of the left foot.
+# COCO's sigmas by kind of keypoint. COCO has no head ends: theirs are CrowdPose's for head and neck. Thorax and pelvis
+# have the sigmas of the keypoints beside them, feet those of COCO-WholeBody's left foot.
 _SIGMAS = {
     "nose": 0.026,
     "eye": 0.025,
@@ -146,7 +152,7 @@ _SIGMAS = {
 }
 
 _OTHER_SIGMA = 0.079
-"""Of keypoints that no skeleton here has: a shoulder's, which is between wrist and hip."""
+"""Sigma of keypoints that no skeleton here has: a shoulder's, which is between wrist and hip."""
 
 _ARMS_AND_LEGS = tuple(
     (f"{side}_{a}", f"{side}_{b}")
@@ -253,10 +259,10 @@ SKELETONS = {
 
 
 def get_skeleton(name: str) -> Skeleton:
-    """Returns the skeleton of that name.
+    """Returns a skeleton by its name.
 
     Raises:
-        UserError: There is none.
+        UserError: There is none of that name.
     """
     if name not in SKELETONS:
         raise UserError(f"unknown skeleton '{name}': expected one of {', '.join(SKELETONS)}")
@@ -264,7 +270,7 @@ def get_skeleton(name: str) -> Skeleton:
 
 
 SkeletonLike = Skeleton | str | Sequence[str]
-"""A skeleton, the name of one, or the names of keypoints."""
+"""A skeleton, its name, or the names of its keypoints."""
 
 
 def skeleton_of(value: SkeletonLike) -> Skeleton:
@@ -272,7 +278,7 @@ def skeleton_of(value: SkeletonLike) -> Skeleton:
 
     Raises:
         UserError: There is no skeleton of that name.
-        ValueError: A keypoint's name is there twice.
+        ValueError: A keypoint is named twice.
     """
     if isinstance(value, Skeleton):
         return value
