@@ -1,1 +1,1 @@
-"""Refining sequences of frames as one stream, whatever files they come from."""
+"""Refining estimated poses: from single people to whole files."""

@@ -1,4 +1,4 @@
-"""What refining is for: which keypoints are in the result, and with what scores."""
+"""What refining is for: which keypoints are kept, and how they are scored."""
 
 from typing import Annotated, Literal
 
@@ -7,7 +7,7 @@ from pydantic import Field
 from hpr.settings import Section
 
 ScoreRule = Literal["input", "network", "product"]
-"""Whose score a refined keypoint has: the input's, the network's confidence, or the product of both."""
+"""The score of a refined keypoint: the input's, the network's confidence, or their product."""
 
 Threshold = Annotated[float, Field(ge=0, lt=1)]
 """A probability."""
@@ -17,13 +17,13 @@ Iterations = Annotated[int, Field(ge=1, le=5)]
 
 
 class Objective(Section):
-    """Which refined keypoints to keep and how to score them (conf/objective).
+    """Which refined keypoints are kept and how they are scored (conf/objective).
 
     Attributes:
-        name: Names the output folder.
-        keep: A keypoint that the input has is kept, at its refined position, if the network's confidence is above this.
-        add: A keypoint that the input lacks is added if the network's confidence is above this.
-        score: Whose score the result carries, for keypoints and for people.
+        name: Name of the output folder.
+        keep: A keypoint that the input has is kept, at its refined position, if its confidence is above this.
+        add: A keypoint that the input lacks is added if its confidence is above this.
+        score: How keypoints and people are scored.
         iterations: How often a pose goes through the network.
     """
 

@@ -1,4 +1,4 @@
-"""What earlier runs have finished in a folder, so that the same command can go on instead of beginning anew."""
+"""Continuing a run: which files earlier runs of the same command have finished."""
 
 import hashlib
 import json
@@ -27,6 +27,7 @@ def content_hash(path: Path) -> str:
                 if inner.is_file():
                     digest.update(f"{inner.name}\0{content_hash(inner)}\0".encode(errors="surrogateescape"))
             return digest.hexdigest()
+
         with path.open("rb") as file:
             while chunk := file.read(1 << 20):
                 digest.update(chunk)
@@ -36,61 +37,59 @@ def content_hash(path: Path) -> str:
 
 
 class Journal:
-    """One small file for each finished file of poses: from what, by what and with what result.
+    """One small JSON file for each finished file of poses: its input, the settings and the counts.
 
-    Entries are files of their own, so that several processes can write them, and complete or absent like all others.
+    Entries are separate files, so that several processes can write them; each is complete or absent.
     """
 
     def __init__(self, output: Path, settings: Mapping[str, Any]) -> None:
-        """Opens the journal of a folder.
+        """Opens the journal of an output folder.
 
         Args:
-            output: The folder of the run; the refined files are in `predictions` in it.
-            settings: All that the results depend on, besides the files of poses and their images.
+            output: Folder of the run; the refined files are in its folder `predictions`.
+            settings: Everything that the results depend on, other than the files of poses and their images.
         """
-        self._output, self._folder = output, output / FOLDER
+        self._output = output
         self._settings = json.dumps(settings, sort_keys=True)
 
     def finished(self, file: PoseFile) -> dict[str, Tally] | None:
-        """Returns what happened in each sequence of a file that is finished; None if it has to be refined.
+        """Returns the tally of each sequence of a finished file, by name; None if the file has to be refined.
 
-        A file is finished if it and its result are what they were, and no pose failed.
+        A file is finished if no pose in it failed, and neither the file nor its result has changed since.
 
         Raises:
             UserError: It was refined with other settings.
         """
-        entry = self._entry(file)
-        if entry is None or any(tally.failed for tally in entry["tallies"].values()):
+        try:
+            entry = read_json(self._entry(file))
+            settings, hashes = entry["settings"], [entry["input"], entry["output"]]
+            tallies = {name: Tally.from_entry(counts) for name, counts in entry["sequences"].items()}
+        except (UserError, AttributeError, KeyError, TypeError, ValueError):  # absent or damaged
             return None
-        if entry["settings"] != self._settings:
+
+        if any(tally.failed for tally in tallies.values()):
+            return None
+        if settings != self._settings:
             raise UserError(
                 f"{self._output}: {file.path.name} was refined with other settings or weights; "
                 "set another output_dir, or overwrite=true to refine all anew"
             )
-        result = self._result(file)
-        if entry["input"] != content_hash(file.path) or not result.exists() or entry["output"] != content_hash(result):
+        if not self._result(file).exists() or hashes != [content_hash(file.path), content_hash(self._result(file))]:
             return None
-        tallies: dict[str, Tally] = entry["tallies"]
         return tallies
 
     def note(self, file: PoseFile, tallies: Mapping[str, Tally]) -> None:
-        """Enters a file whose result has been written, and what happened in each of its sequences."""
+        """Enters a file whose result has been written, with the tally of each of its sequences."""
         entry = {
             "settings": self._settings,
             "input": content_hash(file.path),
             "output": content_hash(self._result(file)),
             "sequences": {name: tally.as_entry() for name, tally in tallies.items()},
         }
-        write_json(self._folder / file.path.name, entry)
+        write_json(self._entry(file), entry)
 
-    def _entry(self, file: PoseFile) -> dict[str, Any] | None:
-        """Returns what stands about a file; None for a file without an entry or with a damaged one."""
-        try:
-            entry = read_json(self._folder / file.path.name)
-            tallies = {name: Tally.from_entry(counts) for name, counts in entry["sequences"].items()}
-            return {**{key: entry[key] for key in ("settings", "input", "output")}, "tallies": tallies}
-        except (UserError, AttributeError, KeyError, TypeError, ValueError):  # absent, or not what `note` wrote
-            return None
+    def _entry(self, file: PoseFile) -> Path:
+        return self._output / FOLDER / file.path.name
 
     def _result(self, file: PoseFile) -> Path:
-        return self._output / "predictions" / file.path.name
+        return self._output / "predictions" / file.output_name

@@ -1,260 +1,190 @@
-"""Refining frames as one stream: images read ahead, people in batches, each result put in its place by its key."""
+"""Refining frames as one stream: images are decoded ahead, people are batched across frames."""
 
 import os
 from collections import deque
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
-from dataclasses import dataclass, replace
-from typing import Any, NamedTuple, TypeVar
+from dataclasses import dataclass
+from functools import partial
+from typing import Any, TypeVar
 
-import numpy as np
+import torch
 
 from hpr.errors import UserError
 from hpr.images import Image, ImageSource
+from hpr.poses import FloatArray, Frame, FrameKey, PoseSequence
 from hpr.refine.batching import PersonCrop
-from hpr.refine.engine import FAILURES, Outcome, PassedThrough, PoseRefiner, RefinedPose, gather
+from hpr.refine.engine import PoseRefiner
+from hpr.refine.merge import apply_refined
 from hpr.refine.objective import Objective
-from hpr.poses import FloatArray, Frame, PoseSequence
-from hpr.refine.rescore import rescored
-from hpr.refine.tally import Place, Tally
+from hpr.refine.results import FAILURES, Outcome, PersonKey, RefinedPose, RefinedPoses
+from hpr.refine.sharing import Part, RefinedPart, join_parts, share
+from hpr.refine.tally import Tally
 from hpr.skeleton import Skeleton
 
 S = TypeVar("S")
 T = TypeVar("T")
 
 
-class PersonKey(NamedTuple):
-    """Whose pose it is: the place of the part in the stream, of the frame in it and of the person in that."""
-
-    part: int
-    frame: int
-    person: int
-
-
-@dataclass(frozen=True)
-class RefinedPart:
-    """A part of the stream, refined.
-
-    Attributes:
-        number: Of the part.
-        frames: With the refined poses.
-        tally: What happened to them.
-    """
-
-    number: int
-    frames: list[Frame]
-    tally: Tally
-
-
 def refine_sequences(
     refiner: PoseRefiner, sequences: Sequence[PoseSequence], images: ImageSource, objective: Objective
 ) -> list[PoseSequence]:
-    """Refines every pose of some sequences."""
-    parts = refine_parts(refiner, [sequence.frames for sequence in sequences], images, objective)
-    frames = {part.number: part.frames for part in parts}
-    return [replace(sequence, frames=frames[number]) for number, sequence in enumerate(sequences)]
+    """Refines all poses of some sequences; see `refine_parts`."""
+    (parts,) = share([sequences], 1)
+    return join_parts(sequences, refine_parts(refiner, [sequences], parts, images, objective))
 
 
 def refine_parts(
     refiner: PoseRefiner,
-    parts: Sequence[Sequence[Frame]],
+    files: Sequence[Sequence[PoseSequence]],
+    parts: Sequence[Part],
     images: ImageSource,
     objective: Objective,
     progress: Callable[[int], Any] = lambda people: None,
     strict: bool = False,
 ) -> Iterator[RefinedPart]:
-    """Refines every pose of some lists of frames.
+    """Refines all poses of some parts of files.
 
     Args:
         refiner: The engine.
-        parts: Lists of frames.
-        images: Where their images are. One that cannot be read leaves its poses as they were.
-        objective: Which keypoints are in the result, and with what scores.
-        progress: Called with the number of people done.
-        strict: Whether to stop at the first pose that should have been refined and was not.
+        files: The sequences of each file.
+        parts: Which frames of the files to refine, from `share`.
+        images: Where the images are. Poses of an image that cannot be read are unchanged.
+        objective: Which keypoints are kept and how they are scored.
+        progress: Called with the number of people done since the last call.
+        strict: Raise an error at the first pose that should have been refined but was not.
 
     Yields:
         Each part as soon as everyone in it is done.
 
     Raises:
-        UserError: With `strict`, a pose was not refined.
+        UserError: `strict`, and a pose was not refined.
     """
-    pending = {number: _Pending(frames) for number, frames in enumerate(parts)}
-    for number in [number for number, part in pending.items() if part.missing == 0]:
-        yield pending.pop(number).finished(number, refiner.skeleton, objective)
+    frames = [files[part.file][part.sequence].frames[part.start : part.stop] for part in parts]
+    results: list[dict[PersonKey, RefinedPose]] = [{} for _ in parts]
 
-    for result in refiner.refine(_people(refiner, parts, images)):
-        key = result.key
-        assert isinstance(key, PersonKey)
-        if strict and isinstance(result, PassedThrough) and result.outcome in FAILURES:
-            image = parts[key.part][key.frame].image
-            raise UserError(result.detail or f"{image}: person {key.person}: {result.outcome.value}")
-        pending[key.part].put(key, result)
+    def finish(index: int) -> RefinedPart:
+        return _refined_part(index, parts[index], frames[index], results[index], refiner.skeleton, objective)
+
+    yield from (finish(index) for index, part in enumerate(parts) if part.people == 0)
+
+    for result in refiner.refine_crops(iter_crops(refiner, frames, images)):
+        index, frame = result.key.frame
+        if strict and result.outcome in FAILURES:
+            where = f"{frames[index][frame].image}: person {result.key.person}"
+            raise UserError(result.detail or f"{where}: {result.outcome.value}")
+
+        results[index][result.key] = result
         progress(1)
-        if pending[key.part].missing == 0:
-            yield pending.pop(key.part).finished(key.part, refiner.skeleton, objective)
+        if len(results[index]) == parts[index].people:
+            yield finish(index)
+            results[index].clear()
 
 
-class _Pending:
-    """A part whose results are coming in."""
-
-    def __init__(self, frames: Sequence[Frame]) -> None:
-        self._frames = frames
-        self._results: dict[tuple[int, int], RefinedPose | PassedThrough] = {}
-        self.people = sum(len(frame) for frame in frames)
-
-    @property
-    def missing(self) -> int:
-        """Number of people who are still under way."""
-        return self.people - len(self._results)
-
-    def put(self, key: PersonKey, result: RefinedPose | PassedThrough) -> None:
-        self._results[key.frame, key.person] = result
-
-    def finished(self, number: int, skeleton: Skeleton, objective: Objective) -> RefinedPart:
-        """Returns the frames with their refined poses, and counts what happened."""
-        tally, frames = Tally(), []
-        for place, frame in enumerate(self._frames):
-            results = [self._results[place, person] for person in range(len(frame))]
-            frames.append(refined_frame(frame, results, skeleton, objective, tally))
-        return RefinedPart(number, frames, tally)
-
-
-def refined_frame(
-    frame: Frame, results: Sequence[RefinedPose | PassedThrough], skeleton: Skeleton, objective: Objective, tally: Tally
-) -> Frame:
-    """Returns a frame with its refined poses and counts what happened.
-
-    Keypoints that the network does not know stay as they are, and those that only the network knows stand behind the
-    frame's own: the skeletons are joined. A refined keypoint has flag 1, and its score is the objective's.
+def _refined_part(
+    index: int,
+    part: Part,
+    frames: Sequence[Frame],
+    results: dict[PersonKey, RefinedPose],
+    skeleton: Skeleton,
+    objective: Objective,
+) -> RefinedPart:
+    """Puts the results of a part's people into its frames and counts what happened.
 
     Args:
-        frame: As it was read.
-        results: One for each of its N people.
-        skeleton: Of the network.
-        objective: Which keypoints are in the result, and with what scores.
-        tally: Of the frames before it in its part. Gets the counts of people, of the keypoints that the frame's
-            skeleton had, of confidences, and how far poses moved.
+        index: Of the part in the stream, by which its people's keys begin.
+        part: Which frames.
+        frames: The frames as they were read.
+        results: One for each person in them.
+        skeleton: The network's.
+        objective: Which keypoints are kept and how they are scored.
     """
-    place = Place(tally.frames, frame.image)
-    tally.frames += 1
-    own_count = len(frame.skeleton)
-    joined = frame.skeleton.joined(skeleton)
-    frame = frame.in_skeleton(joined)
-    if len(frame) == 0:
-        return frame
-    given = joined.convert(frame.poses, skeleton)
-    refined = gather(given, results, objective)
-    changed = np.array([outcome is Outcome.REFINED for outcome in refined.outcomes])
-    known = skeleton.mapping_to(joined) >= 0  # (K,) keypoints that the network knows
-    counted = known & (np.arange(len(joined)) < own_count)
-
-    poses = skeleton.convert(refined.keypoints, joined)
-    after = np.where(changed[:, None], ~np.isnan(poses[..., 0]), frame.present)
-    replaced = changed[:, None] & known  # (N, K)
-    tally.outcomes.update(refined.outcomes)
-    tally.count_keypoints(frame.present[:, counted], after[:, counted])
-    heads = []
-    for pose, result in zip(given, results, strict=True):
-        if isinstance(result, RefinedPose):
-            heads.append(_movement(pose, result))
-            tally.count_movement(heads[-1])
-            tally.count_confidences(result.confidence)
-        elif result.detail:
-            tally.bad_images[result.detail] += 1
-    tally.note_frame(place, refined.outcomes, heads)
-    result_frame = replace(
-        frame,
-        keypoints=np.where(replaced[..., None], poses, frame.keypoints),
-        flags=np.where(replaced, after, frame.flags),
-        confidences=skeleton.convert(refined.confidence, joined),
-    )
-    return rescored(frame, result_frame, own_count, objective.score)
+    refined_frames, tally = [], Tally()
+    for number, frame in enumerate(frames):
+        keys = [PersonKey(FrameKey(index, number), person) for person in range(len(frame))]
+        refined = RefinedPoses.stack([results[key] for key in keys], skeleton)
+        after = apply_refined(frame, refined, skeleton, objective)
+        tally.count(frame, refined, after, skeleton)
+        refined_frames.append(after)
+    return RefinedPart(part, refined_frames, tally)
 
 
-def _movement(pose: FloatArray, result: RefinedPose) -> float:
-    """Returns how far the keypoints of a pose (K, 2) have moved on average, in head sizes.
+def iter_crops(
+    refiner: PoseRefiner, parts: Sequence[Sequence[Frame]], images: ImageSource
+) -> Iterator[PersonCrop | RefinedPose]:
+    """Yields what the network sees of each person, or an outcome where there is nothing to refine.
 
-    All that the network proposes counts, also what is not kept.
+    Images are decoded and people cropped ahead in threads, in two bounded stages: one frame may hold a hundred people.
+
+    Args:
+        refiner: Makes the crops.
+        parts: Lists of frames. The key of a person is the index of the list, of the frame in it and of the person.
+        images: Where the images are.
     """
-    with np.errstate(over="ignore"):  # absurd coordinates
-        distances = np.linalg.norm(result.keypoints - pose, axis=1)  # (K,)
-    return float(np.nanmean(distances)) / result.head_size
+    workers = _num_workers(refiner.device)
+    decode_workers = 1 if images.in_order else workers  # seeking back in a video is slow
+    jobs = ((FrameKey(p, f), frame) for p, part in enumerate(parts) for f, frame in enumerate(part) if len(frame))
+
+    with ThreadPoolExecutor(decode_workers) as decoders, ThreadPoolExecutor(workers) as croppers:
+        decoded = prefetch(decoders, partial(_decode_frame, refiner, images), jobs, workers)
+        people = ((frame, person) for frame in decoded for person in range(len(frame.poses)))
+        yield from prefetch(croppers, partial(_crop_person, refiner), people, 2 * workers)
+
+
+def _num_workers(device: torch.device) -> int:
+    """Returns the number of threads for decoding and for cropping; on a CPU the network itself uses all cores."""
+    return min(16, os.cpu_count() or 1) if device.type == "cuda" else 1
 
 
 @dataclass(frozen=True)
-class _Loaded:
-    """A frame whose image has been looked for.
+class _DecodedFrame:
+    """A frame with its image, and its poses in the network's skeleton.
 
     Attributes:
-        part: Number of its part.
-        number: Its place in the part.
-        poses: (N, K, 2) of its people, in the network's order.
+        key: Which frame.
+        image: (H, W, 3) RGB; None if it cannot be read.
+        problem: What is wrong with the image; may be empty.
+        poses: (N, K, 2) in image pixels.
         scores: (N, K) of the keypoints, NaN where there is none.
         scales: N, of the people.
-        image: (H, W, 3) RGB, or None if it cannot be read.
-        problem: What is wrong with the image.
     """
 
-    part: int
-    number: int
+    key: FrameKey
+    image: Image | None
+    problem: str
     poses: FloatArray
     scores: FloatArray
     scales: list[float]
-    image: Image | None
-    problem: str = ""
 
 
-def _people(
-    refiner: PoseRefiner, parts: Sequence[Sequence[Frame]], images: ImageSource
-) -> Iterator[PersonCrop | PassedThrough]:
-    """Yields what the network needs of each person, or why there is nothing.
-
-    Images are read and people cut out in threads: so many of each ahead of their use, whatever a frame holds.
-    """
-
-    def frames() -> Iterator[tuple[int, int, Frame]]:
-        for part, part_frames in enumerate(parts):
-            yield from ((part, number, frame) for number, frame in enumerate(part_frames) if len(frame))
-
-    def load(item: tuple[int, int, Frame]) -> _Loaded:
-        part, number, frame = item
-        poses, scores = (frame.skeleton.convert(own, refiner.skeleton) for own in (frame.poses, frame.scores))
-        scales = refiner.scales(frame)
-        try:
-            return _Loaded(part, number, poses, scores, scales, images.read(frame))
-        except UserError as error:
-            return _Loaded(part, number, poses, scores, scales, None, str(error))
-
-    def people() -> Iterator[tuple[_Loaded, int]]:
-        for loaded in _ahead(loading, load, frames(), threads):
-            yield from ((loaded, person) for person in range(len(loaded.poses)))
-
-    def cut(item: tuple[_Loaded, int]) -> PersonCrop | PassedThrough:
-        loaded, person = item
-        key = PersonKey(loaded.part, loaded.number, person)
-        if loaded.image is None:
-            return PassedThrough(key, Outcome.BAD_IMAGE, loaded.problem)
-        scale, scores = loaded.scales[person], loaded.scores[person]
-        return refiner.prepare(loaded.image, loaded.poses[person], key, scale, scores)
-
-    # On a CPU the network itself uses all cores.
-    threads = min(16, os.cpu_count() or 1) if refiner.device.type == "cuda" else 1
-    with ThreadPoolExecutor(threads) as pool, ThreadPoolExecutor(1) as one_thread:
-        loading = one_thread if images.in_order else pool
-        try:
-            yield from _ahead(pool, cut, people(), 2 * threads)
-        finally:
-            for executor in (pool, one_thread):
-                executor.shutdown(wait=False, cancel_futures=True)
+def _decode_frame(refiner: PoseRefiner, images: ImageSource, job: tuple[FrameKey, Frame]) -> _DecodedFrame:
+    key, frame = job
+    image, problem = None, ""
+    try:
+        image = images.read(frame)
+    except UserError as error:
+        problem = str(error)
+    return _DecodedFrame(key, image, problem, *refiner.network_poses(frame))
 
 
-def _ahead(pool: ThreadPoolExecutor, work: Callable[[S], T], items: Iterable[S], count: int) -> Iterator[T]:
-    """Yields what the work makes of each item, in order; up to `count` items are worked on ahead of their use."""
+def _crop_person(refiner: PoseRefiner, job: tuple[_DecodedFrame, int]) -> PersonCrop | RefinedPose:
+    frame, person = job
+    key = PersonKey(frame.key, person)
+    if frame.image is None:
+        return RefinedPose(key, Outcome.BAD_IMAGE, frame.problem)
+    return refiner.crop_person(frame.image, frame.poses[person], key, frame.scales[person], frame.scores[person])
+
+
+def prefetch(pool: ThreadPoolExecutor, work: Callable[[S], T], items: Iterable[S], depth: int) -> Iterator[T]:
+    """Yields `work(item)` of each item in order; the pool works on up to `depth` items ahead."""
     running: deque[Future[T]] = deque()
-    for item in items:
-        running.append(pool.submit(work, item))
-        if len(running) > count:
+    try:
+        for item in items:
+            running.append(pool.submit(work, item))
+            if len(running) > depth:
+                yield running.popleft().result()
+        while running:
             yield running.popleft().result()
-    while running:
-        yield running.popleft().result()
+    finally:
+        for future in running:
+            future.cancel()

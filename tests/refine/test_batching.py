@@ -1,7 +1,7 @@
-"""People of unequal size together: as if each were alone."""
+"""Crops of different sizes in one batch: every person gets the result they would get alone."""
 
 import itertools
-from dataclasses import replace
+from collections.abc import Iterable, Iterator
 from typing import Any
 
 import numpy as np
@@ -11,49 +11,52 @@ from conftest import ROOT, small_network
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from hpr.crops import Crop
 from hpr.codec import draw_discs
-from hpr.refine.batching import PersonCrop, canvas_size, collate, group
-from hpr.refine.engine import Outcome, PassedThrough, PoseRefiner, RefinedPose
-from hpr.models.loading import load_network
+from hpr.crops import Crop
+from hpr.models.checkpoints import load_network
 from hpr.models.padding import PaddedBatch
+from hpr.poses import FrameKey
+from hpr.refine.batching import PersonCrop, canvas_size, collate, group
+from hpr.refine.engine import PoseRefiner
+from hpr.refine.results import Outcome, PersonKey, RefinedPose
 from hpr.skeleton import COCO17, POSETRACK15, Skeleton
 
 CPU = torch.device("cpu")
 ROOM = 2
-Results = list[RefinedPose | PassedThrough]
 
 ROUNDING = 1e-5
-"""Of a confidence: sums in another order differ by up to 1.6e-6 (in 150 drawn batches, with AVX2 and with AVX-512);
-without the masks everyone who is padded differs by more than 4e-3."""
+"""Sums in another order change a confidence by up to 1.6e-6 (in 150 drawn batches, with AVX2 and with AVX-512); without
+the masks, everyone who is padded changes by more than 4e-3."""
 
 
-def person(height: int, width: int, key: int = 0, skeleton: Skeleton = POSETRACK15) -> PersonCrop:
-    random, count = np.random.default_rng((key, height, width)), len(skeleton)
+def key_of(person: int) -> PersonKey:
+    return PersonKey(FrameKey(0, 0), person)
+
+
+def person(height: int, width: int, index: int = 0, skeleton: Skeleton = POSETRACK15) -> PersonCrop:
+    random, count = np.random.default_rng((index, height, width)), len(skeleton)
     keypoints = random.uniform(-10, 10, (count, 2)) + random.uniform(0, 1, (count, 2)) * [width, height]
     keypoints[random.random(count) < 0.2] = np.nan
     pixels = random.integers(0, 256, (height, width, 3), dtype=np.uint8)
-    return PersonCrop(key, Crop(1.0, (width, height), (0, 0, width, height)), pixels, keypoints)
+    return PersonCrop(key_of(index), Crop(1.0, (width, height), (0, 0, width, height)), pixels, keypoints)
 
 
-def refiners(skeleton: Skeleton = POSETRACK15, **changes: Any) -> tuple[PoseRefiner, PoseRefiner]:
-    """One that takes people one at a time, and one that takes all of them together."""
+def refiners(skeleton: Skeleton = POSETRACK15, device: str = "cpu", **changes: Any) -> tuple[PoseRefiner, PoseRefiner]:
+    """Returns an engine that refines people one at a time, and one that refines all in one batch."""
     torch.manual_seed(0)
     network = small_network(skeleton)
-    alone, together = (PoseRefiner(network, "cpu", batch_pixels=pixels, **changes) for pixels in (0, 10**9))
+    alone, together = (PoseRefiner(network, device, batch_pixels=pixels, **changes) for pixels in (0, 10**9))
     return alone, together
 
 
-def assert_same(first: Results, second: Results) -> None:
-    """Compares results whose keys are 0, 1, 2 …, in whatever order they came."""
-    assert len(first) == len(second)
+def assert_same(first: Iterable[RefinedPose], second: Iterable[RefinedPose], num_people: int) -> None:
+    """Compares the results of people 0, 1, 2 …, in whatever order they came."""
     ones, others = ({result.key: result for result in results} for results in (first, second))
-    for key in range(len(first)):
-        one, other = ones[key], others[key]
-        assert isinstance(one, RefinedPose)
-        assert isinstance(other, RefinedPose)
-        np.testing.assert_allclose(one.keypoints, other.keypoints, rtol=0, atol=0.005)
-        np.testing.assert_allclose(one.confidence, other.confidence, rtol=0, atol=ROUNDING)
+    assert ones.keys() == others.keys() == {key_of(index) for index in range(num_people)}
+    for key, one in ones.items():
+        assert one.outcome is others[key].outcome is Outcome.REFINED
+        np.testing.assert_allclose(one.keypoints, others[key].keypoints, rtol=0, atol=0.005)
+        np.testing.assert_allclose(one.confidence, others[key].confidence, rtol=0, atol=ROUNDING)
 
 
 SIDES = st.integers(8, 90)
@@ -63,68 +66,81 @@ SIDES = st.integers(8, 90)
 @settings(max_examples=25, deadline=None)
 @given(sizes=st.lists(st.tuples(SIDES, SIDES), min_size=1, max_size=6))
 def test_padding_changes_nothing(flip: bool, sizes: list[tuple[int, int]]) -> None:
-    """Whatever the sides' parities at every stride."""
+    """Whatever the parities of the sides at every stride."""
     alone, together = refiners(flip=flip)
-    people = [person(*size, key) for key, size in enumerate(sizes)]
-    assert_same(list(alone.refine(people)), list(together.refine(people)))
+    people = [person(*size, index) for index, size in enumerate(sizes)]
+    assert_same(alone.refine_crops(people), together.refine_crops(people), len(people))
 
 
-def test_every_remainder_of_the_stride() -> None:
-    alone, together = refiners()
+@pytest.mark.parametrize(
+    ("skeleton", "sizes"),
+    [
+        pytest.param(POSETRACK15, [(32 + i, 63 - i) for i in range(32)], id="every remainder of the stride"),
+        pytest.param(COCO17, [(40 + 3 * i, 50 - i) for i in range(6)], id="another skeleton"),
+    ],
+)
+def test_padding_changes_nothing_of(skeleton: Skeleton, sizes: list[tuple[int, int]]) -> None:
+    alone, together = refiners(skeleton)
+    people = [person(*size, index, skeleton) for index, size in enumerate(sizes)]
+    assert_same(alone.refine_crops(people), together.refine_crops(people), len(people))
+
+
+@pytest.mark.cuda
+@pytest.mark.skipif(not torch.cuda.is_available(), reason="needs a CUDA device")
+def test_padding_changes_nothing_on_cuda() -> None:
+    alone, together = refiners(device="cuda", precision="fp32")
     people = [person(32 + i, 63 - i, i) for i in range(32)]
-    assert_same(list(alone.refine(people)), list(together.refine(people)))
+    results = [sorted(engine.refine_crops(people), key=lambda result: result.key) for engine in (alone, together)]
+    for one, other in zip(*results, strict=True):
+        np.testing.assert_allclose(one.keypoints, other.keypoints, rtol=0, atol=0.005)
 
 
-def test_another_skeleton() -> None:
-    alone, together = refiners(COCO17)
-    people = [person(40 + 3 * i, 50 - i, i, COCO17) for i in range(6)]
-    assert_same(list(alone.refine(people)), list(together.refine(people)))
-
-
-def test_the_bundled_network() -> None:
+def test_padding_changes_nothing_for_the_bundled_network() -> None:
     network = load_network(ROOT / "hpr" / "assets" / "demo.safetensors")
     alone, together = (PoseRefiner(network, "cpu", batch_pixels=pixels) for pixels in (0, 10**9))
     people = [person(40 + 3 * i, 50 - i, i) for i in range(3)]
-    assert_same(list(alone.refine(people)), list(together.refine(people)))
+    assert_same(alone.refine_crops(people), together.refine_crops(people), len(people))
 
 
-def test_it_is_the_masks_that_do_it(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_the_masks_are_needed(monkeypatch: pytest.MonkeyPatch) -> None:
     alone, together = refiners()
     people = [person(40, 50, 0), person(75, 61, 1)]
-    expected = list(alone.refine(people))
-    assert_same(expected, list(together.refine(people)))
+    expected = list(alone.refine_crops(people))
+    assert_same(expected, together.refine_crops(people), 2)
+
     valid = PaddedBatch.valid
     monkeypatch.setattr(PaddedBatch, "valid", lambda *arguments: torch.ones_like(valid(*arguments)))
     with pytest.raises(AssertionError, match="Not equal to tolerance"):
-        assert_same(expected, list(together.refine(people)))
+        assert_same(expected, together.refine_crops(people), 2)
 
 
 class TestGroup:
-    def test_nobody(self) -> None:
-        assert list(group([], 1000, ROOM)) == []
-
-    def test_one_at_a_time(self) -> None:
-        people = [person(20, 30, 3), person(10, 30, 5), person(20, 30, 9)]
-        assert [[member.key for member in batch] for batch in group(people, 0, ROOM)] == [[5], [3], [9]]
+    @pytest.mark.parametrize(
+        ("sizes", "expected"),
+        [([], []), ([(20, 30), (10, 30), (20, 30)], [[1], [0], [2]])],
+        ids=["nobody", "sorted by size, one at a time"],
+    )
+    def test_without_pixels(self, sizes: list[tuple[int, int]], expected: list[list[int]]) -> None:
+        people = [person(*size, index) for index, size in enumerate(sizes)]
+        assert [[member.key.person for member in batch] for batch in group(people, 0, ROOM)] == expected
 
     def test_limit_holds_and_nobody_is_lost(self) -> None:
         people = [person(20 + 7 * i % 60, 20 + 11 * i % 90, i) for i in range(40)]
         batches = list(group(people, 50_000, ROOM))
-        assert {member.key for batch in batches for member in batch} == set(range(40))
-        assert sum(len(batch) for batch in batches) == 40
+        assert sorted(member.key.person for batch in batches for member in batch) == list(range(40))
+        assert len(batches) < 20
         for batch in batches:
             height, width = canvas_size(batch, ROOM)
             assert len(batch) == 1 or len(batch) * height * width <= 50_000
-        assert len(batches) < 20
 
     def test_equal_sizes_are_not_padded(self) -> None:
-        people = [person(21, 33, key) for key in range(3)]
+        people = [person(21, 33, index) for index in range(3)]
         assert canvas_size(people, ROOM) == (21, 33)
         assert not collate(people, small_network(), CPU).is_padded
 
     @settings(deadline=None)
     @given(sizes=st.lists(st.tuples(st.integers(1, 300), st.integers(1, 300)), min_size=1, max_size=5))
-    def test_canvases_have_room_wherever_a_crop_begins(self, sizes: list[tuple[int, int]]) -> None:
+    def test_canvases_have_room(self, sizes: list[tuple[int, int]]) -> None:
         height, width = canvas_size([person(*size) for size in sizes], ROOM)
         if len(set(sizes)) > 1:
             assert height % 64 == width % 64 == 0
@@ -146,113 +162,86 @@ class TestCollate:
         assert batch.starts.tolist() == [[0, 0]]
 
     def test_crops_lie_where_the_backbone_wants_them(self) -> None:
-        """The drawn pose comes along, with all of its discs, beyond the crop's border, too."""
+        """The drawn pose is shifted as well, with all of its discs, even those beyond the crop's border."""
         network = small_network(COCO17)
         sizes = [(40, 50), (41, 53), (42, 49), (43, 52), (44, 47)]
-        people = [person(*size, key, COCO17) for key, size in enumerate(sizes)]
+        people = [person(*size, index, COCO17) for index, size in enumerate(sizes)]
         batch = collate(people, network, CPU)
         assert batch.is_padded
         assert batch.tensors.shape == (5, 20, 64, 64)
         assert batch.sizes.tolist() == [list(size) for size in sizes]
         assert batch.starts.tolist() == network.backbone.placement(np.array(sizes)).tolist()
         assert len({tuple(start) for start in batch.starts.tolist()}) > 1
+        assert not (batch.tensors[:, :3] * ~batch.valid()).any()
+
         for own, member, (y, x) in zip(batch.tensors, people, batch.starts.tolist(), strict=True):
             height, width, _ = member.pixels.shape
             np.testing.assert_array_equal(own[:3, y : y + height, x : x + width].permute(1, 2, 0), member.pixels)
             discs = draw_discs(torch.from_numpy(member.keypoints + np.array([x, y]))[None], 64, 64)
             assert torch.equal(own[3:], discs[0])
-        outside = ~batch.valid()
-        assert not (batch.tensors[:, :3] * outside).any()
 
 
 class TestOutOfMemory:
-    """A device that takes only so many people at a time."""
+    """A device with memory for a few people at a time."""
 
-    def limited(self, most: int, monkeypatch: pytest.MonkeyPatch) -> tuple[PoseRefiner, list[int]]:
-        _, together = refiners()
-        predict, sizes = together.predict, []
+    def limited(
+        self, most: int, monkeypatch: pytest.MonkeyPatch, iterations: int = 1
+    ) -> tuple[PoseRefiner, PoseRefiner, list[int]]:
+        """Returns an engine without and one with such a limit, and a list for the sizes of the latter's batches."""
+        alone, together = refiners(iterations=iterations)
+        predict, sizes = together.predict, list[int]()
 
-        def tight(batch: PaddedBatch) -> Any:
-            count = len(batch.tensors)
-            if count > most:
+        def limited_predict(batch: PaddedBatch) -> Any:
+            if len(batch.tensors) > most:
                 raise torch.OutOfMemoryError
-            sizes.append(count)
+            sizes.append(len(batch.tensors))
             return predict(batch)
 
-        monkeypatch.setattr(together, "predict", tight)
-        return together, sizes
+        monkeypatch.setattr(together, "predict", limited_predict)
+        return alone, together, sizes
 
-    def test_batch_is_halved(self, monkeypatch: pytest.MonkeyPatch) -> None:
-        alone, _ = refiners()
-        tight, sizes = self.limited(3, monkeypatch)
-        people = [person(20 + i, 40, i) for i in range(10)]
-        before = tight.batch_pixels
-        assert_same(list(alone.refine(people)), list(tight.refine(people)))
-        assert max(sizes) <= 3
-        assert tight.batch_pixels < before
+    @pytest.mark.parametrize(("most", "count", "iterations"), [(3, 10, 1), (2, 5, 2)])
+    def test_batches_are_halved(self, most: int, count: int, iterations: int, monkeypatch: pytest.MonkeyPatch) -> None:
+        alone, limited, sizes = self.limited(most, monkeypatch, iterations)
+        people = [person(20 + i, 40, i) for i in range(count)]
+        before = limited.batch_pixels
+        assert_same(alone.refine_crops(people), limited.refine_crops(people), count)
+        assert max(sizes) <= most
+        assert sum(sizes) == count * iterations
+        assert limited.batch_pixels < before
 
-    def test_one_person_too_many_stays_as_they_were(self, monkeypatch: pytest.MonkeyPatch) -> None:
-        tight, _ = self.limited(0, monkeypatch)
-        without = PassedThrough("b", Outcome.NO_KEYPOINTS)
-        results = list(tight.refine([replace(person(20, 20), key="a"), without]))
-        assert {result.key: result for result in results} == {
-            "a": PassedThrough("a", Outcome.MEMORY),
-            "b": without,
-        }
-
-    def test_of_several_passes(self, monkeypatch: pytest.MonkeyPatch) -> None:
-        """Where the second pass is one too many, too."""
-        alone, _ = refiners(iterations=2)
-        tight, sizes = self.limited(2, monkeypatch)
-        tight.iterations = 2
-        people = [person(20 + i, 40, i) for i in range(5)]
-        assert_same(list(alone.refine(people)), list(tight.refine(people)))
-        assert sizes == [2, 2, 1, 1, 2, 2] or sum(sizes) == 10
+    def test_one_person_too_many_is_not_refined(self, monkeypatch: pytest.MonkeyPatch) -> None:
+        _, limited, _ = self.limited(0, monkeypatch)
+        without = RefinedPose(key_of(1), Outcome.NO_KEYPOINTS)
+        results = list(limited.refine_crops([person(20, 20), without]))
+        assert sorted(results, key=lambda result: result.key) == [RefinedPose(key_of(0), Outcome.MEMORY), without]
 
 
 class TestWindows:
-    """People are put together within a window of a few batches; whoever comes later does not wait for all."""
+    """People are batched within a window of a few batches; results do not wait for everyone."""
 
     def test_nobody(self) -> None:
-        assert list(refiners()[0].refine([])) == []
+        assert list(refiners()[0].refine_crops([])) == []
 
     def test_results_come_while_there_is_more(self) -> None:
         engine = PoseRefiner(small_network(), "cpu", batch_pixels=30 * 30)
         taken = []
 
-        def people() -> Any:
-            for key in itertools.count():
-                taken.append(key)
-                yield person(30, 30, key)
+        def people() -> Iterator[PersonCrop]:
+            for index in itertools.count():
+                taken.append(index)
+                yield person(30, 30, index)
 
-        results = list(itertools.islice(engine.refine(people()), 10))
-        assert {result.key for result in results} == set(range(10))
+        results = list(itertools.islice(engine.refine_crops(people()), 10))
+        assert {result.key for result in results} == {key_of(index) for index in range(10)}
         assert len(taken) <= 12
 
     @pytest.mark.parametrize("batch_pixels", [0, 5_000, 10**9])
     def test_everyone_comes_back_with_their_key(self, batch_pixels: int) -> None:
         engine = PoseRefiner(small_network(), "cpu", batch_pixels=batch_pixels)
         people = [
-            PassedThrough(("none", key), Outcome.CROP_SIZE) if key % 4 == 0 else person(20 + key % 3, 30, key)
-            for key in range(23)
+            RefinedPose(key_of(index), Outcome.CROP_SIZE) if index % 4 == 0 else person(20 + index % 3, 30, index)
+            for index in range(23)
         ]
-        results = list(engine.refine(people))
-        assert {result.key for result in results} == {own.key for own in people}
-        assert len(results) == len(people)
-
-
-@pytest.mark.cuda
-@pytest.mark.skipif(not torch.cuda.is_available(), reason="needs a CUDA device")
-def test_padding_changes_nothing_on_cuda() -> None:
-    torch.manual_seed(0)
-    network = small_network()
-    alone, together = (PoseRefiner(network, "cuda", batch_pixels=pixels) for pixels in (0, 10**9))
-    people = [person(32 + i, 63 - i, i) for i in range(32)]
-    first, second = ({result.key: result for result in engine.refine(people)} for engine in (alone, together))
-    apart = []
-    for key in range(32):
-        one, other = first[key], second[key]
-        assert isinstance(one, RefinedPose)
-        assert isinstance(other, RefinedPose)
-        apart.append(float(np.abs(one.keypoints - other.keypoints).max()))
-    assert max(apart) < 0.005
+        results = list(engine.refine_crops(people))
+        assert sorted(result.key.person for result in results) == list(range(23))
