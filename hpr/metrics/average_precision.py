@@ -1,7 +1,6 @@
 """Average precision of keypoints over frames, as PoseTrack computes it (docs/formats.md, section 4, steps 5 and 6)."""
 
 from collections.abc import Sequence
-from dataclasses import dataclass
 
 import numpy as np
 
@@ -11,55 +10,36 @@ from hpr.poses import BoolArray, FloatArray, IntArray
 MISSING_SCORE = -9999.0
 
 
-@dataclass(frozen=True)
-class Detections:
-    """The N predicted people of some frames, with which of their keypoints are right.
+def detections(frames: Sequence[ScoredFrame]) -> tuple[FloatArray, IntArray]:
+    """Assigns predicted people to annotated ones in every frame and collects their keypoints.
 
-    Attributes:
-        scores: (N, 15) scores of the keypoints; MISSING_SCORE where the file holds none.
-        predicted: (N, 15) which keypoints the prediction has.
-        matched: (N, 15) which of them are true positives.
-        annotated: (15,) how often the ground truth has each keypoint.
+    Returns:
+        (N, 15, 2) of all predicted people: the score of a keypoint, NaN where the prediction has none, and 1 if it is a
+        true positive, else 0. And (15,) how often the ground truth has each keypoint.
     """
-
-    scores: FloatArray
-    predicted: BoolArray
-    matched: BoolArray
-    annotated: IntArray
-
-    @classmethod
-    def from_frames(cls, frames: Sequence[ScoredFrame]) -> "Detections":
-        """Assigns predicted people to annotated ones in every frame and collects their keypoints."""
-        shape = (0, NUM_KEYPOINTS)
-        nobody = cls(np.empty(shape), np.empty(shape, bool), np.empty(shape, bool), np.zeros(NUM_KEYPOINTS, np.int64))
-        parts = [nobody]
-        for frame in frames:
-            scores = np.where(np.isnan(frame.estimate.scores), MISSING_SCORE, frame.estimate.scores)
-            parts.append(cls(scores, frame.predicted, _matched(frame), frame.annotated.sum(axis=0)))
-        return cls.merge(parts)
-
-    @classmethod
-    def merge(cls, parts: Sequence["Detections"]) -> "Detections":
-        """Merges the detections of several sets of frames."""
-        return cls(
-            np.concatenate([part.scores for part in parts]),
-            np.concatenate([part.predicted for part in parts]),
-            np.concatenate([part.matched for part in parts]),
-            np.sum([part.annotated for part in parts], axis=0),
-        )
+    found, annotated = [np.empty((0, NUM_KEYPOINTS, 2))], np.zeros(NUM_KEYPOINTS, np.int64)
+    for frame in frames:
+        scores = np.where(np.isnan(frame.estimate.scores), MISSING_SCORE, frame.estimate.scores)
+        scores = np.where(frame.predicted, scores, np.nan)
+        found.append(np.stack([scores, _matched(frame)], axis=-1))
+        annotated += frame.annotated.sum(axis=0)
+    return np.concatenate(found), annotated
 
 
-def average_precision(found: Detections) -> dict[str, FloatArray]:
+def average_precision(found: FloatArray, annotated: IntArray) -> dict[str, FloatArray]:
     """Returns AP and, over all predictions, precision and recall: each (15,), in percent.
 
     All three are 0 for a keypoint that is never predicted. AP and recall are NaN for one that is predicted but never
     annotated.
+
+    Args:
+        found: (N, 15, 2) see `detections`.
+        annotated: (15,) see `detections`.
     """
     rows = []
     for keypoint in range(NUM_KEYPOINTS):
-        predicted = found.predicted[:, keypoint]
-        scores, matched = found.scores[predicted, keypoint], found.matched[predicted, keypoint]
-        rows.append(_curve(scores, matched, int(found.annotated[keypoint])))
+        scores, matched = found[~np.isnan(found[:, keypoint, 0]), keypoint].T  # each (n,)
+        rows.append(_curve(scores, matched > 0, int(annotated[keypoint])))
 
     values = 100 * np.array(rows).T  # (15, 3) -> (3, 15)
     return dict(zip(("AP", "AP_precision", "AP_recall"), values, strict=True))

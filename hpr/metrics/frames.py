@@ -70,7 +70,7 @@ def scored_frames(pairs: Sequence[FramePair], name: str) -> tuple[list[ScoredFra
     """
     frames, warnings = [], []
     for pair in pairs:
-        truth, estimate = _scorable(pair.truth), _scorable(pair.estimate)
+        truth, estimate = (own.select(own.posed).in_skeleton(POSETRACK15) for own in (pair.truth, pair.estimate))
 
         if outlines := pair.truth.ignore_regions:
             regions = [shapely.Polygon(outline) for outline in outlines if len(outline) > 2]
@@ -84,13 +84,6 @@ def scored_frames(pairs: Sequence[FramePair], name: str) -> tuple[list[ScoredFra
             raise UserError(f"{where} has no head box, and distances are in head sizes")
         frames.append(ScoredFrame(truth, estimate))
     return frames, warnings
-
-
-def _scorable(frame: Frame) -> Frame:
-    """Returns the people who have a list of keypoints, even an empty one, with the keypoints of POSETRACK15."""
-    people = frame.select(frame.posed)
-    keypoints, scores = (people.skeleton.convert(values, POSETRACK15) for values in (people.keypoints, people.scores))
-    return Frame(frame.image, POSETRACK15, keypoints, scores, head_boxes=people.head_boxes, track_ids=people.track_ids)
 
 
 def _outside(frame: Frame, regions: Sequence[shapely.Polygon]) -> Frame:

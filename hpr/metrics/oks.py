@@ -15,18 +15,14 @@ from hpr.errors import UserError
 from hpr.formats import fields
 from hpr.formats.coco import Coco, CrowdPose, GroundTruth, plain_layout, results
 from hpr.metrics.scores import Scores
-from hpr.metrics.truth import ImageTruth, NamedSequences, Progress, keyed_frames
+from hpr.metrics.truth import SILENT, ImageTruth, NamedSequences, Progress, keyed_frames
 
 EASY_BELOW, HARD_ABOVE = 0.1, 0.8
 """Crowd indices of CrowdPose's easy and hard images."""
 
-METRIC = "OKS"
-"""The only row of the table."""
-
-_STATISTICS = {"AP": 0, "AP50": 1, "AP75": 2, "APM": 3, "APL": 4, "AR": 5}
-"""Indices into the numbers that pycocotools summarises."""
-
 _COCO_COLUMNS = ("AP", "AP50", "AP75", "APM", "APL", "AR")
+"""The first numbers that pycocotools summarises, in its order."""
+
 _CROWDPOSE_COLUMNS = ("AP", "AP50", "AP75", "easy", "medium", "hard", "AR")
 _LOGGED = ("AP", "AP50", "AP75", "AR")
 
@@ -66,7 +62,7 @@ class OksTruth(ImageTruth):
         return self._indexed(self._people())
 
     def score(
-        self, predicted: NamedSequences, progress: Progress = lambda files: None, mota_threshold: float | None = None
+        self, predicted: NamedSequences, progress: Progress = SILENT, mota_threshold: float | None = None
     ) -> Scores:
         """See `Truth`."""
         frames = [frame for _, _, frame in keyed_frames(predicted, progress)]
@@ -88,7 +84,7 @@ class OksTruth(ImageTruth):
 
         row = {name: values[name] for name in (_CROWDPOSE_COLUMNS if self._is_crowdpose else _COCO_COLUMNS)}
         logged = {name: row[name] for name in _LOGGED}
-        return Scores({METRIC: row}, "AP", logged, row["AP"], warnings=warnings)
+        return Scores({"OKS": row}, "AP", logged, row["AP"], warnings=warnings)
 
     def _statistics(self, estimates: COCO, images: set[int]) -> dict[str, float]:
         """Returns the scores of estimated people in some images."""
@@ -99,8 +95,8 @@ class OksTruth(ImageTruth):
         evaluation.accumulate()
         evaluation.summarize()
 
-        statistics = {name: float(evaluation.stats[index]) for name, index in _STATISTICS.items()}
-        return {name: math.nan if value < 0 else 100 * value for name, value in statistics.items()}
+        values = evaluation.stats[: len(_COCO_COLUMNS)].tolist()
+        return {name: math.nan if value < 0 else 100 * value for name, value in zip(_COCO_COLUMNS, values, strict=True)}
 
     def _by_crowd_level(self, scored: set[int]) -> dict[str, set[int]]:
         """Returns the easy, medium and hard images among those that are scored."""

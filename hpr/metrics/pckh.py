@@ -15,7 +15,7 @@ from scipy.optimize import linear_sum_assignment
 from hpr.errors import UserError
 from hpr.metrics.frames import MATCH_DISTANCE
 from hpr.metrics.scores import Scores
-from hpr.metrics.truth import FramePair, ImageTruth, NamedSequences, Progress, keyed_frames
+from hpr.metrics.truth import SILENT, FramePair, ImageTruth, NamedSequences, Progress, keyed_frames
 from hpr.poses import BoolArray, FloatArray, Frame, IntArray, head_sizes
 from hpr.skeleton import MPII16
 
@@ -32,8 +32,6 @@ _GROUPS = {
 _SCORED = MPII16.indices(*(name for names in _GROUPS.values() for name in names))
 _MEAN = "Mean"
 
-PCKH_COLUMNS = (*_GROUPS, _MEAN)
-
 
 class PckhTruth(ImageTruth):
     """Annotated images with head boxes; those without a person are not annotated, as MPII's test images."""
@@ -41,7 +39,7 @@ class PckhTruth(ImageTruth):
     all_images_annotated = False
 
     def score(
-        self, predicted: NamedSequences, progress: Progress = lambda files: None, mota_threshold: float | None = None
+        self, predicted: NamedSequences, progress: Progress = SILENT, mota_threshold: float | None = None
     ) -> Scores:
         """See `Truth`."""
         predicted = dict(predicted)  # each file is read once
@@ -101,22 +99,21 @@ def _found(pair: FramePair, scored: IntArray, in_order: bool) -> FloatArray:
         distances = np.linalg.norm(offsets, axis=-1) / head_sizes(truth.head_boxes)[:, None, None]
         matches = (distances <= MATCH_DISTANCE) & _annotated(truth)[:, None]  # (G, P, 16)
 
-    if in_order:
-        return matches[scored, scored].sum(axis=0)
-    rows, estimates = linear_sum_assignment(matches[scored][..., _SCORED].sum(axis=-1), maximize=True)
-    return matches[scored[rows], estimates].sum(axis=0)
+    people, estimates = scored, scored
+    if not in_order:
+        rows, estimates = linear_sum_assignment(matches[scored][..., _SCORED].sum(axis=-1), maximize=True)
+        people = scored[rows]
+    return np.asarray(matches[people, estimates].sum(axis=0), np.float64)
 
 
 def _percent(found: FloatArray, annotated: FloatArray) -> dict[str, float]:
     """Returns the values of all columns."""
+    with np.errstate(invalid="ignore"):  # keypoints that nobody is annotated with
+        shares = 100.0 * found / annotated  # (16,)
+
     values = {}
     for column, names in _GROUPS.items():
-        shares = [_share(found[keypoint], annotated[keypoint]) for keypoint in MPII16.indices(*names)]
-        known = [share for share in shares if not math.isnan(share)]
+        known = [share for share in shares[MPII16.indices(*names)].tolist() if not math.isnan(share)]
         values[column] = sum(known) / len(known) if known else math.nan
-    values[_MEAN] = _share(found[_SCORED].sum(), annotated[_SCORED].sum())
+    values[_MEAN] = 100.0 * float(found[_SCORED].sum()) / float(annotated[_SCORED].sum())
     return values
-
-
-def _share(found: float, annotated: float) -> float:
-    return 100.0 * float(found) / float(annotated) if annotated else math.nan

@@ -1,18 +1,19 @@
 """PoseTrack's AP and MOTA of whole files, to the digit of the public tool (docs/formats.md, section 4)."""
 
 import math
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import replace
+from typing import NamedTuple
 
 import numpy as np
 
 from hpr.errors import UserError
-from hpr.metrics.average_precision import Detections, average_precision
+from hpr.metrics.average_precision import average_precision, detections
 from hpr.metrics.frames import scored_frames, track_id_problem
 from hpr.metrics.scores import Scores
 from hpr.metrics.tracking import TrackingCounts, count, tracking_scores
-from hpr.metrics.truth import FramePair, NamedSequences, Progress, Truth, pair_frames
-from hpr.poses import Frame, PoseSequence
+from hpr.metrics.truth import SILENT, FramePair, NamedSequences, Progress, Truth, pair_frames
+from hpr.poses import FloatArray, Frame, IntArray, PoseSequence
 from hpr.skeleton import POSETRACK15
 
 AP_SCORES = ("AP", "AP_precision", "AP_recall")
@@ -31,8 +32,17 @@ KEYPOINT_GROUPS = {
 
 _TOTAL = "Total"
 
-_ScoredClip = tuple[str, Detections, TrackingCounts | None]
-"""Name of a sequence, its predicted people, and its tracks; None where people cannot be told apart over time."""
+
+class _ScoredClip(NamedTuple):
+    """What one sequence adds to the scores: its detections (see `detections`) and tracks.
+
+    The tracks are None where people cannot be told apart over time.
+    """
+
+    name: str
+    found: FloatArray
+    annotated: IntArray
+    tracks: TrackingCounts | None = None
 
 
 class PoseTrackTruth(Truth):
@@ -49,7 +59,7 @@ class PoseTrackTruth(Truth):
         self._known: dict[str, Sequence[PoseSequence]] = {}
 
     def score(
-        self, predicted: NamedSequences, progress: Progress = lambda files: None, mota_threshold: float | None = None
+        self, predicted: NamedSequences, progress: Progress = SILENT, mota_threshold: float | None = None
     ) -> Scores:
         """See `Truth`. There are no MOT scores in total if one of the sequences has none."""
         clips: list[_ScoredClip] = []
@@ -65,12 +75,10 @@ class PoseTrackTruth(Truth):
 
         if not clips:
             raise UserError("; ".join(warnings) or "there is no sequence to be scored")
-        sequences = {clip[0]: _scores([clip]) for clip in clips}
+        sequences = {clip.name: _scores([clip]) for clip in clips}
         return replace(_scores(clips), sequences=sequences, warnings=[*warnings, *self._unpaired(predicted)])
 
-    def pairs(
-        self, predicted: NamedSequences, progress: Progress = lambda files: None
-    ) -> tuple[list[FramePair], list[str]]:
+    def pairs(self, predicted: NamedSequences, progress: Progress = SILENT) -> tuple[list[FramePair], list[str]]:
         """See `Truth`. Frames without an annotated person are left out, as in scoring."""
         warnings: list[str] = []
         found = [pair for _, pairs in self._clips(predicted, progress, warnings) for pair in pairs]
@@ -142,17 +150,17 @@ def _score_clip(name: str, pairs: Sequence[FramePair], mota_threshold: float | N
         UserError: A head box is missing.
     """
     frames, warnings = scored_frames(pairs, name)
-    detections, counts = Detections.from_frames(frames), None
+    clip = _ScoredClip(name, *detections(frames))
     if problem := track_id_problem(frames):
         warnings.append(f"{name}: {problem}, so that there is no MOTA")
-        return (name, detections, counts), warnings
+        return clip, warnings
 
     if len(frames) == 1:
         warnings.append(f"{name}: one annotated frame, and MOTA does not count a sequence's last")
     if mota_threshold is not None:
         pairs = [pair._replace(estimate=_confident(pair.estimate, mota_threshold)) for pair in pairs]
         frames, _ = scored_frames(pairs, name)
-    return (name, detections, count(frames)), warnings
+    return clip._replace(tracks=count(frames)), warnings
 
 
 def _confident(frame: Frame, threshold: float) -> Frame:
@@ -164,8 +172,9 @@ def _confident(frame: Frame, threshold: float) -> Frame:
 
 def _scores(clips: Sequence[_ScoredClip]) -> Scores:
     """Returns the scores over some sequences."""
-    values = average_precision(Detections.merge([detections for _, detections, _ in clips]))
-    tracks = [counts for _, _, counts in clips if counts is not None]
+    annotated = np.sum([clip.annotated for clip in clips], axis=0)
+    values = average_precision(np.concatenate([clip.found for clip in clips]), annotated)
+    tracks = [clip.tracks for clip in clips if clip.tracks is not None]
     if len(tracks) == len(clips):
         values |= tracking_scores(TrackingCounts.merge(tracks))
 
@@ -175,16 +184,13 @@ def _scores(clips: Sequence[_ScoredClip]) -> Scores:
         mean = math.nan if np.isnan(own).all() else float(np.mean(own[~np.isnan(own)]))
         by_keypoint[metric] = {**dict(zip(POSETRACK15.names, own.tolist(), strict=True)), "total": mean}
 
-    table = {metric: _by_group(by_keypoint[metric]) for metric in ("AP", "MOTA")}
+    table = {}
+    for metric in ("AP", "MOTA"):
+        row = by_keypoint[metric]
+        groups = {name: float(np.mean([row[own] for own in keypoints])) for name, keypoints in KEYPOINT_GROUPS.items()}
+        table[metric] = {**groups, _TOTAL: row["total"]}
+
     mean_ap, mota = table["AP"][_TOTAL], table["MOTA"][_TOTAL]
     metrics = {"mAP": mean_ap, "MOTA": mota, "PCKh": by_keypoint["AP_recall"]["total"]}
     selection = mean_ap if math.isnan(mota) else (mean_ap + mota) / 2  # single images have no MOTA
     return Scores(table, _TOTAL, metrics, selection, by_keypoint)
-
-
-def _by_group(row: Mapping[str, float]) -> dict[str, float]:
-    """Returns the mean of a metric over the keypoints of each group, and its total."""
-    groups = {}
-    for name, keypoints in KEYPOINT_GROUPS.items():
-        groups[name] = float(np.mean([row[keypoint] for keypoint in keypoints]))
-    return {**groups, _TOTAL: row["total"]}

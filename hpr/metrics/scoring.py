@@ -22,19 +22,17 @@ def open_truth(file_format: Format, annotations: str) -> Truth:
     Raises:
         UserError: The annotations are absent, broken or of no known format.
     """
-    location = Path(annotations)
-    if file_format.metric == "posetrack":
-        return PoseTrackTruth(FilesByName(file_format, location), annotations)
-
     # COCO's files are large: one that results were read beside, or that was recognised, is not parsed once more.
+    truth_format, location, document = file_format, Path(annotations), None
     if isinstance(file_format, Coco) and file_format.annotations == annotations:
-        truth_format, path, document = file_format, location, file_format.document_beside
-    else:
+        document = file_format.document_beside
+    elif file_format.metric != "posetrack":
         path, document = read_first(location)
         truth_format = get_format(recognise_document(path, document), annotations)
 
     if truth_format.metric == "posetrack":
         return PoseTrackTruth(FilesByName(truth_format, location), annotations)
+
     paths = truth_format.sources(location)
     if not isinstance(truth_format, Coco):
         clips = [clip for path in paths for clip in truth_format.read_annotated(path)]
@@ -44,4 +42,4 @@ def open_truth(file_format: Format, annotations: str) -> Truth:
 
     if len(paths) > 1:
         raise UserError(f"{annotations}: expected one file of annotations, found {len(paths)}; name one of them")
-    return OksTruth(truth_format.ground_truth(path, document), truth_format, annotations)
+    return OksTruth(truth_format.ground_truth(paths[0], document), truth_format, annotations)

@@ -2,6 +2,7 @@
 
 from collections.abc import Sequence
 from dataclasses import dataclass, field, fields
+from functools import partial
 
 import numpy as np
 from scipy.optimize import linear_sum_assignment
@@ -11,9 +12,7 @@ from hpr.poses import BoolArray, FloatArray, TrackId
 
 _NONE = -1
 
-
-def _zeros() -> FloatArray:
-    return np.zeros(NUM_KEYPOINTS)
+_zeros = partial(np.zeros, NUM_KEYPOINTS)
 
 
 @dataclass
@@ -21,9 +20,8 @@ class TrackingCounts:
     """Counts of one or more sequences, each (15,).
 
     Attributes:
-        objects: Annotated keypoints.
-        detections: Those with a prediction.
-        misses: Those without.
+        detections: Annotated keypoints with a prediction.
+        misses: Annotated keypoints without one.
         false_positives: Predictions without an annotated keypoint.
         switches: Detections by another track than the last time.
         distance: Sum over the detections, in head sizes.
@@ -31,7 +29,6 @@ class TrackingCounts:
             possible pairs and of some detections in events of other kinds.
     """
 
-    objects: FloatArray = field(default_factory=_zeros)
     detections: FloatArray = field(default_factory=_zeros)
     misses: FloatArray = field(default_factory=_zeros)
     false_positives: FloatArray = field(default_factory=_zeros)
@@ -50,14 +47,15 @@ def tracking_scores(counts: TrackingCounts) -> dict[str, FloatArray]:
 
     "MOTP_poseval" is what the public tool calls MOTP: see `TrackingCounts.poseval_distance`.
     """
+    objects = counts.detections + counts.misses
     with np.errstate(invalid="ignore", divide="ignore"):
         errors = counts.misses + counts.false_positives + counts.switches
         values = {
-            "MOTA": np.where(counts.objects > 0, 1 - errors / counts.objects, np.nan),
+            "MOTA": np.where(objects > 0, 1 - errors / objects, np.nan),
             "MOTP": 1 - counts.distance / counts.detections,
             "MOTP_poseval": np.where(counts.detections > 0, 1 - counts.poseval_distance / counts.detections, 0.0),
             "MOT_precision": counts.detections / (counts.detections + counts.false_positives),
-            "MOT_recall": counts.detections / counts.objects,
+            "MOT_recall": counts.detections / objects,
         }
     return {name: 100 * value for name, value in values.items()}
 
@@ -94,7 +92,6 @@ class _Tracks:
         """Counts one frame."""
         counts = self.counts
         if not len(frame.truth) or not len(frame.estimate):
-            counts.objects += 1
             counts.misses += 1
             counts.false_positives += 1
             return
@@ -103,10 +100,9 @@ class _Tracks:
         possible = np.isfinite(distances)
         matched = self._match(frame, distances, possible)
 
-        annotated, detections = frame.annotated.sum(axis=0), matched.sum(axis=(1, 2))
-        counts.objects += annotated
+        detections = matched.sum(axis=(1, 2))
         counts.detections += detections
-        counts.misses += annotated - detections
+        counts.misses += frame.annotated.sum(axis=0) - detections
         counts.false_positives += frame.predicted.sum(axis=0) - detections
 
         distance = np.where(matched, distances, 0).sum(axis=(1, 2))

@@ -16,6 +16,12 @@ NamedSequences = Mapping[str, Sequence[PoseSequence]]
 Progress = Callable[[int], Any]
 """Called with the number of files that were done since the last call."""
 
+SILENT: Progress = lambda files: None  # noqa: E731
+
+
+_KeyedFrame = tuple[str, FrameKey, Frame]
+"""A frame with the name of its file and its indices in the file."""
+
 
 class FramePair(NamedTuple):
     """An annotated frame and the estimate for it.
@@ -44,7 +50,7 @@ class Truth(ABC):
 
     @abstractmethod
     def score(
-        self, predicted: NamedSequences, progress: Progress = lambda files: None, mota_threshold: float | None = None
+        self, predicted: NamedSequences, progress: Progress = SILENT, mota_threshold: float | None = None
     ) -> Scores:
         """Scores predictions.
 
@@ -59,9 +65,7 @@ class Truth(ABC):
         """
 
     @abstractmethod
-    def pairs(
-        self, predicted: NamedSequences, progress: Progress = lambda files: None
-    ) -> tuple[list[FramePair], list[str]]:
+    def pairs(self, predicted: NamedSequences, progress: Progress = SILENT) -> tuple[list[FramePair], list[str]]:
         """Pairs the annotated frames with predictions, by the same rules as scoring.
 
         Args:
@@ -96,21 +100,12 @@ class ImageTruth(Truth):
         """
         self.frames, self.origin, self.whole = frames, origin, whole
 
-    def pairs(
-        self, predicted: NamedSequences, progress: Progress = lambda files: None
-    ) -> tuple[list[FramePair], list[str]]:
+    def pairs(self, predicted: NamedSequences, progress: Progress = SILENT) -> tuple[list[FramePair], list[str]]:
         """See `Truth`. Of two predictions of one image the first counts."""
         estimates = list(keyed_frames(predicted, progress))
         indices, warnings = self.match([frame for _, _, frame in estimates])
-        by_index = dict(zip(reversed(indices), reversed(estimates), strict=True))
-
-        pairs = []
-        for index, frame in enumerate(self.frames):
-            if len(frame) or self.all_images_annotated:
-                nobody = None, None, Frame.empty(frame.image, frame.skeleton)
-                file, key, estimate = by_index.get(index, nobody)
-                pairs.append(FramePair(frame, estimate, file, key))
-        return pairs, warnings
+        pairs = _join(self.frames, estimates, indices)
+        return [pair for pair in pairs if len(pair.truth) or self.all_images_annotated], warnings
 
     def match(self, predicted: Sequence[Frame]) -> tuple[list[int | None], list[str]]:
         """Finds the annotated images of predicted frames.
@@ -138,15 +133,9 @@ class ImageTruth(Truth):
 
 
 def match_predicted(truth: Sequence[str], predicted: Sequence[str]) -> list[int | None]:
-    """Finds predicted images among those of the truth, by their names.
+    """Returns for each predicted image the index of the truth's image of the same name, or None.
 
-    Args:
-        truth: Names of the truth's images.
-        predicted: Names of predicted images.
-
-    Returns:
-        For each predicted image its index in `truth`, or None. Two lists of the same names in the same order pair
-        index by index, even if a name comes twice.
+    Two lists of the same names in the same order pair index by index, even if a name comes twice.
     """
     found = match_frames(predicted, truth)
     is_told_apart = None not in found and len(set(found)) == len(found)
@@ -195,20 +184,21 @@ def pair_frames(
             raise UserError(f"{predicted.name}: {expected}")
         warnings.append(f"{predicted.name}: {odd}")
 
-    found = {index: number for number, index in enumerate(indices) if index is not None}
+    estimates = [(file, FrameKey(sequence, index), frame) for index, frame in enumerate(predicted.frames)]
+    return [pair for pair in _join(truth.frames, estimates, indices) if len(pair.truth)], warnings
+
+
+def _join(truth: Sequence[Frame], estimates: Sequence[_KeyedFrame], indices: Sequence[int | None]) -> list[FramePair]:
+    """Returns annotated frames with the estimates that have their index; the first of two counts."""
+    by_index = dict(zip(reversed(indices), reversed(estimates), strict=True))
     pairs = []
-    for index, frame in enumerate(truth.frames):
-        if index in found and len(frame):
-            key = FrameKey(sequence, found[index])
-            pairs.append(FramePair(frame, predicted.frames[key.frame], file, key))
-        elif len(frame):
-            pairs.append(FramePair(frame, Frame.empty(frame.image, frame.skeleton)))
-    return pairs, warnings
+    for index, frame in enumerate(truth):
+        file, key, estimate = by_index.get(index, (None, None, Frame.empty(frame.image, frame.skeleton)))
+        pairs.append(FramePair(frame, estimate, file, key))
+    return pairs
 
 
-def keyed_frames(
-    files: NamedSequences, progress: Progress = lambda files: None
-) -> Iterator[tuple[str, FrameKey, Frame]]:
+def keyed_frames(files: NamedSequences, progress: Progress = SILENT) -> Iterator[_KeyedFrame]:
     """Yields all frames of some files, each with the name of its file and its indices in the file."""
     for name in files:
         for number, sequence in enumerate(files[name]):
@@ -221,11 +211,7 @@ class FilesByName(Mapping[str, Sequence[PoseSequence]]):
     """The pose files of a folder by their names. A file is read whenever it is looked up, and not kept."""
 
     def __init__(self, file_format: Format, location: Path) -> None:
-        """Lists the files.
-
-        Args:
-            file_format: Format of the files.
-            location: A folder of files, or one file.
+        """Lists the files of a folder, or one file.
 
         Raises:
             UserError: There is no file.
@@ -234,11 +220,7 @@ class FilesByName(Mapping[str, Sequence[PoseSequence]]):
         self._paths = {path.name: path for path in file_format.sources(location)}
 
     def __getitem__(self, name: str) -> list[PoseSequence]:
-        """Reads a file.
-
-        Raises:
-            UserError: The file is broken.
-        """
+        """Reads a file; raises `UserError` if it is broken."""
         return self._format.read(self._paths[name])
 
     def __contains__(self, name: object) -> bool:

@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 
 from hpr.errors import UserError
-from hpr.metrics.pckh import PCKH_COLUMNS, PckhTruth
+from hpr.metrics.pckh import PckhTruth
 from hpr.metrics.scores import Scores
 from hpr.poses import FloatArray, Frame, PoseSequence
 from hpr.skeleton import COCO17, MPII16, Skeleton
@@ -16,6 +16,7 @@ HEAD_BOX = np.array([100.0, 100.0, 130.0, 140.0])  # diagonal 50, so the head si
 POSE = np.arange(32.0).reshape(16, 2) * 50
 OTHER = POSE + 3000
 NAN = (np.nan, np.nan)
+COLUMNS = ("Head", "Shoulder", "Elbow", "Wrist", "Hip", "Knee", "Ankle", "Mean")
 
 
 def frame(image: str, *poses: FloatArray, first: int = 0, skeleton: Skeleton = MPII16) -> Frame:
@@ -50,10 +51,9 @@ def test_nobody_annotated(truth: list[Frame]) -> None:
 
 def test_everything_is_found() -> None:
     found = score(frame("a.jpg", POSE), frame("a.jpg", POSE))
-    assert found.columns == PCKH_COLUMNS
-    assert PCKH_COLUMNS == ("Head", "Shoulder", "Elbow", "Wrist", "Hip", "Knee", "Ankle", "Mean")
-    assert found.table == {"PCKh": dict.fromkeys(PCKH_COLUMNS, 100.0)}
-    assert list(found.metrics) == ["PCKh", *PCKH_COLUMNS[:-1]]
+    assert found.columns == COLUMNS
+    assert found.table == {"PCKh": dict.fromkeys(COLUMNS, 100.0)}
+    assert list(found.metrics) == ["PCKh", *COLUMNS[:-1]]
     assert (found.selection, found.totals) == (100, {"PCKh": 100})
     assert found.as_json() == {"total": found.table, "people": 1, "warnings": []}
 
@@ -67,7 +67,7 @@ def test_half_a_head_size_is_the_limit(distance: tuple[float, float], share: flo
     found = row(frame("a.jpg", POSE), frame("a.jpg", pose))
     assert found["Wrist"] == (100 + share) / 2
     assert found["Mean"] == pytest.approx(100 * (13 + share / 100) / 14)
-    assert {found[column] for column in PCKH_COLUMNS[:3]} == {100}
+    assert {found[column] for column in COLUMNS[:3]} == {100}
 
 
 def test_head_is_the_mean_of_neck_and_head_top() -> None:
@@ -79,7 +79,7 @@ def test_head_is_the_mean_of_neck_and_head_top() -> None:
 
 def test_pelvis_and_thorax_do_not_count() -> None:
     pose = moved(POSE, pelvis=(9000, 0), thorax=(9000, 0))
-    assert row(frame("a.jpg", POSE), frame("a.jpg", pose)) == dict.fromkeys(PCKH_COLUMNS, 100.0)
+    assert row(frame("a.jpg", POSE), frame("a.jpg", pose)) == dict.fromkeys(COLUMNS, 100.0)
 
 
 def test_two_people_counted_by_hand() -> None:
