@@ -19,15 +19,16 @@ from hypothesis import strategies as st
 
 from hpr.crops import Crop, ScaleRule, body_scale, person_scale
 from hpr.errors import UserError
-from hpr.images import Image, ImageFolder, Video, read_image
+from hpr.images import Image, ImageFolder, read_image
+from hpr.poses import FloatArray, Frame, PoseSequence
 from hpr.refine.batching import PersonCrop
 from hpr.refine.engine import Outcome, PassedThrough, PoseRefiner, RefinedPose
-from hpr.refine.objective import MAP, Objective
-from hpr.poses import FloatArray, Frame, PoseSequence
 from hpr.refine.files import PoseFile, check_images
+from hpr.refine.objective import MAP, Objective
 from hpr.refine.stream import RefinedPart, refine_parts, refine_sequences, refined_frame
 from hpr.refine.tally import EXAMPLES, MOVED_MOST, Place, Tally
 from hpr.skeleton import COCO17, POSETRACK15, POSETRACK18, SKELETONS, Skeleton
+from hpr.video import Video
 
 EMPTY = Frame.empty("none.jpg", POSETRACK15)
 SHIFT = np.array([1.0, 2.0])

@@ -1,0 +1,175 @@
+"""Counts of what refining did."""
+
+import json
+from typing import Any
+
+import numpy as np
+import pytest
+
+from hpr.poses import Frame, FrameKey
+from hpr.refine.merge import apply_refined
+from hpr.refine.objective import Objective
+from hpr.refine.results import Outcome, PersonKey, RefinedPose, RefinedPoses
+from hpr.refine.tally import EXAMPLES, MOVED_MOST, ExampleFrame, Tally
+from hpr.skeleton import POSETRACK15
+
+KEYPOINTS = np.arange(90.0).reshape(3, 15, 2) + 1
+
+
+def counted(
+    outcomes: list[Outcome],
+    moved: list[float] | None = None,
+    confidence: Any = 0.6,
+    frame: Frame | None = None,
+    objective: Objective | None = None,
+    detail: str = "",
+    tally: Tally | None = None,
+) -> Tally:
+    """Counts a frame with one person for each outcome."""
+    frame = frame or Frame("a.jpg", POSETRACK15, np.ones((len(outcomes), 15, 2)))
+    objective = objective or Objective(keep=0.5, add=0.5)
+    results = []
+    for person, outcome in enumerate(outcomes):
+        result = RefinedPose(PersonKey(FrameKey(0, 0), person), outcome, detail)
+        if outcome is Outcome.REFINED:
+            sure = np.broadcast_to(confidence, 15).astype(float)
+            distance = moved[person] if moved else 0.5
+            result = RefinedPose(result.key, outcome, "", -np.ones((15, 2)), sure, distance)
+        results.append(result)
+
+    refined = RefinedPoses.stack(results, POSETRACK15)
+    tally = tally if tally is not None else Tally()
+    tally.count(frame, refined, apply_refined(frame, refined, POSETRACK15, objective), POSETRACK15)
+    return tally
+
+
+def added(*tallies: Tally) -> Tally:
+    total = Tally()
+    for tally in tallies:
+        total.add(tally)
+    return total
+
+
+def restored(tally: Tally) -> Tally:
+    return Tally.from_entry(json.loads(json.dumps(tally.as_entry())))
+
+
+TWO_OF_THREE = [Outcome.REFINED, Outcome.CROP_SIZE, Outcome.REFINED]
+
+
+def test_nothing() -> None:
+    tally = Tally()
+    assert (tally.people, tally.refined, tally.passed_through, tally.failed) == (0, 0, 0, 0)
+    assert added(tally) == restored(tally) == tally
+    assert tally.as_json() == {
+        "frames": 0,
+        "persons": {"seen": 0, "refined": 0, "passed_through": 0, "reasons": {}},
+        "joints": {"kept": 0, "dropped": 0, "added": 0},
+        "bad_images": [],
+        "movement": {"median": None, "p95": None, "above_half_a_head": None, "poses": 0},
+    }
+
+
+def test_a_frame_without_people() -> None:
+    assert counted([]) == Tally(frames=1)
+
+
+def test_a_frame() -> None:
+    tally = counted(TWO_OF_THREE)
+    assert tally.outcomes == {Outcome.REFINED: 2, Outcome.CROP_SIZE: 1}
+    assert tally.examples == {Outcome.CROP_SIZE: [(0, "a.jpg")]}
+    assert (tally.kept, tally.dropped, tally.added) == (45, 0, 0)
+    assert tally.moved == {50: 2}
+    assert tally.moved_most == [(0.5, 0, "a.jpg")]
+    assert tally.confidences == {12: 30}
+    assert not tally.bad_images
+    assert restored(tally) == tally
+
+
+def test_dropped_and_added_keypoints() -> None:
+    keypoints, flags = KEYPOINTS.copy(), np.ones((3, 15))
+    keypoints[:, 0], flags[:, 0] = np.nan, 0
+    keypoints[:, 1] = np.inf
+    keypoints[:, 2] = -600  # below the cutoff
+    flags[:, 3] = 0
+    confidence = np.full(15, 0.6)
+    confidence[[1, 5, 6]] = 0.5  # not above the threshold
+    tally = counted(TWO_OF_THREE, confidence=confidence, frame=Frame("a.jpg", POSETRACK15, keypoints, flags=flags))
+    # Of each of the two: nine kept, two dropped, and 0, 2 and 3 added; eleven of the third stay.
+    assert (tally.kept, tally.dropped, tally.added) == (2 * 9 + 11, 2 * 2, 2 * 3)
+
+
+def test_keeping_and_adding_have_thresholds_of_their_own() -> None:
+    keypoints = KEYPOINTS.copy()
+    keypoints[:, :6] = np.nan
+    frame, objective = Frame("a.jpg", POSETRACK15, keypoints), Objective(keep=0.2, add=0.5)
+    tally = counted(TWO_OF_THREE, confidence=np.tile([0.2, 0.5, 0.8], 5), frame=frame, objective=objective)
+    assert (tally.kept, tally.dropped, tally.added) == (2 * 6 + 9, 2 * 3, 2 * 2)
+
+
+@pytest.mark.parametrize(
+    ("moved", "median", "p95", "above"),
+    [
+        ([0], 0.0, 0.0, 0.0),
+        ([0.5], 0.5, 0.5, 0.0),
+        ([0.5001], 0.51, 0.51, 1.0),
+        ([0.1, 0.2, 0.3, 7], 0.2, 7.0, 0.25),
+        ([0.015] * 95 + [1e300] * 5, 0.02, 0.02, 0.05),
+        ([0.015] * 94 + [np.inf] * 6, 0.02, 10.0, 0.06),
+    ],
+)
+def test_movement(moved: list[float], median: float, p95: float, above: float) -> None:
+    total = added(*(counted([Outcome.REFINED], [distance]) for distance in moved))
+    expected = {"median": median, "p95": p95, "above_half_a_head": above, "poses": len(moved)}
+    assert total.as_json()["movement"] == expected
+    assert restored(total) == total
+
+
+def test_several() -> None:
+    first = counted([Outcome.REFINED, Outcome.CROP_SIZE])
+    second = counted([Outcome.BAD_IMAGE, Outcome.BAD_IMAGE], detail="gone.png: no such image")
+    total = added(first, second)
+    assert (total.people, total.refined, total.passed_through, total.failed) == (4, 1, 3, 2)
+    assert total.bad_images == {"gone.png: no such image": 2}
+    assert total.as_json() == {
+        "frames": 2,
+        "persons": {
+            "seen": 4,
+            "refined": 1,
+            "passed_through": 3,
+            "reasons": {Outcome.CROP_SIZE.value: 1, Outcome.BAD_IMAGE.value: 2},
+        },
+        "joints": {"kept": 60, "dropped": 0, "added": 0},
+        "bad_images": ["gone.png: no such image"],
+        "movement": {"median": 0.5, "p95": 0.5, "above_half_a_head": 0.0, "poses": 1},
+    }
+    assert first.people == 2  # what was added is unchanged
+
+
+def test_frames_that_moved_most() -> None:
+    tally = Tally()
+    for index in range(100):
+        frame = Frame(f"{index}.jpg", POSETRACK15, np.ones((3, 15, 2)))
+        moved = [(37 * index % 100) / 10, 1e300 * (index == 7)]
+        counted([Outcome.REFINED, Outcome.REFINED, Outcome.NO_KEYPOINTS], moved, frame=frame, tally=tally)
+    assert [frame.heads for frame in tally.moved_most][:3] == [10.0, 4.95, 4.9]
+    assert tally.moved_most[0].image == "7.jpg"
+    assert len(tally.moved_most) == MOVED_MOST
+    assert tally.examples == {Outcome.NO_KEYPOINTS: [ExampleFrame(n, f"{n}.jpg") for n in range(EXAMPLES)]}
+    assert restored(tally).moved_most == tally.moved_most
+
+
+def test_a_sequence_in_parts_is_counted_as_a_whole() -> None:
+    whole, parts = Tally(), [Tally() for _ in range(3)]
+    for index in range(12):
+        outcomes = [Outcome.REFINED, *[Outcome.TINY_IMAGE] * (index % 2)]
+        for tally in (whole, parts[index // 4]):
+            counted(outcomes, [0.1 * ((5 * index) % 7)], tally=tally)
+    total = added(*parts)
+    assert total == whole
+    assert total.examples[Outcome.TINY_IMAGE][-1].frame == 9
+
+
+def test_confidences() -> None:
+    confidence = [0.0, 0.049, 0.05, 0.999, 1.0, *[0.5] * 10]
+    assert counted([Outcome.REFINED], confidence=confidence).confidences == {0: 2, 1: 1, 10: 10, 19: 2}
