@@ -76,10 +76,5 @@ def total(truth: PoseSequence, predicted: PoseSequence) -> dict[str, float]:
     return {metric: row["total"] for metric, row in score((truth, predicted)).by_keypoint.items()}
 
 
-def renamed(poses: PoseSequence, pattern: str = "x{}.jpg") -> PoseSequence:
-    """Returns a clip whose images have other names."""
-    return replace(poses, frames=[replace(f, image=pattern.format(i)) for i, f in enumerate(poses.frames)])
-
-
 def without_track_ids(poses: PoseSequence) -> PoseSequence:
     return replace(poses, frames=[replace(f, track_ids=(None,) * len(f)) for f in poses.frames])

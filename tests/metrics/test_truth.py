@@ -4,10 +4,10 @@ from dataclasses import replace
 from pathlib import Path
 
 import pytest
-from scored_clips import Person, frame, people, renamed, score, sequence
+from scored_clips import Person, frame, people, score, sequence
 
 from hpr.errors import UserError
-from hpr.formats import PoseTrack18, get_format
+from hpr.formats import PoseTrack18
 from hpr.metrics.pckh import PckhTruth
 from hpr.metrics.posetrack import PoseTrackTruth
 from hpr.metrics.scoring import open_truth
@@ -22,11 +22,12 @@ def named(*names: str) -> list[PoseSequence]:
     return [replace(CLIP, name=name) for name in names]
 
 
+def renamed(clip: PoseSequence, pattern: str) -> PoseSequence:
+    return replace(clip, frames=[replace(frame, image=pattern.format(i)) for i, frame in enumerate(clip.frames)])
+
+
 def image(name: str, count: int) -> Frame:
     return Frame(name, POSETRACK15, people(count))
-
-
-PREDICTED = [("1.json", image("z.jpg", 1)), ("2.json", image("z.jpg", 1), image("a.png", 3)), ("3.json", image("a", 1))]
 
 
 class CountedFiles(dict[str, list[PoseSequence]]):
@@ -86,29 +87,15 @@ class TestFiles:
         ]
         assert [pair.key for pair in truth.pairs(predicted)[0]][::4] == [FrameKey(1, 0), FrameKey(0, 0)]
 
-    def test_by_name(self, tmp_path: Path) -> None:
+    def test_of_a_folder(self, tmp_path: Path) -> None:
         for name in ("b.json", "a.json"):
             PoseTrack18().write([CLIP], tmp_path / name)
         files = FilesByName(PoseTrack18(), tmp_path)
-        assert (list(files), len(files)) == (["a.json", "b.json"], 2)
-        (tmp_path / "b.json").write_text("{")
-        assert "b.json" in files
-        assert "c.json" not in files
-        assert [clip.name for clip in files["a.json"]] == ["a"]
+        assert (list(files), len(files), "c.json" in files) == (["a.json", "b.json"], 2, False)
+        (tmp_path / "b.json").write_text("{")  # it is not read before it is scored
+        assert open_truth(PoseTrack18(), str(tmp_path)).score({"a.json": files["a.json"]}).totals["AP"] == 100
         with pytest.raises(UserError, match=r"b.json: not valid JSON"):
             files["b.json"]
-
-    def test_only_files_with_a_partner_are_read(self, tmp_path: Path) -> None:
-        for folder in ("gt", "pred"):
-            PoseTrack18().write([CLIP], tmp_path / folder / "clip.json")
-        (tmp_path / "gt" / "broken.json").write_text("{")
-        truth = open_truth(PoseTrack18(), str(tmp_path / "gt"))
-        assert truth.score(FilesByName(PoseTrack18(), tmp_path / "pred")).sequences.keys() == {"clip"}
-
-    @pytest.mark.parametrize("name", ["posetrack18", "coco"])
-    def test_that_are_not_there(self, name: str) -> None:
-        with pytest.raises(UserError, match=r"^/no/where: no such file or folder"):
-            open_truth(get_format(name), "/no/where")
 
 
 @pytest.mark.parametrize(
@@ -126,58 +113,46 @@ def test_images_by_name(truth: list[str], predicted: list[str], expected: list[i
     assert match_predicted(truth, predicted) == expected
 
 
-class TestFramesOfAClip:
-    extra = frame("000009.jpg", [Person(people(1)[0])])
+EXTRA = frame("000009.jpg", [Person(people(1)[0])])
+BY_POSITION = "its images have other names than the truth's; frames are paired by position"
+ONE_MISSING = "1 of the truth's 4 frames are missing and count as empty; 1 frames are not in the truth and do not count"
+REVERSED = "its frames are in another order than the truth's; they are paired by name"
 
-    @pytest.mark.parametrize(
-        ("predicted", "recall", "warning"),
-        [
-            (renamed(CLIP, "other/{:06d}.png"), 100, None),
-            (
-                replace(CLIP, frames=CLIP.frames[::-1]),
-                100,
-                "its frames are in another order than the truth's; they are paired by name",
-            ),
-            (
-                replace(CLIP, frames=[*CLIP.frames[1:], extra]),
-                75,
-                "1 of the truth's 4 frames are missing and count as empty; "
-                "1 frames are not in the truth and do not count",
-            ),
-            (
-                renamed(CLIP),
-                100,
-                "its images have other names than the truth's; frames are paired by position",
-            ),
-            (
-                renamed(CLIP, "000000.jpg"),
-                100,
-                "its images have other names than the truth's; frames are paired by position",
-            ),
-        ],
-    )
-    def test_pair_by_name_or_position(self, predicted: PoseSequence, recall: float, warning: str | None) -> None:
-        scores = score((CLIP, predicted))
-        assert scores.by_keypoint["AP_recall"]["total"] == recall
-        assert scores.by_keypoint["AP_precision"]["total"] == 100
-        assert scores.warnings == ([] if warning is None else [f"clip: {warning}"])
 
-    def test_of_other_names_and_number_are_left_out(self) -> None:
-        short = replace(renamed(CLIP), frames=renamed(CLIP).frames[1:])
-        message = "clip: expected 4 frames or the truth's image names, found 3"
-        scores = score((CLIP, short), (replace(CLIP, name="good"), CLIP))
-        assert (list(scores.sequences), scores.totals["AP"]) == (["good"], 100)
-        assert scores.warnings == [f"{message}: this sequence is left out"]
-        with pytest.raises(UserError, match=message):
-            score((CLIP, short))
+@pytest.mark.parametrize(
+    ("predicted", "recall", "warning"),
+    [
+        (renamed(CLIP, "other/{:06d}.png"), 100, None),
+        (replace(CLIP, frames=CLIP.frames[::-1]), 100, REVERSED),
+        (replace(CLIP, frames=[*CLIP.frames[1:], EXTRA]), 75, ONE_MISSING),
+        (renamed(CLIP, "x{}.jpg"), 100, BY_POSITION),
+        (renamed(CLIP, "000000.jpg"), 100, BY_POSITION),
+    ],
+)
+def test_frames_of_a_clip(predicted: PoseSequence, recall: float, warning: str | None) -> None:
+    scores = score((CLIP, predicted))
+    assert scores.by_keypoint["AP_recall"]["total"] == recall
+    assert scores.by_keypoint["AP_precision"]["total"] == 100
+    assert scores.warnings == ([] if warning is None else [f"clip: {warning}"])
+
+
+def test_clips_of_other_names_and_number_are_left_out() -> None:
+    short = renamed(replace(CLIP, frames=CLIP.frames[1:]), "x{}.jpg")
+    message = "clip: expected 4 frames or the truth's image names, found 3"
+    scores = score((CLIP, short), (replace(CLIP, name="good"), CLIP))
+    assert (list(scores.sequences), scores.totals["AP"]) == (["good"], 100)
+    assert scores.warnings == [f"{message}: this sequence is left out"]
+    with pytest.raises(UserError, match=message):
+        score((CLIP, short))
 
 
 def test_predictions_of_images_are_found_in_any_file() -> None:
     truth = PckhTruth([image("x/a.jpg", 2), image("b.jpg", 1), image("unannotated.jpg", 0)], "DIR")
-    files = {name: [PoseSequence("", list(frames))] for name, *frames in PREDICTED}
+    images = {"1": [image("z.jpg", 1)], "2": [image("z.jpg", 1), image("a.png", 3)], "3": [image("a", 1)]}
+    files = {name: [PoseSequence("", frames)] for name, frames in images.items()}
     pairs, warnings = truth.pairs(files)
     assert [(pair.truth.image, pair.estimate.image, pair.file, pair.key) for pair in pairs] == [
-        ("x/a.jpg", "a.png", "2.json", FrameKey(0, 1)),
+        ("x/a.jpg", "a.png", "2", FrameKey(0, 1)),
         ("b.jpg", "b.jpg", None, None),
     ]
     assert [len(pair.estimate) for pair in pairs] == [3, 0]
@@ -186,7 +161,7 @@ def test_predictions_of_images_are_found_in_any_file() -> None:
         "1 of 2 images of DIR have no prediction and count as without a person, such as b.jpg",
     ]
     with pytest.raises(UserError, match=r"^DIR: expected an image named like z\.jpg, found none$"):
-        truth.pairs({"1.json": files["1.json"]})
+        truth.pairs({"1": files["1"]})
 
 
 def test_frames_that_are_not_annotated_are_not_paired() -> None:
