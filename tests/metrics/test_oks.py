@@ -19,9 +19,12 @@ from pycocotools.coco import COCO  # type: ignore[import-untyped]
 from pycocotools.cocoeval import COCOeval  # type: ignore[import-untyped]
 
 from hpr.errors import UserError
+from hpr.files import read_json
+from hpr.formats import Format, get_format
 from hpr.formats.coco import Coco, CrowdPose
 from hpr.metrics.oks import OksTruth
 from hpr.metrics.scores import Scores
+from hpr.metrics.scoring import open_truth
 from hpr.poses import Frame, PoseSequence
 from hpr.skeleton import COCO17, HALPE26
 
@@ -29,41 +32,43 @@ FORMATS: dict[str, type[Coco]] = {"coco": Coco, "crowdpose": CrowdPose}
 TRUTH = {name: GOLDEN / "formats" / name / "annotations.json" for name in FORMATS}
 REAL = {"coco": "coco/person_keypoints.json", "crowdpose": "crowdpose/crowdpose.json"}
 REAL_TRUTH = {name: path for name, file in REAL.items() if (path := Path("/work/shared/real", file)).is_file()}
+COLUMNS = {
+    "coco": ("AP", "AP50", "AP75", "APM", "APL", "AR"),
+    "crowdpose": ("AP", "AP50", "AP75", "easy", "medium", "hard", "AR"),
+}
 CLIP = Coco().read(TRUTH["coco"])[0]
+RESULTS = TRUTH["coco"].with_name("results.json")
 
 
 def direct(truth: dict[str, Any], results: list[dict[str, Any]], name: str = "coco") -> dict[str, float]:
     """Scores by pycocotools alone, as its documentation and CrowdPose's own tool say."""
-    truth, sigmas = copy.deepcopy(truth), np.empty(0)
+    truth, images = copy.deepcopy(truth), {"all": sorted(image["id"] for image in truth["images"])}
     if name == "crowdpose":
-        sigmas = np.array([0.79, 0.79, 0.72, 0.72, 0.62, 0.62, 1.07, 1.07, 0.87, 0.87, 0.89, 0.89, 0.79, 0.79]) / 10
         for annotation in truth["annotations"]:
             annotation["area"] = annotation["bbox"][2] * annotation["bbox"][3] * 0.53
+        images |= {"easy": [], "medium": [], "hard": []}
+        for image in truth["images"]:
+            index = image["crowdIndex"]
+            images["easy" if index < 0.1 else "hard" if index > 0.8 else "medium"].append(image["id"])
 
-    def statistics(images: list[int]) -> dict[str, float]:
+    scores: dict[str, float] = {}
+    for level, own in images.items():
         coco = COCO()
         coco.dataset = truth
         with redirect_stdout(io.StringIO()):
             coco.createIndex()
             evaluation = COCOeval(coco, coco.loadRes(copy.deepcopy(results)), "keypoints")
-            evaluation.params.catIds, evaluation.params.imgIds = [1], images
-            if len(sigmas):
-                evaluation.params.kpt_oks_sigmas = sigmas
+            evaluation.params.catIds, evaluation.params.imgIds = [1], own
+            if name == "crowdpose":
+                tenths = [0.79, 0.79, 0.72, 0.72, 0.62, 0.62, 1.07, 1.07, 0.87, 0.87, 0.89, 0.89, 0.79, 0.79]
+                evaluation.params.kpt_oks_sigmas = np.array(tenths) / 10
             evaluation.evaluate()
             evaluation.accumulate()
             evaluation.summarize()
-        named = zip(("AP", "AP50", "AP75", "APM", "APL", "AR"), evaluation.stats[:6], strict=True)
-        return {key: math.nan if value == -1 else 100 * float(value) for key, value in named}
-
-    scores = statistics(sorted(image["id"] for image in truth["images"]))
-    if name == "coco":
-        return scores
-    levels: dict[str, list[int]] = {"easy": [], "medium": [], "hard": []}
-    for image in truth["images"]:
-        index = image["crowdIndex"]
-        levels["easy" if index < 0.1 else "hard" if index > 0.8 else "medium"].append(image["id"])
-    scores |= {level: statistics(images)["AP"] for level, images in levels.items()}
-    return {key: scores[key] for key in ("AP", "AP50", "AP75", "easy", "medium", "hard", "AR")}
+        values = [math.nan if value == -1 else 100 * float(value) for value in evaluation.stats[:6]]
+        own_scores = dict(zip(COLUMNS["coco"], values, strict=True))
+        scores |= own_scores if level == "all" else {level: own_scores["AP"]}
+    return {column: scores[column] for column in COLUMNS[name]}
 
 
 def noisy(truth: dict[str, Any], seed: int, boxes: bool, ties: bool) -> list[dict[str, Any]]:
@@ -129,19 +134,13 @@ def test_any_results(
         assert_equal(found, direct(truth, results, name))
 
 
-def test_nobody_predicted() -> None:
-    truth = opened(TRUTH["coco"])
-    found = score(truth, [replace(CLIP, frames=[Frame.empty(frame.image, COCO17) for frame in CLIP.frames])])
-    assert found.table["OKS"] == dict.fromkeys(found.columns, 0)
-    assert score(truth, []).warnings[0].startswith(f"3 of 3 images of {TRUTH['coco']} have no prediction")
-
-
-def test_nobody_annotated(tmp_path: Path) -> None:
-    content = json.loads(TRUTH["crowdpose"].read_text())
-    path = written(tmp_path / "gt.json", {**content, "annotations": []})
-    results = CrowdPose(str(path)).read(TRUTH["crowdpose"].with_name("results.json"))
-    found = score(path, results, "crowdpose")
-    assert found.as_json()["total"]["OKS"] == dict.fromkeys(found.columns)
+def test_nobody(tmp_path: Path) -> None:
+    """Nobody predicted, no image predicted, nobody annotated."""
+    empty = replace(CLIP, frames=[Frame.empty(frame.image, COCO17) for frame in CLIP.frames])
+    assert score(TRUTH["coco"], [empty]).table["OKS"] == dict.fromkeys(COLUMNS["coco"], 0)
+    assert score(TRUTH["coco"], []).warnings[0].startswith(f"3 of 3 images of {TRUTH['coco']} have no prediction")
+    path = written(tmp_path / "gt.json", {**json.loads(TRUTH["coco"].read_text()), "annotations": []})
+    assert score(path, [CLIP]).as_json()["total"]["OKS"] == dict.fromkeys(COLUMNS["coco"])
 
 
 @pytest.mark.parametrize(
@@ -225,48 +224,44 @@ class TestTrapsOfPycocotools:
     @settings(deadline=None, max_examples=60)
     @given(data=st.data())
     def test_wild_annotations(self, data: st.DataObject, tmp_path_factory: pytest.TempPathFactory) -> None:
-        wild = st.none() | st.booleans() | st.integers(-1, 3) | st.just(10**400) | st.floats() | st.text(max_size=2)
-        value = data.draw(wild | st.lists(wild, max_size=4) | st.dictionaries(st.text(max_size=2), wild, max_size=1))
+        plain = st.none() | st.booleans() | st.integers(-1, 3) | st.just(10**400) | st.floats() | st.text(max_size=2)
+        value = data.draw(plain | st.lists(plain, max_size=4) | st.dictionaries(st.text(max_size=2), plain, max_size=1))
         truth = self.people()
         holders = [truth["annotations"][0], truth["images"][0], truth["categories"][0], truth]
         holder = data.draw(st.sampled_from(holders))
         holder[data.draw(st.sampled_from([*holder, "crowdIndex"]))] = value
         path = written(tmp_path_factory.mktemp("wild") / "gt.json", truth)
         with suppress(UserError):
-            score(path, Coco().read(TRUTH["coco"].with_name("results.json")))
+            score(path, Coco().read(RESULTS))
 
 
 class TestTruth:
-    truth = opened(TRUTH["coco"])
-
-    def score(self, *frames: Frame) -> Scores:
-        return score(self.truth, [replace(CLIP, frames=list(frames))])
-
-    def test_images_of_other_names(self) -> None:
-        with pytest.raises(UserError, match=r"annotations.json: expected an image named like b.jpg, found none$"):
-            self.score(Frame.empty("b.jpg", COCO17))
-
-    def test_images_on_one_side(self) -> None:
-        found = self.score(*CLIP.frames[1:], Frame("b.jpg", COCO17, np.ones((1, 17, 2))))
-        absent = f"1 of 3 images of {TRUTH['coco']} have no prediction and count as without a person"
-        assert found.warnings == [
-            f"1 images are not in {TRUTH['coco']} and are left out, such as b.jpg",
-            f"{absent}, such as 000000000139.jpg",
-        ]
-
-    def test_scoring_leaves_the_truth_as_it_was(self) -> None:
+    def test_scoring_leaves_it_as_it_was(self) -> None:
         """Whatever folder, ending and skeleton the images have."""
-        expected = self.score(*CLIP.frames)
+        truth = opened(TRUTH["coco"])
+        expected = score(truth, [CLIP])
         renamed = [replace(frame, image=f"a/{Path(frame.image).stem}.png") for frame in CLIP.frames]
         for frames in (renamed, [frame.in_skeleton(HALPE26) for frame in CLIP.frames], CLIP.frames):
-            assert self.score(*frames) == expected
+            assert score(truth, [replace(CLIP, frames=frames)]) == expected
+
+    @pytest.mark.parametrize("predictions", [Coco(str(TRUTH["coco"])), get_format("alphapose")], ids=type)
+    def test_is_parsed_once(self, predictions: Format, monkeypatch: pytest.MonkeyPatch) -> None:
+        """Also where results are read beside it."""
+        parsed: list[Path] = []
+        for module in ("hpr.formats", "hpr.formats.coco", "hpr.formats.records"):
+            monkeypatch.setattr(f"{module}.read_json", lambda path: parsed.append(path) or read_json(path))
+        clips = {"a.json": predictions.read(RESULTS) if isinstance(predictions, Coco) else [CLIP]}
+        truth = open_truth(predictions, str(TRUTH["coco"]))
+        assert truth.score(clips) == truth.score(clips)
+        assert len(truth.pairs(clips)[0]) == 3
+        assert parsed.count(TRUTH["coco"]) == 1
 
     def test_predicted_images_alone(self) -> None:
         """As in validation on a share of the images."""
         some = [replace(CLIP, frames=CLIP.frames[:1])]
         part = score(opened(TRUTH["coco"], whole=False), some)
         assert (part.selection, part.warnings) == (pytest.approx(100), [])
-        assert score(self.truth, some).selection < 100
+        assert score(TRUTH["coco"], some).selection < 100
 
     def test_ignore_regions_of_pairs_are_outlines(self, tmp_path: Path) -> None:
         """As in training, also in an image where nobody has keypoints."""

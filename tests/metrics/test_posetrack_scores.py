@@ -6,7 +6,7 @@ from dataclasses import replace
 import numpy as np
 import pytest
 from conftest import GOLDEN
-from scored_clips import Person, frame, people, score, sequence, total, without_track_ids
+from scored_clips import Person, people, score, sequence, total, without_track_ids
 
 from hpr.errors import UserError
 from hpr.formats import PoseTrack18
@@ -14,14 +14,13 @@ from hpr.metrics.posetrack import AP_SCORES, MOT_SCORES
 from hpr.metrics.scores import Scores
 from hpr.metrics.scoring import open_truth
 from hpr.metrics.truth import FilesByName
-from hpr.poses import FloatArray, PoseSequence
+from hpr.poses import FloatArray, Frame, PoseSequence
 from hpr.skeleton import COCO17, MPII16, POSETRACK15, POSETRACK18, Skeleton
 
 PUBLIC = json.loads((GOLDEN / "evaluation" / "poseval.json").read_text())
 NAMES = {"AP": "ap", "AP_precision": "pre", "AP_recall": "rec"}
 NAMES |= {"MOTA": "mota", "MOTP_poseval": "motp", "MOT_precision": "pre", "MOT_recall": "rec"}
 KEYPOINTS = POSETRACK15.names
-GROUPS = [(14, 12, 13), (8, 9), (7, 10), (6, 11), (2, 3), (1, 4), (0, 5), (15,)]
 
 POSE, OTHER, THIRD = people(3)
 ONE = [Person(POSE)]
@@ -43,13 +42,6 @@ def test_public_numbers(golden: Scores, sequence: str, metric: str) -> None:
     assert golden.warnings == []
 
 
-@pytest.mark.parametrize(("metric", "values"), [("AP", "total_AP_metrics"), ("MOTA", "total_MOT_metrics")])
-def test_groups_of_keypoints(golden: Scores, metric: str, values: str) -> None:
-    assert golden.columns == ("Head", "Shou", "Elb", "Wri", "Hip", "Knee", "Ankl", "Total")
-    public = np.array(PUBLIC[values][NAMES[metric]])
-    assert list(golden.table[metric].values()) == pytest.approx([public[list(group)].mean() for group in GROUPS])
-
-
 def moved(pose: FloatArray, by: float, keypoints: int = 15) -> FloatArray:
     """Returns a pose whose first keypoints are shifted to the right; keypoints match within 15 pixels."""
     changed = pose.copy()
@@ -59,40 +51,29 @@ def moved(pose: FloatArray, by: float, keypoints: int = 15) -> FloatArray:
 
 EVERYONE = [Person(pose, track) for track, pose in enumerate((POSE, OTHER, THIRD))]
 INFINITE = [Person(np.full((15, 2), np.inf))]
-SWITCHED = [Person(POSE, 11), Person(OTHER, 10)]
+SWITCHED = [Person(POSE, 1), Person(OTHER, 0)]
+FAR, NEAR = [Person(POSE + 500)], [Person(moved(POSE, 6))]  # 0.2 head sizes
+TWICE = [Person(moved(POSE, 500, keypoints=5), 0), Person(POSE, 1)]
+UNSCORED, LOW = ([Person(POSE, 0, own), Person(OTHER, 1, -9000)] for own in (np.nan, -8000))
+ALL_MISSED = dict.fromkeys((*AP_SCORES, "MOT_precision", "MOT_recall", "MOTP_poseval"), 0)
 BY_HAND = {
-    "nothing predicted": (  # of two frames one counts for MOTA, as a miss and a false positive
-        *([ONE, ONE], [[], []]),
-        {**dict.fromkeys((*AP_SCORES, "MOT_precision", "MOT_recall"), 0), "MOTA": -100},
-    ),
-    "MOTP of nothing predicted": ([ONE, ONE], [[], []], {"MOTP": np.nan, "MOTP_poseval": 0}),
-    "nothing annotated": ([[], []], [ONE, ONE], {"AP": 0, "MOTA": np.nan}),  # these frames are left out on both sides
-    "the last frame does not count for MOTA": (
-        *([ONE] * 3, [ONE, ONE, [Person(POSE + 500)]]),
-        {"MOTA": 100, "AP_precision": 200 / 3},
-    ),
-    "the last frame is the last annotated one": ([ONE, ONE, []], [ONE, [Person(POSE + 500)], ONE], {"MOTA": 100}),
-    "a frame without predictions is one miss and one false positive": (
-        *([EVERYONE] * 3, [EVERYONE, [], EVERYONE]),
-        {"MOTA": 100 * (1 - 2 / (3 + 1)), "AP_recall": 100 * 6 / 9},
-    ),
-    "a switch of identities": (
-        *([EVERYONE[:2]] * 4, [[Person(POSE, 10), Person(OTHER, 11)], *[SWITCHED] * 3]),
-        {"MOTA": 100 * (1 - 2 / 6)},
-    ),
-    "MOTP is the mean distance, the tool's own is not": (
-        *([ONE] * 3, [[Person(moved(POSE, 6))]] * 3),
-        {"MOTP": 80, "MOTP_poseval": 60},
-    ),
+    # Of two frames one counts for MOTA, as a miss and a false positive.
+    "nothing predicted": ([ONE, ONE], [[], []], {**ALL_MISSED, "MOTA": -100, "MOTP": np.nan}),
+    # Frames without annotated people are left out, and the predictions with them.
+    "nothing annotated": ([[], []], [ONE, ONE], {"AP": 0, "MOTA": np.nan}),
+    "last frame is not tracked": ([ONE] * 3, [ONE, ONE, FAR], {"MOTA": 100, "AP_precision": 200 / 3}),
+    "last frame is the last annotated one": ([ONE, ONE, []], [ONE, FAR, ONE], {"MOTA": 100}),
+    # A frame without predictions is one miss and one false positive, of 3 + 1 objects.
+    "empty frame": ([EVERYONE] * 3, [EVERYONE, [], EVERYONE], {"MOTA": 50, "AP_recall": 100 * 6 / 9}),
+    "switched identities": ([EVERYONE[:2]] * 4, [EVERYONE[:2], *[SWITCHED] * 3], {"MOTA": 100 * (1 - 2 / 6)}),
+    # MOTP is the mean distance; the public tool's own is not.
+    "distances": ([ONE] * 3, [NEAR] * 3, {"MOTP": 80, "MOTP_poseval": 60}),
     "half a head size": ([ONE], [[Person(moved(POSE, 14.9999))]], {"AP": 100}),
     "more than half a head size": ([ONE], [[Person(moved(POSE, 15.0001))]], {"AP": 0}),
-    "each person takes one prediction": (
-        *([ONE], [[Person(moved(POSE, 500, keypoints=5), 0), Person(POSE, 1)]]),
-        {"AP_precision": 50},
-    ),
+    "each person takes one prediction": ([ONE], [TWICE], {"AP_precision": 50}),
     "infinite coordinates are present and never right": ([INFINITE], [INFINITE], {"AP": 0, "AP_precision": 0}),
-    "a missing score ranks last": ([ONE], [[Person(POSE, 0, np.nan), Person(OTHER, 1, -9000)]], {"AP": 50}),
-    "a low score does not": ([ONE], [[Person(POSE, 0, -8000), Person(OTHER, 1, -9000)]], {"AP": 100}),
+    "a missing score ranks last": ([ONE], [UNSCORED], {"AP": 50}),
+    "a low score does not": ([ONE], [LOW], {"AP": 100}),
 }
 
 
@@ -170,31 +151,32 @@ class TestIgnoreRegions:
         assert "clip: 000000.jpg has an ignore region of less than three points" in scores.warnings[0]
 
 
-class TestPeopleWithoutKeypoints:
-    first, second, third = CLIP.frames
-    nothing = np.full((1, 15, 2), np.nan)
-    nobody = replace(second, posed=np.zeros(1, bool), keypoints=nothing, head_boxes=nothing[:, :2, 0].repeat(2, axis=1))
-    unlisted = replace(CLIP, frames=[first, replace(nobody, track_ids=(None,)), third])
+def with_second(frame: Frame) -> PoseSequence:
+    return replace(CLIP, frames=[CLIP.frames[0], frame, CLIP.frames[2]])
 
-    def test_people_without_a_list_are_not_scored(self) -> None:
-        scores = score((CLIP, self.unlisted))
-        assert scores.warnings == []  # they need neither a track id nor a head box
-        assert scores.by_keypoint["AP_precision"]["total"] == 100
-        assert scores.by_keypoint["AP_recall"]["total"] == pytest.approx(200 / 3)
-        assert scores.totals["MOTA"] == pytest.approx(100 * (1 - 2 / 2))  # a miss and a false positive of two
 
-    def test_a_frame_that_lists_only_them_is_not_left_out(self) -> None:
-        scores = score((self.unlisted, CLIP))
-        assert scores.warnings == []
-        assert scores.by_keypoint["AP_precision"]["total"] == pytest.approx(200 / 3)
-        assert scores.totals["MOTA"] == pytest.approx(100 * (1 - 2 / 2))
-        emptied = replace(CLIP, frames=[self.first, frame(self.second.image, []), self.third])
-        assert total(emptied, CLIP)["AP_precision"] == 100
+NOTHING = np.full((1, 15, 2), np.nan)
+SECOND = replace(CLIP.frames[1], keypoints=NOTHING)
+UNLISTED = replace(SECOND, posed=np.zeros(1, bool), head_boxes=np.full((1, 4), np.nan), track_ids=(None,))
 
-    def test_people_with_an_empty_list_are_scored(self) -> None:
-        predicted = sequence(ONE, [Person(self.nothing[0])], [])
-        # The second frame has a prediction, so it counts as what it is: a miss, and no false positive.
-        assert total(CLIP, predicted)["MOTA"] == pytest.approx(100 * (1 - 1 / 2))
+
+@pytest.mark.parametrize(
+    ("truth", "predicted", "precision", "recall", "mota"),
+    [
+        (CLIP, with_second(UNLISTED), 100, 200 / 3, 0),  # the second of two counts as a miss and a false positive
+        (CLIP, with_second(SECOND), 100, 200 / 3, 50),  # with an empty list: a miss, and no false positive
+        (with_second(UNLISTED), CLIP, 200 / 3, 100, 0),  # a frame that lists only such people is not left out
+        (with_second(Frame.empty("000001.jpg", POSETRACK15)), CLIP, 100, 100, 100),
+    ],
+)
+def test_people_without_a_list_of_keypoints_are_not_scored(
+    truth: PoseSequence, predicted: PoseSequence, precision: float, recall: float, mota: float
+) -> None:
+    """They need neither a track id nor a head box."""
+    scores = score((truth, predicted))
+    found = [scores.by_keypoint[metric]["total"] for metric in ("AP_precision", "AP_recall", "MOTA")]
+    assert found == pytest.approx([precision, recall, mota])
+    assert scores.warnings == []
 
 
 @pytest.mark.parametrize("skeleton", [COCO17, MPII16, POSETRACK18], ids=lambda skeleton: skeleton.name)
