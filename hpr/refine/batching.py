@@ -152,11 +152,15 @@ def with_keypoints(
     return masked_batch(pixels, keypoints, batch.sizes, batch.starts, batch.is_padded, kind, scores)
 
 
-def any_inside(batch: PaddedBatch, keypoints: Tensor) -> Tensor:
-    """Returns (B,) whether the disc of any keypoint (B, K, 2) in crop_xy reaches into its crop.
+def any_disc_inside(pose: FloatArray, crop: Crop) -> bool:
+    """Returns whether the network would see the disc of any keypoint of a pose (K, 2) in crop_xy."""
+    nearest = np.clip(pose, 0, [crop.width - 1, crop.height - 1])
+    with np.errstate(over="ignore", invalid="ignore"):  # absurd coordinates; NaN for missing keypoints
+        return bool((((pose - nearest) ** 2).sum(axis=1) <= DISC_RADIUS**2).any())
 
-    This is `codec.any_disc` for tensors.
-    """
+
+def any_discs_inside(batch: PaddedBatch, keypoints: Tensor) -> Tensor:
+    """Returns (B,) what `any_disc_inside` does, for keypoints (B, K, 2) in crop_xy on the device."""
     last = batch.sizes.flip(-1)[:, None] - 1  # (B, 1, 2): last column and row
     nearest = torch.minimum(keypoints.clamp(min=0), last)
     return ((keypoints - nearest).square().sum(dim=-1) <= DISC_RADIUS**2).any(dim=1)  # False for NaN

@@ -17,7 +17,7 @@ from hpr.models.checkpoints import load_network
 from hpr.models.network import Refiner
 from hpr.models.padding import PaddedBatch
 from hpr.poses import FloatArray, Frame, FrameKey
-from hpr.refine.batching import PersonCrop, any_inside, collate, group, with_keypoints
+from hpr.refine.batching import PersonCrop, any_disc_inside, any_discs_inside, collate, group, with_keypoints
 from hpr.refine.merge import keep_confident, merge_refined
 from hpr.refine.results import Outcome, PersonKey, RefinedPose, RefinedPoses
 from hpr.runtime.device import device_name, select_device
@@ -246,7 +246,7 @@ class PoseRefiner:
             return RefinedPose(key, Outcome.CROP_SIZE)
 
         keypoints = crop.to_crop(pose)
-        if not codec.any_disc(keypoints, crop.height, crop.width):  # the network would invent a pose
+        if not any_disc_inside(keypoints, crop):  # the network would invent a pose
             return RefinedPose(key, Outcome.OUTSIDE)
         return PersonCrop(key, crop, crop.pixels(image), keypoints, scores)
 
@@ -305,7 +305,7 @@ class PoseRefiner:
         keypoints, confidence = self.predict(batch)
         for _ in range(self.iterations - 1):
             start = keypoints.double().masked_fill(~(confidence > _MIN_CONFIDENCE)[..., None], torch.nan)
-            has_start = any_inside(batch, start)[:, None]  # (B, 1)
+            has_start = any_discs_inside(batch, start)[:, None]  # (B, 1)
             next_batch = with_keypoints(batch, start, self._network.input_kind, confidence.double())
             next_keypoints, next_confidence = self.predict(next_batch)
             keypoints = torch.where(has_start[..., None], next_keypoints, keypoints)

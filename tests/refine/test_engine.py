@@ -1,4 +1,4 @@
-"""The engine: refined poses against the golden data, and what it does with everything else."""
+"""The engine: refined poses against the golden data, and poses that it does not refine."""
 
 from dataclasses import replace
 from pathlib import Path
@@ -11,17 +11,17 @@ from conftest import CASES, GOLDEN, ROOT, joints_of, small_network
 from torch import nn
 
 from hpr import PoseRefiner, RefinedPoses
-from hpr.crops import STANDARD_SCALE, Crop, body_scale, person_scale
+from hpr.crops import STANDARD_SCALE, Crop, ScaleRule, body_scale, person_scale
 from hpr.images import read_image
-from hpr.refine.batching import PersonCrop
-from hpr.refine.engine import Outcome, PassedThrough, RefinedPose, gather
 from hpr.models.batch_norm import BatchNorm
 from hpr.models.network import Refiner
 from hpr.models.padding import PaddedBatch
-from hpr.refine.objective import MAP, MOTA, Objective
-from hpr.poses import FloatArray, Frame
+from hpr.poses import FloatArray, Frame, FrameKey
+from hpr.refine.batching import PersonCrop
+from hpr.refine.results import Outcome, PersonKey, RefinedPose
 from hpr.skeleton import COCO17, POSETRACK15, POSETRACK18, SKELETONS, Skeleton
 
+KEY = PersonKey(FrameKey(0, 0), 0)
 HEAD_BOTTOM, HEAD_TOP = POSETRACK15.indices("head_bottom", "head_top")
 IMAGE = np.random.default_rng(0).integers(0, 256, (120, 160, 3), dtype=np.uint8)
 
@@ -29,6 +29,12 @@ IMAGE = np.random.default_rng(0).integers(0, 256, (120, 160, 3), dtype=np.uint8)
 def small_refiner(skeleton: Skeleton = POSETRACK15, **settings: Any) -> PoseRefiner:
     torch.manual_seed(0)
     return PoseRefiner(small_network(skeleton), **{"device": "cpu", **settings})
+
+
+def crop_of(engine: PoseRefiner, pose: FloatArray, key: PersonKey = KEY, scale: float | None = None) -> PersonCrop:
+    made = engine.crop_person(IMAGE, pose, key, scale)
+    assert isinstance(made, PersonCrop)
+    return made
 
 
 @pytest.fixture(scope="module", params=["refined", "refined_flip"])
@@ -112,11 +118,6 @@ def test_poses_of_any_skeleton(skeleton: Skeleton) -> None:
     assert ((poses.confidence >= 0) & (poses.confidence <= 1)).all()
 
 
-def test_a_network_for_coco() -> None:
-    poses = small_refiner(COCO17)(IMAGE, people(COCO17))
-    assert poses.keypoints.shape == (5, 17, 2)
-
-
 def test_a_pose_does_not_depend_on_its_company() -> None:
     refiner, keypoints = small_refiner(), people()
     together = refiner(IMAGE, keypoints)
@@ -130,16 +131,17 @@ def test_a_pose_does_not_depend_on_its_company() -> None:
 def test_flip_swaps_sides(skeleton: Skeleton) -> None:
     """With flip, the parts of an image and of its mirror image are averaged: the mirror image has the same, swapped."""
     refiner, (pose, *_) = small_refiner(skeleton), people(skeleton)
-    crop = refiner.prepare(IMAGE, pose, 0)
-    assert isinstance(crop, PersonCrop)
+    crop = crop_of(refiner, pose)
     width = crop.pixels.shape[1] // 16 * 16  # of whole cells, which are the same from left and right
     pixels, keypoints = crop.pixels[:, :width], crop.keypoints
     other = keypoints[list(skeleton.mirror)] * [-1, 1] + [width - 1, 0]
     box = Crop(1.0, (0, 0), (0, 0, width, len(pixels)))
-    crops = [PersonCrop(0, box, pixels, keypoints), PersonCrop(1, box, np.ascontiguousarray(pixels[:, ::-1]), other)]
-    straight, mirrored = sorted(refiner.refine(crops), key=lambda result: str(result.key))
-    assert isinstance(straight, RefinedPose)
-    assert isinstance(mirrored, RefinedPose)
+    crops = [
+        PersonCrop(KEY, box, pixels, keypoints),
+        PersonCrop(KEY._replace(person=1), box, np.ascontiguousarray(pixels[:, ::-1]), other),
+    ]
+    straight, mirrored = sorted(refiner.refine_crops(crops), key=lambda result: result.key)
+    assert straight.confidence is not None
     np.testing.assert_allclose(mirrored.confidence, straight.confidence[list(skeleton.mirror)], rtol=0, atol=1e-5)
 
 
@@ -192,179 +194,133 @@ def test_wrong_arguments(image: Any, keypoints: Any, message: str) -> None:
         small_refiner()(image, keypoints)
 
 
-class TestPrepare:
-    def test_nothing_to_start_from(self) -> None:
-        assert small_refiner().prepare(IMAGE, np.full((15, 2), np.nan), "key") == PassedThrough(
-            "key", Outcome.NO_KEYPOINTS
-        )
-
-    def test_margin(self) -> None:
-        pose = np.full((15, 2), 60.0)
-        crops = [small_refiner(margin=margin).prepare(IMAGE, pose, 0, 1.0) for margin in (20.0, 30.0)]
-        sizes = [(crop.crop.width, crop.crop.height) for crop in crops if isinstance(crop, PersonCrop)]
-        assert sizes == [(40, 40), (60, 60)]
-
-    def test_too_large_a_crop(self) -> None:
-        pose = np.full((15, 2), np.nan)
-        pose[[0, 1]] = [[0, 0], [9000, 9000]]
-        image = np.zeros((9000, 9000, 3), np.uint8)
-        assert small_refiner().prepare(image, pose, 7) == PassedThrough(7, Outcome.CROP_SIZE)
-
+class TestCropPerson:
     @pytest.mark.parametrize(
-        ("place", "outcome"),
+        ("keypoints", "size", "outcome"),
         [
-            pytest.param((-5000, 60), Outcome.OUTSIDE, id="far to the left"),
-            pytest.param((80, 1e300), Outcome.OUTSIDE, id="absurdly far below"),
-            pytest.param((-30, 60), Outcome.OUTSIDE, id="its disc just does not reach the image"),
-            pytest.param((-10, 60), None, id="its disc reaches into the image"),
-            pytest.param((80, 60), None, id="within"),
+            pytest.param([], (120, 160), Outcome.NO_KEYPOINTS, id="nothing to start from"),
+            pytest.param([(0, 0), (9000, 9000)], (9000, 9000), Outcome.CROP_SIZE, id="too large a crop"),
+            pytest.param([(0, 0), (0, 1)], (1, 1), Outcome.TINY_IMAGE, id="an image of one pixel"),
+            pytest.param([(0, 0), (0, 1)], (7, 300), Outcome.TINY_IMAGE, id="an image of a few columns"),
+            pytest.param([(0, 0), (0, 1)], (300, 7), Outcome.TINY_IMAGE, id="an image of a few rows"),
+            # Without a disc to see, the network would invent a pose.
+            pytest.param([(-5000, 60)], (120, 160), Outcome.OUTSIDE, id="far to the left"),
+            pytest.param([(80, 1e300)], (120, 160), Outcome.OUTSIDE, id="absurdly far below"),
+            pytest.param([(-30, 60)], (120, 160), Outcome.OUTSIDE, id="its disc just does not reach the image"),
+            pytest.param([(-10, 60)], (120, 160), None, id="its disc reaches into the image"),
+            pytest.param([(80, 60)], (120, 160), None, id="inside"),
         ],
     )
-    def test_a_pose_outside_of_the_image(self, place: tuple[float, float], outcome: Outcome | None) -> None:
-        """Without a disc to see, the network would invent a pose."""
+    def test_outcomes(self, keypoints: list[Any], size: tuple[int, int], outcome: Outcome | None) -> None:
         pose = np.full((15, 2), np.nan)
-        pose[0] = place
-        made = small_refiner().prepare(IMAGE, pose, 0)
-        assert isinstance(made, PersonCrop) if outcome is None else made == PassedThrough(0, outcome)
-
-    @pytest.mark.parametrize("size", [(1, 1), (7, 300), (300, 7)])
-    def test_an_image_of_a_few_pixels(self, size: tuple[int, int]) -> None:
-        pose = np.full((15, 2), np.nan)
-        pose[[HEAD_BOTTOM, HEAD_TOP]] = [[0, 0], [0, 1]]
-        image = np.zeros((*size, 3), np.uint8)
-        assert small_refiner().prepare(image, pose, 0) == PassedThrough(0, Outcome.TINY_IMAGE)
+        pose[: len(keypoints)] = np.array(keypoints).reshape(-1, 2)
+        made = small_refiner().crop_person(np.zeros((*size, 3), np.uint8), pose, KEY)
+        assert isinstance(made, PersonCrop) if outcome is None else made == RefinedPose(KEY, outcome)
 
     def test_a_crop(self) -> None:
-        pose = people()[0]
-        crop = small_refiner().prepare(IMAGE, pose, ("a", 3))
-        assert isinstance(crop, PersonCrop)
-        assert crop.key == ("a", 3)
-        assert crop.pixels.shape == (crop.crop.height, crop.crop.width, 3)
-        assert crop.area == crop.crop.height * crop.crop.width
-        np.testing.assert_array_equal(crop.keypoints, crop.crop.to_crop(pose))
+        key, pose = PersonKey(FrameKey(2, 5), 3), people()[0]
+        own = crop_of(small_refiner(), pose, key)
+        assert own.key == key
+        assert own.pixels.shape == (own.crop.height, own.crop.width, 3)
+        assert own.area == own.crop.height * own.crop.width
+        np.testing.assert_array_equal(own.keypoints, own.crop.to_crop(pose))
 
-    def test_the_networks_mean_head_is_assumed(self) -> None:
-        """Where the pose has no head: the demo's people are smaller than PoseTrack's."""
-        network = small_network()
-        network.mean_head = 55.0
-        pose = people()[0]
-        pose[[HEAD_BOTTOM, HEAD_TOP]] = np.nan
-        crop, other = (PoseRefiner(n, "cpu").prepare(IMAGE, pose, 0) for n in (network, small_network()))
-        assert isinstance(crop, PersonCrop)
-        assert isinstance(other, PersonCrop)
-        assert crop.crop.scale / other.crop.scale == pytest.approx(101.4252 / 55)
+    def test_margin(self) -> None:
+        engines = [small_refiner(margin=margin) for margin in (20.0, 30.0)]
+        crops = [crop_of(engine, np.full((15, 2), 60.0), KEY, 1.0).crop for engine in engines]
+        assert [(crop.width, crop.height) for crop in crops] == [(40, 40), (60, 60)]
 
 
 class TestScale:
     def test_rules(self) -> None:
         pose = people()[0]
-        crops = [small_refiner(scale=rule).prepare(IMAGE, pose, 0) for rule in ("published", "body")]
-        expected = [person_scale(pose, POSETRACK15), body_scale(pose, POSETRACK15)]
-        assert [crop.crop.scale for crop in crops if isinstance(crop, PersonCrop)] == expected
-        assert expected[0] != expected[1]
-
-    def test_one_that_is_given(self) -> None:
-        crop = small_refiner().prepare(IMAGE, people()[0], 0, 0.75)
-        assert isinstance(crop, PersonCrop)
-        assert crop.crop.scale == 0.75
+        found = [crop_of(small_refiner(scale=rule), pose).crop.scale for rule in ("published", "body")]
+        assert found == [person_scale(pose, POSETRACK15), body_scale(pose, POSETRACK15)]
+        assert found[0] != found[1]
+        assert crop_of(small_refiner(), pose, KEY, 0.75).crop.scale == 0.75
 
     @pytest.mark.parametrize("rule", ["published", "body"])
-    def test_of_the_people_in_a_frame(self, rule: str) -> None:
+    def test_people_of_a_frame(self, rule: str) -> None:
         """A frame's infinite and unflagged keypoints do not count."""
         engine = small_refiner(scale=rule)
-        assert engine.scales(Frame.empty("a.jpg", COCO17)) == []
+        assert engine.network_poses(Frame.empty("a.jpg", COCO17))[2] == []
         keypoints, flags = people(POSETRACK18), np.ones((5, 17))
         head = POSETRACK18.indices("head_bottom", "head_top")
         keypoints[:, head] = [[40, 30], [40, 10]]
         keypoints[0, head[0]], flags[1, head[0]] = np.inf, 0
         frame = Frame("a.jpg", POSETRACK18, keypoints, flags=flags)
-        found = engine.scales(frame)
+
+        poses, scores, scales = engine.network_poses(frame)
+        np.testing.assert_array_equal(poses, POSETRACK18.convert(frame.poses, POSETRACK15))
+        assert scores.shape == (5, 15)
         if rule == "body":
-            assert found == [body_scale(pose, POSETRACK18) for pose in frame.poses]
-            assert len(set(found)) == 5
+            assert scales == [body_scale(pose, POSETRACK18) for pose in frame.poses]
+            assert len(set(scales)) == 5
         else:
             mean, own = (STANDARD_SCALE * 50 / (0.6 * diagonal) for diagonal in (101.4252, 1.4286 * 20))
-            assert found == pytest.approx([mean, mean, own, own, own])
+            assert scales == pytest.approx([mean, mean, own, own, own])
 
-    def test_the_networks_mean_head_is_assumed(self) -> None:
-        """Where there is neither a limb nor a box."""
+    def test_body_scale_uses_keypoints_unknown_to_the_network_and_boxes(self) -> None:
+        keypoints = np.full((3, 17, 2), np.nan)
+        face = COCO17.indices("nose", "left_eye", "right_eye", "left_ear", "right_ear")
+        for person in (0, 2):
+            keypoints[person, face] = [[50, 60], [54, 56], [46, 56], [60, 58], [40, 58]]
+        keypoints[1, 0] = 70, 60
+        boxes = np.array([[np.nan] * 4, [50, 10, 90, 100], [-np.inf, 0, np.inf, np.nan]])
+        found = small_refiner(scale="body").network_poses(Frame("0.png", COCO17, keypoints, boxes=boxes))[2]
+        face_only = body_scale(keypoints[0], COCO17)
+        assert found == [face_only, body_scale(keypoints[1], COCO17, boxes[1]), face_only]
+        assert found[0] != found[1]
+
+    @pytest.mark.parametrize("rule", ["published", "body"])
+    def test_the_networks_mean_head_is_assumed_without_a_head_or_limb(self, rule: ScaleRule) -> None:
+        """The demo's people are smaller than PoseTrack's."""
         network = small_network()
         network.mean_head = 55.0
-        keypoints = np.full((1, 15, 2), np.nan)
+        engine, keypoints = PoseRefiner(network, "cpu", scale=rule), np.full((1, 15, 2), np.nan)
         keypoints[0, 0] = 30, 40
-        expected = STANDARD_SCALE * 50 / (0.6 * 55)
-        engine = PoseRefiner(network, "cpu", scale="body")
-        assert engine.scales(Frame("a.jpg", POSETRACK15, keypoints)) == pytest.approx([expected])
-        crop = engine.prepare(IMAGE, keypoints[0], 0)
-        assert isinstance(crop, PersonCrop)
-        assert crop.crop.scale == pytest.approx(expected)
-
-    def test_another_rule(self) -> None:
-        with pytest.raises(ValueError, match="scale: expected one of published, body; found 'head'"):
-            small_refiner(scale="head")
+        expected = pytest.approx(STANDARD_SCALE * 50 / (0.6 * 55))
+        assert engine.network_poses(Frame("a.jpg", POSETRACK15, keypoints))[2] == [expected]
+        assert crop_of(engine, keypoints[0]).crop.scale == expected
 
     def test_weights_are_loaded_with_a_rule(self) -> None:
         weights = ROOT / "hpr" / "assets" / "demo.safetensors"
-        assert PoseRefiner.load(weights, "cpu", scale="body").scale == "body"
+        assert PoseRefiner.load(weights, "cpu", scale="body", iterations=2).scale == "body"
         assert PoseRefiner.load(weights, "cpu").scale == "published"
 
 
-class TestGather:
-    def test_nobody(self) -> None:
-        poses = gather(np.empty((0, 15, 2)), [], Objective(keep=0.5, add=0.5))
-        assert poses.keypoints.shape == (0, 15, 2)
-        assert poses.confidence.shape == (0, 15)
-        assert poses.outcomes == []
-
-    def test_refined_and_passed_through(self) -> None:
-        before = np.arange(12.0).reshape(2, 3, 2)
-        refined = RefinedPose(0, -before[0], np.array([0.4, 0.5, 0.6]), 10.0)
-        gone = PassedThrough(1, Outcome.BAD_IMAGE, "gone.png")
-        poses = gather(before, [refined, gone], Objective(keep=0.5, add=0.5))
-        np.testing.assert_array_equal(poses.keypoints[0], [[np.nan, np.nan], [np.nan, np.nan], [-4, -5]])
-        np.testing.assert_array_equal(poses.keypoints[1], before[1])
-        np.testing.assert_array_equal(poses.confidence, [[0.4, 0.5, 0.6], [np.nan] * 3])
-        assert poses.outcomes == [Outcome.REFINED, Outcome.BAD_IMAGE]
-        np.testing.assert_array_equal(before, np.arange(12.0).reshape(2, 3, 2))
-
-    @pytest.mark.parametrize(
-        ("objective", "kept"),
-        [
-            (MAP, [1, 2, 4, 5]),
-            (MOTA, [2, 5]),
-            (Objective(keep=0.0, add=0.7), [1, 2, 5]),
-            (Objective(keep=0.7, add=0.0), [2, 4, 5]),
-            (Objective(keep=0.3, add=0.8), [1, 2]),
-        ],
-    )
-    def test_keeping_and_adding(self, objective: Objective, kept: list[int]) -> None:
-        """Three keypoints of the input and three that are missing in it."""
-        before = np.arange(12.0).reshape(1, 6, 2)
-        before[:, 3:] = np.nan
-        refined = RefinedPose(0, np.ones((6, 2)), np.array([0.0, 0.7, 0.8, 0.0, 0.7, 0.8]), 10.0)
-        (found,) = gather(before, [refined], objective).keypoints
-        assert np.flatnonzero(found[:, 0] == 1).tolist() == kept
-        assert np.isnan(np.delete(found, kept, axis=0)).all()
+@pytest.mark.parametrize(
+    ("settings", "message"),
+    [
+        ({"scale": "head"}, "scale: expected one of published, body; found 'head'"),
+        ({"iterations": 0}, "iterations: expected 1 or more; found 0"),
+    ],
+)
+def test_wrong_settings(settings: dict[str, Any], message: str) -> None:
+    with pytest.raises(ValueError, match=message):
+        small_refiner(**settings)
 
 
 class TestIterations:
-    """A further pass starts from the keypoints that the one before was sure of."""
+    """A further iteration starts from the keypoints of which the previous one was confident."""
 
     def crops(self, engine: PoseRefiner) -> list[PersonCrop]:
-        crops = [engine.prepare(IMAGE, pose, key) for key, pose in enumerate(people())]
-        return [crop for crop in crops if isinstance(crop, PersonCrop)]
+        return [crop_of(engine, pose, PersonKey(FrameKey(0, 0), index)) for index, pose in enumerate(people())]
 
     def refined(self, engine: PoseRefiner, crops: list[PersonCrop]) -> list[RefinedPose]:
-        results = sorted(engine.refine(crops), key=lambda result: str(result.key))
-        return [result for result in results if isinstance(result, RefinedPose)]
+        results = sorted(engine.refine_crops(crops), key=lambda result: result.key)
+        assert [result.outcome for result in results] == [Outcome.REFINED] * 5
+        return results
 
-    def again(self, first: RefinedPose, own: PersonCrop) -> PersonCrop:
-        """What a second pass sees, by hand."""
-        sure = np.where(first.confidence[:, None] > 0.3, own.crop.to_crop(first.keypoints), np.nan)
-        return replace(own, keypoints=sure)
+    def next_crop(self, first: RefinedPose, own: PersonCrop) -> PersonCrop:
+        """Returns what a second iteration sees."""
+        assert first.keypoints is not None
+        assert first.confidence is not None
+        start = np.where(first.confidence[:, None] > 0.3, own.crop.to_crop(first.keypoints), np.nan)
+        return replace(own, keypoints=start)
 
     def engines(self, bias: float, **settings: Any) -> tuple[PoseRefiner, ...]:
-        """Of one to three passes of a network that is more or less sure of all it finds."""
+        """Returns engines of one to three iterations; the larger the bias, the more confident is the network."""
         torch.manual_seed(0)
         network = small_network()
         with torch.no_grad():
@@ -372,33 +328,34 @@ class TestIterations:
         return tuple(PoseRefiner(network, "cpu", iterations=count, **settings) for count in (1, 2, 3))
 
     @pytest.mark.parametrize("flip", [False, True])
-    def test_as_by_hand(self, flip: bool) -> None:
+    def test_equals_repeated_refining(self, flip: bool) -> None:
         once, twice, thrice = self.engines(-3.5, flip=flip)
         crops = self.crops(once)
         before = self.refined(once, crops)
-        sure = np.array([result.confidence > 0.3 for result in before])
+        sure = np.array([result.confidence > 0.3 for result in before if result.confidence is not None])
         assert 0 < sure.sum() < sure.size
+
         for engine in (twice, thrice):
-            expected = self.refined(once, [self.again(*pair) for pair in zip(before, crops, strict=True)])
-            found = self.refined(engine, crops)
-            assert len(found) == len(crops) == 5
-            for own, other, first in zip(found, expected, before, strict=True):
+            expected = self.refined(once, [self.next_crop(*pair) for pair in zip(before, crops, strict=True)])
+            for own, other, first in zip(self.refined(engine, crops), expected, before, strict=True):
                 np.testing.assert_allclose(own.keypoints, other.keypoints, rtol=0, atol=1e-4)
                 np.testing.assert_allclose(own.confidence, other.confidence, rtol=0, atol=1e-5)
-                assert (own.keypoints != first.keypoints).any()
+                assert not np.array_equal(own.keypoints, first.keypoints)
             before = expected
 
-    def test_without_a_sure_keypoint_the_last_result_stands(self) -> None:
+    def test_without_a_confident_keypoint_the_last_result_stands(self) -> None:
         once, twice, thrice = self.engines(-20.0)
         crops = self.crops(once)
+        expected = self.refined(once, crops)
         for engine in (twice, thrice):
-            for own, other in zip(self.refined(engine, crops), self.refined(once, crops), strict=True):
+            for own, other in zip(self.refined(engine, crops), expected, strict=True):
+                assert own.confidence is not None
                 assert (own.confidence < 0.3).all()
                 np.testing.assert_array_equal(own.keypoints, other.keypoints)
                 np.testing.assert_array_equal(own.confidence, other.confidence)
 
-    @pytest.mark.parametrize("place", [-30.0, 1000.0, np.nan])
-    def test_keypoints_that_left_the_crop(self, place: float, monkeypatch: pytest.MonkeyPatch) -> None:
+    @pytest.mark.parametrize("coordinate", [-30.0, 1000.0, np.nan])
+    def test_keypoints_that_left_the_crop(self, coordinate: float, monkeypatch: pytest.MonkeyPatch) -> None:
         """Without a disc to see, the network would invent a pose."""
         _, twice, _ = self.engines(0.0)
         passes: list[torch.Tensor] = []
@@ -406,33 +363,36 @@ class TestIterations:
         def predict(batch: PaddedBatch) -> tuple[torch.Tensor, torch.Tensor]:
             passes.append(batch.tensors)
             count = len(batch.tensors)
-            return torch.full((count, 15, 2), place if len(passes) == 1 else 5.0), torch.ones(count, 15)
+            return torch.full((count, 15, 2), coordinate if len(passes) == 1 else 5.0), torch.ones(count, 15)
 
         monkeypatch.setattr(twice, "predict", predict)
-        crops = self.crops(twice)[:1]
-        (found,) = twice.refine(crops)
-        if np.isnan(place):
-            assert found == PassedThrough(0, Outcome.NOT_FINITE)
+        own = self.crops(twice)[0]
+        (found,) = twice.refine_crops([own])
+        if np.isnan(coordinate):
+            assert found == RefinedPose(own.key, Outcome.NOT_FINITE)
         else:
-            assert isinstance(found, RefinedPose)
-            np.testing.assert_allclose(crops[0].crop.to_crop(found.keypoints), place)
+            assert found.keypoints is not None
+            np.testing.assert_allclose(own.crop.to_crop(found.keypoints), coordinate)
 
-    def test_poses_do_not_depend_on_their_company(self) -> None:
+    def test_poses_do_not_depend_on_the_batch(self) -> None:
         (_, _, alone), (_, _, together) = self.engines(-3.5), self.engines(-3.5, batch_pixels=10**9)
         crops = self.crops(alone)
-        crops = [replace(own, key=key) for key, own in enumerate(crops)]
         for own, other in zip(self.refined(alone, crops), self.refined(together, crops), strict=True):
-            assert own.key == other.key
             np.testing.assert_allclose(own.keypoints, other.keypoints, rtol=0, atol=0.005)
 
-    def test_one_pass_is_the_default(self) -> None:
-        assert small_refiner().iterations == 1
-        weights = ROOT / "hpr" / "assets" / "demo.safetensors"
-        assert PoseRefiner.load(weights, "cpu", iterations=2).iterations == 2
 
-    def test_no_pass(self) -> None:
-        with pytest.raises(ValueError, match="iterations: expected 1 or more; found 0"):
-            small_refiner(iterations=0)
+def test_how_far_a_pose_moved(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Mean over the keypoints that the input has, whatever is kept of them; in head sizes."""
+    engine, pose = small_refiner(), people()[1]
+    own = crop_of(engine, pose)
+    shifted = np.where(np.isnan(own.keypoints), 0.0, own.keypoints + (3.0, 4.0))
+    monkeypatch.setattr(engine, "predict", lambda batch: (torch.from_numpy(shifted)[None], torch.ones(1, 15)))
+    assert np.isnan(pose).any()
+    (found,) = engine.refine_crops([own])
+    assert found.moved == pytest.approx(5 / (50 * STANDARD_SCALE))
+    refined = engine(IMAGE, pose[None], threshold=1.0)
+    assert refined.moved == pytest.approx([found.moved])
+    assert np.isnan(refined.keypoints).all()
 
 
 class TestTheNetworkIsLeftAlone:

@@ -605,7 +605,9 @@ class TestRefinedFrame:
         keypoints = -np.arange(30.0).reshape(15, 2) + [[3, 4]]  # 5 pixels off
         keypoints[0] = np.nan
         for keep in (0.0, 0.9):
-            _, tally = self.refined(Frame("a.jpg", POSETRACK15, keypoints[None]), objective=Objective(keep=keep, add=keep))
+            _, tally = self.refined(
+                Frame("a.jpg", POSETRACK15, keypoints[None]), objective=Objective(keep=keep, add=keep)
+            )
             assert tally.moved == {50: 1}
             assert tally.moved_most == [(0.5, 0, "a.jpg")]
             assert tally.confidences == {12: 15}
