@@ -10,42 +10,25 @@ import numpy as np
 
 from hpr.errors import UserError
 from hpr.files import read_json, write_json
-from hpr.formats.coco_layout import (
-    CocoImage,
-    ImageId,
-    Layout,
-    plain_layout,
-    read_images,
-    read_layout,
-    skeleton_of,
-)
-from hpr.formats.fields import box_sides, corners, expect, field, id_number, keypoints_of, number_table, plain, summary
+from hpr.formats import fields
+from hpr.formats.coco_layout import CocoImage, ImageId, Layout, plain_layout, read_images, read_layout, skeleton_of
 from hpr.formats.records import (
     ImageEntry,
     Original,
     Parsed,
-    PlacedRecord,
+    PlacedRecords,
     Record,
     RecordFormat,
+    free_id,
     gather_people,
     match_image_ids,
+    numbered_heads,
 )
 from hpr.formats.regions import ignore_polygons
 from hpr.poses import BoolArray, FloatArray, Frame, IntArray, PoseSequence, image_stem, match_frames
 from hpr.skeleton import COCO17, CROWDPOSE14
 
-__all__ = [
-    "Coco",
-    "CocoImage",
-    "CrowdPose",
-    "GroundTruth",
-    "Layout",
-    "ignore_polygons",
-    "plain_layout",
-    "ranking_scores",
-    "results",
-    "skeleton_of",
-]
+__all__ = ["Coco", "CrowdPose", "GroundTruth", "ignore_polygons", "plain_layout", "ranking_scores", "results"]
 
 
 @dataclass(frozen=True)
@@ -72,7 +55,7 @@ class GroundTruth:
     @property
     def is_posed(self) -> BoolArray:
         """(M,) who has a keypoint that is annotated."""
-        return _is_annotated(self.triples)
+        return np.asarray((self.triples[..., 2] > 0).any(axis=1))
 
 
 class _Details(NamedTuple):
@@ -80,13 +63,13 @@ class _Details(NamedTuple):
 
     Attributes:
         layout: How it keeps people.
-        image_ids: Ids of the frames' images.
+        images: The frames' images.
         triples: (P, slots, 3) x, y and v of the people, in the order of the file.
         has_scores: Whether v is the score of a keypoint.
     """
 
     layout: Layout
-    image_ids: list[ImageId]
+    images: list[CocoImage]
     triples: FloatArray
     has_scores: bool
 
@@ -137,26 +120,23 @@ class Coco(RecordFormat):
         Raises:
             UserError: The file is absent, broken or of another format.
         """
-        document = expect(read_json(path) if document is None else document, dict, str(path))
+        document = fields.expect(read_json(path) if document is None else document, dict, str(path))
         sequence = self._sequence(document, path)
         original: Original = sequence.original
-        details: _Details = original.details
+        layout, images, all_triples, _ = original.details
 
-        rows = [row for row, record in enumerate(original.records) if details.layout.has(record)]
-        records = [original.records[row] for row in rows]
-        wheres = [f"{path}: annotations[{row}]" for row in rows]
-        image_indices = match_image_ids(records, wheres, details.image_ids, _FILE_IMAGES)
-        triples = np.zeros((len(rows), len(details.layout.skeleton), 3))
-        triples[np.isin(rows, original.people.records)] = details.triples[:, details.layout.slots]
+        rows = [row for row, record in enumerate(original.records) if layout.has(record)]
+        records, wheres = [original.records[row] for row in rows], [f"{path}: annotations[{row}]" for row in rows]
+        indices = match_image_ids(records, wheres, [image.id for image in images], "the file's images")
+        triples = np.zeros((len(rows), len(layout.skeleton), 3))
+        triples[np.isin(rows, original.people.records)] = all_triples[:, layout.slots]
+        truth = GroundTruth(sequence, images, records, wheres, indices, triples)
 
-        regions: list[list[FloatArray]] = [[] for _ in details.image_ids]
-        columns = zip(records, image_indices.tolist(), _is_annotated(triples).tolist(), strict=True)
-        for record, index, is_posed in columns:
-            if not is_posed:
-                regions[index] += ignore_polygons(record)
+        regions: list[list[FloatArray]] = [[] for _ in images]
+        for person in np.flatnonzero(~truth.is_posed).tolist():
+            regions[indices[person]] += ignore_polygons(records[person])
         frames = [replace(f, ignore_regions=tuple(own)) for f, own in zip(sequence.frames, regions, strict=True)]
-        images = read_images(document, path)
-        return GroundTruth(replace(sequence, frames=frames), images, records, wheres, image_indices, triples)
+        return replace(truth, sequence=replace(sequence, frames=frames))
 
     def write(self, sequences: Sequence[PoseSequence], path: Path) -> None:
         """See `Format`. From scratch, results if the annotations are known, else annotations.
@@ -173,13 +153,19 @@ class Coco(RecordFormat):
             super().write([PoseSequence(path.stem, frames)], path)
             return
         images, layout = self._beside
-        write_json(path, results(frames, self._known_ids(frames, images), layout))
+        indices = match_frames([frame.image for frame in frames], [image.name for image in images])
+        for frame, index in zip(frames, indices, strict=True):
+            if index is None and len(frame):
+                raise UserError(f"{frame.image}: expected one of the images of {self.annotations}, found no such name")
+        ids = [None if index is None else images[index].id for index in indices]
+        write_json(path, results(frames, ids, layout))
 
     @cached_property
     def document_beside(self) -> dict[str, Any]:
         """The parsed annotations that results are read beside, for scoring as well."""
         path = Path(str(self.annotations))
-        return expect(read_json(path), dict, str(path))
+        document: dict[str, Any] = fields.expect(read_json(path), dict, str(path))
+        return document
 
     @cached_property
     def _beside(self) -> tuple[list[CocoImage], Layout]:
@@ -194,14 +180,6 @@ class Coco(RecordFormat):
         """Returns what files call the keypoints."""
         return [self.file_names.get(name, name) for name in self.skeletons[0].names]
 
-    def _known_ids(self, frames: Sequence[Frame], images: Sequence[CocoImage]) -> list[ImageId | None]:
-        """Returns the ids of the frames' images; None for images without people that are unknown."""
-        indices = match_frames([frame.image for frame in frames], [image.name for image in images])
-        for frame, index in zip(frames, indices, strict=True):
-            if index is None and len(frame):
-                raise UserError(f"{frame.image}: expected one of the images of {self.annotations}, found no such name")
-        return [None if index is None else images[index].id for index in indices]
-
     # Reading
 
     def _parse(self, document: Any, path: Path) -> Parsed:
@@ -210,50 +188,37 @@ class Coco(RecordFormat):
             layout = self._layout({}, path) if self.annotations is None else self._beside[1]
             records, where = document, f"{path}: "
         else:
-            layout = self._layout(expect(document, dict, str(path)), path)
-            records, where = field(document, "annotations", list, str(path)), f"{path}: annotations"
+            layout = self._layout(fields.expect(document, dict, str(path)), path)
+            records, where = fields.field(document, "annotations", list, str(path)), f"{path}: annotations"
 
-        rows = [
-            row
-            for row, record in enumerate(records)
-            if _is_in_frame(record, f"{where}[{row}]", None if is_results else layout)
-        ]
-        people = [records[row] for row in rows]
-        wheres = [f"{where}[{row}]" for row in rows]
-        images = self._images_of_results(people, wheres) if is_results else read_images(document, path)
-        expected = f"the images of {self.annotations}" if is_results else _FILE_IMAGES
-        image_indices = match_image_ids(people, wheres, [image.id for image in images], expected)
+        every = None if is_results else layout  # every result is of a person
+        rows = [row for row, record in enumerate(records) if _is_in_frame(record, f"{where}[{row}]", every)]
+        own, wheres = [records[row] for row in rows], [f"{where}[{row}]" for row in rows]
+        images = self._images_of_results(own, wheres) if is_results else read_images(document, path)
+        expected = f"the images of {self.annotations}" if is_results else "the file's images"
+        indices = match_image_ids(own, wheres, [image.id for image in images], expected)
 
-        lists = [record["keypoints"] for record in people]
-        triples = number_table(lists, (3 * layout.slot_count,), lambda i: f"{wheres[i]}.keypoints")
+        lists = [record["keypoints"] for record in own]
+        triples = fields.number_table(lists, (3 * layout.slot_count,), wheres, "keypoints")
         triples = triples.reshape(-1, layout.slot_count, 3)  # (P, 3 * slots) -> (P, slots, 3)
         keypoints, scores, flags, has_scores = _poses(triples[:, layout.slots])
-        person_scores = number_table([[record.get("score")] for record in people], (1,), lambda i: f"{wheres[i]}.score")
+        boxes = fields.box_corners(fields.boxes(record.get("bbox") for record in own))
+        arrays: dict[str, Any] = {"scores": scores, "flags": flags, "boxes": boxes, "records": np.array(rows, np.int64)}
 
-        frame = Frame(
-            "",
-            layout.skeleton,
-            keypoints,
-            scores,
-            flags,
-            corners(record.get("bbox") for record in people),
-            records=np.array(rows, np.int64),
-            person_scores=person_scores[:, 0],
-        )
-        details = _Details(layout, [image.id for image in images], triples, has_scores)
+        people = self._people(own, wheres, layout.skeleton, keypoints, **arrays)
         entries = [ImageEntry(image.name, image.size) for image in images]
-        return Parsed(entries, image_indices, Original(self.name, document, records, frame, details))
+        return Parsed(entries, indices, records, people, _Details(layout, images, triples, has_scores))
 
-    def _images_of_results(self, people: Sequence[Record], wheres: Sequence[str]) -> list[CocoImage]:
+    def _images_of_results(self, records: Sequence[Record], wheres: Sequence[str]) -> list[CocoImage]:
         """Returns the images that results may be of: those of the annotations, else those that people are in."""
         if self.annotations is not None:
             return self._beside[0]
 
         ids = []
-        for record, where in zip(people, wheres, strict=True):
-            number = id_number(record.get("image_id"))
+        for record, where in zip(records, wheres, strict=True):
+            number = fields.id_number(record.get("image_id"))
             if number is None:
-                expected = f"expected a number, found {summary(record.get('image_id'))}"
+                expected = f"expected a number, found {fields.summary(record.get('image_id'))}"
                 raise UserError(f"{where}.image_id: {expected}; set the file of annotations that has its images")
             ids.append(number)
         return [CocoImage(number, self.image_name.format(number)) for number in dict.fromkeys(ids)]
@@ -261,45 +226,45 @@ class Coco(RecordFormat):
     # Writing
 
     def _updated_record(self, record: Record, people: Frame, person: int, original: Original, index: int) -> Record:
-        details: _Details = original.details
-        slotted = details.triples[index].copy()  # slots of other keypoints stay
-        slotted[details.layout.slots] = _written(people.select([person]), details.has_scores)[0]
+        layout, _, triples, has_scores = original.details
+        slotted = triples[index].copy()  # slots of other keypoints stay
+        slotted[layout.slots] = _written(people, person, has_scores)
         count = {"num_keypoints": int((slotted[:, 2] > 0).sum())} if "num_keypoints" in record else {}
-        return {**record, "keypoints": plain(slotted.reshape(-1)), **count}
+        return {**record, "keypoints": fields.plain(slotted.reshape(-1)), **count}
 
     def _new_record(self, people: Frame, person: int, original: Original | None) -> Record:
-        own = people.select([person])
-        if original is None:
-            return _new_annotation(own, plain_layout(self.skeletons[0]), False)
-        make = _new_result if isinstance(original.document, list) else _new_annotation
-        return make(own, original.details.layout, original.details.has_scores)
+        layout, has_scores = plain_layout(self.skeletons[0]), False
+        if original is not None:
+            layout, _, _, has_scores = original.details
+            if isinstance(original.document, list):
+                (score,) = ranking_scores(people.select([person]))
+                return _new_result(people, person, float(score), layout, has_scores)
 
-    def _document(self, sequence: PoseSequence, records: list[PlacedRecord], original: Original | None) -> Any:
-        if original is None:
-            ids: Sequence[ImageId] = _new_ids(sequence.frames)
-            free_id = 1
-        else:
-            ids = original.details.image_ids
-            known_ids = [record.get("id") for record in original.records if isinstance(record, dict)]
-            free_id = max((known_id for known_id in known_ids if isinstance(known_id, int)), default=0) + 1
+        triples = layout.to_slots(_written(people, person, has_scores))
+        record = {"category_id": layout.category, "iscrowd": 0, "keypoints": fields.plain(triples.reshape(-1))}
+        record |= {"num_keypoints": int((triples[:, 2] > 0).sum())}
+        record |= fields.optional_fields(people, person, box="bbox")
+        if "bbox" in record:
+            record["area"] = record["bbox"][2] * record["bbox"][3]
+        return record | fields.optional_fields(people, person, score="score")
 
-        is_results = original is not None and isinstance(original.document, list)
-        annotations = []
-        for placed in records:
-            record = placed.record
-            if placed.is_new and placed.frame is not None:
-                own_id = {} if is_results else {"id": free_id}
-                record = {**own_id, "image_id": ids[placed.frame], **record}
-                free_id += 1
-            annotations.append(record)
+    def _new_heads(self, frames: Sequence[Frame], indices: list[int], original: Original | None) -> list[Record]:
         if original is None:
-            return self._new_document(sequence.frames, ids, annotations)
-        return annotations if is_results else {**original.document, "annotations": annotations}
+            return numbered_heads(_new_ids(frames), indices, 1)
+        ids = [image.id for image in original.details.images]
+        if isinstance(original.document, list):
+            return [{"image_id": ids[index]} for index in indices]
+        return numbered_heads(ids, indices, free_id(original.records, 1))
 
-    def _new_document(self, frames: Sequence[Frame], ids: Sequence[ImageId], annotations: list[Record]) -> Any:
-        """Returns a new document; keypoints that the skeleton does not have are left out."""
+    def _document(self, sequence: PoseSequence, records: PlacedRecords, original: Original | None) -> Any:
+        """See `RecordFormat`. In a new document, keypoints that the skeleton does not have are left out."""
+        annotations = [record for _, record in records]
+        if original is not None:
+            is_results = isinstance(original.document, list)
+            return annotations if is_results else {**original.document, "annotations": annotations}
+
         images = []
-        for image_id, frame in zip(ids, frames, strict=True):
+        for image_id, frame in zip(_new_ids(sequence.frames), sequence.frames, strict=True):
             size = {} if frame.size is None else {"width": frame.size[0], "height": frame.size[1]}
             images.append({"id": image_id, "file_name": frame.image, **size})
         category = {
@@ -325,48 +290,23 @@ class CrowdPose(Coco):
         return skeleton_of(document) is CROWDPOSE14
 
 
-# Reading
-
-_FILE_IMAGES = "the file's images"
-
-
 def _is_in_frame(record: Any, where: str, layout: Layout | None) -> bool:
-    """Returns whether a record is of somebody in a frame: a person with keypoints, and no crowd.
-
-    Args:
-        record: A result or an annotation.
-        where: Where it is.
-        layout: Of annotations; every result is of a person.
-
-    Raises:
-        UserError: It is no object, or its keypoints are no list.
-    """
-    expect(record, dict, where)
+    """Returns whether a record is of somebody in a frame: of a person of the layout, with keypoints, and no crowd."""
+    fields.expect(record, dict, where)
     if (layout is not None and not layout.has(record)) or not record.get("keypoints"):
         return False
-    expect(record["keypoints"], list, f"{where}.keypoints")
+    fields.expect(record["keypoints"], list, f"{where}.keypoints")
     return not record.get("iscrowd")
-
-
-def _is_annotated(triples: FloatArray) -> BoolArray:
-    """Returns (M,) whose triples (M, K, 3) have an annotated keypoint."""
-    return np.asarray((triples[..., 2] > 0).any(axis=1))
 
 
 def _poses(triples: FloatArray) -> tuple[FloatArray, FloatArray, FloatArray, bool]:
     """Returns keypoints, scores and flags as in `Frame` of (P, K, 3), and whether v is a score in this file."""
-    v = triples[..., 2]
-    is_missing = np.asarray((triples == 0).all(axis=-1))
-    keypoints = keypoints_of(triples[..., :2], is_missing)
-
-    has_scores = not np.isin(v[np.isfinite(v)], (0, 1, 2)).all()
-    if has_scores:
-        scores = np.where(is_missing | ~np.isfinite(v), np.nan, v)
-        return keypoints, scores, (v > 0).astype(np.float64), True
-    return keypoints, np.full(v.shape, np.nan), np.nan_to_num(v), False
-
-
-# Writing
+    v, is_missing = triples[..., 2], fields.is_zero(triples)
+    keypoints = fields.keypoints_of(triples[..., :2], is_missing)
+    if np.isin(v[np.isfinite(v)], (0, 1, 2)).all():
+        return keypoints, np.full(v.shape, np.nan), np.nan_to_num(v), False
+    scores = np.where(is_missing | ~np.isfinite(v), np.nan, v)
+    return keypoints, scores, (v > 0).astype(np.float64), True
 
 
 def ranking_scores(frame: Frame) -> FloatArray:
@@ -389,63 +329,35 @@ def results(frames: Sequence[Frame], image_ids: Sequence[ImageId | None], layout
         image_ids: Ids of the frames' images.
         layout: How the results keep keypoints.
     """
-    people, frame_indices = gather_people(frames, layout.skeleton)
+    people, indices = gather_people(frames, layout.skeleton)
     has_scores = bool(np.isfinite(people.scores).any())
-    lists = plain(_slotted(people, layout, has_scores))
-    columns = zip(frame_indices.tolist(), lists, ranking_scores(people).tolist(), people.boxes, strict=True)
-    return [
-        {"image_id": image_ids[index], **_result(layout, keypoints, score, box)}
-        for index, keypoints, score, box in columns
-    ]
+    found = []
+    for person, (index, score) in enumerate(zip(indices, ranking_scores(people).tolist(), strict=True)):
+        found.append({"image_id": image_ids[index], **_new_result(people, person, score, layout, has_scores)})
+    return found
 
 
-def _written(people: Frame, has_scores: bool) -> FloatArray:
-    """Returns (N, K, 3) x, y and v as a file has them: v is the score if the file's v are scores, else 0, 1 or 2."""
-    v = np.where(np.isin(people.flags, (0, 1, 2)), people.flags, people.flags > 0)
-    if has_scores:  # a score tells as well whether the keypoint is there, if it can
-        v = np.where(people.flags > 0, 1.0, 0.0)
-        with np.errstate(invalid="ignore"):
-            is_telling = np.isfinite(people.scores) & ((people.scores > 0) == (people.flags > 0))
-        v = np.where(is_telling, people.scores, v)
-    is_there = np.asarray(np.isfinite(people.keypoints).all(axis=-1, keepdims=True))  # (N, K, 1)
-    return np.where(is_there, np.concatenate([people.keypoints, v[..., None]], axis=-1), 0.0)
-
-
-def _slotted(people: Frame, layout: Layout, has_scores: bool) -> FloatArray:
-    """Returns (N, 3 * slots) the numbers that records have as keypoints."""
-    slotted = layout.to_slots(_written(people, has_scores))
-    return slotted.reshape(len(people), 3 * layout.slot_count)  # (N, slots, 3) -> (N, 3 * slots)
-
-
-def _result(layout: Layout, keypoints: list[float], score: float, box: FloatArray) -> Record:
+def _new_result(people: Frame, person: int, score: float, layout: Layout, has_scores: bool) -> Record:
     """Returns a result without the id of its image."""
-    record: Record = {"category_id": layout.category, "keypoints": keypoints, "score": score}
-    return {**record, "bbox": plain(box_sides(box))} if np.isfinite(box_sides(box)).all() else record
+    triples = layout.to_slots(_written(people, person, has_scores))
+    record = {"category_id": layout.category, "keypoints": fields.plain(triples.reshape(-1)), "score": score}
+    return {**record, **fields.optional_fields(people, person, box="bbox")}
 
 
-def _new_result(person: Frame, layout: Layout, has_scores: bool) -> Record:
-    """Returns a result for the only person of a frame."""
-    (keypoints,) = plain(_slotted(person, layout, has_scores))
-    return _result(layout, keypoints, float(ranking_scores(person)[0]), person.boxes[0])
-
-
-def _new_annotation(person: Frame, layout: Layout, has_scores: bool) -> Record:
-    """Returns an annotation for the only person of a frame; the area is that of the box."""
-    (numbers,) = _slotted(person, layout, has_scores)
-    record: Record = {"category_id": layout.category, "iscrowd": 0, "keypoints": plain(numbers)}
-    record["num_keypoints"] = int((numbers[2::3] > 0).sum())
-
-    sides = box_sides(person.boxes[0])
-    if np.isfinite(sides).all():
-        box = plain(sides)
-        record |= {"bbox": box, "area": box[2] * box[3]}
-    score = float(person.person_scores[0])
-    return {**record, "score": score} if np.isfinite(score) else record
+def _written(people: Frame, person: int, has_scores: bool) -> FloatArray:
+    """Returns (K, 3) x, y and v as a file has them: v is the score if the file's v are scores, else 0, 1 or 2."""
+    keypoints, scores, flags = people.keypoints[person], people.scores[person], people.flags[person]
+    v = np.where(np.isin(flags, (0, 1, 2)), flags, flags > 0)
+    if has_scores:  # a score tells as well whether the keypoint is there, if it can
+        with np.errstate(invalid="ignore"):
+            is_telling = np.isfinite(scores) & ((scores > 0) == (flags > 0))
+        v = np.where(is_telling, scores, flags > 0)
+    is_there = np.asarray(np.isfinite(keypoints).all(axis=-1, keepdims=True))  # (K, 1)
+    return np.where(is_there, np.concatenate([keypoints, v[:, None]], axis=-1), 0.0)
 
 
 def _new_ids(frames: Sequence[Frame]) -> list[int]:
     """Returns ids for images: the numbers that they are named by, if all are and no two have the same; else from 1."""
-    numbers = [id_number(image_stem(frame.image)) for frame in frames]
-    if None in numbers or len(set(numbers)) < len(frames):
-        return list(range(1, len(frames) + 1))
-    return [number for number in numbers if number is not None]
+    found = [fields.id_number(image_stem(frame.image)) for frame in frames]
+    numbers = [number for number in found if number is not None]
+    return numbers if len(set(numbers)) == len(frames) else list(range(1, len(frames) + 1))

@@ -8,7 +8,7 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from hpr.errors import UserError
-from hpr.formats.fields import IDENTIFIER, expect, field, id_number, image_size
+from hpr.formats import fields
 from hpr.poses import FloatArray
 from hpr.skeleton import COCO17, CROWDPOSE14, POSETRACK18, Skeleton
 
@@ -57,9 +57,9 @@ class Layout:
         return not self.categories or record.get("category_id") in self.categories
 
     def to_slots(self, triples: FloatArray) -> FloatArray:
-        """Returns (N, slot_count, 3) of triples (N, K, 3); zeros in slots of other keypoints."""
-        slotted = np.zeros((len(triples), self.slot_count, 3))
-        slotted[:, self.slots] = triples
+        """Returns (slot_count, 3) of triples (K, 3); zeros in slots of other keypoints."""
+        slotted = np.zeros((self.slot_count, 3))
+        slotted[self.slots] = triples
         return slotted
 
 
@@ -84,7 +84,7 @@ def read_layout(
         UserError: No category has all keypoints of the skeleton.
     """
     listed = []
-    for i, category in enumerate(expect(document.get("categories") or [], list, f"{path}: categories")):
+    for i, category in enumerate(fields.expect(document.get("categories") or [], list, f"{path}: categories")):
         if isinstance(category, dict) and isinstance(category.get("keypoints"), list) and category["keypoints"]:
             listed.append((i, category["keypoints"], category.get("id")))
 
@@ -108,14 +108,14 @@ def read_images(document: dict[str, Any], path: Path) -> list[CocoImage]:
         UserError: An image has no name or no id.
     """
     images: dict[ImageId, CocoImage] = {}
-    for i, image in enumerate(field(document, "images", list, str(path))):
+    for i, image in enumerate(fields.field(document, "images", list, str(path))):
         where = f"{path}: images[{i}]"
-        name = field(image, "file_name", str, where)
-        image_id = field(image, "id", IDENTIFIER, where)
+        name = fields.field(image, "file_name", str, where)
+        image_id = fields.field(image, "id", fields.IDENTIFIER, where)
         crowd_index = image.get("crowdIndex")
         is_known = isinstance(crowd_index, int | float) and 0 <= crowd_index <= 1
         crowd_index = float(crowd_index) if is_known else np.nan
-        images.setdefault(image_id, CocoImage(image_id, name, image_size(image), crowd_index))
+        images.setdefault(image_id, CocoImage(image_id, name, fields.image_size(image), crowd_index))
     return list(images.values())
 
 
@@ -136,15 +136,14 @@ def skeleton_of(document: object) -> Skeleton | None:
     if isinstance(document, dict) and {"images", "annotations"} <= document.keys():
         return _skeleton_of_annotations(document)
     if isinstance(document, list) and document and isinstance(document[0], dict):
-        is_result = id_number(document[0].get("image_id")) is not None
+        is_result = fields.id_number(document[0].get("image_id")) is not None
         return _BY_LENGTH.get(_flat_length(document[0])) if is_result else None
     return None
 
 
 def _skeleton_of_annotations(document: dict[str, Any]) -> Skeleton:
-    images, annotations, categories = (
-        _items(document.get(key), dict) for key in ("images", "annotations", "categories")
-    )
+    images, annotations = _items(document["images"], dict), _items(document["annotations"], dict)
+    categories = _items(document.get("categories"), dict)
     names = {name for category in categories for name in _items(category.get("keypoints"), str)}
     if "left_eye" in names:
         return COCO17

@@ -1,12 +1,13 @@
 """Fields of parsed files: taking them out, with errors that say where and what was expected, and putting them in."""
 
-from collections.abc import Callable, Iterable
+from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
 import numpy as np
 
 from hpr.errors import UserError
-from hpr.poses import BoolArray, FloatArray, TrackId
+from hpr.poses import BoolArray, FloatArray, Frame, TrackId
+from hpr.skeleton import Skeleton
 
 Kind = type | tuple[type, ...]
 
@@ -39,6 +40,11 @@ def field(container: Any, key: str, kind: Kind, where: str) -> Any:
     return expect(container[key], kind, f"{where}.{key}")
 
 
+def column(records: Iterable[Any], wheres: Iterable[str], key: str, kind: Kind) -> list[Any]:
+    """Returns the same field of several records; see `field`."""
+    return [field(record, key, kind, where) for record, where in zip(records, wheres, strict=True)]
+
+
 def summary(value: Any) -> str:
     """Returns a value in a few words, for an error message."""
     if isinstance(value, list):
@@ -49,7 +55,7 @@ def summary(value: Any) -> str:
     return text if len(text) <= 40 else f"{text[:37]}..."
 
 
-# Ids
+# Ids and sizes
 
 
 def id_number(value: object) -> int | None:
@@ -67,9 +73,15 @@ def id_number(value: object) -> int | None:
 def track_id(value: Any, where: str) -> TrackId:
     """Returns a track id; None where the file has none.
 
+    Some trackers put it into lists, the first of those that were merged, or write it as 3.0.
+
     Raises:
-        UserError: It is neither a whole number nor a text.
+        UserError: It is neither a number nor a text.
     """
+    while isinstance(value, list):
+        value = value[0] if value else None
+    if isinstance(value, float):
+        value = int(value) if value.is_integer() else None
     found: TrackId = expect(value, (*IDENTIFIER, type(None)), where)
     return found
 
@@ -97,31 +109,43 @@ def numbers(value: Any, length: int, where: str) -> FloatArray:
     return array
 
 
-def number_table(lists: list[Any], shape: tuple[int, ...], where: Callable[[int], str]) -> FloatArray:
-    """Returns (M, *shape) M lists of numbers, or lists of keypoints that are lists of numbers; null becomes NaN.
+def number_table(lists: list[Any], shape: tuple[int, ...], wheres: Sequence[str], key: str) -> FloatArray:
+    """Returns (P, *shape) the lists of numbers, or of points, that P records have in a field; null becomes NaN.
 
     Args:
-        lists: One for each person.
-        shape: (n,) numbers, or (K, n) for K keypoints.
-        where: Returns where the list with an index is, for an error.
+        lists: What the records have in the field.
+        shape: (n,) for n numbers, (K, n) for K keypoints of n numbers.
+        wheres: Where each record is.
+        key: Name of the field.
 
     Raises:
-        UserError: One is of another shape or holds something else.
+        UserError: A list is of another shape or holds something else.
     """
     table = _array(lists)
     if lists and table is not None and table.shape == (len(lists), *shape):
         return table
 
-    rows = []  # one after another, to find out which is wrong
-    for index, values in enumerate(lists):
+    rows: list[Any] = []  # one after another, to find out which is wrong
+    for values, where in zip(lists, wheres, strict=True):
+        place = f"{where}.{key}"
         if len(shape) == 1:
-            rows.append(numbers(values, shape[0], where(index)))
+            rows.append(numbers(values, *shape, place))
             continue
-        if len(expect(values, list, where(index))) != shape[0]:
-            raise UserError(f"{where(index)}: expected {shape[0]} keypoints, found {summary(values)}")
-        points = [numbers(point, shape[1], f"{where(index)}[{i}]") for i, point in enumerate(values)]
-        rows.append(np.array(points))
+        count, dims = shape
+        if len(expect(values, list, place)) != count:
+            raise UserError(f"{place}: expected {count} keypoints, found {summary(values)}")
+        rows.append([numbers(point, dims, f"{place}[{i}]") for i, point in enumerate(values)])
     return np.array(rows, np.float64).reshape(-1, *shape)  # also without people
+
+
+def optional_table(
+    records: Sequence[Any], wheres: Sequence[str], key: str, shape: tuple[int, ...], missing: float = np.nan
+) -> FloatArray:
+    """Returns (P, *shape) as `number_table`; `missing` for records in which the field is absent, null or empty."""
+    rows = [row for row, record in enumerate(records) if record.get(key)]
+    table = np.full((len(records), *shape), missing)
+    table[rows] = number_table([records[row][key] for row in rows], shape, [wheres[row] for row in rows], key)
+    return table
 
 
 def _array(values: Any) -> FloatArray | None:
@@ -132,18 +156,6 @@ def _array(values: Any) -> FloatArray | None:
         return None
 
 
-def optional_number(value: Any, where: str) -> float:
-    """Returns a number; NaN for null or what is absent.
-
-    Raises:
-        UserError: It is something else.
-    """
-    number = number_or_nan(value)
-    if np.isnan(number) and value is not None and not isinstance(value, float):
-        raise UserError(f"{where}: expected a number, found {summary(value)}")
-    return number
-
-
 def number_or_nan(value: Any) -> float:
     """Returns a number; NaN for anything else, and for whole numbers of hundreds of digits."""
     try:
@@ -152,44 +164,122 @@ def number_or_nan(value: Any) -> float:
         return np.nan
 
 
-# Boxes and keypoints
+def optional_number(value: Any, where: str) -> float:
+    """Returns a number; NaN for null or what is absent.
 
-
-def corners(boxes: Iterable[Any]) -> FloatArray:
-    """Returns (M, 4) x0, y0, x1, y1 of boxes that a file has as x, y, width and height.
-
-    Nothing depends on people's boxes, so that a broken one counts as none: NaN.
+    Raises:
+        UserError: It is something else.
     """
-    rows = []
-    for box in boxes:
-        array = _array(box) if isinstance(box, list) else None
-        rows.append(array if array is not None and array.shape == (4,) else np.full(4, np.nan))
-    sides = np.array(rows).reshape(-1, 4)  # also without people
-
-    with np.errstate(over="ignore", invalid="ignore"):  # a file may hold any numbers
-        return np.concatenate([sides[:, :2], sides[:, :2] + sides[:, 2:]], axis=1)
-
-
-def box_sides(boxes: FloatArray) -> FloatArray:
-    """Returns x, y, width and height (..., 4) of boxes given by their corners (..., 4), to a millionth of a pixel."""
-    with np.errstate(over="ignore", invalid="ignore"):  # a file may hold any numbers
-        return np.asarray(np.concatenate([boxes[..., :2], boxes[..., 2:] - boxes[..., :2]], axis=-1).round(6))
-
-
-def keypoints_of(coordinates: FloatArray, is_missing: BoolArray) -> FloatArray:
-    """Returns keypoints (N, K, 2) as in `Frame`: NaN where (N, K) `is_missing`, infinite where they are no numbers."""
-    keypoints = np.where(np.isfinite(coordinates).all(axis=-1, keepdims=True), coordinates, np.inf)
-    keypoints[is_missing] = np.nan
-    return keypoints
+    number = _array(value)
+    if number is None or number.ndim:
+        raise UserError(f"{where}: expected a number, found {summary(value)}")
+    return float(number)
 
 
 def plain(values: FloatArray) -> list[Any]:
     """Returns an array as nested lists of JSON numbers: whole ones without a fraction, 0 for what is not finite."""
-    finite = np.where(np.isfinite(values), values, 0.0)
-    return list(_whole(finite.tolist()))
+    return list(_whole(np.where(np.isfinite(values), values, 0.0).tolist()))
 
 
 def _whole(values: list[Any]) -> list[Any]:
     return [
         _whole(value) if isinstance(value, list) else int(value) if value.is_integer() else value for value in values
     ]
+
+
+# People
+
+
+def boxes(values: Iterable[Any]) -> FloatArray:
+    """Returns (P, 4) boxes that a file has as lists of numbers.
+
+    Nothing depends on people's boxes, so that a broken one counts as none: NaN.
+    """
+    arrays = [_array(value) if isinstance(value, list) else None for value in values]
+    rows = [array if array is not None and array.shape == (4,) else [np.nan] * 4 for array in arrays]
+    return np.array(rows, np.float64).reshape(-1, 4)  # also without people
+
+
+def box_corners(sides: FloatArray) -> FloatArray:
+    """Returns x0, y0, x1, y1 (P, 4) of boxes given by x, y, width and height."""
+    with np.errstate(over="ignore", invalid="ignore"):  # a file may hold any numbers
+        return np.concatenate([sides[:, :2], sides[:, :2] + sides[:, 2:]], axis=1)
+
+
+def box_sides(corners: FloatArray) -> FloatArray:
+    """Returns x, y, width and height (..., 4) of boxes given by their corners (..., 4), to a millionth of a pixel."""
+    with np.errstate(over="ignore", invalid="ignore"):  # a file may hold any numbers
+        return np.asarray(np.concatenate([corners[..., :2], corners[..., 2:] - corners[..., :2]], axis=-1).round(6))
+
+
+def keypoints_of(coordinates: FloatArray, is_missing: BoolArray) -> FloatArray:
+    """Returns keypoints (P, K, 2) as in `Frame`: NaN where (P, K) `is_missing`, infinite where they are no numbers."""
+    keypoints = np.where(np.isfinite(coordinates).all(axis=-1, keepdims=True), coordinates, np.inf)
+    keypoints[is_missing] = np.nan
+    return keypoints
+
+
+def is_zero(values: FloatArray) -> BoolArray:
+    """Returns (P, K) which keypoints have nothing but zeros in (P, K, n): most formats' way to say "missing"."""
+    return np.asarray((values == 0).all(axis=-1))
+
+
+def optional_fields(people: Frame, person: int, **keys: str) -> dict[str, Any]:
+    """Returns the fields of a new record for what is known of a person, in the order of `keys`.
+
+    Args:
+        people: Everyone.
+        person: Index of the person.
+        **keys: What to put there, and the name of its field: `score`, `track_id`, and `box` and `head_box` as x, y,
+            width and height.
+    """
+    score = people.person_scores[person]
+    values: dict[str, Any] = {
+        "score": float(score) if np.isfinite(score) else None,
+        "track_id": people.track_ids[person],
+    }
+    for name, array in (("box", people.boxes), ("head_box", people.head_boxes)):
+        sides = box_sides(array[person])
+        values[name] = plain(sides) if np.isfinite(sides).all() else None
+    return {key: values[name] for name, key in keys.items() if values[name] is not None}
+
+
+def extent(people: Frame, person: int) -> FloatArray | None:
+    """Returns the corners (4,) of a person's box or, where there is none, of the keypoints; None without any."""
+    box: FloatArray = people.boxes[person]
+    if np.isfinite(box).all():
+        return box
+    keypoints = people.keypoints[person]
+    there = keypoints[np.isfinite(keypoints).all(axis=-1)]
+    return np.concatenate([there.min(axis=0), there.max(axis=0)]) if len(there) else None
+
+
+def read_triples(
+    records: Sequence[Any], wheres: Sequence[str], key: str, skeletons: Mapping[int, Skeleton]
+) -> tuple[FloatArray, Skeleton]:
+    """Returns (P, count, 3) x, y and score of all keypoints, zeros for people without any, and their skeleton.
+
+    Args:
+        records: P records.
+        wheres: Where each of them is.
+        key: Field with the keypoints, 3 numbers each.
+        skeletons: Number of keypoints → skeleton of the first ones; the first one is taken where nobody has keypoints.
+
+    Raises:
+        UserError: There are other numbers of keypoints, or different ones.
+    """
+    lists = [record.get(key) or [] for record in records]
+    first = next((i for i, values in enumerate(lists) if values), None)
+    length = 3 * next(iter(skeletons))
+    if first is not None:
+        length = len(expect(lists[first], list, f"{wheres[first]}.{key}"))
+        if length % 3 or length // 3 not in skeletons:
+            known = ", ".join(f"{3 * count} ({skeleton.name})" for count, skeleton in skeletons.items())
+            raise UserError(f"{wheres[first]}.{key}: expected {known} numbers, found {length}")
+    for values, where in zip(lists, wheres, strict=True):
+        if isinstance(values, list) and values and len(values) != length:
+            expected = f"expected {length} numbers as in the first record, found {len(values)}"
+            raise UserError(f"{where}.{key}: {expected}; keep the poses of each model in files of their own")
+
+    table = optional_table(records, wheres, key, (length,), 0.0)
+    return table.reshape(-1, length // 3, 3), skeletons[length // 3]  # (P, 3 * count) -> (P, count, 3)

@@ -3,7 +3,7 @@
 import json
 import re
 from abc import abstractmethod
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, ClassVar, NamedTuple
@@ -13,16 +13,7 @@ import numpy as np
 from hpr.errors import UserError
 from hpr.files import read_json, replacing, replacing_folder
 from hpr.formats.base import frame_folders
-from hpr.formats.records import (
-    ImageEntry,
-    Original,
-    Parsed,
-    PlacedRecord,
-    Record,
-    RecordFormat,
-    records_by_frame,
-    split_people,
-)
+from hpr.formats.records import Original, Parsed, PlacedRecords, Record, RecordFormat, records_by_frame, split_people
 from hpr.poses import BoolArray, FloatArray, Frame, IntArray, PoseSequence, image_stem
 
 
@@ -61,8 +52,14 @@ def _mapped(people: Frame, change: Callable[[FloatArray], FloatArray]) -> Frame:
 
 
 class _Files(NamedTuple):
-    """The files of a source, one for each frame: their names, whether they are in a folder, and what their
-    coordinates are relative to, with the sizes (F, 2) of the images; None for pixels."""
+    """The files of a source, one for each frame.
+
+    Attributes:
+        names: Names of the files.
+        is_folder: Whether the source is a folder.
+        scale: What the coordinates are relative to; None for pixels.
+        sizes: (F, 2) sizes of the images where they are needed, else None.
+    """
 
     names: list[str]
     is_folder: bool
@@ -75,11 +72,21 @@ class FrameFiles(RecordFormat):
 
     Attributes:
         scale_from_scratch: That of the coordinates in what is written from scratch; None for pixels.
-        images: Where the images are; None if the user does not say.
+        relative_hint: Which program writes relative coordinates, for errors.
     """
 
+    reads_beside = ("images",)
+    is_folder = True
     scale_from_scratch: ClassVar[Scale | None] = None
-    images: str | None = None
+    relative_hint: ClassVar[str] = "as in labels"
+
+    def __init__(self, images: str | None = None) -> None:
+        """Prepares to read and write.
+
+        Args:
+            images: Where the images are, whose sizes are needed for coordinates that are relative to them.
+        """
+        self._images = images
 
     def sources(self, location: Path) -> list[Path]:
         """See `Format`. A folder of files is one source."""
@@ -91,20 +98,18 @@ class FrameFiles(RecordFormat):
             raise UserError(f"{path}: no such file or folder")
         paths = sorted(path.glob(f"*{self.ending}"), key=_natural_order) if path.is_dir() else [path]
         contents = [self._load(file) for file in paths]
-        images, image_indices, original = self._parse_files(paths, contents)
+        images, indices, records, people, _ = self._parse_files(paths, contents)
 
-        people, sizes = original.people, None
-        scale = self._scale(people, path)
+        sizes, scale = None, self._scale(people)
         if scale is not None:
-            frames = split_people(people, images, image_indices)
-            sizes = self._sizes(frames, path)
-            images = [entry._replace(size=(int(w), int(h))) for entry, (w, h) in zip(images, sizes, strict=True)]
-            people = scale.to_pixels(people, sizes[image_indices])
+            sizes = self._sizes(split_people(people, images, indices), path)
+            images = [image._replace(size=(w, h)) for image, (w, h) in zip(images, sizes.tolist(), strict=True)]
+            people = scale.to_pixels(people, sizes[indices])
 
         details = _Files([file.name for file in paths], path.is_dir(), scale, sizes)
-        original = replace(original, document=contents, people=people, details=details)
+        original = Original(self.name, contents, records, people, details)
         name = path.name if path.is_dir() else path.stem
-        return [PoseSequence(name, split_people(people, images, image_indices), original)]
+        return [PoseSequence(name, split_people(people, images, indices), original)]
 
     def write(self, sequences: Sequence[PoseSequence], path: Path) -> None:
         """See `Format`. From scratch, a folder is written, with a file for each frame that is named like its image."""
@@ -140,13 +145,9 @@ class FrameFiles(RecordFormat):
     def _parse_files(self, paths: list[Path], contents: list[Any]) -> Parsed:
         """Parses the files of a source; coordinates stay as the files have them."""
 
-    def _scale(self, people: Frame, path: Path) -> Scale | None:
-        """Returns what the coordinates of a source are relative to; None for pixels.
-
-        Raises:
-            UserError: The sizes of images are needed, and the user does not say where the images are.
-        """
-        del people, path
+    def _scale(self, people: Frame) -> Scale | None:
+        """Returns what the coordinates of a source are relative to; None for pixels."""
+        del people
         return None
 
     @abstractmethod
@@ -162,41 +163,38 @@ class FrameFiles(RecordFormat):
     def _parse(self, document: Any, path: Path) -> Parsed:
         return self._parse_files([path], [document])
 
-    def _document(self, sequence: PoseSequence, records: list[PlacedRecord], original: Original | None) -> Any:
+    def _document(self, sequence: PoseSequence, records: PlacedRecords, original: Original | None) -> Any:
         """Returns the contents of all files."""
         contents = [None] * len(sequence.frames) if original is None else original.document
         lists = records_by_frame(records, len(sequence.frames))
         return [self._with_records(content, own) for content, own in zip(contents, lists, strict=True)]
 
     def _in_file_units(
-        self, people: Frame, frame_indices: IntArray, frames: Sequence[Frame], original: Original | None
+        self, people: Frame, indices: IntArray, frames: Sequence[Frame], original: Original | None
     ) -> Frame:
         files: _Files | None = None if original is None else original.details
         scale = self.scale_from_scratch if files is None else files.scale
         if scale is None:
             return people
         sizes = self._sizes(frames) if files is None or files.sizes is None else files.sizes
-        return scale.from_pixels(people, sizes[frame_indices])
+        return scale.from_pixels(people, sizes[indices])
 
     def _sizes(self, frames: Sequence[Frame], path: Path | None = None) -> FloatArray:
-        """Returns the sizes (F, 2) of the images of frames.
+        """Returns the sizes (F, 2) of the images of frames, in a source or to be written.
 
         Raises:
             UserError: They are not known, and the user does not say where the images are.
         """
         sizes = [frame.size for frame in frames]
-        if not all(sizes):
-            if self.images is None:
-                where = path or next(frame.image for frame in frames if not frame.size)
-                raise UserError(f"{where}: the coordinates are relative to the images' sizes; set dataset.images")
+        if None in sizes:
+            if self._images is None:
+                where, found = path or frames[sizes.index(None)].image, f"found relative ones, {self.relative_hint}"
+                raise UserError(f"{where}: expected coordinates in pixels, {found}; set dataset.images for the sizes")
             from hpr.images import open_images  # only where sizes are needed
 
-            source = open_images(self.images, outside=True)  # no file name can lead out of a folder; links may
+            source = open_images(self._images, outside=True)  # no file name can lead out of a folder; links may
             sizes = [frame.size or source.size(frame) for frame in frames]
-        return np.array(sizes, np.float64).reshape(-1, 2)
-
-
-# Poses as such files have them
+        return np.array(sizes, np.int64).reshape(-1, 2)
 
 
 def written_pose(people: Frame, person: int) -> tuple[FloatArray, FloatArray, BoolArray]:
@@ -227,29 +225,14 @@ def video_numbers(images: list[str], pattern: re.Pattern[str]) -> list[int] | No
     return [int(match["number"]) for match in matches]
 
 
-def image_entries(names: Iterable[str], numbers: Iterable[int | None]) -> list[ImageEntry]:
-    """Returns images with their numbers in a video."""
-    return [ImageEntry(name, number=number) for name, number in zip(names, numbers, strict=True)]
-
-
 def _check_names(names: list[str], sequence: str) -> None:
-    """Checks that files of such names can be written into one folder.
-
-    Raises:
-        UserError: Two have one name, or one cannot be the name of a file.
-    """
+    """Refuses names of files that cannot be written into one folder."""
     if len(set(names)) < len(names):
         twice = next(name for name in names if names.count(name) > 1)
-        raise UserError(
-            f"{sequence}: expected images of different names for a file each, found two for {twice}; "
-            "write each folder of images on its own"
-        )
+        expected = "expected images of different names for a file each"
+        raise UserError(f"{sequence}: {expected}, found two for {twice}; write each folder of images on its own")
     for name in names:
-        try:
-            is_broken = "\0" in name or not name.encode()
-        except UnicodeEncodeError:  # half of a surrogate pair
-            is_broken = True
-        if is_broken:
+        if "\0" in name or not name.encode(errors="ignore").decode() == name:  # half of a surrogate pair
             raise UserError(f"{sequence}: no file can have the name {name!r}")
 
 

@@ -6,12 +6,12 @@ from typing import Any
 import numpy as np
 
 from hpr.errors import UserError
-from hpr.formats.fields import expect, field, numbers, plain, summary, track_id
+from hpr.formats import fields
 from hpr.formats.records import (
     ImageEntry,
     Original,
     Parsed,
-    PlacedRecord,
+    PlacedRecords,
     Record,
     RecordFormat,
     gather_records,
@@ -34,6 +34,7 @@ class PoseTrack17(RecordFormat):
     removes_unposed = True
     skeletons = (POSETRACK15,)
     metric = "posetrack"
+    track_key = "track_id"
     indent = 4  # as the published code does
 
     @staticmethod
@@ -42,32 +43,27 @@ class PoseTrack17(RecordFormat):
         return isinstance(document, dict) and "annolist" in document
 
     def _parse(self, document: Any, path: Path) -> Parsed:
-        """See `RecordFormat`. Images are named by the last three parts of the name in the file (docs/published.md, 4)."""
+        """See `RecordFormat`. Images have the last three parts of the name in the file (docs/published.md, 4)."""
         images, lists, places = [], [], []
-        for i, entry in enumerate(field(document, "annolist", list, str(path))):
+        for i, entry in enumerate(fields.field(document, "annolist", list, str(path))):
             where = f"{path}: annolist[{i}]"
-            name = _image_name(expect(entry, dict, where), where)
+            name = _image_name(fields.expect(entry, dict, where), where)
             regions = _ignore_regions(entry, f"{where}.ignore_regions")
             images.append(ImageEntry("/".join(name.split("/")[-3:]), ignore_regions=regions))
-            lists.append(expect(entry.get("annorect") or [], list, f"{where}.annorect"))
             places.append(f"{where}.annorect")
+            lists.append(fields.expect(entry.get("annorect") or [], list, places[-1]))
 
-        records, wheres, image_indices = gather_records(lists, places)
+        records, wheres, indices = gather_records(lists, places)
         pairs = list(zip(records, wheres, strict=True))
-        points = [_points(expect(record, dict, where), where) for record, where in pairs]
+        points = [_points(fields.expect(record, dict, where), where) for record, where in pairs]
         poses = [_pose(own or [], where) for own, where in zip(points, wheres, strict=True)]
-        poses_array = np.array(poses).reshape(-1, len(POSETRACK15), 3)  # also without people
-        people = Frame(
-            "",
-            POSETRACK15,
-            poses_array[..., :2],
-            poses_array[..., 2],
-            head_boxes=np.array([_head_box(record, where) for record, where in pairs]).reshape(-1, 4),
-            track_ids=tuple(track_id(_first(record.get("track_id")), f"{where}.track_id") for record, where in pairs),
-            posed=np.array([own is not None for own in points], bool),
-            records=np.arange(len(records)),
-        )
-        return Parsed(images, image_indices, Original(self.name, document, records, people))
+        triples = np.array(poses).reshape(-1, len(POSETRACK15), 3)  # also without people
+        arrays = {
+            "scores": triples[..., 2],
+            "head_boxes": np.array([_head_box(record, where) for record, where in pairs]).reshape(-1, 4),
+            "posed": np.array([own is not None for own in points], bool),
+        }
+        return Parsed(images, indices, records, self._people(records, wheres, POSETRACK15, triples[..., :2], **arrays))
 
     def _updated_record(self, record: Record, people: Frame, person: int, original: Original, index: int) -> Record:
         points = _new_points(people.keypoints[person], np.nan_to_num(people.scores[person]))
@@ -76,27 +72,27 @@ class PoseTrack17(RecordFormat):
         return {**record, "annopoints": [first, *annopoints[1:]] if isinstance(annopoints, list) else first}
 
     def _new_record(self, people: Frame, person: int, original: Original | None) -> Record:
-        record: dict[str, Any] = {}
+        record: Record = {}
         if people.posed[person]:
             record["annopoints"] = [{"point": _new_points(people.keypoints[person], people.scores[person])}]
         if people.track_ids[person] is not None:
             record["track_id"] = [people.track_ids[person]]
         if np.isfinite(people.head_boxes[person]).all():
-            values = plain(people.head_boxes[person])
+            values = fields.plain(people.head_boxes[person])
             record |= {key: [value] for key, value in zip(_HEAD_BOX, values, strict=True)}
         return record
 
-    def _document(self, sequence: PoseSequence, records: list[PlacedRecord], original: Original | None) -> Any:
+    def _document(self, sequence: PoseSequence, records: PlacedRecords, original: Original | None) -> Any:
         lists = records_by_frame(records, len(sequence.frames))
+        annolist = []
         if original is not None:
-            annolist = []
             for entry, own in zip(original.document["annolist"], lists, strict=True):
                 annolist.append({**entry, "annorect": own} if own or entry.get("annorect") else entry)
             return {**original.document, "annolist": annolist}
 
-        annolist = []
         for frame, own in zip(sequence.frames, lists, strict=True):
-            regions = [{"point": [{"x": [x], "y": [y]} for x, y in plain(region)]} for region in frame.ignore_regions]
+            polygons = [fields.plain(region) for region in frame.ignore_regions]
+            regions = [{"point": [{"x": [x], "y": [y]} for x, y in polygon]} for polygon in polygons]
             annolist.append({"image": [{"name": frame.image}], "ignore_regions": regions, "annorect": own})
         return {"annolist": annolist}
 
@@ -107,7 +103,8 @@ def _image_name(entry: dict[str, Any], where: str) -> str:
     if isinstance(image, list) and image and isinstance(image[0], dict):
         image = image[0].get("name")
     if not isinstance(image, str):
-        raise UserError(f"{where}.image: expected a name or a list with a name, found {summary(entry.get('image'))}")
+        found = fields.summary(entry.get("image"))
+        raise UserError(f"{where}.image: expected a name or a list with a name, found {found}")
     return image
 
 
@@ -121,20 +118,20 @@ def _points(record: dict[str, Any], where: str) -> list[Any] | None:
     annopoints = _first(record.get("annopoints"))
     if annopoints is None or annopoints == {}:
         return None
-    points = expect(annopoints, dict, f"{where}.annopoints").get("point")
-    return None if points is None else expect(points, list, f"{where}.annopoints[0].point")
+    points = fields.expect(annopoints, dict, f"{where}.annopoints").get("point")
+    return None if points is None else fields.expect(points, list, f"{where}.annopoints[0].point")
 
 
 def _pose(points: list[Any], where: str) -> FloatArray:
     """Returns x, y and score of a person's keypoints, (15, 3); of two points with one id, the first."""
     indices, values = [], []
     for point in points:
-        keypoint = _first(expect(point, dict, f"{where}: point").get("id"))
+        keypoint = _first(fields.expect(point, dict, f"{where}: point").get("id"))
         if keypoint in range(len(POSETRACK15)) and int(keypoint) not in indices:
             indices.append(int(keypoint))
             values += [_first(point.get(key)) for key in ("x", "y", "score")]
 
-    table = numbers(values, len(values), f"{where}: x, y and score of the points").reshape(-1, 3)  # (points, 3)
+    table = fields.numbers(values, len(values), f"{where}: x, y and score of the points").reshape(-1, 3)  # (points, 3)
     table[~np.isfinite(table[:, :2]).all(axis=1), :2] = np.inf
     pose = np.full((len(POSETRACK15), 3), np.nan)
     pose[indices] = table
@@ -144,16 +141,16 @@ def _pose(points: list[Any], where: str) -> FloatArray:
 def _head_box(record: dict[str, Any], where: str) -> FloatArray:
     """Returns the corners (4,) of a head; NaN if the file has none."""
     box = [_first(record.get(key)) for key in _HEAD_BOX]
-    return np.full(4, np.nan) if None in box else numbers(box, 4, f"{where}: head box")
+    return np.full(4, np.nan) if None in box else fields.numbers(box, 4, f"{where}: head box")
 
 
 def _ignore_regions(entry: dict[str, Any], where: str) -> tuple[FloatArray, ...]:
     """Returns the image's polygons, each (n, 2)."""
     regions = []
-    for region in expect(entry.get("ignore_regions") or [], list, where):
-        points = field(region, "point", list, where)
-        values = [_first(expect(point, dict, where).get(axis)) for point in points for axis in "xy"]
-        regions.append(numbers(values, 2 * len(points), where).reshape(-1, 2))  # (2 * n,) -> (n, 2)
+    for region in fields.expect(entry.get("ignore_regions") or [], list, where):
+        points = fields.field(region, "point", list, where)
+        values = [_first(fields.expect(point, dict, where).get(axis)) for point in points for axis in "xy"]
+        regions.append(fields.numbers(values, 2 * len(points), where).reshape(-1, 2))  # (2 * n,) -> (n, 2)
     return tuple(regions)
 
 

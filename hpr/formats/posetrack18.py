@@ -7,35 +7,37 @@ from typing import Any, ClassVar, NamedTuple
 import numpy as np
 
 from hpr.errors import UserError
+from hpr.formats import fields
 from hpr.formats.coco_layout import skeleton_of
-from hpr.formats.fields import (
-    IDENTIFIER,
-    box_sides,
-    corners,
-    expect,
-    field,
-    image_size,
-    keypoints_of,
-    numbers,
-    plain,
-    track_id,
+from hpr.formats.records import (
+    ImageEntry,
+    Original,
+    Parsed,
+    PlacedRecords,
+    Record,
+    RecordFormat,
+    free_id,
+    match_image_ids,
+    numbered_heads,
 )
-from hpr.formats.records import ImageEntry, Original, Parsed, PlacedRecord, Record, RecordFormat, match_image_ids
 from hpr.poses import FloatArray, Frame, PoseSequence
 from hpr.skeleton import POSETRACK15, POSETRACK18
 
 _EARS = POSETRACK18.indices("left_ear", "right_ear")
 
 
-class _Slots(NamedTuple):
-    """How a file keeps keypoints: the index of each POSETRACK18 keypoint's triple (-1 without one), and how many
-    triples an annotation has."""
+class _Details(NamedTuple):
+    """How a file keeps keypoints, and the ids of its images.
 
-    indices: list[int]
-    count: int
+    Attributes:
+        slots: (17,) for each keypoint of POSETRACK18 the index of its triple; -1 if the file has none.
+        slot_count: Number of triples of an annotation.
+        image_ids: Ids of the frames' images.
+    """
 
-
-_PLAIN_SLOTS = _Slots(list(range(len(POSETRACK18))), len(POSETRACK18))
+    slots: list[int]
+    slot_count: int
+    image_ids: list[int | str]
 
 
 class PoseTrack18(RecordFormat):
@@ -51,6 +53,7 @@ class PoseTrack18(RecordFormat):
     looks_like = "JSON with images, annotations of 17 keypoints, and no left_eye in categories"
     skeletons = (POSETRACK18,)
     metric = "posetrack"
+    track_key = "track_id"
     indent = 4  # as the published code does
     marks_people: ClassVar[bool] = False
 
@@ -62,105 +65,85 @@ class PoseTrack18(RecordFormat):
     def _parse(self, document: Any, path: Path) -> Parsed:
         """See `RecordFormat`. Images come in the order of the file, each with its annotations in that order."""
         images: dict[Any, ImageEntry] = {}
-        for i, image in enumerate(field(document, "images", list, str(path))):
+        for i, image in enumerate(fields.field(document, "images", list, str(path))):
             where = f"{path}: images[{i}]"
-            name, image_id = field(image, "file_name", str, where), field(image, "id", IDENTIFIER, where)
-            if image_id not in images:
-                images[image_id] = ImageEntry(name, image_size(image), None, _ignore_regions(image, where))
+            name = fields.field(image, "file_name", str, where)
+            entry = ImageEntry(name, fields.image_size(image), None, _ignore_regions(image, where))
+            images.setdefault(fields.field(image, "id", fields.IDENTIFIER, where), entry)
 
-        slots = _read_slots(document, path)
-        annotations = field(document, "annotations", list, str(path))
-        wheres = [f"{path}: annotations[{i}]" for i in range(len(annotations))]
-        keypoints, scores, flags = _poses(annotations, wheres, slots)
-        image_indices = match_image_ids(annotations, wheres, list(images), "the file's images")
+        names = _keypoint_names(document, path)
+        slots = [names.index(name) if name in names else -1 for name in POSETRACK18.names]
+        records = fields.field(document, "annotations", list, str(path))
+        wheres = [f"{path}: annotations[{i}]" for i in range(len(records))]
+        for record, where in zip(records, wheres, strict=True):
+            fields.expect(record, dict, where)
+        triples = fields.optional_table(records, wheres, "keypoints", (3 * len(names),), 0.0)
+        triples = triples.reshape(-1, len(names), 3)  # (P, 3 * slots) -> (P, slots, 3)
+        scores = fields.optional_table(records, wheres, "scores", (len(names),))
+        indices = match_image_ids(records, wheres, list(images), "the file's images")
 
-        pairs = list(zip(annotations, wheres, strict=True))
-        track_ids = [track_id(annotation.get("track_id"), f"{where}.track_id") for annotation, where in pairs]
-        for annotation, where in pairs:
-            if annotation.get("bbox_head"):
-                numbers(annotation["bbox_head"], 4, f"{where}.bbox_head")
-        people = Frame(
-            "",
-            POSETRACK18,
-            keypoints,
-            scores,
-            flags,
-            corners(annotation.get("bbox") for annotation in annotations),
-            corners(annotation.get("bbox_head") for annotation in annotations),
-            tuple(track_ids),
-            records=np.arange(len(annotations)),
-        )
-        original = Original(self.name, document, annotations, people, (slots, list(images)))
-        return Parsed(list(images.values()), image_indices, original)
+        # A last column stands for the keypoints that the file has no slot for: slot -1.
+        triples = np.pad(triples, ((0, 0), (0, 1), (0, 0)))[:, slots]  # (P, 17, 3)
+        arrays = {
+            "scores": np.pad(scores, ((0, 0), (0, 1)), constant_values=np.nan)[:, slots],
+            "flags": np.nan_to_num(triples[..., 2]),
+            "boxes": fields.box_corners(fields.boxes(record.get("bbox") for record in records)),
+            "head_boxes": fields.box_corners(fields.optional_table(records, wheres, "bbox_head", (4,))),
+        }
+        keypoints = fields.keypoints_of(triples[..., :2], fields.is_zero(triples))
+        people = self._people(records, wheres, POSETRACK18, keypoints, **arrays)
+        details = _Details(slots, len(names), list(images))
+        return Parsed(list(images.values()), indices, records, people, details)
 
     def _updated_record(self, record: Record, people: Frame, person: int, original: Original, index: int) -> Record:
-        slots, _ = original.details
-        keypoints: list[float] = [0] * (3 * slots.count)
-        scores: list[float] = [0] * slots.count
+        slots, count, _ = original.details
+        keypoints: list[float] = [0] * (3 * count)
+        scores: list[float] = [0] * count
         for keypoint in _written_keypoints(people, person):
-            slot = slots.indices[keypoint]
-            flag = float(people.flags[person, keypoint])
+            slot, flag = slots[keypoint], float(people.flags[person, keypoint])
             x, y = people.keypoints[person, keypoint].tolist()
             keypoints[3 * slot : 3 * slot + 3] = [x, y, int(flag) if flag.is_integer() else flag]
             scores[slot] = float(np.nan_to_num(people.scores[person, keypoint]))
         return {**record, "keypoints": keypoints, **({"scores": scores} if record.get("scores") else {})}
 
     def _new_record(self, people: Frame, person: int, original: Original | None) -> Record:
-        slots = _PLAIN_SLOTS if original is None else original.details[0]
+        slots, count = list(range(len(POSETRACK18))), len(POSETRACK18)
+        if original is not None:
+            slots, count, _ = original.details
         written = _written_keypoints(people, person)
         ordered = np.zeros((len(POSETRACK18), 4))  # x, y, flag and score
         ordered[written, :2] = people.keypoints[person, written]
         ordered[written, 2] = people.flags[person, written]
         ordered[:, 3] = people.scores[person]
         ordered[_EARS, 3] = np.nan
-        by_slot = np.zeros((slots.count + 1, 4))  # the last row is for what the file has no slot for
-        by_slot[slots.indices] = ordered
+        by_slot = np.zeros((count + 1, 4))  # the last row is for what the file has no slot for
+        by_slot[slots] = ordered
 
-        record: dict[str, Any] = {"category_id": 1, "keypoints": plain(by_slot[:-1, :3].reshape(-1))}  # (slots, 3)
-        record["scores"] = [] if np.isnan(ordered[:, 3]).all() else plain(by_slot[:-1, 3])
-        if people.track_ids[person] is not None:
-            record["track_id"] = people.track_ids[person]
-        for key, box in (("bbox", people.boxes[person]), ("bbox_head", people.head_boxes[person])):
-            if np.isfinite(box).all():
-                record[key] = plain(box_sides(box))
-        return record
+        scores = [] if np.isnan(ordered[:, 3]).all() else fields.plain(by_slot[:-1, 3])
+        record = {"category_id": 1, "keypoints": fields.plain(by_slot[:-1, :3].reshape(-1)), "scores": scores}
+        return record | fields.optional_fields(people, person, track_id="track_id", box="bbox", head_box="bbox_head")
 
-    def _document(self, sequence: PoseSequence, records: list[PlacedRecord], original: Original | None) -> Any:
+    def _new_heads(self, frames: Sequence[Frame], indices: list[int], original: Original | None) -> list[Record]:
         if original is None:
-            image_ids, free_id = list(range(len(sequence.frames))), 0
-        else:
-            image_ids = original.details[1]
-            ids = [annotation.get("id") for annotation in original.records]
-            free_id = max((known for known in ids if isinstance(known, int)), default=-1) + 1
+            return numbered_heads(range(len(frames)), indices, 0)
+        return numbered_heads(original.details.image_ids, indices, free_id(original.records, 0))
 
-        annotations = []
-        for record, frame, is_new in records:
-            if is_new and frame is not None:
-                record = {"id": free_id, "image_id": image_ids[frame], **record}
-                free_id += 1
-            annotations.append(record)
+    def _document(self, sequence: PoseSequence, records: PlacedRecords, original: Original | None) -> Any:
+        annotations = [record for _, record in records]
         if original is not None:
             return {**original.document, "annotations": annotations}
-        categories = [{"id": 1, "name": "person", "keypoints": list(POSETRACK18.names)}]
-        return {"images": self._new_images(sequence), "annotations": annotations, "categories": categories}
 
-    def _new_images(self, sequence: PoseSequence) -> list[dict[str, Any]]:
-        """Returns the images of a new document."""
-        return [
-            {
-                "id": number,
-                "frame_id": number,
-                "file_name": frame.image,
-                "vid_id": sequence.name,
-                "nframes": len(sequence.frames),
-                "is_labeled": True,
-                **({"has_labeled_person": len(frame) > 0} if self.marks_people else {}),
-                **({} if frame.size is None else {"width": frame.size[0], "height": frame.size[1]}),
-                "ignore_regions_x": [plain(region[:, 0]) for region in frame.ignore_regions],
-                "ignore_regions_y": [plain(region[:, 1]) for region in frame.ignore_regions],
-            }
-            for number, frame in enumerate(sequence.frames)
-        ]
+        images = []
+        for number, frame in enumerate(sequence.frames):
+            image = {"id": number, "frame_id": number, "file_name": frame.image, "vid_id": sequence.name}
+            image |= {"nframes": len(sequence.frames), "is_labeled": True}
+            image |= {"has_labeled_person": len(frame) > 0} if self.marks_people else {}
+            image |= {} if frame.size is None else {"width": frame.size[0], "height": frame.size[1]}
+            image["ignore_regions_x"] = [fields.plain(region[:, 0]) for region in frame.ignore_regions]
+            image["ignore_regions_y"] = [fields.plain(region[:, 1]) for region in frame.ignore_regions]
+            images.append(image)
+        categories = [{"id": 1, "name": "person", "keypoints": list(POSETRACK18.names)}]
+        return {"images": images, "annotations": annotations, "categories": categories}
 
 
 class PoseTrack21(PoseTrack18):
@@ -186,54 +169,31 @@ def _is_of_2021(document: object) -> bool:
     return False
 
 
-def _read_slots(document: dict[str, Any], path: Path) -> _Slots:
-    """Returns how a file keeps keypoints: in PoseTrack's order or in that of its category.
-
-    Raises:
-        UserError: The category is COCO's.
-    """
+def _keypoint_names(document: dict[str, Any], path: Path) -> Sequence[str]:
+    """Returns the keypoints of a file's triples: those of its category, or else PoseTrack's."""
     names: Sequence[str] = POSETRACK18.names
-    for category in expect(document.get("categories") or [], list, f"{path}: categories"):
+    for category in fields.expect(document.get("categories") or [], list, f"{path}: categories"):
         listed = category.get("keypoints") if isinstance(category, dict) else None
         if isinstance(listed, list) and "left_eye" in listed:
             found = "found COCO's (left_eye in categories); read it as coco"
             raise UserError(f"{path}: expected PoseTrack's keypoints, {found}")
         if isinstance(listed, list) and all(name in listed for name in POSETRACK15.names):
             names = listed
-    return _Slots([names.index(name) if name in names else -1 for name in POSETRACK18.names], len(names))
-
-
-def _poses(annotations: list[Any], wheres: list[str], slots: _Slots) -> tuple[FloatArray, FloatArray, FloatArray]:
-    """Returns keypoints (M, 17, 2), scores (M, 17) and flags (M, 17) of all annotations, as in `Frame`."""
-    triples = np.zeros((len(annotations), 3 * slots.count))
-    scores = np.full((len(annotations), slots.count), np.nan)
-    for i, (annotation, where) in enumerate(zip(annotations, wheres, strict=True)):
-        expect(annotation, dict, where)
-        if annotation.get("keypoints"):
-            triples[i] = numbers(annotation["keypoints"], 3 * slots.count, f"{where}.keypoints")
-        if annotation.get("scores"):
-            scores[i] = numbers(annotation["scores"], slots.count, f"{where}.scores")
-
-    # A last column stands for the keypoints that the file has no slot for: slot -1.
-    by_slot = triples.reshape(-1, slots.count, 3)  # (M, 3 * slots) -> (M, slots, 3)
-    ordered = np.pad(by_slot, ((0, 0), (0, 1), (0, 0)))[:, slots.indices]  # (M, 17, 3)
-    ordered_scores = np.pad(scores, ((0, 0), (0, 1)), constant_values=np.nan)[:, slots.indices]
-    keypoints = keypoints_of(ordered[..., :2], np.asarray((ordered == 0).all(axis=-1)))
-    return keypoints, ordered_scores, np.nan_to_num(ordered[..., 2])
+    return names
 
 
 def _ignore_regions(image: dict[str, Any], where: str) -> tuple[FloatArray, ...]:
     """Returns the image's polygons, which the file keeps as a list of x and a list of y for each."""
-    columns, rows = (
-        expect(image.get(f"ignore_regions_{axis}") or [], list, f"{where}.ignore_regions_{axis}") for axis in "xy"
-    )
+    keys = ("ignore_regions_x", "ignore_regions_y")
+    columns, rows = (fields.expect(image.get(key) or [], list, f"{where}.{key}") for key in keys)
     if len(columns) != len(rows):
         raise UserError(f"{where}: expected as many ignore_regions_x as _y, found {len(columns)} and {len(rows)}")
 
     regions = []
     for x, y in zip(columns, rows, strict=True):
-        length = len(expect(x, list, f"{where}.ignore_regions_x"))
-        regions.append(np.stack([numbers(values, length, f"{where}.ignore_regions") for values in (x, y)], axis=1))
+        length = len(fields.expect(x, list, f"{where}.{keys[0]}"))
+        axes = [fields.numbers(values, length, f"{where}.ignore_regions") for values in (x, y)]
+        regions.append(np.stack(axes, axis=1))
     return tuple(regions)
 
 

@@ -2,7 +2,7 @@
 
 Reading keeps the document and everyone who was read from it. Writing carries the document over: a person who is
 unchanged keeps the record, a changed one gets a new pose in it, new people get new records. A format says how it parses
-a document, what a record looks like, and where records go.
+a document, what a record looks like, and where a new record goes.
 """
 
 from abc import abstractmethod
@@ -15,8 +15,8 @@ import numpy as np
 
 from hpr.errors import UserError
 from hpr.files import read_json, write_json
+from hpr.formats import fields
 from hpr.formats.base import Format
-from hpr.formats.fields import field, id_number, summary
 from hpr.poses import NO_RECORD, BoolArray, FloatArray, Frame, IntArray, PoseSequence
 from hpr.skeleton import Skeleton
 
@@ -40,7 +40,7 @@ class Original:
     Attributes:
         format_name: The format that read it.
         document: Its content, as the format has parsed it.
-        records: All R records of the document, in its order.
+        records: All records of the document, in its order.
         people: The P people who are in frames, as if in one image. Their `records` are indices into `records` in
             ascending order; the other records are carried over.
         details: What else the format has to know to write the document again.
@@ -54,19 +54,17 @@ class Original:
 
 
 class Parsed(NamedTuple):
-    """A parsed source: its images, the index of the image (P,) that each of the people is in, and what is kept."""
+    """A parsed document: its images, the index of the image (P,) that each of the people is in, and `Original`'s."""
 
     images: list[ImageEntry]
     image_indices: IntArray
-    original: Original
+    records: list[Record]
+    people: Frame
+    details: Any = None
 
 
-class PlacedRecord(NamedTuple):
-    """A record to be written: the index of the frame that it belongs to (None for nobody's) and whether it is new."""
-
-    record: Record
-    frame: int | None
-    is_new: bool
+PlacedRecords = list[tuple[int | None, Record]]
+"""Records to be written, each with the index of its frame; None for records of nobody in a frame."""
 
 
 class RecordFormat(Format):
@@ -75,11 +73,13 @@ class RecordFormat(Format):
     Attributes:
         compared: Fields of `Frame` that make a record be written anew if they have changed.
         score_key: Field of a record with the person's own score; None if records have none.
+        track_key: Field of a record with the track id, likewise.
         indent: Indentation of what is written onto an original.
     """
 
     compared: ClassVar[tuple[str, ...]] = ("keypoints", "scores", "flags")
     score_key: ClassVar[str | None] = None
+    track_key: ClassVar[str | None] = None
     indent: ClassVar[int | None] = None
 
     def read(self, path: Path) -> list[PoseSequence]:
@@ -92,6 +92,8 @@ class RecordFormat(Format):
         original = self._original_of(sequence)
         document = self._document(sequence, self._placed_records(sequence.frames, original), original)
         write_json(path, document, indent=None if original is None else self.indent)
+
+    # What a format says
 
     @abstractmethod
     def _parse(self, document: Any, path: Path) -> Parsed:
@@ -117,63 +119,107 @@ class RecordFormat(Format):
     def _new_record(self, people: Frame, person: int, original: Original | None) -> Record:
         """Returns the record of a person whom the file does not have; without an original, for a new file."""
 
+    def _new_heads(self, frames: Sequence[Frame], indices: list[int], original: Original | None) -> list[Record]:
+        """Returns the first fields of new records, which say what image each is of, given the index of its frame."""
+        del frames, original
+        return [{} for _ in indices]
+
     @abstractmethod
-    def _document(self, sequence: PoseSequence, records: list[PlacedRecord], original: Original | None) -> Any:
+    def _document(self, sequence: PoseSequence, records: PlacedRecords, original: Original | None) -> Any:
         """Returns the document of some records: the original with these, or a new one."""
 
     def _in_file_units(
-        self, people: Frame, frame_indices: IntArray, frames: Sequence[Frame], original: Original | None
+        self, people: Frame, indices: IntArray, frames: Sequence[Frame], original: Original | None
     ) -> Frame:
-        """Returns people with the coordinates that the file has: pixels, unless a format says otherwise."""
-        del frame_indices, frames, original
+        """Returns people with coordinates as the file has them (pixels), given the index of everyone's frame."""
+        del indices, frames, original
         return people
+
+    # The round trip
+
+    def _people(
+        self,
+        records: Sequence[Record],
+        wheres: Sequence[str],
+        skeleton: Skeleton,
+        keypoints: FloatArray,
+        /,
+        **arrays: Any,
+    ) -> Frame:
+        """Returns the people of records as if in one image, with their scores and track ids.
+
+        Args:
+            records: P records.
+            wheres: Where each of them is.
+            skeleton: Of the keypoints.
+            keypoints: (P, K, 2).
+            **arrays: Other fields of `Frame`.
+
+        Raises:
+            UserError: A score or a track id is something else.
+        """
+        pairs = list(zip(records, wheres, strict=True))
+        if (key := self.score_key) is not None:
+            scores = [fields.optional_number(record.get(key), f"{where}.{key}") for record, where in pairs]
+            arrays["person_scores"] = np.array(scores, np.float64)
+        if (key := self.track_key) is not None:
+            arrays["track_ids"] = tuple(fields.track_id(record.get(key), f"{where}.{key}") for record, where in pairs)
+        return Frame("", skeleton, keypoints, **{"records": np.arange(len(records)), **arrays})
 
     def _sequence(self, document: Any, path: Path) -> PoseSequence:
         """Returns the sequence of a document."""
-        parsed = self._parse(document, path)
-        frames = split_people(parsed.original.people, parsed.images, parsed.image_indices)
-        return PoseSequence(path.stem, frames, parsed.original)
+        images, indices, records, people, details = self._parse(document, path)
+        original = Original(self.name, document, records, people, details)
+        return PoseSequence(path.stem, split_people(people, images, indices), original)
 
     def _original_of(self, sequence: PoseSequence) -> Original | None:
         """Returns what a sequence was read from, if this format has read it."""
         original = sequence.original
         return original if isinstance(original, Original) and original.format_name == self.name else None
 
-    def _placed_records(self, frames: Sequence[Frame], original: Original | None) -> list[PlacedRecord]:
+    def _placed_records(self, frames: Sequence[Frame], original: Original | None) -> PlacedRecords:
         """Returns the records of everyone: those of the original in its order, then new ones in the frames' order."""
         skeleton = self.skeletons[0] if original is None else original.people.skeleton
-        people, frame_indices = gather_people(frames, skeleton)
-        in_units = self._in_file_units(people, frame_indices, frames, original)
-        if original is None:
-            new = (self._new_record(in_units, person, None) for person in range(len(people)))
-            return [
-                PlacedRecord(record, frame, True) for record, frame in zip(new, frame_indices.tolist(), strict=True)
-            ]
+        people, indices = gather_people(frames, skeleton)
+        written = self._in_file_units(people, indices, frames, original)
+        known = {} if original is None else self._known_records(people, written, indices, original)
 
+        new = [person for person in range(len(people)) if original is None or people.records[person] == NO_RECORD]
+        new_indices = indices[new].tolist()
+        heads = self._new_heads(frames, new_indices, original)
+        bodies = [self._new_record(written, person, original) for person in new]
+        placed: PlacedRecords = [known[row] for row in sorted(known)]
+        for index, head, body in zip(new_indices, heads, bodies, strict=True):
+            placed.append((index, {**head, **body} if head else body))
+        return placed
+
+    def _known_records(
+        self, people: Frame, written: Frame, indices: IntArray, original: Original
+    ) -> dict[int, tuple[int | None, Record]]:
+        """Returns the original's records by their indices: as they were, or with the poses that have changed.
+
+        Args:
+            people: Everyone as they are now.
+            written: The same in the units of the file.
+            indices: (N,) index of everyone's frame.
+            original: The source.
+        """
         in_frames = set(original.people.records.tolist())
-        rows = range(len(original.records))
-        known = {row: PlacedRecord(original.records[row], None, False) for row in rows if row not in in_frames}
-        added = []
-        former = former_indices(original.people, people)
+        others = {row: record for row, record in enumerate(original.records) if row not in in_frames}
+        known: dict[int, tuple[int | None, Record]] = {row: (None, record) for row, record in others.items()}
+
+        former = np.searchsorted(original.people.records, people.records)
         is_changed = changed_people(original.people, people, former, self.compared)
-
-        columns = zip(people.records.tolist(), frame_indices.tolist(), former.tolist(), is_changed, strict=True)
-        for person, (row, frame, index, changed) in enumerate(columns):
-            if row == NO_RECORD:
-                added.append(PlacedRecord(self._new_record(in_units, person, original), frame, True))
-                continue
+        for person in np.flatnonzero(people.records != NO_RECORD).tolist():
+            row, index = int(people.records[person]), int(former[person])
             record = original.records[row]
-            if changed:
-                record = self._updated_record(record, in_units, person, original, index)
-                record = self._rescored(record, people.person_scores[person], original.people.person_scores[index])
-            known[row] = PlacedRecord(record, frame, False)
-        return [known[row] for row in sorted(known)] + added
-
-    def _rescored(self, record: Record, score: float, former: float) -> Record:
-        """Returns a record with the person's own score if there is a new one; else it stays as the file has it."""
-        if self.score_key is None or not np.isfinite(score) or score == former:
-            return record
-        return {**record, self.score_key: float(score)}
+            if is_changed[person]:
+                record = self._updated_record(record, written, person, original, index)
+                score = float(people.person_scores[person])
+                if self.score_key and np.isfinite(score) and score != original.people.person_scores[index]:
+                    record = {**record, self.score_key: score}  # else it stays as the file has it
+            known[row] = (int(indices[person]), record)
+        return known
 
 
 # Frames and everyone in them
@@ -184,33 +230,23 @@ _PEOPLE_ARRAYS = (
 )
 
 
-def split_people(people: Frame, images: Iterable[ImageEntry], image_indices: IntArray) -> list[Frame]:
+def split_people(people: Frame, images: Sequence[ImageEntry], indices: IntArray) -> list[Frame]:
     """Returns a frame for each image, with views of arrays over everyone.
 
     Args:
         people: All P people of a source, as if in one image.
         images: In the order of the frames.
-        image_indices: (P,) which image each of the people is in.
+        indices: (P,) which image each of the people is in.
     """
-    entries = list(images)
-    grouped = people.select(np.argsort(image_indices, kind="stable"))
-    stops = np.cumsum(np.bincount(image_indices, minlength=len(entries)))
-    arrays = {name: getattr(grouped, name) for name in _PEOPLE_ARRAYS}
+    grouped = people.select(np.argsort(indices, kind="stable"))
+    arrays = {name: getattr(grouped, name) for name in (*_PEOPLE_ARRAYS, "track_ids")}
+    stops = np.cumsum(np.bincount(indices, minlength=len(images))).tolist()
 
-    frames, start = [], 0
-    for image, stop in zip(entries, stops.tolist(), strict=True):
+    frames = []
+    for image, start, stop in zip(images, [0, *stops], stops, strict=False):
         own = {name: array[start:stop] for name, array in arrays.items()}
-        frame = Frame(
-            image.name,
-            people.skeleton,
-            track_ids=grouped.track_ids[start:stop],
-            ignore_regions=image.ignore_regions,
-            size=image.size,
-            number=image.number,
-            **own,
-        )
-        frames.append(frame)
-        start = stop
+        name, size, number, regions = image
+        frames.append(Frame(name, people.skeleton, size=size, number=number, ignore_regions=regions, **own))
     return frames
 
 
@@ -224,25 +260,19 @@ def gather_people(frames: Sequence[Frame], skeleton: Skeleton) -> tuple[Frame, I
     return Frame("", skeleton, track_ids=track_ids, **arrays), np.repeat(np.arange(len(frames)), counts)
 
 
-def former_indices(before: Frame, after: Frame) -> IntArray:
-    """Returns (N,) the index of everyone among the people who were read; -1 for new people."""
-    indices = np.searchsorted(before.records, after.records)
-    return np.where(after.records == NO_RECORD, -1, indices)
-
-
-def changed_people(before: Frame, after: Frame, former: IntArray, fields: Iterable[str]) -> BoolArray:
-    """Returns (N,) who is not as in the file in some of the fields; new people are.
+def changed_people(before: Frame, after: Frame, former: IntArray, names: Iterable[str]) -> BoolArray:
+    """Returns (N,) who is not as in the file in some of the fields; False for new people.
 
     Args:
         before: The people who were read.
         after: Everyone as they are now, in the same skeleton.
-        former: (N,) see `former_indices`.
-        fields: Fields of `Frame` to look at.
+        former: (N,) index of everyone among those who were read.
+        names: Fields of `Frame` to look at.
     """
-    is_changed = former < 0
-    known = np.flatnonzero(~is_changed)
-    for field_name in fields:
-        old, new = getattr(before, field_name)[former[known]], getattr(after, field_name)[known]
+    is_changed = np.zeros(len(after), bool)
+    known = np.flatnonzero(after.records != NO_RECORD)
+    for name in names:
+        old, new = getattr(before, name)[former[known]], getattr(after, name)[known]
         differs = ~((old == new) | (np.isnan(old) & np.isnan(new)))
         is_changed[known] |= differs.any(axis=tuple(range(1, differs.ndim)))
     return is_changed
@@ -252,7 +282,7 @@ def changed_people(before: Frame, after: Frame, former: IntArray, fields: Iterab
 
 
 def gather_records(lists: list[list[Record]], wheres: Iterable[str]) -> tuple[list[Record], list[str], IntArray]:
-    """Returns the P records of several lists, where each of them is, and the index (P,) of each one's list.
+    """Returns the P records of several images, where each of them is, and the index (P,) of each one's image.
 
     Args:
         lists: The records of each image.
@@ -264,12 +294,12 @@ def gather_records(lists: list[list[Record]], wheres: Iterable[str]) -> tuple[li
     return records, places, np.repeat(np.arange(len(lists)), counts)
 
 
-def records_by_frame(records: Iterable[PlacedRecord], count: int) -> list[list[Record]]:
+def records_by_frame(records: PlacedRecords, count: int) -> list[list[Record]]:
     """Returns the records of each of `count` frames."""
     lists: list[list[Record]] = [[] for _ in range(count)]
-    for placed in records:
-        assert placed.frame is not None
-        lists[placed.frame].append(placed.record)
+    for index, record in records:
+        assert index is not None
+        lists[index].append(record)
     return lists
 
 
@@ -277,6 +307,17 @@ def group_by_name(names: Sequence[str]) -> tuple[list[str], IntArray]:
     """Returns different names in the order in which they appear, and the index (P,) of each of P names among these."""
     indices = {name: index for index, name in enumerate(dict.fromkeys(names))}
     return list(indices), np.array([indices[name] for name in names], np.int64)
+
+
+def numbered_heads(ids: Sequence[Any], indices: list[int], first_id: int) -> list[Record]:
+    """Returns the first fields of new records in files of COCO's form: an id, and that of the image."""
+    return [{"id": number, "image_id": ids[index]} for number, index in enumerate(indices, first_id)]
+
+
+def free_id(records: Iterable[Record], default: int) -> int:
+    """Returns an id that no record has, nor any above it."""
+    ids = [record.get("id") for record in records if isinstance(record, dict)]
+    return max((known for known in ids if isinstance(known, int)), default=default - 1) + 1
 
 
 def match_image_ids(
@@ -289,25 +330,24 @@ def match_image_ids(
     Args:
         records: P records.
         wheres: Where each of them is.
-        ids: Of the images.
+        ids: Ids of the images.
         expected: What messages call these images.
 
     Raises:
         UserError: A record has no `image_id`, or one that no image has.
     """
     by_id: dict[Any, int] = {}
-    by_number: dict[int, int] = {}
+    by_number: dict[int | None, int] = {}
     for index, image_id in enumerate(ids):
         by_id.setdefault(image_id, index)
-        if (number := id_number(image_id)) is not None:
-            by_number.setdefault(number, index)
+        by_number.setdefault(fields.id_number(image_id), index)
+    by_number.pop(None, None)
 
     indices = []
     for record, where in zip(records, wheres, strict=True):
-        image_id = field(record, "image_id", (int, str, float), where)
-        number = id_number(image_id)
-        index = by_id.get(image_id, None if number is None else by_number.get(number))
-        if index is None:
-            raise UserError(f"{where}: image_id {summary(image_id)} is not among {expected}")
-        indices.append(index)
+        image_id = fields.field(record, "image_id", (int, str, float), where)
+        found = by_id.get(image_id, by_number.get(fields.id_number(image_id)))
+        if found is None:
+            raise UserError(f"{where}: image_id {fields.summary(image_id)} is not among {expected}")
+        indices.append(found)
     return np.array(indices, np.int64)

@@ -5,7 +5,7 @@ from typing import Any
 
 import numpy as np
 
-from hpr.formats.fields import corners
+from hpr.formats import fields
 from hpr.poses import FloatArray
 
 _OUTLINE_TOLERANCE = 2.0
@@ -31,7 +31,7 @@ def ignore_polygons(record: dict[str, Any]) -> list[FloatArray]:
     if polygons and all(len(polygon) > 2 and np.isfinite(polygon).all() for polygon in polygons):
         return polygons
 
-    box = corners([record.get("bbox")])[0]
+    (box,) = fields.box_corners(fields.boxes([record.get("bbox")]))
     x0, y0, x1, y1 = box.tolist()
     return [np.array([[x0, y0], [x1, y0], [x1, y1], [x0, y1]])] if np.isfinite(box).all() else []
 

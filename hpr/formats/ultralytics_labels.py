@@ -8,9 +8,9 @@ import numpy as np
 
 from hpr.errors import UserError
 from hpr.files import read_bytes
-from hpr.formats.fields import keypoints_of, summary
-from hpr.formats.frame_files import FrameFiles, Scale, image_entries, video_numbers, written_pose
-from hpr.formats.records import Original, Parsed, Record, gather_records
+from hpr.formats import fields
+from hpr.formats.frame_files import FrameFiles, Scale, video_numbers, written_pose
+from hpr.formats.records import ImageEntry, Original, Parsed, Record, gather_records
 from hpr.poses import FloatArray, Frame, TrackId
 from hpr.skeleton import COCO17
 
@@ -30,23 +30,14 @@ class _Labels(NamedTuple):
 
 
 class UltralyticsLabels(FrameFiles):
-    """Reader and writer of folders of labels, of a data set or as `save_txt=True` writes them.
-
-    Attributes:
-        images: Where the images are, whose sizes are needed; None if the user does not say.
-    """
+    """Reader and writer of folders of labels, of a data set or as `save_txt=True` writes them."""
 
     name = "ultralytics_labels"
     looks_like = "a folder of .txt files with class, box and 17 keypoints in each line, one for each image"
     skeletons = (COCO17,)
     metric = "oks"
-    reads_beside = ("images",)
-    is_folder = True
     ending = ".txt"
     scale_from_scratch = Scale()
-
-    def __init__(self, images: str | None = None) -> None:
-        self.images = images
 
     @staticmethod
     def recognises(path: Path, document: object) -> bool:
@@ -72,30 +63,35 @@ class UltralyticsLabels(FrameFiles):
     def _parse_files(self, paths: list[Path], contents: list[Any]) -> Parsed:
         pairs = list(zip(paths, contents, strict=True))
         wheres = [f"{path}: line {number}" for path, content in pairs for number in content.line_numbers]
-        lines, _, image_indices = gather_records([content.lines for content in contents], [""] * len(paths))
-        boxes, triples, ends = _parse_lines(lines, wheres)
+        lines, _, indices = gather_records([content.lines for content in contents], [""] * len(paths))
+
+        boxes, triples, ends = np.empty((len(lines), 4)), np.full((len(lines), _KEYPOINTS, 3), np.nan), []
+        for row, (line, where) in enumerate(zip(lines, wheres, strict=True)):
+            boxes[row], dims, numbers, end = _parse_line(line, where)
+            triples[row, :, :dims] = numbers.reshape(_KEYPOINTS, dims)  # (17 * dims,) -> (17, dims)
+            ends.append(end)
+
         keypoints, scores, flags = _poses(triples)
-        confidences, track_ids = _confidences_and_ids(ends, wheres)
-
         half = boxes[:, 2:] / 2
-        people = Frame(
-            "",
-            COCO17,
-            keypoints,
-            scores,
-            flags,
-            np.concatenate([boxes[:, :2] - half, boxes[:, :2] + half], axis=1),
-            track_ids=tuple(track_ids),
-            records=np.arange(len(lines)),
-            person_scores=confidences,
-        )
-        names = [path.name.removesuffix(self.ending) for path in paths]
-        images = image_entries(names, _frame_numbers(names))
-        return Parsed(images, image_indices, Original(self.name, contents, lines, people))
+        confidences, track_ids = _confidences_and_ids(ends, wheres)
+        arrays = {
+            "scores": scores,
+            "flags": flags,
+            "boxes": np.concatenate([boxes[:, :2] - half, boxes[:, :2] + half], axis=1),
+            "track_ids": tuple(track_ids),
+            "person_scores": confidences,
+        }
 
-    def _scale(self, people: Frame, path: Path) -> Scale | None:
+        # Names of a video's frames count from 1, those of a camera's from 0 (engine/predictor.py, data/loaders.py).
+        names = [path.name.removesuffix(self.ending) for path in paths]
+        counted = video_numbers(names, _VIDEO_FRAME)
+        first = 0 if counted and 0 in counted else 1
+        places = [None] * len(names) if counted is None else [number - first for number in counted]
+        images = [ImageEntry(name, number=place) for name, place in zip(names, places, strict=True)]
+        return Parsed(images, indices, lines, self._people(lines, wheres, COCO17, keypoints, **arrays))
+
+    def _scale(self, people: Frame) -> Scale | None:
         """See `FrameFiles`. Labels are always relative."""
-        del people, path
         return Scale()
 
     def _updated_record(self, record: Record, people: Frame, person: int, original: Original, index: int) -> Record:
@@ -104,16 +100,20 @@ class UltralyticsLabels(FrameFiles):
         return _line(words[:_BOX_END], _pose(people, person)[:, :dims], words[_BOX_END + dims * _KEYPOINTS :])
 
     def _new_record(self, people: Frame, person: int, original: Original | None) -> Record:
-        return _line(_new_start(people, person), _pose(people, person), _new_end(people, person))
+        box = fields.extent(people, person)
+        box = np.zeros(4) if box is None else box
+        start = ["0", *map(_word, ((box[:2] + box[2:]) / 2).tolist()), *map(_word, (box[2:] - box[:2]).tolist())]
+
+        score, known_id = float(people.person_scores[person]), people.track_ids[person]
+        end = [repr(score)] if np.isfinite(score) else []
+        end += [str(known_id)] if isinstance(known_id, int) else []
+        return _line(start, _pose(people, person), end)
 
     def _with_records(self, content: Any, records: list[Record]) -> Any:
         if content is not None and records == content.lines:
             return content
         ended = [line if line.endswith(("\n", "\r")) else f"{line}\n" for line in records]
         return _Labels("".join(ended), ended, [])
-
-
-# Reading
 
 
 def _read_labels(path: Path) -> _Labels:
@@ -127,37 +127,22 @@ def _read_labels(path: Path) -> _Labels:
     return _Labels(text, [lines[number - 1] for number in numbers], numbers)
 
 
-def _parse_lines(lines: list[str], wheres: list[str]) -> tuple[FloatArray, FloatArray, list[list[str]]]:
-    """Returns the numbers of P lines.
+def _parse_line(line: str, where: str) -> tuple[FloatArray, int, FloatArray, list[str]]:
+    """Returns a box (4,), centre and size, the numbers of a keypoint, those of all, and the words after them."""
+    words = line.split()
+    dims = _LENGTHS.get(len(words))
+    if dims is None:
+        lengths = "39 to 41 or 56 to 58 numbers"
+        raise UserError(f"{where}: expected {lengths} ({_EXPECTED}), found {len(words)}")
 
-    Returns:
-        (P, 4) centre, width and height of the boxes; (P, 17, 3) x, y and visibility, which is NaN for keypoints of 2
-        numbers; and the words after the keypoints.
-    """
-    boxes, triples, ends = np.empty((len(lines), 4)), np.full((len(lines), _KEYPOINTS, 3), np.nan), []
-    for row, (line, where) in enumerate(zip(lines, wheres, strict=True)):
-        words = line.split()
-        dims = _LENGTHS.get(len(words))
-        if dims is None:
-            lengths = "39 to 41 or 56 to 58 numbers"
-            raise UserError(f"{where}: expected {lengths} ({_EXPECTED}), found {len(words)}")
-
-        values, end = _numbers(words, where), _BOX_END + dims * _KEYPOINTS
-        boxes[row] = values[1:_BOX_END]
-        triples[row, :, :dims] = values[_BOX_END:end].reshape(_KEYPOINTS, dims)  # (17 * dims,) -> (17, dims)
-        ends.append(words[end:])
-    return boxes, triples, ends
-
-
-def _numbers(words: list[str], where: str) -> FloatArray:
-    """Returns the numbers of a line."""
     values = []
     for word in words:
         try:
             values.append(float(word))
         except ValueError:
-            raise UserError(f"{where}: expected numbers, found {summary(word)}") from None
-    return np.array(values)
+            raise UserError(f"{where}: expected numbers, found {fields.summary(word)}") from None
+    end = _BOX_END + dims * _KEYPOINTS
+    return np.array(values[1:_BOX_END]), dims, np.array(values[_BOX_END:end]), words[end:]
 
 
 def _poses(triples: FloatArray) -> tuple[FloatArray, FloatArray, FloatArray]:
@@ -166,14 +151,13 @@ def _poses(triples: FloatArray) -> tuple[FloatArray, FloatArray, FloatArray]:
     In a data set, visibility is 0, 1 or 2. Otherwise it is the network's confidence.
     """
     coordinates, visibility = triples[..., :2], triples[..., 2]
-    is_absent = np.isnan(visibility)
-    is_missing = np.asarray((coordinates == 0).all(axis=-1))
+    is_absent, is_missing = np.isnan(visibility), fields.is_zero(coordinates)
     if not (np.isin(visibility, (0, 1, 2)) | is_absent).all():
-        return keypoints_of(coordinates, is_missing), visibility, (~is_missing).astype(np.float64)
+        return fields.keypoints_of(coordinates, is_missing), visibility, (~is_missing).astype(np.float64)
 
     is_missing &= is_absent | (visibility == 0)
     flags = np.where(is_absent, ~is_missing, visibility)
-    return keypoints_of(coordinates, is_missing), np.full(visibility.shape, np.nan), flags
+    return fields.keypoints_of(coordinates, is_missing), np.full(visibility.shape, np.nan), flags
 
 
 def _confidences_and_ids(ends: list[list[str]], wheres: list[str]) -> tuple[FloatArray, list[TrackId]]:
@@ -190,25 +174,9 @@ def _confidences_and_ids(ends: list[list[str]], wheres: list[str]) -> tuple[Floa
         if len(end) > has_id:
             confidences[row] = float(end[0])
         if has_id and not re.fullmatch(r"-?\d{1,18}", end[-1]):
-            raise UserError(f"{where}: expected a whole number as track id at its end, found {summary(end[-1])}")
+            raise UserError(f"{where}: expected a whole number as track id at its end, found {fields.summary(end[-1])}")
         track_ids.append(int(end[-1]) if has_id else None)
     return confidences, track_ids
-
-
-def _frame_numbers(names: list[str]) -> list[int | None]:
-    """Returns the indices of a video's frames from 0; None for images that are none.
-
-    Names of a video's frames count from 1, those of a camera's from 0 (Ultralytics' engine/predictor.py and
-    data/loaders.py).
-    """
-    counted = video_numbers(names, _VIDEO_FRAME)
-    if counted is None:
-        return [None] * len(names)
-    first = 0 if 0 in counted else 1
-    return [number - first for number in counted]
-
-
-# Writing
 
 
 def _line(start: list[str], pose: FloatArray, end: list[str]) -> str:
@@ -227,21 +195,3 @@ def _pose(people: Frame, person: int) -> FloatArray:
     has_scores = not np.isnan(people.scores[person]).all()
     visibility = scores if has_scores else np.where(is_there, people.flags[person], 0.0)
     return np.column_stack([keypoints, visibility])
-
-
-def _new_start(people: Frame, person: int) -> list[str]:
-    """Returns class and box of a new line; the box is that of the keypoints where the person has none."""
-    box = people.boxes[person]
-    if not np.isfinite(box).all():
-        keypoints = people.keypoints[person]
-        there = keypoints[np.isfinite(keypoints).all(axis=-1)]
-        box = np.concatenate([there.min(axis=0), there.max(axis=0)]) if len(there) else np.zeros(4)
-    centre_and_size = [*((box[:2] + box[2:]) / 2).tolist(), *(box[2:] - box[:2]).tolist()]
-    return ["0", *map(_word, centre_and_size)]
-
-
-def _new_end(people: Frame, person: int) -> list[str]:
-    """Returns the confidence and the track id of a new line, as far as it has them; an id has to be a whole number."""
-    score, known_id = float(people.person_scores[person]), people.track_ids[person]
-    confidence = [repr(score)] if np.isfinite(score) else []
-    return [*confidence, *([str(known_id)] if isinstance(known_id, int) else [])]
