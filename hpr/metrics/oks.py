@@ -24,7 +24,6 @@ _COCO_COLUMNS = ("AP", "AP50", "AP75", "APM", "APL", "AR")
 """The first numbers that pycocotools summarises, in its order."""
 
 _CROWDPOSE_COLUMNS = ("AP", "AP50", "AP75", "easy", "medium", "hard", "AR")
-_LOGGED = ("AP", "AP50", "AP75", "AR")
 
 _AREA_OF_BOX = 0.53
 """A person's area as a share of the box's, where annotations have none, as in CrowdPose's tool."""
@@ -61,9 +60,7 @@ class OksTruth(ImageTruth):
         """The annotations; made when they are first scored, since pairing frames needs neither boxes nor areas."""
         return self._indexed(self._people())
 
-    def score(
-        self, predicted: NamedSequences, progress: Progress = SILENT, mota_threshold: float | None = None
-    ) -> Scores:
+    def score(self, predicted: NamedSequences, progress: Progress = SILENT, mota_threshold: float = 0.0) -> Scores:
         """See `Truth`."""
         frames = [frame for _, _, frame in keyed_frames(predicted, progress)]
         indices, warnings = self.match(frames)
@@ -83,7 +80,7 @@ class OksTruth(ImageTruth):
                     values[level] = self._statistics(estimates, images)["AP"]
 
         row = {name: values[name] for name in (_CROWDPOSE_COLUMNS if self._is_crowdpose else _COCO_COLUMNS)}
-        logged = {name: row[name] for name in _LOGGED}
+        logged = {name: row[name] for name in ("AP", "AP50", "AP75", "AR")}
         return Scores({"OKS": row}, "AP", logged, row["AP"], warnings=warnings)
 
     def _statistics(self, estimates: COCO, images: set[int]) -> dict[str, float]:

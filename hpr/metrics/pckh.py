@@ -38,9 +38,7 @@ class PckhTruth(ImageTruth):
 
     all_images_annotated = False
 
-    def score(
-        self, predicted: NamedSequences, progress: Progress = SILENT, mota_threshold: float | None = None
-    ) -> Scores:
+    def score(self, predicted: NamedSequences, progress: Progress = SILENT, mota_threshold: float = 0.0) -> Scores:
         """See `Truth`."""
         predicted = dict(predicted)  # each file is read once
         pairs, warnings = self.pairs(predicted, progress)

@@ -34,10 +34,7 @@ _TOTAL = "Total"
 
 
 class _ScoredClip(NamedTuple):
-    """What one sequence adds to the scores: its detections (see `detections`) and tracks.
-
-    The tracks are None where people cannot be told apart over time.
-    """
+    """Detections of one sequence and its tracks; None where people cannot be told apart over time."""
 
     name: str
     found: FloatArray
@@ -58,9 +55,7 @@ class PoseTrackTruth(Truth):
         self.origin, self._files = origin, files
         self._known: dict[str, Sequence[PoseSequence]] = {}
 
-    def score(
-        self, predicted: NamedSequences, progress: Progress = SILENT, mota_threshold: float | None = None
-    ) -> Scores:
+    def score(self, predicted: NamedSequences, progress: Progress = SILENT, mota_threshold: float = 0.0) -> Scores:
         """See `Truth`. There are no MOT scores in total if one of the sequences has none."""
         clips: list[_ScoredClip] = []
         warnings: list[str] = []
@@ -127,8 +122,7 @@ def _paired_clips(
 ) -> list[tuple[int, PoseSequence, PoseSequence]]:
     """Pairs the sequences of two files: by their names, unless each file has only one.
 
-    Returns:
-        Index of the predicted sequence, its truth and the sequence. One without a partner gets an empty one.
+    Returns the index of a predicted sequence, its truth and the sequence; one without a partner gets an empty one.
     """
     if len(truth) == len(predicted) == 1:
         return [(0, truth[0], predicted[0])]
@@ -143,7 +137,7 @@ def _paired_clips(
     return found
 
 
-def _score_clip(name: str, pairs: Sequence[FramePair], mota_threshold: float | None) -> tuple[_ScoredClip, list[str]]:
+def _score_clip(name: str, pairs: Sequence[FramePair], mota_threshold: float) -> tuple[_ScoredClip, list[str]]:
     """Scores one sequence; see `Truth.score`.
 
     Raises:
@@ -157,7 +151,7 @@ def _score_clip(name: str, pairs: Sequence[FramePair], mota_threshold: float | N
 
     if len(frames) == 1:
         warnings.append(f"{name}: one annotated frame, and MOTA does not count a sequence's last")
-    if mota_threshold is not None:
+    if mota_threshold > 0:
         pairs = [pair._replace(estimate=_confident(pair.estimate, mota_threshold)) for pair in pairs]
         frames, _ = scored_frames(pairs, name)
     return clip._replace(tracks=count(frames)), warnings

@@ -1,6 +1,6 @@
 """CLEAR-MOT of every keypoint on its own, as PoseTrack computes it (docs/formats.md, section 4, steps 7 and 8)."""
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field, fields
 from functools import partial
 
@@ -79,8 +79,8 @@ class _Tracks:
     """
 
     def __init__(self, frames: Sequence[ScoredFrame]) -> None:
-        self._truth = _numbers([frame.truth.track_ids for frame in frames])
-        self._predicted = _numbers([frame.estimate.track_ids for frame in frames])
+        self._truth = _numbers(track for frame in frames for track in frame.truth.track_ids)
+        self._predicted = _numbers(track for frame in frames for track in frame.estimate.track_ids)
         people, estimates = len(self._truth), len(self._predicted)
 
         self.counts = TrackingCounts()
@@ -145,10 +145,9 @@ class _Tracks:
         self._used[keypoint, estimate] = True
 
 
-def _numbers(ids: Sequence[Sequence[TrackId]]) -> dict[TrackId, int]:
-    """Numbers all ids in the order of their appearance."""
-    in_order = dict.fromkeys(track for frame in ids for track in frame)
-    return {track: number for number, track in enumerate(in_order)}
+def _numbers(ids: Iterable[TrackId]) -> dict[TrackId, int]:
+    """Numbers ids in the order of their appearance."""
+    return {track: number for number, track in enumerate(dict.fromkeys(ids))}
 
 
 def _assign(distances: FloatArray, free: BoolArray) -> list[tuple[int, int]]:

@@ -20,7 +20,6 @@ SILENT: Progress = lambda files: None  # noqa: E731
 
 
 _KeyedFrame = tuple[str, FrameKey, Frame]
-"""A frame with the name of its file and its indices in the file."""
 
 
 class FramePair(NamedTuple):
@@ -49,16 +48,14 @@ class Truth(ABC):
     origin: str
 
     @abstractmethod
-    def score(
-        self, predicted: NamedSequences, progress: Progress = SILENT, mota_threshold: float | None = None
-    ) -> Scores:
+    def score(self, predicted: NamedSequences, progress: Progress = SILENT, mota_threshold: float = 0.0) -> Scores:
         """Scores predictions.
 
         Args:
             predicted: Predicted files.
             progress: Called with the number of files done.
-            mota_threshold: Refined keypoints whose confidence is not above it do not count for MOTA, so that poses
-                with all keypoints are scored for both published objectives at once. Metrics without MOTA ignore it.
+            mota_threshold: Refined keypoints whose confidence is not above it do not count for MOTA (0: all count), so
+                that poses with all keypoints are scored for both published objectives at once. Other metrics ignore it.
 
         Raises:
             UserError: A file is broken, or nothing can be scored.
@@ -66,11 +63,7 @@ class Truth(ABC):
 
     @abstractmethod
     def pairs(self, predicted: NamedSequences, progress: Progress = SILENT) -> tuple[list[FramePair], list[str]]:
-        """Pairs the annotated frames with predictions, by the same rules as scoring.
-
-        Args:
-            predicted: Predicted files.
-            progress: Called with the number of files done.
+        """Pairs the annotated frames with predictions, by the same rules and for the same arguments as `score`.
 
         Returns:
             The annotated frames with their predictions, and warnings.
@@ -85,10 +78,10 @@ class ImageTruth(Truth):
 
     Attributes:
         frames: The annotated images, in the order of the files.
+        all_images_annotated: Whether nobody is in an image without annotated people; else it is not annotated.
     """
 
     all_images_annotated = True
-    """Whether an image without a person is annotated, rather than left out by the annotators."""
 
     def __init__(self, frames: Sequence[Frame], origin: str = "the annotations", whole: bool = True) -> None:
         """Prepares for scoring.

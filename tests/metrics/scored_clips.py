@@ -65,7 +65,7 @@ def _thinned(pose: FloatArray, random: np.random.Generator) -> FloatArray:
     return np.where(random.random((15, 1)) < 0.8, pose, np.nan)
 
 
-def score(*pairs: tuple[PoseSequence, PoseSequence], mota_threshold: float | None = None) -> Scores:
+def score(*pairs: tuple[PoseSequence, PoseSequence], mota_threshold: float = 0.0) -> Scores:
     """Scores pairs of truth and prediction, each in a file of its own."""
     truth, predicted = ({str(i): [pair[side]] for i, pair in enumerate(pairs)} for side in (0, 1))
     return PoseTrackTruth(truth).score(predicted, mota_threshold=mota_threshold)

@@ -60,7 +60,7 @@ def test_the_worst_are_kept() -> None:
     before = [off(POSE, 0), POSE, POSE, POSE, POSE, POSE]
     after = [POSE, off(POSE, 1), POSE, off(POSE, 1, 2, 3), off(POSE, 1, by=np.nan), off(POSE, 1, 2)]
     files = [{"a.json": [clip(*poses)], "unknown.json": [clip(POSE)]} for poses in (before, after)]
-    changes = frame_changes(PoseTrackTruth({"a.json": [clip(*[POSE] * 6)]}), *files, most=3)
+    changes = frame_changes(PoseTrackTruth({"a.json": [clip(*[POSE] * 6)]}), files[0], files[1], most=3)
     assert (changes.better, changes.worse, changes.same) == (1, 4, 1)
     assert [(change.sequence, change.frame, change.gain) for change in changes.worst] == [
         ("clip", 3, -6),

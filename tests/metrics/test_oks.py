@@ -9,6 +9,7 @@ from contextlib import redirect_stdout, suppress
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
+from unittest.mock import Mock, call
 
 import numpy as np
 import pytest
@@ -247,20 +248,21 @@ class TestTruth:
     @pytest.mark.parametrize("predictions", [Coco(str(TRUTH["coco"])), get_format("alphapose")], ids=type)
     def test_is_parsed_once(self, predictions: Format, monkeypatch: pytest.MonkeyPatch) -> None:
         """Also where results are read beside it."""
-        parsed: list[Path] = []
+        counted = Mock(side_effect=read_json)
         for module in ("hpr.formats", "hpr.formats.coco", "hpr.formats.records"):
-            monkeypatch.setattr(f"{module}.read_json", lambda path: parsed.append(path) or read_json(path))
+            monkeypatch.setattr(f"{module}.read_json", counted)
         clips = {"a.json": predictions.read(RESULTS) if isinstance(predictions, Coco) else [CLIP]}
         truth = open_truth(predictions, str(TRUTH["coco"]))
         assert truth.score(clips) == truth.score(clips)
         assert len(truth.pairs(clips)[0]) == 3
-        assert parsed.count(TRUTH["coco"]) == 1
+        assert counted.call_args_list.count(call(TRUTH["coco"])) == 1
 
     def test_predicted_images_alone(self) -> None:
         """As in validation on a share of the images."""
         some = [replace(CLIP, frames=CLIP.frames[:1])]
         part = score(opened(TRUTH["coco"], whole=False), some)
-        assert (part.selection, part.warnings) == (pytest.approx(100), [])
+        assert part.selection == pytest.approx(100)
+        assert part.warnings == []
         assert score(TRUTH["coco"], some).selection < 100
 
     def test_ignore_regions_of_pairs_are_outlines(self, tmp_path: Path) -> None:
