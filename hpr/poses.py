@@ -46,7 +46,7 @@ def image_stem(name: str) -> str:
     >>> image_stem("clip/cam1.0001.JPG"), image_stem("cam1.0001")
     ('cam1.0001', 'cam1.0001')
     """
-    path = PurePath(name)
+    path = PurePath(name.replace("\\", "/"))  # files may come from Windows
     return path.stem if path.suffix.lower() in PICTURE_ENDINGS else path.name
 
 

@@ -78,6 +78,7 @@ class AlphaPose(RecordFormat):
         arrays = {
             "scores": np.where(fields.is_zero(body), np.nan, body[..., 2]),
             "boxes": fields.box_corners(fields.boxes(record.get("box") for record in records)),
+            "person_scores": np.array([fields.number_or_nan(record.get("score")) for record in records], np.float64),
             "posed": np.array([isinstance(record.get(key), list) for record in records], bool),
         }
         keypoints = fields.keypoints_of(body[..., :2], fields.is_zero(body))

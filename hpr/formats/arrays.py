@@ -253,11 +253,9 @@ def _new_arrays(frames: Sequence[Frame]) -> dict[str, Array]:
     """Returns the arrays of a new file, without those in which nobody has a value."""
     skeleton = frames[0].skeleton if frames else Arrays.skeletons[0]
     people, everything = _people_arrays(frames, skeleton, False)
-    is_nothing = {name: np.isnan(everything[name]).all() for name in _NUMBERS}
-    is_nothing["track_ids"] = not (
-        everything["track_ids"] != (-1 if everything["track_ids"].dtype.kind == "i" else "")
-    ).any()
-    arrays = {name: array for name, array in everything.items() if not is_nothing.get(name, False)}
+    arrays = {name: array for name, array in everything.items() if name not in _NUMBERS or not np.isnan(array).all()}
+    if all(track_id in (None, "") for track_id in people.track_ids):
+        del arrays["track_ids"]
     if skeleton in SKELETONS.values():
         arrays["skeleton"] = np.array(skeleton.name)
     else:

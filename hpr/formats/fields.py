@@ -80,8 +80,8 @@ def track_id(value: Any, where: str) -> TrackId:
     """
     while isinstance(value, list):
         value = value[0] if value else None
-    if isinstance(value, float):
-        value = int(value) if value.is_integer() else None
+    if isinstance(value, float) and (np.isnan(value) or value.is_integer()):
+        value = None if np.isnan(value) else int(value)
     found: TrackId = expect(value, (*IDENTIFIER, type(None)), where)
     return found
 

@@ -78,7 +78,7 @@ class FrameFiles(RecordFormat):
     reads_beside = ("images",)
     is_folder = True
     scale_from_scratch: ClassVar[Scale | None] = None
-    relative_hint: ClassVar[str] = "as in labels"
+    relative_hint: ClassVar[str] = ""
 
     def __init__(self, images: str | None = None) -> None:
         """Prepares to read and write.
@@ -188,8 +188,8 @@ class FrameFiles(RecordFormat):
         sizes = [frame.size for frame in frames]
         if None in sizes:
             if self._images is None:
-                where, found = path or frames[sizes.index(None)].image, f"found relative ones, {self.relative_hint}"
-                raise UserError(f"{where}: expected coordinates in pixels, {found}; set dataset.images for the sizes")
+                where, relative = path or frames[sizes.index(None)].image, "the coordinates are relative to the images'"
+                raise UserError(f"{where}: {relative} sizes{self.relative_hint}; set dataset.images")
             from hpr.images import open_images  # only where sizes are needed
 
             source = open_images(self._images, outside=True)  # no file name can lead out of a folder; links may

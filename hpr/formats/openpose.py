@@ -31,7 +31,7 @@ class OpenPose(FrameFiles):
     looks_like = "a folder of JSON files with people of pose_keypoints_2d, one for each image"
     skeletons = (BODY25, OPENPOSE18)
     metric = "oks"
-    relative_hint = "as --keypoint_scale 3 and 4 write them"
+    relative_hint = ", as --keypoint_scale 3 and 4 write them"
     track_key = "person_id"
 
     @staticmethod

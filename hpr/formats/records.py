@@ -159,7 +159,7 @@ class RecordFormat(Format):
             UserError: A score or a track id is something else.
         """
         pairs = list(zip(records, wheres, strict=True))
-        if (key := self.score_key) is not None:
+        if (key := self.score_key) is not None and "person_scores" not in arrays:
             scores = [fields.optional_number(record.get(key), f"{where}.{key}") for record, where in pairs]
             arrays["person_scores"] = np.array(scores, np.float64)
         if (key := self.track_key) is not None:

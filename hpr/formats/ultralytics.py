@@ -22,7 +22,7 @@ class Ultralytics(FrameFiles):
     looks_like = "a folder of JSON lists of people with box and keypoints x, y and visible, one for each image"
     skeletons = (COCO17,)
     metric = "oks"
-    relative_hint = "as to_json(normalize=True) writes them"
+    relative_hint = ", as to_json(normalize=True) writes them"
     score_key = "confidence"
     track_key = "track_id"
 
@@ -39,14 +39,13 @@ class Ultralytics(FrameFiles):
     def _parse_files(self, paths: list[Path], contents: list[Any]) -> Parsed:
         listed = [fields.expect(content, list, str(path)) for path, content in zip(paths, contents, strict=True)]
         records, wheres, indices = gather_records(listed, (f"{path}: " for path in paths))
-        pairs = list(zip(records, wheres, strict=True))
-        for record, where in pairs:
+        for record, where in zip(records, wheres, strict=True):
             fields.expect(record, dict, where)
 
         posed = np.array([record.get("keypoints") is not None for record in records], bool)
         no_pose = {"x": [0] * len(COCO17), "y": [0] * len(COCO17)}
-        poses = [fields.expect(record.get("keypoints") or no_pose, dict, where) for record, where in pairs]
         places = [f"{where}.keypoints" for where in wheres]
+        poses = [fields.expect(r.get("keypoints") or no_pose, dict, p) for r, p in zip(records, places, strict=True)]
         axes = [fields.number_table(fields.column(poses, places, a, list), _SHAPE, places, a) for a in "xy"]
         coordinates = np.stack(axes, axis=-1)  # (P, 17, 2)
 

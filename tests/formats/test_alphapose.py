@@ -169,7 +169,7 @@ def test_a_person_without_keypoints(keypoints: dict[str, Any], tmp_path: Path) -
     ("idx", "track_id"),
     [
         *((None, None), ([], None), ([[]], None), ([None], None), (0, 0), (3, 3), (3.0, 3), ([4], 4), ([[5.0]], 5)),
-        *(([[6.0], [9.0]], 6), ("a", "a"), (1.5, None), (float("nan"), None)),
+        *(([[6.0], [9.0]], 6), ("a", "a"), (float("nan"), None)),
     ],
     ids=str,
 )
@@ -284,16 +284,19 @@ class TestWriting:
         ([5], r"\[0\]: expected an object, found 5"),
         ([person(), {"image_id": 3}], r"\[1\].image_id: expected a text, found 3"),
         ([person(), {"keypoints": []}], r"\[1\]: expected the field 'image_id', found keypoints"),
-        ([person(keypoints=[1] * 5)], r"\[0\].keypoints: expected 51, 78, 204, 399, 408 numbers, found 5"),
+        ([person(keypoints=[1] * 5)], r"\[0\].keypoints: expected 51 .coco17., 78 .* numbers, found 5"),
         ([person(keypoints="all")], r"\[0\].keypoints: expected a list, found 'all'"),
-        ([person(), person(keypoints=[1] * 78)], r"\[1\].keypoints: expected 51 numbers, found a list of 78"),
+        (
+            [person(), person(keypoints=[1] * 78)],
+            r"\[1\].keypoints: expected 51 numbers as in the first record, found 78",
+        ),
         ([person(), person(keypoints=["x", *[1] * 50])], r"\[1\].keypoints: expected 51 numbers, found 'x'"),
         ([person(keypoints=[10**400, *[1] * 50])], r"\[0\].keypoints: expected 51 numbers, found a list of 51"),
         ([person(keypoints=[[1, 2, 3]] * 51)], r"\[0\].keypoints: expected 51 numbers, found a list of 3"),
         ([person(idx={})], r"\[0\].idx: expected a whole number or a text, found an object"),
         (
             {"a": {"version": 1, "bodies": [{"joints": [1, 2]}]}},
-            r"'a'.bodies\[0\].joints: expected 54 numbers",
+            r"'a'.bodies\[0\].joints: expected 54 \(openpose18\) numbers",
         ),
         ({"a": {"version": 1, "people": []}, "b": {}}, "'b': expected the field 'people', found no field at all"),
     ],

@@ -122,8 +122,8 @@ class TestGolden:
     def test_relative_coordinates_without_images(self, name: str) -> None:
         with pytest.raises(UserError) as error:
             OpenPose().read(OWN / name)
-        assert str(error.value).startswith(f"{OWN / name}: expected pixels, found all coordinates between -1 and 1")
-        assert "run OpenPose without --keypoint_scale, or set dataset.images" in str(error.value)
+        assert str(error.value).startswith(f"{OWN / name}: the coordinates are relative to the images' sizes, as --key")
+        assert str(error.value).endswith("set dataset.images")
 
 
 class TestSources:
@@ -330,7 +330,7 @@ BROKEN = [
     (document(person("x")), f"{PLACE}.pose_keypoints_2d: expected a list, found 'x'"),
     (
         document(person([1] * 45)),
-        f"{PLACE}.pose_keypoints_2d: expected 75 numbers (BODY_25) or 54 (COCO), found",
+        f"{PLACE}.pose_keypoints_2d: expected 75 (body25), 54 (openpose18) numbers, found",
     ),
     (document(person(pose(nose=("x", 1, 1)))), f"{PLACE}.pose_keypoints_2d: expected 75 numbers, found 'x'"),
     (document(person(pose(nose=([], 1, 1)))), f"{PLACE}.pose_keypoints_2d: expected 75 numbers, found a list of 0"),
@@ -338,7 +338,7 @@ BROKEN = [
     (document(person(person_id=[{}])), f"{PLACE}.person_id: expected a whole number or a text, found an object"),
     (
         document(person([]), person(), person(pose(18))),
-        "people[2].pose_keypoints_2d: expected 75 numbers as in the files before, found a list of 54; keep the poses",
+        "people[2].pose_keypoints_2d: expected 75 numbers as in the first record, found 54; keep the poses",
     ),
 ]
 
@@ -355,7 +355,7 @@ def test_broken_files(content: Any, message: str, tmp_path: Path) -> None:
 
 def test_models_are_not_mixed_in_a_folder(tmp_path: Path) -> None:
     path = folder(tmp_path / "in", a=document(person()), b=document(person(pose(18))))
-    with pytest.raises(UserError, match=r"b_keypoints.json: people\[0\].*expected 75 numbers as in the files before"):
+    with pytest.raises(UserError, match=r"b_keypoints.json: people\[0\].*expected 75 numbers as in the first record"):
         OpenPose().read(path)
 
 
