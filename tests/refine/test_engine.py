@@ -385,7 +385,7 @@ def test_how_far_a_pose_moved(monkeypatch: pytest.MonkeyPatch) -> None:
     """Mean over the keypoints that the input has, whatever is kept of them; in head sizes."""
     engine, pose = small_refiner(), people()[1]
     own = crop_of(engine, pose)
-    shifted = np.where(np.isnan(own.keypoints), 0.0, own.keypoints + (3.0, 4.0))
+    shifted = np.where(np.isnan(own.keypoints), 0.0, np.add(own.keypoints, (3.0, 4.0)))
     monkeypatch.setattr(engine, "predict", lambda batch: (torch.from_numpy(shifted)[None], torch.ones(1, 15)))
     assert np.isnan(pose).any()
     (found,) = engine.refine_crops([own])
