@@ -1,4 +1,4 @@
-"""Batch norm of padded crops: statistics and gradients as if the canvas beyond the crops were not there."""
+"""Batch norm of padded crops: statistics and gradients are those of the crops alone."""
 
 import pytest
 import torch
@@ -8,7 +8,7 @@ from hpr.models.batch_norm import BatchNorm, synchronize_batch_norms
 
 
 def both(double: bool = False) -> tuple[BatchNorm, nn.BatchNorm2d]:
-    """One of ours and PyTorch's, with the same weights."""
+    """Our batch norm and PyTorch's, with the same weights."""
     torch.manual_seed(0)
     ours, theirs = BatchNorm(4), nn.BatchNorm2d(4)
     nn.init.normal_(ours.weight)
@@ -17,21 +17,21 @@ def both(double: bool = False) -> tuple[BatchNorm, nn.BatchNorm2d]:
 
 
 def padded() -> tuple[Tensor, Tensor]:
-    """Features (2, 4, 6, 7) of crops of 6 × 5 and 3 × 7 cells, with rubbish beyond them, and their valid mask."""
+    """Features (2, 4, 6, 7) of crops of 6 × 5 and 3 × 7 cells, with noise beyond them, and their valid mask."""
     torch.manual_seed(1)
     valid = torch.ones(2, 1, 6, 7)
     valid[0, :, :, 5:] = valid[1, :, 3:] = 0
     return 3 * torch.randn(2, 4, 6, 7) + 1, valid
 
 
-def test_without_a_border_it_is_pytorchs() -> None:
+def test_without_padding_it_is_pytorchs() -> None:
     ours, theirs = both()
     x = torch.randn(2, 4, 6, 7)
     assert torch.equal(ours(x), theirs(x))
     assert torch.equal(ours.running_var, theirs.running_var)  # type: ignore[arg-type]
 
 
-def test_statistics_are_of_the_crops_own_cells() -> None:
+def test_statistics_are_those_of_the_crops_own_cells() -> None:
     ours, theirs = both()
     x, valid = padded()
     own = x.permute(0, 2, 3, 1)[valid[:, 0] > 0]  # (n, 4)
@@ -42,7 +42,7 @@ def test_statistics_are_of_the_crops_own_cells() -> None:
     assert ours.num_batches_tracked == 1
 
 
-def test_what_lies_beyond_the_border_changes_nothing() -> None:
+def test_values_beyond_the_border_change_nothing() -> None:
     (first, _), (second, _) = both(), both()
     x, valid = padded()
     other = torch.where(valid > 0, x, 1000.0)
@@ -70,13 +70,13 @@ def test_half_precision(dtype: torch.dtype) -> None:
     torch.testing.assert_close(y.float(), exact(x.to(dtype).float(), valid), rtol=0.02, atol=0.05)
 
 
-def test_refining_uses_the_gathered_statistics() -> None:
+def test_evaluation_uses_the_running_statistics() -> None:
     ours, theirs = both()
     x, valid = padded()
     assert torch.equal(ours.eval()(x, valid), theirs.eval()(x))
 
 
-def test_a_network_is_made_to_share() -> None:
+def test_all_batch_norms_of_a_network_are_synchronized() -> None:
     network = nn.Sequential(BatchNorm(4), nn.Sequential(BatchNorm(8)))
     synchronize_batch_norms(network)
     assert all(module.is_synchronized for module in network.modules() if isinstance(module, BatchNorm))

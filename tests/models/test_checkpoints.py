@@ -1,5 +1,7 @@
-"""From a weight file to a network: what fits is loaded whole, everything else is refused in one line."""
+"""From weight files to networks and back: files that fit are loaded completely, others are refused in one line."""
 
+import subprocess
+import sys
 from dataclasses import asdict, replace
 from pathlib import Path
 from typing import Any
@@ -7,18 +9,21 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
+from safetensors.numpy import save_file
+from safetensors.torch import save_file as save_torch_file
 
-from hpr.models import weights
+from hpr.codec import network_input
 from hpr.errors import UserError
-from hpr.models.checkpoints import load_network, start_network
+from hpr.models import weights
+from hpr.models.checkpoints import load_network, network_tensors, start_network
 from hpr.models.network import Refiner
+from hpr.models.padding import PaddedBatch
 from hpr.models.registry import build_network
-from hpr.skeleton import COCO17, MPII16, POSETRACK15, POSETRACK18, SKELETONS, Skeleton
 from hpr.models.weights import Provenance
+from hpr.poses import FloatArray
+from hpr.skeleton import COCO17, CROWDPOSE14, MPII16, POSETRACK15, POSETRACK18, Skeleton
 
-
-def tensors_of(network: Refiner) -> weights.Tensors:
-    return {name: tensor.numpy() for name, tensor in network.state_dict().items() if "batches_tracked" not in name}
+NAMES = POSETRACK15.names
 
 
 @pytest.fixture(scope="module")
@@ -32,15 +37,15 @@ def path(tmp_path: Path) -> Path:
     return tmp_path / "a.safetensors"
 
 
-def saved(path: Path, network: Refiner, **changes: Any) -> Path:
-    """Writes the weights of a network, with changes to what they say of themselves."""
+def saved(path: Path, network: Refiner, tensors: weights.Tensors | None = None, **changes: Any) -> Path:
+    """Writes the weights of a network, or given tensors, with changes to the provenance."""
     provenance = replace(Provenance.of_refiner("test", "7", "demo", network.skeleton), **changes)
-    weights.save(path, tensors_of(network), provenance)
+    weights.save(path, network_tensors(network) if tensors is None else tensors, provenance)
     return path
 
 
 def refused(path: Path, architecture: str = "demo", skeleton: Skeleton = POSETRACK15) -> str:
-    """Returns why weights are not loaded, be it for refining or for training."""
+    """Returns why neither refining nor training takes the weights."""
     with pytest.raises(UserError) as for_refining:
         load_network(path, architecture, skeleton)
     with pytest.raises(UserError) as for_training:
@@ -54,175 +59,22 @@ def refused(path: Path, architecture: str = "demo", skeleton: Skeleton = POSETRA
 
 @pytest.mark.parametrize("skeleton", [POSETRACK15, COCO17], ids=lambda skeleton: skeleton.name)
 @pytest.mark.parametrize("dtype", [np.float32, np.float16], ids=["fp32", "fp16"])
-def test_saved_and_loaded_is_the_same(skeleton: Skeleton, dtype: Any, path: Path) -> None:
+def test_round_trip(skeleton: Skeleton, dtype: Any, path: Path) -> None:
     network = build_network("demo", skeleton)
-    tensors = {name: tensor.astype(dtype) for name, tensor in tensors_of(network).items()}
-    weights.save(path, tensors, Provenance.of_refiner("test", "7", "demo", skeleton))
-    networks = [
+    tensors = {name: tensor.astype(dtype) for name, tensor in network_tensors(network).items()}
+    saved(path, network, tensors)
+    assert weights.load(path)[1] == Provenance.of_refiner("test", "7", "demo", skeleton)
+    for loaded in (
         load_network(path),
-        load_network(path, "demo"),
-        load_network(path, "demo", skeleton),
-        load_network(path, None, skeleton),
+        load_network(path, "demo", skeleton, "discs"),
         start_network("demo", skeleton, path),
         start_network("demo", skeleton, str(path)),
-    ]
-    for loaded in networks:
+    ):
         assert loaded.skeleton is skeleton
         assert loaded.mean_head == network.mean_head
-        for name, tensor in tensors_of(loaded).items():
+        for name, tensor in network_tensors(loaded).items():
             assert tensor.dtype == np.float32
             np.testing.assert_array_equal(tensor, tensors[name].astype(np.float32), err_msg=name)
-
-
-def test_provenance_of_a_refiner() -> None:
-    provenance = Provenance.of_refiner("a run", "unknown", "resnet50", MPII16)
-    assert provenance.skeleton == "mpii16"
-    assert provenance.keypoints.split(",") == list(MPII16.names)
-    assert (provenance.kind, provenance.architecture) == ("refiner", "resnet50")
-    assert provenance.checked_skeleton(Path("a")) is MPII16
-
-
-def test_what_weights_say_is_kept(demo: Refiner, path: Path) -> None:
-    _, provenance = weights.load(saved(path, demo))
-    assert provenance == Provenance.of_refiner("test", "7", "demo", POSETRACK15)
-
-
-def test_another_skeleton(demo: Refiner, path: Path) -> None:
-    """Training may start from them: test_transfer.py."""
-    expected = "expected weights for the keypoints of coco17, found posetrack15's; use model.skeleton=posetrack15"
-    with pytest.raises(UserError, match=expected):
-        load_network(saved(path, demo), "demo", COCO17)
-
-
-def test_a_skeleton_with_as_many_keypoints(path: Path) -> None:
-    network = build_network("demo", COCO17)
-    with pytest.raises(UserError, match="expected weights for the keypoints of posetrack18, found coco17's"):
-        load_network(saved(path, network), "demo", POSETRACK18)
-
-
-@pytest.mark.parametrize("name", ["", "posetrack", "COCO17"])
-def test_an_unknown_skeleton(name: str, demo: Refiner, path: Path) -> None:
-    message = refused(saved(path, demo, skeleton=name))
-    assert message == f"unknown skeleton '{name}': expected one of {', '.join(SKELETONS)}"
-
-
-@pytest.mark.parametrize(
-    "keypoints",
-    [
-        pytest.param("", id="none"),
-        pytest.param("nose", id="one"),
-        pytest.param(",".join(reversed(POSETRACK15.names)), id="in another order"),
-        pytest.param(",".join(COCO17.names), id="of another skeleton"),
-        pytest.param(",".join(POSETRACK15.names) + ",tail", id="one more"),
-        pytest.param(", ".join(POSETRACK15.names), id="with spaces"),
-    ],
-)
-def test_a_skeleton_with_other_keypoints(keypoints: str, demo: Refiner, path: Path) -> None:
-    message = refused(saved(path, demo, keypoints=keypoints))
-    expected = f"expected the keypoints of posetrack15 in its order, found '{keypoints}'; port or train"
-    assert message.startswith(expected)
-
-
-def test_a_name_that_is_not_that_of_the_keypoints(path: Path) -> None:
-    """The tensors would fit: PoseTrack 2018 has as many keypoints as COCO."""
-    network = build_network("demo", COCO17)
-    assert "expected the keypoints of posetrack18 in its order" in refused(saved(path, network, skeleton="posetrack18"))
-
-
-def test_another_architecture(demo: Refiner, path: Path) -> None:
-    message = refused(saved(path, demo), "resnet50", POSETRACK15)
-    assert message == "expected weights of resnet50, found demo's; use model=demo or another file"
-
-
-def test_an_unknown_architecture(demo: Refiner, path: Path) -> None:
-    with pytest.raises(UserError, match="unknown architecture 'resnet18'"):
-        load_network(saved(path, demo, architecture="resnet18"))
-
-
-def test_a_backbone_cannot_refine(demo: Refiner, path: Path) -> None:
-    saved(path, demo, kind="backbone", skeleton="", keypoints="")
-    with pytest.raises(UserError, match=r"a.safetensors: expected a refiner's weights, found a backbone's"):
-        load_network(path)
-
-
-def test_no_tensors(demo: Refiner, path: Path) -> None:
-    weights.save(path, {}, Provenance.of_refiner("test", "7", "demo", POSETRACK15))
-    count, first = len(tensors_of(demo)), "backbone.blocks.0.0.conv1.conv.weight"
-    assert refused(path).startswith(
-        f"{count} tensors do not fit the network, first {first}: expected shape (16, 16, 1, 1)"
-    )
-
-
-@pytest.mark.parametrize(
-    ("name", "shape", "message"),
-    [
-        pytest.param("offset_head.bias", None, "expected shape (30,), found None", id="missing"),
-        pytest.param("offset_head.bias", 31, "expected shape (30,), found (31,)", id="of another shape"),
-        pytest.param("odd", 2, "expected shape None, found (2,)", id="left over"),
-    ],
-)
-def test_a_tensor_that_does_not_fit(name: str, shape: int | None, message: str, demo: Refiner, path: Path) -> None:
-    tensors = {**tensors_of(demo), name: np.zeros(shape or 0, np.float32)}
-    if shape is None:
-        del tensors[name]
-    weights.save(path, tensors, Provenance.of_refiner("test", "7", "demo", POSETRACK15))
-    assert refused(path) == f"1 tensors do not fit the network, first {name}: {message}"
-
-
-@pytest.mark.parametrize(
-    ("name", "change", "message"),
-    [
-        pytest.param("part_head.weight", lambda t: t * np.nan, "numbers that are not finite", id="NaN"),
-        pytest.param("backbone.stem.norm.bias", lambda t: t + np.inf, "16 numbers that are not finite", id="infinite"),
-        pytest.param("part_head.bias", lambda t: t.astype(np.int64), "numbers of type int64", id="whole numbers"),
-        pytest.param("backbone.stem.conv.weight", np.zeros_like, "nothing but zeros", id="zeros"),
-    ],
-)
-def test_numbers_that_no_training_leaves(name: str, change: Any, message: str, demo: Refiner, path: Path) -> None:
-    tensors = tensors_of(demo)
-    tensors[name] = change(tensors[name])
-    weights.save(path, tensors, Provenance.of_refiner("test", "7", "demo", POSETRACK15))
-    found = refused(path)
-    assert found.startswith(f"{name}: expected trained weights, found ")
-    assert message in found
-
-
-@pytest.mark.parametrize("taught", [False, True])
-def test_numbers_that_numpy_does_not_have(taught: bool, demo: Refiner, path: Path) -> None:
-    """Also where another library has taught numpy these."""
-    from safetensors.torch import save_file
-
-    if taught:
-        pytest.importorskip("ml_dtypes")
-
-    provenance = Provenance.of_refiner("test", "7", "demo", POSETRACK15)
-    state = {name: tensor.bfloat16() for name, tensor in demo.state_dict().items() if "batches_tracked" not in name}
-    save_file(state, path, {"format": "pt", **asdict(provenance)})
-    assert "save it in fp32 or fp16" in refused(path)
-
-
-def test_no_file(path: Path) -> None:
-    assert refused(path).startswith("no such weights")
-
-
-@pytest.mark.parametrize("content", [b"", b"hello", b"\x08" + b"\x00" * 7 + b"not json"], ids=ascii)
-def test_a_damaged_file(content: bytes, path: Path) -> None:
-    path.write_bytes(content)
-    assert refused(path).startswith("not a complete safetensors file")
-
-
-def test_a_truncated_file(demo: Refiner, path: Path) -> None:
-    saved(path, demo)
-    path.write_bytes(path.read_bytes()[:-1])
-    assert refused(path).startswith("not a complete safetensors file")
-
-
-@pytest.mark.parametrize("metadata", [None, {"format": "pt"}, {"joints": "nose", "source": "a"}], ids=str)
-def test_a_file_that_does_not_say_what_it_is(metadata: dict[str, str] | None, demo: Refiner, path: Path) -> None:
-    from safetensors.numpy import save_file
-
-    save_file(tensors_of(demo), path, metadata)
-    assert refused(path).startswith("these weights do not say what they are")
 
 
 def test_weights_are_written_whole_or_not_at_all(demo: Refiner, tmp_path: Path) -> None:
@@ -231,3 +83,168 @@ def test_weights_are_written_whole_or_not_at_all(demo: Refiner, tmp_path: Path) 
         saved(tmp_path / "file" / "a.safetensors", demo)
     path = saved(tmp_path / "new" / "a.safetensors", demo)
     assert [entry.name for entry in path.parent.iterdir()] == ["a.safetensors"]
+
+
+def test_import_loads_no_optional_library() -> None:
+    code = "import sys, hpr.models.checkpoints; print({'timm', 'torchvision', 'tensorflow'} & set(sys.modules))"
+    assert subprocess.run([sys.executable, "-c", code], capture_output=True, check=True).stdout == b"set()\n"
+
+
+@pytest.mark.parametrize(
+    ("changes", "message"),
+    [
+        *(({"skeleton": name}, f"unknown skeleton '{name}': expected one of posetrack15, ") for name in ("", "COCO17")),
+        *(
+            (
+                {"keypoints": names},
+                f"expected the keypoints of posetrack15 in its order, found '{names}'; port or train",
+            )
+            for names in ("", "nose", ",".join(reversed(NAMES)), ",".join(COCO17.names), ", ".join(NAMES))
+        ),
+        ({"keypoints": ",".join([*NAMES, "tail"])}, "expected the keypoints of posetrack15 in its order"),
+        ({"input": "rings"}, "expected input discs or confident_discs, found 'rings'"),
+        (
+            {"architecture": "resnet50"},
+            "expected weights of demo, found resnet50's; use model=resnet50 or another file",
+        ),
+    ],
+)
+def test_provenance_that_does_not_fit(changes: dict[str, str], message: str, demo: Refiner, path: Path) -> None:
+    assert refused(saved(path, demo, **changes)).startswith(message)
+
+
+def test_another_skeleton_or_input_or_kind(demo: Refiner, path: Path) -> None:
+    saved(path, demo)
+    expected = "expected weights for the keypoints of coco17, found posetrack15's; use model.skeleton=posetrack15"
+    with pytest.raises(UserError, match=expected):
+        load_network(path, "demo", COCO17)
+    with pytest.raises(UserError, match="expected weights of input=confident_discs, found discs; set"):
+        start_network("demo", POSETRACK15, path, "confident_discs")
+
+    saved(path, demo, kind="backbone", skeleton="", keypoints="")
+    with pytest.raises(UserError, match=r"a.safetensors: expected a refiner's weights, found a backbone's"):
+        load_network(path)
+    saved(path, demo, architecture="resnet18")
+    with pytest.raises(UserError, match="unknown architecture 'resnet18'"):
+        load_network(path)
+
+    # The tensors of a skeleton with as many keypoints would fit.
+    network = build_network("demo", COCO17)
+    with pytest.raises(UserError, match="expected weights for the keypoints of posetrack18, found coco17's"):
+        load_network(saved(path, network), "demo", POSETRACK18)
+    assert "expected the keypoints of posetrack18 in its order" in refused(saved(path, network, skeleton="posetrack18"))
+
+
+@pytest.mark.parametrize(
+    ("name", "change", "message"),
+    [
+        pytest.param(None, None, "194 tensors do not fit the network, first backbone.blocks.0", id="none"),
+        pytest.param("offset_head.bias", None, "first {}: expected shape (30,), found None", id="missing"),
+        pytest.param("offset_head.bias", lambda t: t[1:], "first {}: expected shape (30,), found (29,)", id="shape"),
+        pytest.param("odd", lambda t: np.zeros(2), "first {}: expected shape None, found (2,)", id="left over"),
+        pytest.param("input_mean", lambda t: np.zeros(2), "{}: expected shape (18,), found (2,)", id="another mean"),
+        pytest.param("part_head.weight", lambda t: t * np.nan, "numbers that are not finite", id="NaN"),
+        pytest.param("backbone.stem.norm.bias", lambda t: t + np.inf, "16 numbers that are not finite", id="infinite"),
+        pytest.param("part_head.bias", lambda t: t.astype(np.int64), "numbers of type int64", id="integers"),
+        pytest.param("backbone.stem.conv.weight", np.zeros_like, "{}: expected trained weights, found nothing", id="0"),
+    ],
+)
+def test_tensors_that_do_not_fit(name: str | None, change: Any, message: str, demo: Refiner, path: Path) -> None:
+    tensors = network_tensors(demo) if name else {}
+    if name and change is None:
+        del tensors[name]
+    elif name:
+        tensors[name] = change(tensors.get(name))
+    assert message.format(name) in refused(saved(path, demo, tensors))
+
+
+@pytest.mark.parametrize(
+    ("content", "message"),
+    [
+        (None, "no such weights"),
+        (b"", "not a complete safetensors file"),
+        (b"hello", "not a complete safetensors file"),
+        (b"\x08" + b"\x00" * 7 + b"not json", "not a complete safetensors file"),
+    ],
+    ids=ascii,
+)
+def test_unreadable_files(content: bytes | None, message: str, path: Path) -> None:
+    if content is not None:
+        path.write_bytes(content)
+    assert refused(path).startswith(message)
+
+
+def test_other_files(demo: Refiner, path: Path) -> None:
+    saved(path, demo)
+    path.write_bytes(path.read_bytes()[:-1])
+    assert refused(path).startswith("not a complete safetensors file")
+
+    for metadata in (None, {"format": "pt"}, {"joints": "nose", "source": "a"}):
+        save_file(network_tensors(demo), path, metadata)
+        assert refused(path).startswith("these weights do not say what they are")
+
+    provenance = asdict(Provenance.of_refiner("test", "7", "demo", POSETRACK15))
+    save_torch_file({name: tensor.bfloat16() for name, tensor in demo.state_dict().items()}, path, provenance)
+    assert "save it in fp32 or fp16" in refused(path)
+    pytest.importorskip("ml_dtypes")  # which teaches numpy bfloat16
+    assert "save it in fp32 or fp16" in refused(path)
+
+
+class TestStartFromAnotherSkeleton:
+    def trained(self, skeleton: Skeleton) -> Refiner:
+        """A network that subtracts nothing from the maps, so that an empty map changes nothing."""
+        network = build_network("demo", skeleton).eval()
+        network.set_input_mean([1.0, 2.0, 3.0] + [0.0] * len(skeleton))
+        return network
+
+    def outputs(self, network: Refiner, poses: FloatArray) -> list[torch.Tensor]:
+        """Returns the maps of one crop, as (K, n, h, w)."""
+        pixels = torch.arange(64 * 48 * 3).remainder(251).to(torch.uint8).view(1, 64, 48, 3)
+        with torch.no_grad():
+            found = network.eval()(PaddedBatch.whole(network_input(pixels, torch.from_numpy(poses))))
+        return [maps[0].unflatten(0, (len(network.skeleton), -1)) for maps in found]
+
+    @pytest.mark.parametrize("skeleton", [COCO17, MPII16, CROWDPOSE14, POSETRACK18], ids=lambda skeleton: skeleton.name)
+    def test_shared_keypoints_are_found_as_before(self, skeleton: Skeleton, path: Path) -> None:
+        old = self.trained(POSETRACK15)
+        new = start_network("demo", skeleton, saved(path, old))
+        mapping = POSETRACK15.mapping_to(skeleton)
+        shared, known = np.flatnonzero(mapping >= 0), mapping[mapping >= 0]
+        poses = np.random.default_rng(0).uniform(0, 48, (1, len(skeleton), 2))
+        before = np.full((1, len(POSETRACK15), 2), np.nan)
+        before[:, known] = poses[:, shared]
+        # New keypoints are not seen yet: they change nothing.
+        for maps, own in zip(self.outputs(old, before), self.outputs(new, poses), strict=True):
+            torch.testing.assert_close(own[shared], maps[known])
+
+    def test_known_means_are_kept_and_others_measured(self, path: Path) -> None:
+        old = self.trained(COCO17)
+        old.set_input_mean([1.0, 2.0, 3.0, *np.arange(17.0)])
+        new = start_network("demo", MPII16, saved(path, old))
+        assert new.unmeasured == MPII16.indices("pelvis", "thorax")
+        assert new.input_mean.flatten()[:3].tolist() == [1, 2, 3]
+        assert new.input_mean[0, 3 + MPII16.index("left_knee")].item() == COCO17.index("left_knee")
+
+    def test_no_keypoint_in_common(self, path: Path) -> None:
+        face = Skeleton(("chin",), (), (0.1,), "face")
+        with pytest.raises(UserError, match="expected weights that share keypoints with face, found posetrack15's"):
+            start_network("demo", face, saved(path, self.trained(POSETRACK15)))
+
+
+@pytest.mark.parametrize("skeleton", [POSETRACK15, COCO17], ids=lambda skeleton: skeleton.name)
+def test_start_from_slims_backbone(skeleton: Skeleton, path: Path) -> None:
+    """In a picture, the stem returns what slim's would for the picture minus ImageNet's mean."""
+    source = build_network("demo", skeleton).eval()
+    tensors = {name: tensor for name, tensor in network_tensors(source).items() if name.startswith("backbone")}
+    kernel = tensors["backbone.stem.conv.weight"][:, :3].copy()
+    tensors["backbone.stem.conv.weight"] = kernel
+    weights.save(path, tensors, Provenance("resnet_v1_50.ckpt", "unknown", "demo", "backbone"))
+
+    network = start_network("demo", skeleton, path).eval()
+    picture = torch.rand(1, 3, 32, 32) * 255
+    mean = torch.tensor([123.68, 116.779, 103.939]).view(1, 3, 1, 1)
+    convolved = torch.nn.functional.conv2d(picture - mean, torch.from_numpy(kernel), stride=2, padding=3)
+    expected = source.get_submodule("backbone.stem.norm")(convolved)
+    inputs = torch.cat([picture, torch.zeros(1, len(skeleton), 32, 32)], dim=1)
+    found = network.get_submodule("backbone.stem")(inputs - network.input_mean)
+    torch.testing.assert_close(found[..., 2:-2, 2:-2], expected[..., 2:-2, 2:-2], rtol=1e-3, atol=1e-3)

@@ -9,8 +9,8 @@ import torch
 from conftest import CASES, GOLDEN, joints_of
 from torch import Tensor
 
-from hpr.crops import Crop
 from hpr.codec import Targets, draw_discs, targets
+from hpr.crops import Crop
 from hpr.models.checkpoints import load_network
 from hpr.models.losses import Losses, loss_counts, refinement_losses
 from hpr.models.network import Refiner
@@ -65,9 +65,9 @@ def test_golden_losses(trained: tuple[Refiner, Losses]) -> None:
     assert losses.total.item() == pytest.approx(STEP["losses"]["total_loss"], rel=1e-4)
 
 
-# Rounding alone moves the gradients of the first layers: 101 layers of ReLUs switch a few units on or off. On this
-# step one thread in place of two changes them by up to 8e-4, and float64 differs from the golden fp32 values by up to
-# 1.1e-3. Behind the backbone's last blocks the golden values are met to 1e-5.
+# Rounding moves the gradients of the first layers: 101 layers of ReLUs switch a few units on or off. In this step, one
+# thread instead of two changes them by up to 8e-4, and float64 differs from the golden fp32 values by up to 1.1e-3.
+# After the backbone's last blocks, the golden values are met to 1e-5.
 EARLY_LAYERS = 3e-3
 LATE_LAYERS = 1e-4
 GRADIENTS = {
@@ -108,20 +108,15 @@ def test_masked_cells_do_not_count(count: int) -> None:
     assert before.offset == after.offset
 
 
-def test_an_empty_batch_gives_a_finite_loss() -> None:
-    made = targets_of(torch.empty(0, 15, 2, dtype=torch.float64), 32, 32)
-    losses = refinement_losses(torch.zeros(0, 15, 4, 4), torch.zeros(0, 30, 4, 4), made)
-    assert (losses.part.item(), losses.offset.item(), losses.total.item()) == (0, 0, 0)
-
-
-def test_nobody_annotated_gives_a_finite_loss() -> None:
-    made = targets_of(torch.full((2, 15, 2), torch.nan, dtype=torch.float64), 32, 32)
-    losses = refinement_losses(torch.zeros(2, 15, 4, 4), torch.zeros(2, 30, 4, 4), made)
-    assert losses.part.item() == pytest.approx(np.log(2))
+@pytest.mark.parametrize(("count", "part_loss"), [(0, 0.0), (2, np.log(2))])
+def test_losses_of_nobody_are_finite(count: int, part_loss: float) -> None:
+    made = targets_of(torch.full((count, 15, 2), torch.nan, dtype=torch.float64), 32, 32)
+    losses = refinement_losses(torch.zeros(count, 15, 4, 4), torch.zeros(count, 30, 4, 4), made)
+    assert losses.part.item() == pytest.approx(part_loss)
     assert losses.offset.item() == 0
 
 
-def test_halves_of_a_batch_add_up_with_common_counts() -> None:
+def test_halves_of_a_batch_add_up_with_shared_counts() -> None:
     keypoints = torch.rand(4, 15, 2, dtype=torch.float64) * 64
     keypoints[0] = torch.nan
     made = targets_of(keypoints, 64, 64)

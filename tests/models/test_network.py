@@ -1,4 +1,4 @@
-"""The network: what it is built of, and what it returns, alone and against the golden data."""
+"""The network: its parts and its output, alone and against the golden data."""
 
 from pathlib import Path
 
@@ -6,10 +6,10 @@ import numpy as np
 import pytest
 import torch
 from conftest import CASES, GOLDEN, joints_of, small_network
-from torch import Tensor, nn
+from torch import Tensor
 
-from hpr.crops import Crop
 from hpr.codec import draw_discs, rectangles
+from hpr.crops import Crop
 from hpr.models.checkpoints import load_network
 from hpr.models.network import Backbone, Refiner, input_means
 from hpr.models.padding import PaddedBatch
@@ -24,11 +24,12 @@ def inputs(count: int, skeleton: Skeleton, height: int, width: int) -> PaddedBat
 
 
 @pytest.mark.parametrize("height", [1, 2, 3, 8, 15, 16, 17, 33, 34, 35])
-def test_output_has_two_cells_per_sixteen_pixels(height: int) -> None:
+@pytest.mark.parametrize("count", [0, 2])
+def test_output_has_two_cells_per_sixteen_pixels(count: int, height: int) -> None:
     width, network = 50 - height, small_network()
-    logits, offsets = network(inputs(2, POSETRACK15, height, width))
-    assert logits.shape == (2, 15, 2 * -(-height // 16), 2 * -(-width // 16))
-    assert offsets.shape == (2, 30, *logits.shape[2:])
+    logits, offsets = network(inputs(count, POSETRACK15, height, width))
+    assert logits.shape == (count, 15, 2 * -(-height // 16), 2 * -(-width // 16))
+    assert offsets.shape == (count, 30, *logits.shape[2:])
     assert (network.heatmap_size(height), network.heatmap_size(width)) == logits.shape[2:]
     assert network.heatmap_size(torch.tensor([height, width])).tolist() == list(logits.shape[2:])
 
@@ -43,14 +44,14 @@ def test_channels_are_those_of_the_skeleton(skeleton: Skeleton) -> None:
     assert network.input_mean.shape == (1, 3 + count, 1, 1)
 
 
-def test_nobody() -> None:
-    logits, offsets = small_network()(inputs(0, POSETRACK15, 32, 48))
-    assert logits.shape == (0, 15, 4, 6)
-    assert offsets.shape == (0, 30, 4, 6)
+@pytest.fixture(scope="module")
+def published(weights: Path) -> Refiner:
+    """The published network with the stand-in weights, as trained (batch norms not folded)."""
+    return load_network(weights).eval()
 
 
 @pytest.mark.parametrize("name", ["plain", "odd_size", "tiny_image"])
-def test_golden_output(name: str, weights_network: Refiner) -> None:
+def test_golden_output(name: str, published: Refiner) -> None:
     case = next(case for case in CASES if case["name"] == name)
     golden = np.load(GOLDEN / f"{name}.npz")
     height, width = case["crop_hw"]
@@ -58,18 +59,13 @@ def test_golden_output(name: str, weights_network: Refiner) -> None:
     discs = draw_discs(torch.from_numpy(crop.to_crop(joints_of(case)))[None], height, width)
     pixels = torch.from_numpy(golden["rgb"]).permute(2, 0, 1)[None].float()
     batch = PaddedBatch.whole(torch.cat([pixels, discs], dim=1))
+
     with torch.inference_mode():
-        logits, offsets = weights_network(batch)
-        mirrored, _ = weights_network(weights_network.mirror_inputs(batch))
-    mean = (logits.sigmoid() + weights_network.mirror_heatmaps(mirrored.sigmoid(), batch)) / 2
+        logits, offsets = published(batch)
+        mirrored, _ = published(published.mirror_inputs(batch))
+    mean = (logits.sigmoid() + published.mirror_heatmaps(mirrored.sigmoid(), batch)) / 2
     np.testing.assert_allclose(mean[0].permute(1, 2, 0), golden["part_prob_flip_mean"], atol=1e-4)
     np.testing.assert_allclose(offsets[0].permute(1, 2, 0), golden["locref"], atol=5e-4)
-
-
-@pytest.fixture(scope="module")
-def weights_network(weights: Path) -> Refiner:
-    """The published network with the stand-in weights, as trained (batch norms not folded)."""
-    return load_network(weights).eval()
 
 
 def test_every_parameter_gets_a_gradient() -> None:
@@ -82,19 +78,16 @@ def test_every_parameter_gets_a_gradient() -> None:
 class TestMirror:
     def test_heatmaps(self) -> None:
         """Sides are swapped and columns mirrored."""
-        maps = torch.zeros(1, 15, 2, 5)
-        maps[0, POSETRACK15.index("right_ankle"), 1, 0] = 1
-        maps[0, POSETRACK15.index("nose"), 0, 2] = 2
-        expected = torch.zeros(1, 15, 2, 5)
-        expected[0, POSETRACK15.index("left_ankle"), 1, 4] = 1
-        expected[0, POSETRACK15.index("nose"), 0, 2] = 2
+        maps, expected = torch.zeros(1, 15, 2, 5), torch.zeros(1, 15, 2, 5)
+        maps[0, POSETRACK15.index("right_ankle"), 1, 0] = expected[0, POSETRACK15.index("left_ankle"), 1, 4] = 1
+        maps[0, POSETRACK15.index("nose"), 0, 2] = expected[0, POSETRACK15.index("nose"), 0, 2] = 2
         network, batch = small_network(), inputs(1, POSETRACK15, 16, 40)
         assert torch.equal(network.mirror_heatmaps(maps, batch), expected)
         assert torch.equal(network.mirror_heatmaps(expected, batch), maps)
 
     @ALL
     def test_inputs(self, skeleton: Skeleton) -> None:
-        """Pixels are mirrored, discs are those of the mirrored pose."""
+        """Pixels are mirrored; discs are those of the mirrored pose."""
         keypoints = torch.rand(1, len(skeleton), 2, dtype=torch.float64) * torch.tensor([30, 20])
         mirrored = keypoints[:, list(skeleton.mirror)] * torch.tensor([-1, 1]) + torch.tensor([29, 0])
         pixels = torch.randint(0, 256, (1, 3, 20, 30), dtype=torch.uint8)
@@ -103,7 +96,7 @@ class TestMirror:
         assert torch.equal(found[:, :3], pixels.flip(-1))
         assert torch.equal(found[:, 3:], draw_discs(mirrored, 20, 30))
 
-    def test_each_crop_of_a_padded_batch_within_its_own_cells(self) -> None:
+    def test_padded_crops_are_mirrored_within_their_own_cells(self) -> None:
         network = small_network()
         sizes = torch.tensor([[20, 30], [40, 17]])
         batch = PaddedBatch(torch.rand(2, 18, 64, 64), sizes, torch.tensor([[2, 0], [0, 2]]))
@@ -111,16 +104,16 @@ class TestMirror:
         found = network.mirror_heatmaps(maps, batch)
         for own, before, width in zip(found, maps, (4, 4), strict=True):  # cells of 30 and of 17 pixels
             assert torch.equal(own[..., :width], before[list(POSETRACK15.mirror), :, :width].flip(-1))
+
         mirrored = network.mirror_inputs(batch)
-        channels = [0, 1, 2, *(3 + place for place in POSETRACK15.mirror)]
+        channels = [0, 1, 2, *(3 + index for index in POSETRACK15.mirror)]
         assert torch.equal(mirrored.tensors[1, :, :40, 2:19], batch.tensors[1, channels, :40, 2:19].flip(-1))
         valid = batch.valid()
         twice = network.mirror_inputs(mirrored)
         assert torch.equal(twice.tensors * valid, batch.tensors * valid)
 
 
-def test_only_each_crops_own_cells_count() -> None:
-    """Whatever is beyond the crop's border on the canvas."""
+def test_pixels_beyond_a_crops_border_change_nothing() -> None:
     network = small_network()
     sizes = torch.tensor([[20, 30], [40, 17]])
     batch = PaddedBatch(torch.rand(2, 18, 64, 64) * 255, sizes, torch.tensor(network.backbone.placement(sizes.numpy())))
@@ -139,13 +132,12 @@ def test_input_means_go_by_name(skeleton: Skeleton) -> None:
     published = input_means(POSETRACK15)
     assert len(means) == 3 + len(skeleton)
     assert means[:3] == published[:3]
-    other = float(np.mean(published[3:]))
+    average = float(np.mean(published[3:]))
     for name, mean in zip(skeleton.names, means[3:], strict=True):
-        assert mean == pytest.approx(published[3 + POSETRACK15.index(name)] if name in POSETRACK15 else other)
+        assert mean == pytest.approx(published[3 + POSETRACK15.index(name)] if name in POSETRACK15 else average)
 
 
-def test_training_starts_from_nowhere() -> None:
-    """The part head alone gives each cell the share of the cells that are near a keypoint."""
+def test_training_starts_from_the_prior() -> None:
     network = build_network("demo", COCO17)
     torch.testing.assert_close(network.part_head.get_parameter("bias").sigmoid(), torch.full((17,), 0.005))
 
@@ -160,7 +152,7 @@ def test_lower_precision_keeps_the_means() -> None:
     assert logits.dtype == offsets.dtype == torch.bfloat16
 
 
-def test_a_backbone_of_another_stride_is_refused() -> None:
+def test_backbone_of_another_stride_is_refused() -> None:
     class Coarse(Backbone):
         stride, out_channels = 32, 8
 
@@ -169,11 +161,3 @@ def test_a_backbone_of_another_stride_is_refused() -> None:
 
     with pytest.raises(ValueError, match="backbone: expected a stride of 16, found 32"):
         Refiner(lambda channels: Coarse(), POSETRACK15)
-
-
-def test_a_backbone_that_does_nothing_says_so() -> None:
-    with pytest.raises(NotImplementedError):
-        Backbone()(inputs(1, POSETRACK15, 16, 16))
-    Backbone().fold_batch_norms()
-    assert Backbone().placement(np.array([[3, 5]])).tolist() == [[0, 0]]
-    assert isinstance(Backbone(), nn.Module)

@@ -12,7 +12,7 @@ from hpr.models.padding import PaddedBatch, mirror_columns
 
 
 def padded(height: int, width: int, *crops: tuple[int, ...]) -> PaddedBatch:
-    """Crops of height, width, first row and first column each, on canvases of random numbers."""
+    """Crops, each given by height, width, first row and first column, on canvases of random numbers."""
     table = torch.tensor(crops, dtype=torch.int64).reshape(-1, 4)
     return PaddedBatch(torch.rand(len(crops), 2, height, width), table[:, :2], table[:, 2:])
 
@@ -24,7 +24,7 @@ def drawn(mask: Tensor) -> list[list[str]]:
 
 @st.composite
 def batches(draw: st.DrawFn, even: bool = False) -> PaddedBatch:
-    """Up to four crops, which begin at even places, or anywhere."""
+    """Up to four crops, which begin at even pixels, or anywhere."""
     height, width = draw(st.integers(1, 40)), draw(st.integers(1, 40))
     crops = []
     for _ in range(draw(st.integers(0, 4))):
@@ -79,35 +79,24 @@ class TestValid:
 
 
 class TestMirrored:
-    def test_no_crop(self) -> None:
-        assert padded(5, 7).mirrored().tensors.shape == (0, 2, 5, 7)
-
     @settings(deadline=None)
     @given(batch=batches())
-    def test_each_crop_within_its_place(self, batch: PaddedBatch) -> None:
+    def test_each_crop_is_mirrored_where_it_lies(self, batch: PaddedBatch) -> None:
         mirrored = batch.mirrored()
         pairs = zip(batch.tensors, mirrored.tensors, batch.sizes.tolist(), batch.starts.tolist(), strict=True)
         for before, after, (height, width), (y, x) in pairs:
-            place = (..., slice(y, y + height), slice(x, x + width))
-            assert torch.equal(after[place], before[place].flip(-1))
+            region = (..., slice(y, y + height), slice(x, x + width))
+            assert torch.equal(after[region], before[region].flip(-1))
 
-    @settings(deadline=None)
-    @given(batch=batches())
-    def test_twice_is_the_same(self, batch: PaddedBatch) -> None:
-        """Of the crops; beyond their borders, where nothing counts, the canvas may have other values."""
-        valid = batch.valid()
-        twice = batch.mirrored().mirrored()
+        # Beyond the crops' borders, where nothing counts, the canvas may have other values.
+        valid, twice = batch.valid(), mirrored.mirrored()
         assert torch.equal(twice.tensors * valid, batch.tensors * valid)
         assert twice.sizes is batch.sizes
         assert twice.starts is batch.starts
 
     def test_whole_crops(self) -> None:
-        batch = PaddedBatch.whole(torch.rand(2, 3, 5, 7))
-        assert torch.equal(batch.mirrored().tensors, batch.tensors.flip(-1))
-        assert torch.equal(batch.mirrored().mirrored().tensors, batch.tensors)
-
-    def test_of_equal_sizes_is_that_of_whole_crops(self) -> None:
         tensors = torch.rand(2, 3, 5, 7)
+        assert torch.equal(PaddedBatch.whole(tensors).mirrored().tensors, tensors.flip(-1))
         as_padded = mirror_columns(tensors, torch.zeros(2, dtype=torch.int64), torch.full((2,), 7))
         assert torch.equal(as_padded, tensors.flip(-1))
 
@@ -124,7 +113,7 @@ def test_whole(count: int) -> None:
         assert valid.all()
 
 
-def test_other_tensors_of_the_same_crops() -> None:
+def test_with_tensors() -> None:
     batch = padded(5, 7, (2, 3, 0, 2))
     other = batch.with_tensors(torch.rand(1, 6, 5, 7))
     assert other.tensors.shape == (1, 6, 5, 7)
@@ -133,7 +122,7 @@ def test_other_tensors_of_the_same_crops() -> None:
 
 
 @pytest.mark.parametrize("counts", [(0, 0), (0, 2), (2, 0), (1, 2)], ids=str)
-def test_one_batch_after_another(counts: tuple[int, int]) -> None:
+def test_followed_by(counts: tuple[int, int]) -> None:
     whole = PaddedBatch.whole(torch.rand(counts[0], 2, 5, 7))
     some = padded(5, 7, *[(2, 3, 0, 2)] * counts[1])
     both = whole.followed_by(some)

@@ -1,3 +1,5 @@
+"""Porting TensorFlow checkpoints: every variable, and damaged files in one line."""
+
 import json
 import shutil
 import subprocess
@@ -13,14 +15,17 @@ from conftest import GOLDEN, ROOT, command, port, port_fails
 from safetensors import safe_open
 
 from hpr.errors import UserError
+from hpr.models import tensorflow
 from hpr.models.checkpoints import load_network
-from hpr.skeleton import POSETRACK15
-from hpr.models.weights import Tensors, load, tensorflow
 from hpr.models.resnet_shapes import RESNETS
+from hpr.models.weights import load
+from hpr.skeleton import POSETRACK15
+
+UNIT = "resnet_v1_101/block2/unit_3/bottleneck_v1"
 
 
 class FakeReader:
-    """Stands in for TensorFlow's reader, so that many checkpoints can be tried without writing them."""
+    """Replaces TensorFlow's reader, so that many checkpoints can be tried without writing them."""
 
     def __init__(self, variables: dict[str, Any]) -> None:
         self.variables = variables
@@ -34,7 +39,7 @@ class FakeReader:
 
 @pytest.fixture
 def checkpoint(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> dict[str, Any]:
-    """Variables of a checkpoint at tmp_path/snapshot-7; what a test does to them is what is read."""
+    """Variables of a checkpoint at tmp_path/snapshot-7, which a test may change."""
     (tmp_path / "snapshot-7.index").touch()
     variables = {
         name: np.broadcast_to(np.float32(0), shape)
@@ -61,7 +66,6 @@ def test_name_table_is_the_published_one() -> None:
 def test_ported_snapshot(weights: Path) -> None:
     with safe_open(weights, "numpy") as file:
         metadata = file.metadata()
-        tensors: Tensors = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118
     assert metadata == {
         "format": "pt",
         "source": "snapshot-515000",
@@ -71,19 +75,21 @@ def test_ported_snapshot(weights: Path) -> None:
         "skeleton": "posetrack15",
         "keypoints": ",".join(POSETRACK15.names),
     }
+    tensors, _ = load(weights)
     assert sum(tensor.size for tensor in tensors.values()) == 43_482_029
-    variables = standin.refiner()
-    scope = "resnet_v1_101"
-    stem = np.concatenate([variables[f"{scope}/conv1/weights"], variables[f"{scope}/conv1_extra/weights"]], axis=2)
-    np.testing.assert_array_equal(tensors["backbone.stem.conv.weight"], stem.transpose(3, 2, 0, 1))
-    unit = f"{scope}/block3/unit_23/bottleneck_v1"
-    kernel = variables[f"{unit}/conv2/weights"]
-    np.testing.assert_array_equal(tensors["backbone.blocks.2.22.conv2.conv.weight"], kernel.transpose(3, 2, 0, 1))
-    variance = variables[f"{unit}/conv3/BatchNorm/moving_variance"]
-    np.testing.assert_array_equal(tensors["backbone.blocks.2.22.conv3.norm.running_var"], variance)
-    head = variables["pose/locref_pred/block4/weights"]  # [height, width, out, in]
-    np.testing.assert_array_equal(tensors["offset_head.weight"], head.transpose(3, 2, 0, 1))
     assert tensors["offset_head.weight"].shape == (2048, 30, 3, 3)
+
+    variables, scope = standin.refiner(), "resnet_v1_101"
+    unit = f"{scope}/block3/unit_23/bottleneck_v1"
+    stem = np.concatenate([variables[f"{scope}/conv1/weights"], variables[f"{scope}/conv1_extra/weights"]], axis=2)
+    expected = {
+        "backbone.stem.conv.weight": stem,
+        "backbone.blocks.2.22.conv2.conv.weight": variables[f"{unit}/conv2/weights"],
+        "backbone.blocks.2.22.conv3.norm.running_var": variables[f"{unit}/conv3/BatchNorm/moving_variance"],
+        "offset_head.weight": variables["pose/locref_pred/block4/weights"],  # [height, width, out, in]
+    }
+    for name, value in expected.items():
+        np.testing.assert_array_equal(tensors[name], value.transpose(3, 2, 0, 1) if value.ndim == 4 else value)
 
 
 def test_command_says_what_it_did(snapshot: Path, tmp_path: Path) -> None:
@@ -123,31 +129,28 @@ def test_imagenet_backbone(tmp_path: Path) -> None:
         load_network(tmp_path / "resnet_v1_50.safetensors")
 
 
-def test_missing_variable(checkpoint: dict[str, Any], tmp_path: Path) -> None:
-    del checkpoint["resnet_v1_101/block2/unit_3/bottleneck_v1/conv2/weights"]
-    assert "no variable resnet_v1_101/block2/unit_3/bottleneck_v1/conv2/weights among its 524" in refused(tmp_path)
-
-
-def test_missing_second_stem(checkpoint: dict[str, Any], tmp_path: Path) -> None:
-    del checkpoint["resnet_v1_101/conv1_extra/weights"]
-    assert "no variable resnet_v1_101/conv1_extra/weights among" in refused(tmp_path)
-
-
-def test_misshapen_variable(checkpoint: dict[str, Any], tmp_path: Path) -> None:
-    checkpoint["pose/part_pred/block4/biases"] = np.zeros(14, np.float32)
-    assert "pose/part_pred/block4/biases has shape [14], expected [15]" in refused(tmp_path)
-
-
-def test_another_network(checkpoint: dict[str, Any], tmp_path: Path) -> None:
-    checkpoint.clear()
-    checkpoint["vgg_16/conv1/weights"] = np.zeros(1)
-    assert "expected variables of one resnet_v1_50, _101 or _152, found 1 other variables" in refused(tmp_path)
-
-
-def test_unknown_depth(checkpoint: dict[str, Any], tmp_path: Path) -> None:
-    checkpoint.clear()
-    checkpoint["resnet_v1_18/conv1/weights"] = np.zeros(1)
-    assert "unknown architecture 'resnet18'" in refused(tmp_path)
+@pytest.mark.parametrize(
+    ("removed", "added", "message"),
+    [
+        ("", {}, "expected variables of one resnet_v1_50, _101 or _152, found 0 other variables"),
+        (
+            "",
+            {"vgg_16/conv1/weights": 1},
+            "expected variables of one resnet_v1_50, _101 or _152, found 1 other variables",
+        ),
+        ("", {"resnet_v1_18/conv1/weights": 1}, "unknown architecture 'resnet18'"),
+        (f"{UNIT}/conv2/weights", {}, f"no variable {UNIT}/conv2/weights among its 524"),
+        ("resnet_v1_101/conv1_extra/weights", {}, "no variable resnet_v1_101/conv1_extra/weights among"),
+        ("pose/part_pred/block4/biases", {"pose/part_pred/block4/biases": 14}, "has shape [14], expected [15]"),
+    ],
+)
+def test_other_networks(
+    removed: str, added: dict[str, int], message: str, checkpoint: dict[str, Any], tmp_path: Path
+) -> None:
+    for name in [name for name in checkpoint if removed in (name, "")]:
+        del checkpoint[name]
+    checkpoint.update({name: np.zeros(size, np.float32) for name, size in added.items()})
+    assert message in refused(tmp_path)
 
 
 def test_step_from_the_name(checkpoint: dict[str, Any], tmp_path: Path) -> None:
@@ -156,12 +159,6 @@ def test_step_from_the_name(checkpoint: dict[str, Any], tmp_path: Path) -> None:
     ported = tensorflow.port(tmp_path / "snapshot-7", tmp_path / "out.safetensors")
     assert ported.provenance.step == "7"
     assert (ported.used, ported.optimizer_slots, ported.unused) == (525, 1, ("something/else",))
-
-
-def test_absent_checkpoint(tmp_path: Path) -> None:
-    message = port_fails(f"checkpoint={tmp_path / 'snapshot-9'}")
-    assert f"{tmp_path / 'snapshot-9'}: no such checkpoint" in message
-    assert list(tmp_path.iterdir()) == []
 
 
 @pytest.mark.slow
@@ -175,19 +172,24 @@ def test_truncated_checkpoint(snapshot: Path, tmp_path: Path) -> None:
     assert list(tmp_path.glob("*.safetensors")) == list(tmp_path.glob(".*")) == []
 
 
+@pytest.mark.parametrize(
+    ("name", "content", "message"),
+    [
+        pytest.param("snapshot-9", None, "snapshot-9: no such checkpoint", id="absent"),
+        pytest.param("a.ckpt", b"hello", "not a complete TensorFlow checkpoint", id="text"),
+        pytest.param("a.zip", b"PK\x03\x04 and no more", "cannot be unpacked", id="damaged zip"),
+    ],
+)
+def test_unreadable_checkpoints(name: str, content: bytes | None, message: str, tmp_path: Path) -> None:
+    if content is not None:
+        (tmp_path / name).write_bytes(content)
+    assert message in port_fails(f"checkpoint={tmp_path / name}")
+    assert [path.name for path in tmp_path.iterdir()] == [name] * (content is not None)
+
+
 def test_missing_data_file(snapshot: Path, tmp_path: Path) -> None:
     shutil.copy(f"{snapshot}.index", tmp_path)
     assert "No such file" in port_fails(f"checkpoint={tmp_path / 'snapshot-515000'}")
-
-
-def test_not_a_checkpoint(tmp_path: Path) -> None:
-    (tmp_path / "a.ckpt").write_text("hello")
-    assert "not a complete TensorFlow checkpoint" in port_fails(f"checkpoint={tmp_path / 'a.ckpt'}")
-
-
-def test_damaged_zip(tmp_path: Path) -> None:
-    (tmp_path / "snapshot-1.zip").write_bytes(b"PK\x03\x04 and no more")
-    assert "cannot be unpacked" in port_fails(f"checkpoint={tmp_path / 'snapshot-1.zip'}")
 
 
 @pytest.mark.parametrize("flag", [pytest.param(1, id="encrypted"), pytest.param(0, id="odd compression")])
@@ -208,7 +210,7 @@ def test_zip_bomb(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     with zipfile.ZipFile(tmp_path / "snapshot-1.zip", "w", zipfile.ZIP_DEFLATED) as archive:
         archive.writestr("snapshot-1.index", bytes(10))
         archive.writestr("snapshot-1.data-00000-of-00001", bytes(1_000_000))
-        archive.writestr("holiday.jpg", bytes(1_000_000))  # nobody unpacks this
+        archive.writestr("holiday.jpg", bytes(1_000_000))  # this one is not unpacked
     with pytest.raises(UserError, match="expected a checkpoint of up to 1,000 bytes, found 1,000,010 bytes"):
         tensorflow.port(tmp_path / "snapshot-1.zip", tmp_path / "out.safetensors")
 
@@ -230,15 +232,8 @@ def test_without_tensorflow(tmp_path: Path) -> None:
     assert "pip install -e '.[port]'" in result.stderr
 
 
-def test_the_tool_needs_no_torch_and_nothing_else_tensorflow() -> None:
-    imports = (
-        "import sys; sys.modules['torch'] = None; import hpr.cli.port; assert 'tensorflow' not in sys.modules"
-    )
+def test_porting_needs_no_torch_and_nothing_else_needs_tensorflow() -> None:
+    imports = "import sys; sys.modules['torch'] = None; import hpr.cli.port; assert 'tensorflow' not in sys.modules"
     assert subprocess.run([sys.executable, "-c", imports], check=False, cwd=ROOT).returncode == 0
     for path in [*ROOT.glob("hpr/**/*.py"), *ROOT.glob("*.py"), *ROOT.glob("tools/*.py")]:
         assert ("  import tensorflow\n" in path.read_text()) == (path.name == "tensorflow.py"), path
-
-
-def test_help() -> None:
-    result = command("tools/port_tf_weights.py", "--help")
-    assert "python tools/port_tf_weights.py [checkpoint=model/snapshot-515000]" in result.stdout
