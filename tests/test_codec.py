@@ -1,4 +1,4 @@
-"""Poses to discs and targets, and heatmaps to poses."""
+"""Poses to input discs and to targets; heatmaps to poses."""
 
 from typing import Any
 
@@ -39,6 +39,17 @@ def test_discs_are_the_pixels_within_the_radius(points: list[tuple[float, float]
     np.testing.assert_array_equal(discs[0], expected)
 
 
+def test_confident_discs_are_as_bright_as_the_scores() -> None:
+    """Without a score a disc is bright; one of score 0 is still seen."""
+    keypoints = torch.tensor([[[10.0, 10.0]] * 5 + [[torch.nan, torch.nan]]], dtype=torch.float64)
+    scores = torch.tensor([[0.0, 0.5, 1.0, 7.0, torch.nan, 0.5]])
+    pixels = torch.zeros(1, 20, 30, 3, dtype=torch.uint8)
+    maps = codec.network_input(pixels, keypoints, "confident_discs", scores)[:, 3:]
+    assert maps.amax(dim=(2, 3)).tolist() == [[1, 128, 255, 255, 255, 0]]
+    assert torch.equal(maps[0, 0] > 0, maps[0, 2] > 0)
+    assert torch.equal(codec.network_input(pixels, keypoints, "discs", scores), codec.network_input(pixels, keypoints))
+
+
 @pytest.mark.parametrize("count", [0, 1, 17])
 @pytest.mark.parametrize("batch", [0, 2])
 def test_network_input(batch: int, count: int) -> None:
@@ -69,24 +80,14 @@ def test_rectangles(sizes: list[list[int]], starts: list[list[int]] | None, expe
     assert drawn == expected
 
 
-def test_mirror_swaps_sides_and_columns() -> None:
-    image = torch.zeros(1, 15, 2, 5)
-    image[0, POSETRACK15.index("right_ankle"), 1, 0] = 1
-    image[0, POSETRACK15.index("nose"), 0, 2] = 2
-    expected = torch.zeros(1, 15, 2, 5)
-    expected[0, POSETRACK15.index("left_ankle"), 1, 4] = 1
-    expected[0, POSETRACK15.index("nose"), 0, 2] = 2
-    assert torch.equal(codec.swap_sides(image, POSETRACK15).flip(-1), expected)
-
-
 @pytest.mark.parametrize("skeleton", [Skeleton((), (), ()), *SKELETONS.values()], ids=lambda skeleton: skeleton.name)
 def test_sides_swapped_twice_are_the_same(skeleton: Skeleton) -> None:
     maps = torch.rand(2, len(skeleton), 3, 4)
     swapped = codec.swap_sides(maps, skeleton)
     assert torch.equal(codec.swap_sides(swapped, skeleton), maps)
-    for place, name in enumerate(skeleton.names):
+    for index, name in enumerate(skeleton.names):
         other = name.replace("left", "right") if "left" in name else name.replace("right", "left")
-        assert torch.equal(swapped[:, place], maps[:, skeleton.index(other)])
+        assert torch.equal(swapped[:, index], maps[:, skeleton.index(other)])
 
 
 @pytest.mark.parametrize(
@@ -114,7 +115,7 @@ def test_decode(
 
 @pytest.mark.parametrize("skeleton", [POSETRACK15, COCO17], ids=lambda skeleton: skeleton.name)
 def test_decoded_targets_are_the_pose(skeleton: Skeleton) -> None:
-    """Whatever cell is taken, its offset leads to the keypoint."""
+    """The offset of any near cell leads to the keypoint."""
     keypoints = torch.rand(3, len(skeleton), 2, dtype=torch.float64) * torch.tensor([90.0, 60.0])
     made = codec.targets(keypoints, torch.ones(3, 1, 8, 12, dtype=torch.bool))
     assert made.parts.shape == (3, len(skeleton), 8, 12)
@@ -122,12 +123,6 @@ def test_decoded_targets_are_the_pose(skeleton: Skeleton) -> None:
     decoded, confidence = codec.decode(made.parts, made.offsets)
     torch.testing.assert_close(decoded, keypoints, rtol=0, atol=1e-4)
     assert (confidence == 1).all()
-
-
-def test_targets_of_nobody() -> None:
-    made = codec.targets(torch.empty(0, 15, 2, dtype=torch.float64), torch.ones(0, 1, 2, 4, dtype=torch.bool))
-    assert made.parts.shape == (0, 15, 2, 4)
-    assert made.offsets.shape == (0, 30, 2, 4)
 
 
 def test_targets_of_missing_keypoints() -> None:
@@ -152,7 +147,8 @@ class TestMaskedCells:
             labelled=torch.ones(0, 15, dtype=torch.bool),
             ignored=torch.zeros(0, 2, 4, dtype=torch.bool),
         )
-        assert made.cells.shape == (0, 15, 2, 4)
+        assert made.cells.shape == made.parts.shape == (0, 15, 2, 4)
+        assert made.offsets.shape == made.offset_mask.shape == (0, 30, 2, 4)
 
     def test_by_keypoint(self) -> None:
         keypoints = torch.full((2, 3, 2), torch.nan, dtype=torch.float64)

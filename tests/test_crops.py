@@ -1,3 +1,5 @@
+"""The size of people, their crops, and the crops' pixels and coordinates."""
+
 from typing import Any
 
 import numpy as np
@@ -77,7 +79,7 @@ def test_pixels_are_those_of_resizing_the_whole_image(data: st.DataObject) -> No
     [
         pytest.param((), MEAN_HEAD_SCALE, id="no keypoint"),
         pytest.param(((HEAD_TOP, 5, 5),), MEAN_HEAD_SCALE, id="head top alone"),
-        pytest.param(((HEAD_TOP, 5, 5), (HEAD_BOTTOM, 5, 5)), MEAN_HEAD_SCALE, id="both in one place"),
+        pytest.param(((HEAD_TOP, 5, 5), (HEAD_BOTTOM, 5, 5)), MEAN_HEAD_SCALE, id="both at one point"),
         pytest.param(((HEAD_TOP, 5.9, 5), (HEAD_BOTTOM, 5.1, 5)), MEAN_HEAD_SCALE, id="both in one pixel"),
         pytest.param(((HEAD_TOP, -0.9, 5), (HEAD_BOTTOM, 0.9, 5)), MEAN_HEAD_SCALE, id="truncated towards zero"),
         pytest.param(((HEAD_TOP, 0, 0), (HEAD_BOTTOM, 3, 4)), 0.8452830189 * 50 / (0.6 * 1.4286 * 5), id="5 pixels"),
@@ -107,16 +109,16 @@ def test_scale_of_other_skeletons(skeleton: Skeleton, mean_head: float) -> None:
 
 
 def head_of(scale: float) -> float:
-    """Returns the diagonal of the head that a scale is for."""
+    """Returns the diagonal of the head box that a scale belongs to."""
     return 0.8452830189 * 50 / (0.6 * scale)
 
 
 def standing(size: float = 1.0) -> FloatArray:
-    """A man of 1.75 m who faces the camera with his arms a little away from him, at a centimetre a pixel: (15, 2).
+    """A man of 1.75 m who faces the camera with his arms a little away from him, at a centimetre per pixel: (15, 2).
 
-    The lengths are those of a body in space, as in an anatomist's drawing; his head's diagonal is 35 px.
+    The lengths are those of a body in space, as in an anatomist's drawing. The diagonal of his head box is 35 px.
     """
-    places = {
+    points = {
         "head_top": (0, 0),
         "nose": (0, 15.5),
         "head_bottom": (0, 24.5),
@@ -129,7 +131,7 @@ def standing(size: float = 1.0) -> FloatArray:
     }
     sides = {"left": 1, "right": -1, "": 1}
     found = [
-        np.array(places[kind(name)]) * [sides[name.partition("_")[0] if kind(name) != name else ""], 1]
+        np.array(points[kind(name)]) * [sides[name.partition("_")[0] if kind(name) != name else ""], 1]
         for name in POSETRACK15.names
     ]
     return 200 + size * np.array(found)
@@ -175,9 +177,9 @@ class TestBodyScale:
         assert head_of(body_scale(pose, POSETRACK15)) == pytest.approx(35, rel=0.1)
 
     def test_one_keypoint_far_off(self) -> None:
-        for place in range(15):
+        for keypoint in range(15):
             pose = standing()
-            pose[place] += 400
+            pose[keypoint] += 400
             assert head_of(body_scale(pose, POSETRACK15)) == pytest.approx(35, rel=0.1)
 
     @settings(deadline=None, max_examples=100)
@@ -187,8 +189,8 @@ class TestBodyScale:
         angle=st.floats(0, 6.3),
         name=st.sampled_from(list(SKELETONS)),
     )
-    def test_scale_follows_size_and_nothing_else(self, seed: int, size: float, angle: float, name: str) -> None:
-        """Neither place, turn nor mirroring of a pose matter."""
+    def test_scale_depends_on_size_only(self, seed: int, size: float, angle: float, name: str) -> None:
+        """Position, rotation and mirroring of a pose do not matter."""
         skeleton, random = SKELETONS[name], np.random.default_rng(seed)
         pose = np.asarray(7.0 * random.integers(0, 15, (len(skeleton), 2)), np.float64)
         pose[random.uniform(size=len(skeleton)) < 0.5] = np.nan
@@ -200,7 +202,7 @@ class TestBodyScale:
 
     @pytest.mark.parametrize("seed", range(20))
     def test_drawn_people(self, seed: int) -> None:
-        """Limbs of bodies that move in space say about what the head says, with and without it."""
+        """The limbs of bodies that move in space say roughly what the head says, with and without it."""
         _, drawn = Clip((99, seed)).encoded_frame(0.5)
         for person in drawn:
             own = head_of(person_scale(person.keypoints, POSETRACK15))
@@ -209,7 +211,7 @@ class TestBodyScale:
                 assert 1 / 1.6 < estimate / own < 1.6
 
     @pytest.mark.parametrize(
-        ("places", "box", "diagonal"),
+        ("points", "box", "diagonal"),
         [
             pytest.param({}, None, 55.0, id="nothing: a mean head"),
             pytest.param({"nose": (9, 9)}, None, 55.0, id="one keypoint: a mean head"),
@@ -234,29 +236,23 @@ class TestBodyScale:
             ),
         ],
     )
-    def test_little_to_go_by(
-        self, places: dict[str, tuple[float, float]], box: list[float] | None, diagonal: float
+    def test_few_keypoints(
+        self, points: dict[str, tuple[float, float]], box: list[float] | None, diagonal: float
     ) -> None:
-        given = pose(*((POSETRACK15.index(name), *place) for name, place in places.items()))
+        given = pose(*((POSETRACK15.index(name), *point) for name, point in points.items()))
         scale = body_scale(given, POSETRACK15, None if box is None else np.array(box, float), mean_head=55)
         assert head_of(scale) == pytest.approx(diagonal)
 
     def test_a_face(self) -> None:
-        """Of 15 cm across, seen from in front; COCO's keypoints."""
-        places = {
-            "nose": (0, 4),
-            "left_eye": (3.1, 0),
-            "right_eye": (-3.1, 0),
-            "left_ear": (7.2, 2),
-            "right_ear": (-7.2, 2),
-        }
+        """A face 15 cm wide, seen from in front, with COCO's keypoints."""
+        names = ("nose", "left_eye", "right_eye", "left_ear", "right_ear")
         face = np.full((17, 2), np.nan)
-        face[COCO17.indices(*places)] = 5 * np.array(list(places.values()))
+        face[COCO17.indices(*names)] = 5 * np.array([(0, 4), (3.1, 0), (-3.1, 0), (7.2, 2), (-7.2, 2)])
         assert head_of(body_scale(face, COCO17)) == pytest.approx(5 * 35, rel=0.15)
 
     @pytest.mark.parametrize("skeleton", SKELETONS.values(), ids=list(SKELETONS))
     def test_skeletons(self, skeleton: Skeleton) -> None:
-        """Each has limbs that are known."""
+        """Each has limbs of known length."""
         found = POSETRACK15.convert(standing()[None], skeleton)[0]
         assert head_of(body_scale(found, skeleton)) == pytest.approx(35, rel=0.06)
 
@@ -282,7 +278,7 @@ def test_boxes(keypoints: FloatArray, image_size: tuple[int, int], box: tuple[in
     assert (crop and crop.box) == box
 
 
-def test_points_go_to_the_crop_and_back() -> None:
+def test_coordinates_round_trip() -> None:
     crop = Crop(0.7, (640, 480), (13, 31, 200, 300))
     points = np.array([[0.0, 0.0], [123.4, -5.6], [np.nan, np.nan]])
     np.testing.assert_allclose(crop.to_image(crop.to_crop(points)), points, atol=1e-12)

@@ -1,3 +1,5 @@
+"""Files: JSON with one-line errors; writing that is complete or leaves nothing."""
+
 from pathlib import Path
 from typing import Any
 
@@ -11,7 +13,7 @@ from hpr.files import read_json, replacing, replacing_folder, write_json
 @pytest.mark.parametrize(
     ("content", "indent", "text"),
     [
-        pytest.param({}, None, "{}", id="nothing"),
+        pytest.param({}, None, "{}", id="empty"),
         pytest.param({"b": [1, 2.5], "c": None}, None, '{"b":[1,2.5],"c":null}', id="in one line"),
         pytest.param({"b": [1]}, 4, '{\n    "b": [\n        1\n    ]\n}', id="indented by four"),
     ],
@@ -39,9 +41,6 @@ def test_unreadable_json(content: bytes | None, message: str, tmp_path: Path) ->
     with pytest.raises(UserError) as error:
         read_json(path)
     assert str(error.value).startswith(f"{path}: {message}")
-
-
-def test_folder_in_place_of_json(tmp_path: Path) -> None:
     with pytest.raises(UserError, match="cannot be read"):
         read_json(tmp_path)
 
@@ -73,19 +72,15 @@ def test_a_full_disk_leaves_nothing(tmp_path: Path) -> None:
     assert list(tmp_path.iterdir()) == []
 
 
-class TestFolders:
-    def test_empty(self, tmp_path: Path) -> None:
-        with replacing_folder(tmp_path / "a" / "b"):
-            pass
-        assert list((tmp_path / "a").iterdir()) == [tmp_path / "a" / "b"]
+class TestReplacingFolder:
+    def test_replaces_the_former_folder(self, tmp_path: Path) -> None:
+        for names in ([], ["first"], ["second"]):
+            with replacing_folder(tmp_path / "a" / "b") as folder:
+                for name in names:
+                    (folder / name).touch()
+            assert [path.name for path in (tmp_path / "a").rglob("*")] == ["b", *names]
 
-    def test_takes_the_place_of_the_former(self, tmp_path: Path) -> None:
-        for name in ("first", "second"):
-            with replacing_folder(tmp_path / "a") as folder:
-                (folder / name).touch()
-        assert [path.name for path in tmp_path.rglob("*")] == ["a", "second"]
-
-    def test_an_error_leaves_what_was(self, tmp_path: Path) -> None:
+    def test_an_error_leaves_the_former_folder(self, tmp_path: Path) -> None:
         (tmp_path / "a").mkdir()
         with (
             pytest.raises(UserError, match=r"a: cannot be written \(No space left\)"),

@@ -1,4 +1,4 @@
-"""Frames: what a file says of the people in an image, and which of their keypoints the refiner starts from."""
+"""Frames: the people that a file lists for an image, which keypoints refining starts from, and matching by name."""
 
 from typing import Any
 
@@ -7,7 +7,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from hpr.poses import CUTOFF, NO_RECORD, Frame, PoseSequence
+from hpr.poses import CUTOFF, NO_RECORD, Frame, PoseSequence, head_sizes, image_stem, match_frames
 from hpr.skeleton import COCO17, MPII16, POSETRACK15, POSETRACK18, SKELETONS, Skeleton
 
 ARRAYS = ("keypoints", "scores", "flags", "boxes", "head_boxes", "posed", "records", "confidences", "person_scores")
@@ -79,7 +79,7 @@ def test_defaults() -> None:
 
 
 @pytest.mark.parametrize("people", [0, 2])
-def test_what_is_given_is_kept(people: int) -> None:
+def test_given_arrays_are_kept(people: int) -> None:
     keypoints, scores = np.ones((people, 15, 2)), np.zeros((people, 15))
     frame = Frame("a.jpg", POSETRACK15, keypoints, scores=scores, track_ids=("a",) * people)
     assert frame.keypoints is keypoints
@@ -138,7 +138,7 @@ def test_wrong_number_of_track_ids(track_ids: tuple[int, ...], found: int) -> No
         pytest.param(np.inf, np.inf, 1, False, id="both infinite"),
     ],
 )
-def test_what_the_refiner_starts_from(x: float, y: float, flag: float, present: bool) -> None:
+def test_keypoints_that_refining_starts_from(x: float, y: float, flag: float, present: bool) -> None:
     keypoints = np.full((2, 15, 2), np.nan)
     keypoints[1, 4] = x, y
     flags = np.zeros((2, 15))
@@ -150,36 +150,30 @@ def test_what_the_refiner_starts_from(x: float, y: float, flag: float, present: 
     assert frame.is_posed.tolist() == [False, present]
     assert np.isfinite(frame.poses).all(axis=-1).tolist() == expected.tolist()
     np.testing.assert_array_equal(frame.poses[1, 4], [x, y] if present else [np.nan, np.nan])
-    np.testing.assert_array_equal(frame.keypoints, keypoints)  # which says what the file says, as before
+    np.testing.assert_array_equal(frame.keypoints, keypoints)  # unchanged
 
 
 @pytest.mark.parametrize(
-    ("people", "places"),
+    ("people", "indices"),
     [
         pytest.param(np.zeros(0, int), [], id="nobody"),
         pytest.param(np.zeros(4, bool), [], id="an empty mask"),
         pytest.param(np.ones(4, bool), [0, 1, 2, 3], id="everyone"),
         pytest.param(np.array([False, True, True, False]), [1, 2], id="a mask"),
-        pytest.param(np.array([3, 0]), [3, 0], id="places in another order"),
+        pytest.param(np.array([3, 0]), [3, 0], id="indices in another order"),
         pytest.param(np.array([-1]), [3], id="the last"),
     ],
 )
-def test_select(people: Any, places: list[int]) -> None:
+def test_select(people: Any, indices: list[int]) -> None:
     frame = full(4)
     chosen = frame.select(people)
-    assert len(chosen) == len(places)
+    assert len(chosen) == len(indices)
     for name in ARRAYS:
-        np.testing.assert_array_equal(getattr(chosen, name), getattr(frame, name)[places], err_msg=name)
-    assert chosen.track_ids == tuple(frame.track_ids[place] for place in places)
+        np.testing.assert_array_equal(getattr(chosen, name), getattr(frame, name)[indices], err_msg=name)
+        assert not np.shares_memory(getattr(chosen, name), getattr(frame, name))
+    assert chosen.track_ids == tuple(frame.track_ids[index] for index in indices)
     for name in ("image", "skeleton", "ignore_regions", "size", "number"):
         assert getattr(chosen, name) is getattr(frame, name), name
-
-
-def test_select_copies() -> None:
-    frame = full(2)
-    before = frame.keypoints.copy()
-    frame.select(np.ones(2, bool)).keypoints[:] = 0
-    np.testing.assert_array_equal(frame.keypoints, before)
 
 
 @pytest.mark.parametrize("people", [0, 3])
@@ -187,31 +181,19 @@ def test_in_another_skeleton(people: int) -> None:
     frame = full(people, COCO17)
     other = frame.in_skeleton(MPII16)
     assert other.skeleton is MPII16
-    places = COCO17.mapping_to(MPII16)
-    known = places >= 0
+    mapping = COCO17.mapping_to(MPII16)
+    known = mapping >= 0
     for name in ("keypoints", "scores", "flags", "confidences"):
-        np.testing.assert_array_equal(getattr(other, name)[:, known], getattr(frame, name)[:, places[known]])
+        np.testing.assert_array_equal(getattr(other, name)[:, known], getattr(frame, name)[:, mapping[known]])
     for name in ("keypoints", "scores", "confidences"):
         assert np.isnan(getattr(other, name)[:, ~known]).all()
     assert (other.flags[:, ~known] == 0).all()
     for name in (
-        "boxes",
-        "head_boxes",
-        "posed",
-        "records",
-        "track_ids",
-        "ignore_regions",
-        "size",
-        "image",
+        *("boxes", "head_boxes", "posed", "records", "track_ids", "ignore_regions", "size", "image", "number"),
         "person_scores",
-        "number",
     ):
         assert getattr(other, name) is getattr(frame, name), name
-
-
-def test_in_its_own_skeleton() -> None:
-    frame = full(2)
-    assert frame.in_skeleton(POSETRACK15) is frame
+    assert frame.in_skeleton(COCO17) is frame
 
 
 @settings(deadline=None)
@@ -226,3 +208,44 @@ def test_presence_goes_along_to_another_skeleton(people: int, second: str) -> No
 def test_people_of_a_sequence() -> None:
     assert PoseSequence("a", []).people == 0
     assert PoseSequence("a", [full(2), Frame.empty("b.jpg", POSETRACK15), full(3)]).people == 5
+
+
+@pytest.mark.parametrize(
+    ("name", "stem"),
+    [
+        ("", ""),
+        ("a", "a"),
+        ("clip/a.jpg", "a"),
+        ("a.JP2", "a"),
+        ("a.avif", "a"),
+        ("cam1.0001", "cam1.0001"),
+        ("cam1.0001.png", "cam1.0001"),
+        ("a.json", "a.json"),
+    ],
+)
+def test_image_stem(name: str, stem: str) -> None:
+    assert image_stem(name) == stem
+
+
+@pytest.mark.parametrize(
+    ("names", "others", "indices"),
+    [
+        pytest.param([], [], [], id="nothing"),
+        pytest.param([], ["a.jpg"], [], id="no name"),
+        pytest.param(["a.jpg"], [], [None], id="nothing to match with"),
+        pytest.param(["b.jpg", "a.jpg"], ["a.jpg", "b.jpg"], [1, 0], id="same names"),
+        pytest.param(["x/a", "b.png", "c"], ["a.jpg", "y/b.jp2", "d"], [0, 1, None], id="stems"),
+        pytest.param(["a"], ["x/a.jpg", "y/a.jpg"], [None], id="an ambiguous stem"),
+        pytest.param(["y/a.jpg", "y/a.png"], ["x/a.jpg", "y/a.jpg"], [1, None], id="the same name before a stem"),
+        pytest.param(["a.jpg"], ["b.jpg", "a.jpg", "a.jpg"], [1], id="the first of two of the same name"),
+        pytest.param(["cam1.0001", "cam1"], ["cam1.0001.jpg"], [0, None], id="a dot that begins no ending"),
+    ],
+)
+def test_match_frames(names: list[str], others: list[str], indices: list[int | None]) -> None:
+    assert match_frames(names, others) == indices
+
+
+def test_head_sizes() -> None:
+    boxes = np.array([[10, 20, 40, 60], [0, 0, 0, 0], [np.nan] * 4])
+    np.testing.assert_allclose(head_sizes(boxes), [30.0, 0.0, np.nan])
+    assert head_sizes(boxes[:0]).shape == (0,)

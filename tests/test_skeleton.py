@@ -1,4 +1,4 @@
-"""Skeletons: what is derived from the names of their keypoints."""
+"""Skeletons: everything that is derived from the names of their keypoints."""
 
 from itertools import product
 
@@ -43,11 +43,11 @@ def test_derived(skeleton: Skeleton, count: int, mirror: tuple[int, ...], limbs:
 @pytest.mark.parametrize("name", SKELETONS)
 def test_mirror_pairs_are_left_and_right(name: str) -> None:
     skeleton = SKELETONS[name]
-    for place, other in enumerate(skeleton.mirror):
-        assert skeleton.mirror[other] == place
-        assert skeleton.names[other] == mirrored(skeleton.names[place])
-        assert kind(skeleton.names[other]) == kind(skeleton.names[place])
-        assert (other == place) == (not skeleton.names[place].startswith(("left_", "right_")))
+    for index, other in enumerate(skeleton.mirror):
+        assert skeleton.mirror[other] == index
+        assert skeleton.names[other] == mirrored(skeleton.names[index])
+        assert kind(skeleton.names[other]) == kind(skeleton.names[index])
+        assert (other == index) == (not skeleton.names[index].startswith(("left_", "right_")))
 
 
 @pytest.mark.parametrize("name", SKELETONS)
@@ -55,55 +55,44 @@ def test_limbs_are_the_same_on_both_sides(name: str) -> None:
     skeleton = SKELETONS[name]
     limbs = {frozenset(limb) for limb in skeleton.limb_indices}
     assert len(limbs) == len(skeleton.limbs)
-    assert {frozenset(skeleton.mirror[place] for place in limb) for limb in limbs} == limbs
+    assert {frozenset(skeleton.mirror[index] for index in limb) for limb in limbs} == limbs
     assert set().union(*limbs) >= {i for i, name in enumerate(skeleton.names) if "_ear" not in name}
 
 
-_FROM_THE_SHOULDERS = (
-    "left shoulder, right shoulder, left elbow, right elbow, left wrist, right wrist, "
-    "left hip, right hip, left knee, right knee, left ankle, right ankle"
-)
+SIDES = "shoulder elbow wrist hip knee ankle"
+FROM_THE_SHOULDERS = " ".join(f"{side}_{name}" for name in SIDES.split() for side in ("left", "right"))
 
 
 @pytest.mark.parametrize(
     ("skeleton", "names"),
     [
-        pytest.param(
+        (
             POSETRACK15,
-            "right ankle, right knee, right hip, left hip, left knee, left ankle, right wrist, right elbow, "
-            "right shoulder, left shoulder, left elbow, left wrist, head bottom, nose, head top",
-            id="posetrack15",
+            "right_ankle right_knee right_hip left_hip left_knee left_ankle right_wrist right_elbow right_shoulder "
+            "left_shoulder left_elbow left_wrist head_bottom nose head_top",
         ),
-        pytest.param(
-            POSETRACK18,
-            f"nose, head bottom, head top, left ear, right ear, {_FROM_THE_SHOULDERS}",
-            id="posetrack18",
-        ),
-        pytest.param(
-            COCO17,
-            f"nose, left eye, right eye, left ear, right ear, {_FROM_THE_SHOULDERS}",
-            id="coco17",
-        ),
-        pytest.param(
+        (POSETRACK18, f"nose head_bottom head_top left_ear right_ear {FROM_THE_SHOULDERS}"),
+        (COCO17, f"nose left_eye right_eye left_ear right_ear {FROM_THE_SHOULDERS}"),
+        (
             MPII16,
-            "right ankle, right knee, right hip, left hip, left knee, left ankle, pelvis, thorax, head bottom, "
-            "head top, right wrist, right elbow, right shoulder, left shoulder, left elbow, left wrist",
-            id="mpii16",
+            "right_ankle right_knee right_hip left_hip left_knee left_ankle pelvis thorax head_bottom head_top "
+            "right_wrist right_elbow right_shoulder left_shoulder left_elbow left_wrist",
         ),
     ],
+    ids=["posetrack15", "posetrack18", "coco17", "mpii16"],
 )
 def test_orders(skeleton: Skeleton, names: str) -> None:
     """As listed in docs/formats.md, section 1."""
-    assert [name.replace("_", " ") for name in skeleton.names] == names.split(", ")
+    assert list(skeleton.names) == names.split()
 
 
 def test_slots_of_posetrack_2017_in_2018() -> None:
     """As listed in docs/formats.md, section 1."""
     slots = [16, 14, 12, 11, 13, 15, 10, 8, 6, 5, 7, 9, 1, 0, 2]
     assert POSETRACK18.mapping_to(POSETRACK15).tolist() == slots
-    backwards = [slots.index(place) if place in slots else -1 for place in range(17)]
+    backwards = [slots.index(slot) if slot in slots else -1 for slot in range(17)]
     assert POSETRACK15.mapping_to(POSETRACK18).tolist() == backwards
-    assert [place for place, found in enumerate(backwards) if found == -1] == [3, 4]  # the ears
+    assert [slot for slot, index in enumerate(backwards) if index == -1] == [3, 4]  # the ears
 
 
 def test_sigmas_are_those_of_coco() -> None:
@@ -120,26 +109,11 @@ def test_sigmas_are_those_of_coco() -> None:
 @pytest.mark.parametrize(("first", "second"), PAIRS_OF_SKELETONS)
 def test_mapping_goes_by_name(first: str, second: str) -> None:
     one, other = SKELETONS[first], SKELETONS[second]
-    places = one.mapping_to(other)
-    assert places.shape == (len(other),)
-    assert places.dtype == np.int64
-    for name, place in zip(other.names, places.tolist(), strict=True):
-        assert place == (one.names.index(name) if name in one.names else -1)
-
-
-@pytest.mark.parametrize(("first", "second"), PAIRS_OF_SKELETONS)
-def test_convert_and_back(first: str, second: str) -> None:
-    one, other = SKELETONS[first], SKELETONS[second]
-    values = np.random.default_rng(0).normal(size=(3, len(one), 2))
-    before = values.copy()
-    there = one.convert(values, other)
-    assert there.shape == (3, len(other), 2)
-    back = other.convert(there, one)
-    common = [name in other for name in one.names]
-    np.testing.assert_array_equal(back[:, common], values[:, common])
-    assert np.isnan(back[:, np.logical_not(common)]).all()
-    there[:] = 0
-    np.testing.assert_array_equal(values, before)  # a copy, also between equal skeletons
+    mapping = one.mapping_to(other)
+    assert mapping.shape == (len(other),)
+    assert mapping.dtype == np.int64
+    for name, index in zip(other.names, mapping.tolist(), strict=True):
+        assert index == (one.names.index(name) if name in one.names else -1)
 
 
 @pytest.mark.parametrize("shape", [(0, 15), (0, 15, 2), (2, 15), (2, 15, 2), (1, 15, 2, 3)], ids=str)
@@ -149,12 +123,6 @@ def test_convert_takes_any_shape(shape: tuple[int, ...]) -> None:
     known = np.array([name in POSETRACK15 for name in COCO17.names])
     assert (converted[:, known] == 1).all()
     assert (converted[:, ~known] == -7).all()
-
-
-def test_convert_with_an_empty_skeleton() -> None:
-    assert EMPTY.convert(np.ones((2, 0, 2)), EMPTY).shape == (2, 0, 2)
-    assert POSETRACK15.convert(np.ones((2, 15, 2)), EMPTY).shape == (2, 0, 2)
-    assert np.isnan(EMPTY.convert(np.ones((2, 0, 2)), POSETRACK15)).all()
 
 
 NAMES = sorted({name for skeleton in SKELETONS.values() for name in skeleton.names})
@@ -167,19 +135,22 @@ SUBSETS = st.lists(st.sampled_from(NAMES), unique=True).map(
 @given(one=SUBSETS, other=SUBSETS, people=st.integers(0, 3))
 def test_convert_and_back_keeps_the_common_keypoints(one: Skeleton, other: Skeleton, people: int) -> None:
     values = np.arange(people * len(one) * 2, dtype=np.float64).reshape(people, len(one), 2)
-    back = other.convert(one.convert(values, other), one)
-    for place, name in enumerate(one.names):
-        expected = values[:, place] if name in other else np.full((people, 2), np.nan)
-        np.testing.assert_array_equal(back[:, place], expected)
+    converted = one.convert(values, other)
+    assert converted.shape == (people, len(other), 2)
+    assert not np.shares_memory(converted, values)
+    back = other.convert(converted, one)
+    for index, name in enumerate(one.names):
+        expected = values[:, index] if name in other else np.full((people, 2), np.nan)
+        np.testing.assert_array_equal(back[:, index], expected)
 
 
 @settings(deadline=None)
 @given(skeleton=SUBSETS)
 def test_mirrored_twice_is_the_same(skeleton: Skeleton) -> None:
-    assert [skeleton.mirror[place] for place in skeleton.mirror] == list(range(len(skeleton)))
+    assert [skeleton.mirror[index] for index in skeleton.mirror] == list(range(len(skeleton)))
 
 
-def test_places_of_names() -> None:
+def test_indices_of_names() -> None:
     assert POSETRACK15.index("nose") == 13
     assert POSETRACK15.indices() == []
     assert POSETRACK15.indices("head_top", "right_ankle") == [14, 0]
@@ -188,13 +159,6 @@ def test_places_of_names() -> None:
     assert 13 not in POSETRACK15
     with pytest.raises(KeyError):
         POSETRACK15.index("left_eye")
-
-
-def test_skeletons_are_values() -> None:
-    again = Skeleton(POSETRACK15.names, POSETRACK15.limbs, POSETRACK15.sigmas, POSETRACK15.name)
-    assert again == POSETRACK15
-    assert hash(again) == hash(POSETRACK15)
-    assert again != COCO17
 
 
 @pytest.mark.parametrize(
@@ -241,7 +205,7 @@ def test_names_of_sides(name: str, opposite: str, without_side: str) -> None:
 
 
 def test_adjacent_keypoints() -> None:
-    adjacent = [{POSETRACK15.names[place] for place in places} for places in POSETRACK15.adjacent]
+    adjacent = [{POSETRACK15.names[index] for index in indices} for indices in POSETRACK15.adjacent]
     assert adjacent[POSETRACK15.index("right_knee")] == {"right_ankle", "right_hip"}
     assert adjacent[POSETRACK15.index("left_wrist")] == {"left_elbow"}
     assert Skeleton(("a", "b"), (), (1.0, 1.0)).adjacent == ((), ())
