@@ -40,11 +40,13 @@ class _Details(NamedTuple):
         people: Name of an image's list of people; None where all images share one.
         keypoints: Name of a person's list of keypoints.
         count: Number of keypoints in it; more than those of the skeleton where it has hands and a face.
+        images: Names of the frames' images.
     """
 
     people: str | None
     keypoints: str
     count: int
+    images: list[str]
 
 
 class AlphaPose(RecordFormat):
@@ -87,36 +89,38 @@ class AlphaPose(RecordFormat):
         numbers = _frame_numbers(images)
         order = np.argsort([number or 0 for number in numbers], kind="stable")  # all 0 where it is no video
         entries = [ImageEntry(images[index], number=numbers[index]) for index in order.tolist()]
-        return Parsed(entries, np.argsort(order)[indices], records, people, _Details(people_key, key, triples.shape[1]))
+        details = _Details(people_key, key, triples.shape[1], [entry.name for entry in entries])
+        return Parsed(entries, np.argsort(order)[indices], records, people, details)
 
     def _updated_record(self, record: Record, people: Frame, person: int, original: Original, index: int) -> Record:
-        _, key, count = original.details
+        _, key, count, _ = original.details
         body = _written(people, person)
         rest = (record.get(key) or [0] * 3 * count)[len(body) :]  # of hands and faces
         return {**record, key: body + rest}
 
-    def _new_record(self, people: Frame, person: int, original: Original | None) -> Record:
+    def _new_record(self, people: Frame, person: int, original: Original) -> Record:
+        people_key, key, count, _ = original.details
         keypoints = _written(people, person)
-        if original is not None:
-            people_key, key, count = original.details
-            keypoints += [0] * (3 * count - len(keypoints))
-            if people_key is not None:
-                return {key: keypoints}
+        keypoints += [0] * (3 * count - len(keypoints))
+        if people_key is not None:
+            return {key: keypoints}
         others = fields.optional_fields(people, person, score="score", box="box", track_id="idx")
         return {"category_id": 1, "keypoints": keypoints, **others}
 
-    def _new_heads(self, frames: Sequence[Frame], indices: list[int], original: Original | None) -> list[Record]:
-        has_names = original is None or original.details.people is None
-        return [{"image_id": frames[index].image} if has_names else {} for index in indices]
+    def _new_heads(self, frames: Sequence[Frame], indices: list[int], original: Original) -> list[Record]:
+        is_list = original.details.people is None
+        return [{"image_id": frames[index].image} if is_list else {} for index in indices]
 
-    def _document(self, sequence: PoseSequence, records: PlacedRecords, original: Original | None) -> Any:
-        if original is None or original.details.people is None:
-            is_empty = original is not None and not original.records and not records
-            return original.document if is_empty and original is not None else [record for _, record in records]
+    def _document(self, records: PlacedRecords, original: Original) -> Any:
+        people_key, _, _, images = original.details
+        if people_key is None:
+            return [record for _, record in records] or type(original.document)()  # nobody may be {} as well
 
-        lists = records_by_frame(records, len(sequence.frames))
-        own = {frame.image: people for frame, people in zip(sequence.frames, lists, strict=True)}
-        return {name: {**entry, original.details.people: own[name]} for name, entry in original.document.items()}
+        own = dict(zip(images, records_by_frame(records, len(images)), strict=True))
+        return {name: {**entry, people_key: own[name]} for name, entry in original.document.items()}
+
+    def _new_document(self, sequence: PoseSequence) -> Any:
+        return []
 
 
 def _people_key(document: dict[str, Any]) -> str | None:

@@ -144,7 +144,7 @@ class Coco(RecordFormat):
         Raises:
             UserError: Also if an image is not among those of the annotations.
         """
-        if len(sequences) == 1 and self._original_of(sequences[0]) is not None:
+        if len(sequences) == 1 and self._has_read(sequences[0]):
             super().write(sequences, path)
             return
 
@@ -232,13 +232,11 @@ class Coco(RecordFormat):
         count = {"num_keypoints": int((slotted[:, 2] > 0).sum())} if "num_keypoints" in record else {}
         return {**record, "keypoints": fields.plain(slotted.reshape(-1)), **count}
 
-    def _new_record(self, people: Frame, person: int, original: Original | None) -> Record:
-        layout, has_scores = plain_layout(self.skeletons[0]), False
-        if original is not None:
-            layout, _, _, has_scores = original.details
-            if isinstance(original.document, list):
-                (score,) = ranking_scores(people.select([person]))
-                return _new_result(people, person, float(score), layout, has_scores)
+    def _new_record(self, people: Frame, person: int, original: Original) -> Record:
+        layout, _, _, has_scores = original.details
+        if isinstance(original.document, list):
+            (score,) = ranking_scores(people.select(np.array([person])))
+            return _new_result(people, person, float(score), layout, has_scores)
 
         triples = layout.to_slots(_written(people, person, has_scores))
         record = {"category_id": layout.category, "iscrowd": 0, "keypoints": fields.plain(triples.reshape(-1))}
@@ -248,21 +246,18 @@ class Coco(RecordFormat):
             record["area"] = record["bbox"][2] * record["bbox"][3]
         return record | fields.optional_fields(people, person, score="score")
 
-    def _new_heads(self, frames: Sequence[Frame], indices: list[int], original: Original | None) -> list[Record]:
-        if original is None:
-            return numbered_heads(_new_ids(frames), indices, 1)
+    def _new_heads(self, frames: Sequence[Frame], indices: list[int], original: Original) -> list[Record]:
         ids = [image.id for image in original.details.images]
         if isinstance(original.document, list):
             return [{"image_id": ids[index]} for index in indices]
         return numbered_heads(ids, indices, free_id(original.records, 1))
 
-    def _document(self, sequence: PoseSequence, records: PlacedRecords, original: Original | None) -> Any:
-        """See `RecordFormat`. In a new document, keypoints that the skeleton does not have are left out."""
+    def _document(self, records: PlacedRecords, original: Original) -> Any:
         annotations = [record for _, record in records]
-        if original is not None:
-            is_results = isinstance(original.document, list)
-            return annotations if is_results else {**original.document, "annotations": annotations}
+        is_results = isinstance(original.document, list)
+        return annotations if is_results else {**original.document, "annotations": annotations}
 
+    def _new_document(self, sequence: PoseSequence) -> Any:
         images = []
         for image_id, frame in zip(_new_ids(sequence.frames), sequence.frames, strict=True):
             size = {} if frame.size is None else {"width": frame.size[0], "height": frame.size[1]}
@@ -272,7 +267,7 @@ class Coco(RecordFormat):
             "keypoints": self._keypoint_names(),
             "skeleton": [[a + 1, b + 1] for a, b in self.skeletons[0].limb_indices],
         }
-        return {"images": images, "annotations": annotations, "categories": [category]}
+        return {"images": images, "annotations": [], "categories": [category]}
 
 
 class CrowdPose(Coco):

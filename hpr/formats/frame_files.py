@@ -114,17 +114,11 @@ class FrameFiles(RecordFormat):
     def write(self, sequences: Sequence[PoseSequence], path: Path) -> None:
         """See `Format`. From scratch, a folder is written, with a file for each frame that is named like its image."""
         (sequence,) = sequences
-        original = self._original_of(sequence)
-        if original is None:
-            names = [self._file_name(image_stem(frame.image)) for frame in sequence.frames]
-            _check_names(names, sequence.name)
-        else:
-            names = original.details.names
-
-        contents = self._document(sequence, self._placed_records(sequence.frames, original), original)
-        if original is None or original.details.is_folder:
+        frames, original = self._with_original(sequence)
+        contents = self._document(self._placed_records(frames, original), original)
+        if original.details.is_folder:
             with replacing_folder(path) as folder:
-                for name, content in zip(names, contents, strict=True):
+                for name, content in zip(original.details.names, contents, strict=True):
                     (folder / name).write_bytes(self._encoded(content))
             return
         (content,) = contents
@@ -160,24 +154,32 @@ class FrameFiles(RecordFormat):
 
     # The round trip
 
-    def _parse(self, document: Any, path: Path) -> Parsed:
-        return self._parse_files([path], [document])
-
-    def _document(self, sequence: PoseSequence, records: PlacedRecords, original: Original | None) -> Any:
+    def _document(self, records: PlacedRecords, original: Original) -> Any:
         """Returns the contents of all files."""
-        contents = [None] * len(sequence.frames) if original is None else original.document
-        lists = records_by_frame(records, len(sequence.frames))
-        return [self._with_records(content, own) for content, own in zip(contents, lists, strict=True)]
+        lists = records_by_frame(records, len(original.document))
+        return [self._with_records(content, own) for content, own in zip(original.document, lists, strict=True)]
 
-    def _in_file_units(
-        self, people: Frame, indices: IntArray, frames: Sequence[Frame], original: Original | None
-    ) -> Frame:
-        files: _Files | None = None if original is None else original.details
-        scale = self.scale_from_scratch if files is None else files.scale
-        if scale is None:
+    def _new_document(self, sequence: PoseSequence) -> Any:
+        """Returns the contents of new files."""
+        return [self._with_records(None, []) for _ in sequence.frames]
+
+    def _parse(self, document: Any, path: Path) -> Parsed:
+        return self._parse_files([path] * len(document), document)
+
+    def _with_original(self, sequence: PoseSequence) -> tuple[list[Frame], Original]:
+        frames, original = super()._with_original(sequence)
+        if original.details is None and not self._has_read(sequence):
+            names = [self._file_name(image_stem(frame.image)) for frame in frames]
+            _check_names(names, sequence.name)
+            sizes = None if self.scale_from_scratch is None else self._sizes(frames)
+            original = replace(original, details=_Files(names, True, self.scale_from_scratch, sizes))
+        return frames, original
+
+    def _in_file_units(self, people: Frame, indices: IntArray, original: Original) -> Frame:
+        files: _Files | None = original.details
+        if files is None or files.scale is None or files.sizes is None:
             return people
-        sizes = self._sizes(frames) if files is None or files.sizes is None else files.sizes
-        return scale.from_pixels(people, sizes[indices])
+        return files.scale.from_pixels(people, files.sizes[indices])
 
     def _sizes(self, frames: Sequence[Frame], path: Path | None = None) -> FloatArray:
         """Returns the sizes (F, 2) of the images of frames, in a source or to be written.

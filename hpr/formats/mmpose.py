@@ -79,9 +79,11 @@ class MMPose(FrameFiles):
 
     def write(self, sequences: Sequence[PoseSequence], path: Path) -> None:
         """See `Format`. From scratch, a file is written: of a video, or of an image if it is one without a number."""
-        original = self._original_of(sequences[0])
-        has_files = original is not None and original.details is not None
+        has_files = self._has_read(sequences[0]) and sequences[0].original.details is not None
         (FrameFiles if has_files else RecordFormat).write(self, sequences, path)
+
+    def _with_original(self, sequence: PoseSequence) -> tuple[list[Frame], Original]:
+        return RecordFormat._with_original(self, sequence)  # a new document is of a video, or of one image
 
     def _parse(self, document: Any, path: Path) -> Parsed:
         """Parses a video.
@@ -132,7 +134,7 @@ class MMPose(FrameFiles):
     def _updated_record(self, record: Record, people: Frame, person: int, original: Original, index: int) -> Record:
         return {**record, **_pose(people, person)}
 
-    def _new_record(self, people: Frame, person: int, original: Original | None) -> Record:
+    def _new_record(self, people: Frame, person: int, original: Original) -> Record:
         record = {**_pose(people, person), **fields.optional_fields(people, person, score="bbox_score")}
         box: FloatArray = people.boxes[person]
         return {**record, "bbox": [fields.plain(box)]} if np.isfinite(box).all() else record
@@ -140,22 +142,25 @@ class MMPose(FrameFiles):
     def _with_records(self, content: Any, records: list[Record]) -> Any:
         return {**content, _DEMO: records} if isinstance(content, dict) else records
 
-    def _document(self, sequence: PoseSequence, records: PlacedRecords, original: Original | None) -> Any:
-        """Returns the contents of images' files, the document of a video, or a new one, whose frames count from 0."""
-        if original is not None and original.details is not None:
-            return super()._document(sequence, records, original)
+    def _document(self, records: PlacedRecords, original: Original) -> Any:
+        """Returns the contents of images' files, or the document of a video or of a new image."""
+        if original.details is not None:
+            return super()._document(records, original)
 
-        lists = records_by_frame(records, len(sequence.frames))
-        if original is not None:
-            pairs = zip(_entries(original.document, ""), lists, strict=True)
-            return self._with_records(original.document, [{**entry, "instances": own} for entry, own in pairs])
+        entries = _entries(original.document, "")
+        if not entries:
+            return [record for _, record in records]
+        pairs = zip(entries, records_by_frame(records, len(entries)), strict=True)
+        return self._with_records(original.document, [{**entry, "instances": own} for entry, own in pairs])
 
-        ids = [frame.number for frame in sequence.frames if frame.number is not None]
-        if len(lists) == 1 and not ids:
-            return lists[0]
-        if len(set(ids)) < len(lists):
-            ids = list(range(len(lists)))
-        return [{"frame_id": frame_id, "instances": own} for frame_id, own in zip(ids, lists, strict=True)]
+    def _new_document(self, sequence: PoseSequence) -> Any:
+        """See `RecordFormat`. Frames of a video count from 0; an image has the list of people alone."""
+        numbers = [frame.number for frame in sequence.frames if frame.number is not None]
+        count = len(sequence.frames)
+        if count == 1 and not numbers:
+            return []
+        ids = numbers if len(set(numbers)) == count else range(count)
+        return [{"frame_id": frame_id, "instances": []} for frame_id in ids]
 
 
 def _entries(document: Any, where: str) -> list[Any]:

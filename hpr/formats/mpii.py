@@ -111,7 +111,7 @@ class Mpii(RecordFormat):
         pairs = zip(record.get("joints") or joints, joints, is_same, strict=True)
         return {**record, "joints": [before if same else after for before, after, same in pairs], "joints_vis": flags}
 
-    def _new_record(self, people: Frame, person: int, original: Original | None) -> Record:
+    def _new_record(self, people: Frame, person: int, original: Original) -> Record:
         joints, flags = _written(people, person)
         record: Record = {"joints": joints, "joints_vis": flags}
         if (extent := fields.extent(people, person)) is not None:
@@ -121,11 +121,14 @@ class Mpii(RecordFormat):
         has_head_box = np.isfinite(head_box).all()
         return record | (dict(zip(HEAD_BOX, fields.plain(head_box + 1), strict=True)) if has_head_box else {})
 
-    def _new_heads(self, frames: Sequence[Frame], indices: list[int], original: Original | None) -> list[Record]:
+    def _new_heads(self, frames: Sequence[Frame], indices: list[int], original: Original) -> list[Record]:
         return [{"image": frames[index].image} for index in indices]
 
-    def _document(self, sequence: PoseSequence, records: PlacedRecords, original: Original | None) -> Any:
+    def _document(self, records: PlacedRecords, original: Original) -> Any:
         return [record for _, record in records]
+
+    def _new_document(self, sequence: PoseSequence) -> Any:
+        return []
 
 
 def _square(record: Record) -> FloatArray:

@@ -68,7 +68,7 @@ class OpenPose(FrameFiles):
     def _updated_record(self, record: Record, people: Frame, person: int, original: Original, index: int) -> Record:
         return {**record, _POSE: _pose(people, person)}
 
-    def _new_record(self, people: Frame, person: int, original: Original | None) -> Record:
+    def _new_record(self, people: Frame, person: int, original: Original) -> Record:
         known_id = people.track_ids[person]
         person_id = [_NOBODY if known_id is None else known_id]
         return {"person_id": person_id, _POSE: _pose(people, person), **{key: [] for key in _UNUSED}}

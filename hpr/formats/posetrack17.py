@@ -71,7 +71,7 @@ class PoseTrack17(RecordFormat):
         first = {**(_first(annopoints) or {}), "point": points}
         return {**record, "annopoints": [first, *annopoints[1:]] if isinstance(annopoints, list) else first}
 
-    def _new_record(self, people: Frame, person: int, original: Original | None) -> Record:
+    def _new_record(self, people: Frame, person: int, original: Original) -> Record:
         record: Record = {}
         if people.posed[person]:
             record["annopoints"] = [{"point": _new_points(people.keypoints[person], people.scores[person])}]
@@ -82,18 +82,19 @@ class PoseTrack17(RecordFormat):
             record |= {key: [value] for key, value in zip(_HEAD_BOX, values, strict=True)}
         return record
 
-    def _document(self, sequence: PoseSequence, records: PlacedRecords, original: Original | None) -> Any:
-        lists = records_by_frame(records, len(sequence.frames))
+    def _document(self, records: PlacedRecords, original: Original) -> Any:
+        entries = original.document["annolist"]
         annolist = []
-        if original is not None:
-            for entry, own in zip(original.document["annolist"], lists, strict=True):
-                annolist.append({**entry, "annorect": own} if own or entry.get("annorect") else entry)
-            return {**original.document, "annolist": annolist}
+        for entry, own in zip(entries, records_by_frame(records, len(entries)), strict=True):
+            annolist.append({**entry, "annorect": own} if own or entry.get("annorect") else entry)
+        return {**original.document, "annolist": annolist}
 
-        for frame, own in zip(sequence.frames, lists, strict=True):
+    def _new_document(self, sequence: PoseSequence) -> Any:
+        annolist = []
+        for frame in sequence.frames:
             polygons = [fields.plain(region) for region in frame.ignore_regions]
             regions = [{"point": [{"x": [x], "y": [y]} for x, y in polygon]} for polygon in polygons]
-            annolist.append({"image": [{"name": frame.image}], "ignore_regions": regions, "annorect": own})
+            annolist.append({"image": [{"name": frame.image}], "ignore_regions": regions, "annorect": []})
         return {"annolist": annolist}
 
 

@@ -106,10 +106,8 @@ class PoseTrack18(RecordFormat):
             scores[slot] = float(np.nan_to_num(people.scores[person, keypoint]))
         return {**record, "keypoints": keypoints, **({"scores": scores} if record.get("scores") else {})}
 
-    def _new_record(self, people: Frame, person: int, original: Original | None) -> Record:
-        slots, count = list(range(len(POSETRACK18))), len(POSETRACK18)
-        if original is not None:
-            slots, count, _ = original.details
+    def _new_record(self, people: Frame, person: int, original: Original) -> Record:
+        slots, count, _ = original.details
         written = _written_keypoints(people, person)
         ordered = np.zeros((len(POSETRACK18), 4))  # x, y, flag and score
         ordered[written, :2] = people.keypoints[person, written]
@@ -123,16 +121,13 @@ class PoseTrack18(RecordFormat):
         record = {"category_id": 1, "keypoints": fields.plain(by_slot[:-1, :3].reshape(-1)), "scores": scores}
         return record | fields.optional_fields(people, person, track_id="track_id", box="bbox", head_box="bbox_head")
 
-    def _new_heads(self, frames: Sequence[Frame], indices: list[int], original: Original | None) -> list[Record]:
-        if original is None:
-            return numbered_heads(range(len(frames)), indices, 0)
+    def _new_heads(self, frames: Sequence[Frame], indices: list[int], original: Original) -> list[Record]:
         return numbered_heads(original.details.image_ids, indices, free_id(original.records, 0))
 
-    def _document(self, sequence: PoseSequence, records: PlacedRecords, original: Original | None) -> Any:
-        annotations = [record for _, record in records]
-        if original is not None:
-            return {**original.document, "annotations": annotations}
+    def _document(self, records: PlacedRecords, original: Original) -> Any:
+        return {**original.document, "annotations": [record for _, record in records]}
 
+    def _new_document(self, sequence: PoseSequence) -> Any:
         images = []
         for number, frame in enumerate(sequence.frames):
             image = {"id": number, "frame_id": number, "file_name": frame.image, "vid_id": sequence.name}
@@ -143,7 +138,7 @@ class PoseTrack18(RecordFormat):
             image["ignore_regions_y"] = [fields.plain(region[:, 1]) for region in frame.ignore_regions]
             images.append(image)
         categories = [{"id": 1, "name": "person", "keypoints": list(POSETRACK18.names)}]
-        return {"images": images, "annotations": annotations, "categories": categories}
+        return {"images": images, "annotations": [], "categories": categories}
 
 
 class PoseTrack21(PoseTrack18):

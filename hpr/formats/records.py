@@ -17,6 +17,7 @@ from hpr.errors import UserError
 from hpr.files import read_json, write_json
 from hpr.formats import fields
 from hpr.formats.base import Format
+from hpr.formats.conversion import without_original
 from hpr.poses import NO_RECORD, BoolArray, FloatArray, Frame, IntArray, PoseSequence
 from hpr.skeleton import Skeleton
 
@@ -89,9 +90,9 @@ class RecordFormat(Format):
     def write(self, sequences: Sequence[PoseSequence], path: Path) -> None:
         """See `Format`. Known people keep the order of the file; new ones come last."""
         (sequence,) = sequences
-        original = self._original_of(sequence)
-        document = self._document(sequence, self._placed_records(sequence.frames, original), original)
-        write_json(path, document, indent=None if original is None else self.indent)
+        frames, original = self._with_original(sequence)
+        document = self._document(self._placed_records(frames, original), original)
+        write_json(path, document, indent=self.indent if self._has_read(sequence) else None)
 
     # What a format says
 
@@ -116,23 +117,25 @@ class RecordFormat(Format):
         """
 
     @abstractmethod
-    def _new_record(self, people: Frame, person: int, original: Original | None) -> Record:
-        """Returns the record of a person whom the file does not have; without an original, for a new file."""
+    def _new_record(self, people: Frame, person: int, original: Original) -> Record:
+        """Returns the record of a person whom the file does not have."""
 
-    def _new_heads(self, frames: Sequence[Frame], indices: list[int], original: Original | None) -> list[Record]:
+    def _new_heads(self, frames: Sequence[Frame], indices: list[int], original: Original) -> list[Record]:
         """Returns the first fields of new records, which say what image each is of, given the index of its frame."""
         del frames, original
         return [{} for _ in indices]
 
     @abstractmethod
-    def _document(self, sequence: PoseSequence, records: PlacedRecords, original: Original | None) -> Any:
-        """Returns the document of some records: the original with these, or a new one."""
+    def _document(self, records: PlacedRecords, original: Original) -> Any:
+        """Returns the document with other records."""
 
-    def _in_file_units(
-        self, people: Frame, indices: IntArray, frames: Sequence[Frame], original: Original | None
-    ) -> Frame:
+    @abstractmethod
+    def _new_document(self, sequence: PoseSequence) -> Any:
+        """Returns a new document with the images of a sequence, and nobody in them."""
+
+    def _in_file_units(self, people: Frame, indices: IntArray, original: Original) -> Frame:
         """Returns people with coordinates as the file has them (pixels), given the index of everyone's frame."""
-        del indices, frames, original
+        del indices, original
         return people
 
     # The round trip
@@ -172,19 +175,25 @@ class RecordFormat(Format):
         original = Original(self.name, document, records, people, details)
         return PoseSequence(path.stem, split_people(people, images, indices), original)
 
-    def _original_of(self, sequence: PoseSequence) -> Original | None:
-        """Returns what a sequence was read from, if this format has read it."""
-        original = sequence.original
-        return original if isinstance(original, Original) and original.format_name == self.name else None
+    def _has_read(self, sequence: PoseSequence) -> bool:
+        """Returns whether this format has read a sequence."""
+        return isinstance(sequence.original, Original) and sequence.original.format_name == self.name
 
-    def _placed_records(self, frames: Sequence[Frame], original: Original | None) -> PlacedRecords:
+    def _with_original(self, sequence: PoseSequence) -> tuple[list[Frame], Original]:
+        """Returns the frames of a sequence and what it was read from: a new document, if this format has not read it."""
+        if self._has_read(sequence):
+            return sequence.frames, sequence.original
+        (new,) = without_original([sequence])
+        original: Original = self._sequence(self._new_document(sequence), Path(sequence.name)).original
+        return new.frames, original
+
+    def _placed_records(self, frames: Sequence[Frame], original: Original) -> PlacedRecords:
         """Returns the records of everyone: those of the original in its order, then new ones in the frames' order."""
-        skeleton = self.skeletons[0] if original is None else original.people.skeleton
-        people, indices = gather_people(frames, skeleton)
-        written = self._in_file_units(people, indices, frames, original)
-        known = {} if original is None else self._known_records(people, written, indices, original)
+        people, indices = gather_people(frames, original.people.skeleton)
+        written = self._in_file_units(people, indices, original)
+        known = self._known_records(people, written, indices, original)
 
-        new = [person for person in range(len(people)) if original is None or people.records[person] == NO_RECORD]
+        new = np.flatnonzero(people.records == NO_RECORD).tolist()
         new_indices = indices[new].tolist()
         heads = self._new_heads(frames, new_indices, original)
         bodies = [self._new_record(written, person, original) for person in new]

@@ -70,7 +70,7 @@ class Ultralytics(FrameFiles):
     def _updated_record(self, record: Record, people: Frame, person: int, original: Original, index: int) -> Record:
         return {**record, "keypoints": {**(record.get("keypoints") or {}), **_pose(people, person)}}
 
-    def _new_record(self, people: Frame, person: int, original: Original | None) -> Record:
+    def _new_record(self, people: Frame, person: int, original: Original) -> Record:
         record = {"name": "person", "class": 0, **fields.optional_fields(people, person, score="confidence")}
         if np.isfinite(people.boxes[person]).all():
             record["box"] = dict(zip(_CORNERS, fields.plain(people.boxes[person]), strict=True))

@@ -99,7 +99,7 @@ class UltralyticsLabels(FrameFiles):
         dims = _LENGTHS[len(words)]
         return _line(words[:_BOX_END], _pose(people, person)[:, :dims], words[_BOX_END + dims * _KEYPOINTS :])
 
-    def _new_record(self, people: Frame, person: int, original: Original | None) -> Record:
+    def _new_record(self, people: Frame, person: int, original: Original) -> Record:
         box = fields.extent(people, person)
         box = np.zeros(4) if box is None else box
         start = ["0", *map(_word, ((box[:2] + box[2:]) / 2).tolist()), *map(_word, (box[2:] - box[:2]).tolist())]
