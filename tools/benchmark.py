@@ -9,21 +9,21 @@ from pydantic import Field
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))  # for `tools`, which is not installed
 
-from hpr.models.loading import load_network
-
 from hpr.cli import app
+from hpr.cli.components import Component, build
 from hpr.cli.progress import progress_bar, say
 from hpr.cli.settings import ModelSettings
 from hpr.crops import ScaleRule
 from hpr.errors import UserError
 from hpr.files import write_json
 from hpr.metrics.scores import or_none
+from hpr.models.checkpoints import load_network
 from hpr.refine.engine import PoseRefiner
 from hpr.refine.objective import Objective
 from hpr.runtime.device import select_device
 from hpr.runtime.memory import keep_freed_memory
 from hpr.runtime.precision import PrecisionSetting, select_precision
-from hpr.settings import BatchSize, CanvasSide, Component, Count, Section, Seed, Workers
+from hpr.settings import BatchSize, CanvasSide, Count, Section, Seed, Workers
 from hpr.skeleton import get_skeleton
 from tools.bench.quality import benchmark_quality, quality_table, usual_kinds
 from tools.bench.refining import benchmark_refining, refining_table
@@ -97,8 +97,8 @@ def measure_refining(settings: BenchmarkSettings) -> Any:
 
 def measure_training(settings: BenchmarkSettings) -> Any:
     """Measures the training step and its loader."""
-    errors = app.build("pose_errors", settings.pose_errors)
-    augmentation = app.build("augmentation", settings.augmentation)
+    errors = build("pose_errors", settings.pose_errors)
+    augmentation = build("augmentation", settings.augmentation)
     device, model, sizes = select_device(settings.device), settings.model, settings.training
     precision = select_precision(settings.precision, device)
 
@@ -114,7 +114,7 @@ def measure_training(settings: BenchmarkSettings) -> Any:
 def measure_quality(settings: BenchmarkSettings) -> Any:
     """Scores refined estimates of drawn people, from poor to exact, under each objective."""
     model, sizes = settings.model, settings.quality
-    kinds = usual_kinds(lambda **changes: app.build("pose_errors", {**settings.pose_errors, **changes}))
+    kinds = usual_kinds(lambda **changes: build("pose_errors", {**settings.pose_errors, **changes}))
     names = [kind.name for kind in kinds]
     if unknown := set(sizes.kinds or ()) - set(names):
         raise UserError(f"quality.kinds: expected some of {', '.join(names)}; found {min(unknown)}")

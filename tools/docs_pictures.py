@@ -114,8 +114,9 @@ def side_by_side(panels: Sequence[Image], titles: Sequence[str], columns: int = 
 
 if __name__ == "__main__":
     from hpr.cli import app, train
+    from hpr.cli.components import build
 
-    plausible = app.build("pose_errors", app.compose(train.COMMAND).pose_errors)
+    plausible = build("pose_errors", app.compose(train.COMMAND).pose_errors)
     save_jpeg(refined_sample(Path(sys.argv[1]) / "predictions"), ROOT / "docs" / "refined_sample.jpg")
     save_jpeg(pose_errors(plausible), ROOT / "docs" / "pose_errors.jpg")
     print("wrote docs/refined_sample.jpg and docs/pose_errors.jpg")

@@ -8,7 +8,7 @@ import difflib
 import os
 import sys
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import AbstractContextManager, contextmanager
 from dataclasses import dataclass
 from importlib.resources import files
 from pathlib import Path
@@ -116,13 +116,21 @@ def _compose(command: Command[Any], overrides: Sequence[str], config_dir: Path |
     """
     if config_dir is not None and not config_dir.is_dir():
         raise UserError(f"--config-dir {config_dir}: no such folder")
-    folders = [str(folder.absolute()) for folder in (command.folder, config_dir) if folder is not None]
-    search_path = f"hydra.searchpath=[{','.join(map(repr, folders))}]"
+    others = ["pkg://hpr.conf"] if command.folder else []
+    others += [str(config_dir.absolute())] if config_dir else []
+    search_path = f"hydra.searchpath=[{','.join(map(repr, others))}]"
     try:
-        with hydra.initialize_config_module("hpr.conf", version_base="1.3"):
+        with _primary_folder(command):
             return hydra.compose(command.config, [search_path, *overrides])
     except _COMPOSING_ERRORS as error:
         raise UserError(_explain(error, command, overrides)) from None
+
+
+def _primary_folder(command: Command[Any]) -> AbstractContextManager[None]:
+    """Returns Hydra's context for the folder that holds the command's YAML file."""
+    if command.folder is None:
+        return hydra.initialize_config_module("hpr.conf", version_base="1.3")
+    return hydra.initialize_config_dir(str(command.folder.absolute()), version_base="1.3")
 
 
 def _explain(error: Exception, command: Command[Any], overrides: Sequence[str]) -> str:

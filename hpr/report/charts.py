@@ -37,19 +37,22 @@ def bars_svg(groups: Sequence[str], series: Mapping[str, Sequence[float]], label
     Returns:
         An SVG element.
     """
+    groups, label = [_printable(group) for group in groups], _printable(label)
     with rc_context(_STYLE):
         figure, axes = _new_figure()
         positions, width = np.arange(len(groups)), 0.8 / max(len(series), 1)
         for index, (name, values) in enumerate(series.items()):
             shift = (index - (len(series) - 1) / 2) * width
             colour = _SERIES_COLOURS[index % len(_SERIES_COLOURS)]
-            bars = axes.bar(positions + shift, values, 0.94 * width, label=name, color=colour, clip_on=False)
+            bars = axes.bar(positions + shift, values, 0.94 * width, label=_printable(name), color=colour)
+            for bar in bars:
+                bar.set_clip_on(False)
             axes.bar_label(bars, ["" if np.isnan(value) else f"{value:.0f}" for value in values], fontsize=6, padding=1)
 
         axes.set_xticks(positions, groups)
         axes.set_ylabel(label)
         axes.margins(y=0.15)
-        axes.axhline(0, color=_TEXT_COLOUR, linewidth=0.8)
+        axes.axhline(0, color=_TEXT_COLOUR, linewidth=0.8, clip_on=False)
         if len(series) > 1:
             axes.legend(loc="lower right", bbox_to_anchor=(1, 1), ncols=len(series), frameon=False)
         return _to_svg(figure, label)
@@ -77,6 +80,11 @@ def histogram_svg(counts: Sequence[int], edges: Sequence[str], label: str, unit:
         axes.set_ylabel(label)
         axes.set_ylim(bottom=0)
         return _to_svg(figure, label)
+
+
+def _printable(text: str) -> str:
+    """Returns a text as fonts and XML take it; names of files may hold anything."""
+    return "".join(character if character.isprintable() else "?" for character in text)
 
 
 def _new_figure() -> tuple[Figure, Axes]:

@@ -7,10 +7,11 @@ from pathlib import Path
 from typing import Any
 
 from hpr.errors import UserError
-from hpr.images import Image, ImageSource, Video
+from hpr.images import Image, ImageSource
 from hpr.poses import Frame, image_stem
 from hpr.report.clip import write_clip
 from hpr.report.drawing import GAP, DrawnPeople, Layout, draw_change, resize, save_jpeg
+from hpr.video import Video
 
 _CLIP_WIDTH, _CLIP_HEIGHT = 1920, 1080  # pixels
 _PICTURE_SIDE = 2 * 8192 + GAP

@@ -168,7 +168,7 @@ def _score_totals(findings: Findings) -> Iterator[tuple[str, float, float]]:
 
 def _warnings(report: Mapping[str, Any], findings: Findings) -> list[str]:
     """Returns what the user should look into."""
-    warnings = [f"not all sequences were refined: {failure}" for failure in report["failures"]]
+    warnings = []
     if report["stopped"]:
         warnings.append("the run was stopped before its end; the same command continues it")
     if report["failed"]:
@@ -186,18 +186,12 @@ def _scores_section(findings: Findings) -> Section:
     before, after = findings.scores
     charts, tables = {}, []
     for metric, row in before.table.items():
-        both = {"input": list(row.values()), "refined": list(after.table[metric].values())}
-        if all(math.isnan(value) for values in both.values() for value in values):
+        refined = after.table[metric]
+        if all(math.isnan(value) for value in (*row.values(), *refined.values())):
             continue
-        charts[metric] = bars_svg(before.columns, both, "%")
+        charts[metric] = bars_svg(before.columns, {"input": [*row.values()], "refined": [*refined.values()]}, "%")
         rows = [
-            (
-                column,
-                number(value),
-                number(after.table[metric][column]),
-                _difference(value, after.table[metric][column]),
-            )
-            for column, value in row.items()
+            (name, number(old), number(refined[name]), _difference(old, refined[name])) for name, old in row.items()
         ]
         tables.append(Table(f"{metric} (%)", ("", "input", "refined", "difference"), rows))
     return Section(title, charts=charts, tables=tables)

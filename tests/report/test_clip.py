@@ -10,10 +10,11 @@ from browser import needs_browser, opened
 from conftest import full_disk
 
 from hpr.errors import UserError
-from hpr.images import Image, Video
+from hpr.images import Image
 from hpr.poses import Frame
 from hpr.report.clip import write_clip
 from hpr.skeleton import COCO17
+from hpr.video import Video
 
 RED, BLUE = (200, 40, 30), (30, 60, 200)
 

@@ -9,12 +9,13 @@ import numpy as np
 import pytest
 
 from hpr.errors import UserError
-from hpr.images import ImageFolder, Video, read_image
+from hpr.images import ImageFolder, read_image
 from hpr.poses import Frame
 from hpr.report.clip import write_clip
 from hpr.report.drawing import GAP
 from hpr.report.pictures import SafeNames, SequencePair, draw_clip, draw_pictures
 from hpr.skeleton import COCO17
+from hpr.video import Video
 
 SIZE = (96, 128)
 

@@ -11,17 +11,17 @@ import numpy as np
 import pytest
 from browser import look, needs_browser
 from conftest import GOLDEN, succeed
-from hpr.cli.refine_page import Findings, moved_pictures, refine_page
-from hpr.report.page import Page, rendered, save_page
 
 from hpr.errors import UserError
-from hpr.images import Image
+from hpr.images import Image, ImageSource
 from hpr.metrics.frame_changes import FrameChanges
-from hpr.metrics.oks import OksScores
+from hpr.metrics.scores import Scores
 from hpr.poses import Frame, PoseSequence
-from hpr.refine.engine import Outcome
 from hpr.refine.files import PoseFile
-from hpr.refine.tally import Place, Tally
+from hpr.refine.results import Outcome, RefinedPoses
+from hpr.refine.tally import Tally
+from hpr.report.html import Page, render, save_page
+from hpr.report.refine_report import Findings, moved_pictures, movement_counts, refine_page
 from hpr.skeleton import COCO17
 
 EVIL = "<script>alert(1)</script>"
@@ -36,7 +36,6 @@ def page_of(tallies: dict[str, Tally], findings: Findings, **changes: Any) -> Pa
         "warnings": [],
         "failed": total.failed,
         "broken_files": [],
-        "failures": [],
         "stopped": False,
         "seconds": 61.0,
         "device": "cpu",
@@ -52,19 +51,20 @@ def facts(page: Page) -> dict[str, tuple[str, str]]:
     return {fact.label: (fact.value, fact.note) for fact in page.facts}
 
 
-def tally(heads: list[float], passed: int = 0, image: str = "a.jpg") -> Tally:
-    found = Tally()
+def tally(heads: list[float], passed: int = 0, image: str = "a.jpg", frames: int = 1) -> Tally:
+    """Counts the same frame some times: people who moved by some head sizes, and others without an image."""
     outcomes = [Outcome.REFINED] * len(heads) + [Outcome.BAD_IMAGE] * passed
-    found.outcomes.update(outcomes)
-    for distance in heads:
-        found.count_movement(distance)
-        found.count_confidences(np.linspace(0, 1, 15))
-    found.note_frame(Place(0, image), outcomes, heads)
-    found.frames = 1
+    keypoints = np.random.default_rng(0).uniform(0, 480, (len(outcomes), 17, 2))
+    confidence = np.where(np.arange(len(outcomes))[:, None] < len(heads), np.linspace(0, 1, 17), np.nan)
+    moved = np.array([*heads, *[np.nan] * passed])
+    refined = RefinedPoses(keypoints, confidence, outcomes, moved, [""] * len(outcomes))
+    found, frame = Tally(), Frame(image, COCO17, keypoints)
+    for _ in range(frames):
+        found.count(frame, refined, frame, COCO17)
     return found
 
 
-class Pictures:
+class Pictures(ImageSource):
     """Images of noise."""
 
     name, in_order = "noise", False
@@ -91,49 +91,43 @@ class Pictures:
 def pose_file(name: str, frames: int, image: str = "{}.jpg") -> PoseFile:
     keypoints = np.random.default_rng(0).uniform(0, 480, (frames, 2, 17, 2))
     every = [Frame(image.format(number), COCO17, own) for number, own in enumerate(keypoints)]
-    return PoseFile(Path(f"{name}.json"), [PoseSequence(name, every)])
+    return PoseFile(Path(f"{name}.json"), [PoseSequence(name, every)], f"{name}.json")
 
 
 def test_nothing_was_refined() -> None:
     page = page_of({}, Findings())
-    assert facts(page)["persons refined"] == ("0 of 0", "")
+    assert facts(page)["people refined"] == ("0 of 0", "")
     assert "moved, in the median" not in facts(page)
-    text = rendered(page)
+    text = render(page)
     for words in ("Nothing was scored", "No pose was refined", "No frame was drawn", "No sequence is complete"):
         assert words in text
     assert "<svg" not in text
     assert "nan" not in text
 
 
-def scores(*values: float) -> OksScores:
-    return OksScores(("AP", "AR"), {"OKS": dict(zip(("AP", "AR"), values, strict=True))}, [f"odd {EVIL}"])
+def scores(ap: float, ar: float) -> Scores:
+    return Scores({"OKS": {"AP": ap, "AR": ar}}, "AP", {}, ap, warnings=[f"odd {EVIL}"])
 
 
 def test_what_is_said() -> None:
     findings = Findings((scores(50.0, math.nan), scores(60.5, math.nan)), FrameChanges(better=3, worse=1000))
-    page = page_of(
-        {"clip": tally([0.1, 0.2, 7.0], passed=2)}, findings, failures=["lost"], stopped=True, broken_files=["b: {"]
-    )
-    assert facts(page)["persons refined"] == ("3 of 5", "2 passed through")
+    page = page_of({"clip": tally([0.1, 0.2, 7.0], passed=2)}, findings, stopped=True, broken_files=["b: {"])
+    assert facts(page)["people refined"] == ("3 of 5", "2 unchanged")
     assert facts(page)["OKS, AP"] == ("50.0 → 60.5", "+10.5")
     assert facts(page)["moved, in the median"] == ("0.20 heads", "95 % within 7.00")
-    assert [warning.partition(" ")[0] for warning in page.warnings] == ["not", "the", "2", "b:", "odd"]
-    text = rendered(page)
+    assert [warning.partition(" ")[0] for warning in page.warnings] == ["the", "2", "b:", "odd"]
+    text = render(page)
     assert "Of 1,003 annotated frames 3 gained, 1,000 lost and 0 are as good as before" in text
     assert re.search(r"image missing or unreadable</th><td>2</td><td>clip, frame 0: a.jpg", text)
-    assert "0.05 to 0.1: 1 (33.3 %)" in text  # the bins are closed above
-    assert "0.15 to 0.2: 1 (33.3 %)" in text
-    assert "1 to more: 1 (33.3 %)" in text
-    assert "0.95 to 1: 3 (6.7 %)" in text
+    counts = movement_counts(tally([0.1, 0.2, 7.0]))
+    assert {index: count for index, count in enumerate(counts) if count} == {1: 1, 3: 1, 20: 1}  # upper edges included
 
 
 def test_frames_that_changed_most() -> None:
     files = [pose_file(f"clip{number}", 3) for number in range(9)]
     tallies = {}
     for number in (8, 3, 5, 1, 7, 2, 0):
-        own = tally([0.1 * number], image="0.jpg")
-        own.note_frame(Place(2, "2.jpg"), [Outcome.REFINED], [0.05])
-        tallies[f"clip{number}"] = own
+        tallies[f"clip{number}"] = tally([0.1 * number], image="0.jpg")
     tallies["clip4"] = tally([9.0], image="other.jpg")  # of another file's sequence of the same name
     refined, images, read = {file.path.name: file.sequences for file in files}, Pictures("0.jpg"), list[str]()
 
@@ -148,7 +142,7 @@ def test_frames_that_changed_most() -> None:
     assert read == [f"clip{number}.json" for number in (2, 3, 5, 7, 8)]  # no more, and in order
 
     (picture,) = moved_pictures({"clip1": tally([1.0], image="0.jpg")}, files, read_refined, Pictures())
-    assert [panel.label for panel in picture.panels] == ["input", "refined"]
+    assert [*picture.images] == ["input", "refined"]
 
 
 def large_page() -> Page:
@@ -176,7 +170,7 @@ def test_ten_thousand_frames_in_a_browser(tmp_path: Path) -> None:
     for seen in look(tmp_path / "report.html", tmp_path):
         assert seen["wide"] <= seen["width"]
         assert len(seen["pictures"]) == 24
-        assert "persons refined\n20,000 of 25,000\n5,000 passed through" in seen["facts"]
+        assert "people refined\n20,000 of 25,000\n5,000 unchanged" in seen["facts"]
         assert "OKS, AP\n1.0 → 3.0\n+2.0" in seen["facts"]
         assert f"{EVIL}9999, frame 0: 9999" in seen["text"]
         assert "APM" not in seen["text"]
@@ -198,11 +192,11 @@ class TestRun:
 
     def test_a_run_that_goes_on_ends_with_the_same_page(self, settings: list[str], tmp_path: Path) -> None:
         printed = succeed("refine.py", *settings)
-        assert "predictions, report.json, report.html, frames.jpg" in printed
+        assert "predictions, report.json, report.html" in printed
         first = self.page(tmp_path)
         assert first.count('class="second"') == 5  # all frames, most changed first
         assert "Nothing was scored" in first
-        assert "no joint to start from</th><td>2</td>" in first
+        assert "no keypoint to start from</th><td>2</td>" in first
         (tmp_path / "out" / "predictions" / "seq_b.json").unlink()
         assert "1 of 2 files were finished" in succeed("refine.py", *settings)
         assert self.page(tmp_path) == first

@@ -6,7 +6,6 @@ from functools import partial
 from typing import Any
 
 import torch
-from hpr.synthetic.dataset import SyntheticPeople
 from torch.utils.data import default_collate
 from torch.utils.flop_counter import FlopCounterMode
 
@@ -17,6 +16,7 @@ from hpr.report.tables import format_table
 from hpr.runtime.precision import PrecisionName
 from hpr.runtime.processes import ALONE
 from hpr.skeleton import Skeleton
+from hpr.synthetic.dataset import SyntheticPeople
 from hpr.training.augmentation import Augmentation
 from hpr.training.examples import Examples
 from hpr.training.loading import example_batches
