@@ -151,7 +151,8 @@ class AnnotatedPeople(PeopleDataset):
         Raises:
             UserError: There are no annotations, one is broken, or none has a keypoint.
         """
-        frames = posed_frames(file_format, first_present(annotations), True, validation_file)
+        location = first_present(annotations)
+        frames = posed_frames(read_frames(file_format, location), location, True, validation_file)
         self._frames = [frame.select(frame.is_posed) for frame in frames]
         self._counts = np.array([len(frame) for frame in self._frames])
         self.skeleton = self._frames[0].skeleton
@@ -224,28 +225,37 @@ def is_for_training(image: str) -> bool:
     return zlib.crc32(image.encode(errors="surrogatepass")) % _IMAGES_PER_HELD_OUT != 0
 
 
+def read_frames(file_format: Format, annotations: Path) -> list[Frame]:
+    """Reads all annotated frames of a folder or file.
+
+    Raises:
+        UserError: There are no files, or one is broken.
+    """
+    sequences = [own for path in file_format.sources(annotations) for own in file_format.read_annotated(path)]
+    return [frame for sequence in sequences for frame in sequence.frames]
+
+
 def posed_frames(
-    file_format: Format, annotations: Path, training: bool, validation_file: str | Path | None = None
+    frames: Sequence[Frame], annotations: Path, training: bool, validation_file: str | Path | None = None
 ) -> list[Frame]:
-    """Reads annotations and returns the frames in which somebody has a keypoint.
+    """Returns the frames in which somebody has a keypoint.
 
     Args:
-        file_format: Format of the files.
-        annotations: A folder or file.
+        frames: Annotated frames.
+        annotations: The folder or file that they were read from, for messages.
         training: Whether the frames are for training rather than validation.
-        validation_file: The dataset's validation annotations. Where this file does not exist, the annotations serve
-            both uses: a tenth of the images is for validation. Otherwise, and where it is None, all frames are
+        validation_file: The dataset's validation annotations. Where this file does not exist, the frames serve both
+            uses: those of a tenth of the images are for validation. Otherwise, and where it is None, all frames are
             returned.
 
     Raises:
-        UserError: There are no files, one is broken, or there is no such frame.
+        UserError: There is no such frame.
     """
     is_split = validation_file is not None and not Path(validation_file).exists()
-    sequences = [own for path in file_format.sources(annotations) for own in file_format.read_annotated(path)]
-    frames = [frame for sequence in sequences for frame in sequence.frames if frame.is_posed.any()]
+    posed = [frame for frame in frames if frame.is_posed.any()]
     if is_split:
-        frames = [frame for frame in frames if is_for_training(frame.image) == training]
-    if not frames:
+        posed = [frame for frame in posed if is_for_training(frame.image) == training]
+    if not posed:
         use = "" if training else " to validate on"
         raise UserError(f"{annotations}: expected people with keypoints{use}, found none")
-    return frames
+    return posed

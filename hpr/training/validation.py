@@ -30,7 +30,7 @@ from hpr.runtime.processes import ALONE, Processes
 from hpr.seeds import Purpose, generator
 from hpr.settings import checked
 from hpr.skeleton import Skeleton
-from hpr.training.dataset import Annotations, annotated_skeleton, first_present, posed_frames
+from hpr.training.dataset import Annotations, annotated_skeleton, first_present, posed_frames, read_frames
 
 Share = Annotated[float, Field(gt=0, le=1)]
 """Share of the files or images that are validated on."""
@@ -196,12 +196,14 @@ def annotated_validation(
         return Validation(PoseTrackTruth(clips), files, images, scale, processes)
 
     truth: Truth
-    frames = _spread(posed_frames(file_format, location, False, validation_file), share)
     if isinstance(file_format, Coco):
         from hpr.metrics.oks import OksTruth  # pycocotools takes a while to import
 
-        truth = OksTruth(file_format.ground_truth(location), file_format, str(location), whole=False)
+        annotated = file_format.ground_truth(location)
+        frames = _spread(posed_frames(annotated.sequence.frames, location, False, validation_file), share)
+        truth = OksTruth(annotated, file_format, str(location), whole=False)
     else:
+        frames = _spread(posed_frames(read_frames(file_format, location), location, False, validation_file), share)
         truth = PckhTruth([_with_head_boxes(frame) for frame in frames], str(location))
 
     if predictions is None:

@@ -9,10 +9,10 @@ from hydra.utils import instantiate
 from omegaconf import OmegaConf
 
 from hpr.errors import UserError
+from hpr.pose_errors.draw import KEYPOINT_KINDS, SCORED, Mistake, PoseErrors, person_size
+from hpr.pose_errors.measure import ErrorCounter, ErrorRates
 from hpr.poses import FloatArray, Frame
 from hpr.skeleton import COCO17, MPII16, POSETRACK15, POSETRACK18, Skeleton
-from hpr.pose_errors.measure import ErrorCounter, ErrorRates
-from hpr.pose_errors.draw import KEYPOINT_KINDS, SCORED, Mistake, PoseErrors, person_size
 
 IMAGES = 300
 FAR = np.array([10_000.0, 0.0])

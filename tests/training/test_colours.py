@@ -5,11 +5,11 @@ from collections.abc import Sequence
 import numpy as np
 import pytest
 import torch
+from dots import only
 from torch import Tensor
 from torchvision.transforms.v2 import functional as transforms
 
-from hpr.training.augmentation import Augmentation
-from hpr.training.colours import UNCHANGED, recoloured
+from hpr.training.colours import UNCHANGED, adjust_colours
 
 SIZE, START = torch.tensor([[20, 16]]), torch.tensor([[2, 4]])
 
@@ -23,7 +23,7 @@ def pixels() -> Tensor:
 
 
 def changed(*colours: float) -> Tensor:
-    return recoloured(pixels(), torch.tensor([colours], dtype=torch.float64), SIZE, START, is_padded=True)
+    return adjust_colours(pixels(), torch.tensor([colours], dtype=torch.float64), SIZE, START, is_padded=True)
 
 
 def inside(canvas: Tensor) -> Tensor:
@@ -61,7 +61,7 @@ def test_hue_goes_the_way_of_hsv(hue: float, brighter: int, darker: int) -> None
     """From red towards yellow, or towards purple; the luma stays."""
     red = torch.tensor([[[[150, 90, 90]]]], dtype=torch.uint8)
     colours = torch.tensor([[1.0, 1.0, 1.0, hue]], dtype=torch.float64)
-    found = recoloured(red, colours, torch.tensor([[1, 1]]), torch.tensor([[0, 0]]), is_padded=False)[0, 0, 0]
+    found = adjust_colours(red, colours, torch.tensor([[1, 1]]), torch.tensor([[0, 0]]), is_padded=False)[0, 0, 0]
     in_hsv = transforms.adjust_hue(red[0].permute(2, 0, 1), hue).flatten()
     assert found[brighter] > 90 > found[darker]
     assert in_hsv[brighter] > in_hsv[darker]
@@ -81,19 +81,19 @@ def test_padding_stays_empty() -> None:
 def test_each_crop_by_its_own() -> None:
     """As if it were alone, and by its own pixels rather than the canvas's."""
     colours = torch.tensor([[1.2, 0.5, 1.3, 0.02], [0.9, 1.4, 0.8, 0.0]], dtype=torch.float64)
-    both = recoloured(pixels().repeat(2, 1, 1, 1), colours, SIZE.repeat(2, 1), START.repeat(2, 1), is_padded=True)
+    both = adjust_colours(pixels().repeat(2, 1, 1, 1), colours, SIZE.repeat(2, 1), START.repeat(2, 1), is_padded=True)
     for number in range(2):
         assert torch.equal(both[number], changed(*colours[number].tolist())[0])
     alone = inside(pixels()).permute(1, 2, 0)[None].contiguous()
-    alone = recoloured(alone, colours[:1], SIZE, START * 0, is_padded=False)
+    alone = adjust_colours(alone, colours[:1], SIZE, START * 0, is_padded=False)
     assert (inside(both[:1]).int() - alone[0].permute(2, 0, 1).int()).abs().max() <= 1
 
 
 class TestDrawn:
     def draw(self, spread: float, count: int = 400) -> Tensor:
-        augmentation = Augmentation(scale=(1.0, 1.0), shift=0.0, mirror=0.0, colour=spread, occlusion=0.0)
+        augmentation = only(colour=spread)
         random = np.random.default_rng(0)
-        return torch.from_numpy(np.array([augmentation.colours(random) for _ in range(count)]))
+        return torch.from_numpy(np.array([augmentation.draw_colours(random) for _ in range(count)]))
 
     def test_none(self) -> None:
         assert (self.draw(0.0) == torch.tensor(UNCHANGED)).all()

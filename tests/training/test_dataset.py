@@ -1,36 +1,40 @@
-"""Whom a training learns from."""
+"""Whom a training learns from, in which order, and what is held out."""
 
+from collections import Counter
 from collections.abc import Sequence
 from itertools import pairwise
 from pathlib import Path
+from typing import ClassVar
 
 import numpy as np
 import pytest
-from dots import QUIET, examples, pose_errors
+from dots import QUIET, DotPeople, examples, pose_errors
 
 from hpr.errors import UserError
 from hpr.formats import PoseTrack18
+from hpr.formats.mpii import Mpii
 from hpr.images import ImageFolder
 from hpr.poses import Frame, PoseSequence
-from hpr.skeleton import POSETRACK15, POSETRACK18
-from hpr.training.dataset import PEOPLE_PER_IMAGE, AnnotatedPeople, SyntheticPeople
+from hpr.skeleton import COCO17, MPII16, POSETRACK15, POSETRACK18
+from hpr.synthetic.dataset import SyntheticPeople
 from hpr.synthetic.tree import write_tree
+from hpr.training.dataset import PEOPLE_PER_IMAGE, AnnotatedPeople, AnnotatedPerson, first_present, is_for_training
+from hpr.training.mixture import Mixture
 
 
 def test_synthetic_people() -> None:
-    people = SyntheticPeople(seed=0)
+    people, again = SyntheticPeople(seed=0), SyntheticPeople(seed=0).person(5)
     person = people.person(5)
-    image, pose, others, keypoints = person.image, person.pose, person.neighbours, person.keypoints
+    np.testing.assert_array_equal(person.image.pixels(), again.image.pixels())
+    np.testing.assert_array_equal(person.pose, again.pose)
     assert person.labelled.all()
     assert person.ignored == ()
-    again = SyntheticPeople(seed=0).person(5)
-    np.testing.assert_array_equal(image.pixels(), again.image.pixels())
-    np.testing.assert_array_equal(pose, again.pose)
-    assert (~np.isnan(pose[:, 0])).sum() >= 4
-    assert others.shape[1:] == (15, 2)
-    present = ~np.isnan(pose[:, 0])
-    np.testing.assert_array_equal(keypoints[present], pose[present])
-    assert not np.isnan(keypoints).any()  # also those that are hidden
+    assert person.neighbours.shape[1:] == (15, 2)
+
+    present = ~np.isnan(person.pose[:, 0])
+    assert present.sum() >= 4
+    np.testing.assert_array_equal(person.keypoints[present], person.pose[present])
+    assert not np.isnan(person.keypoints).any()  # including those that are hidden
     assert people.skeleton is POSETRACK15
     assert people.person(4).image is people.person(PEOPLE_PER_IMAGE).image  # drawn once
 
@@ -43,12 +47,7 @@ def tree(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return folder
 
 
-def frames_of(tree: Path) -> list[Frame]:
-    paths = sorted((tree / "annotations").iterdir())
-    return [frame for path in paths for frame in PoseTrack18().read(path)[0].frames]
-
-
-class _CountingFormat(PoseTrack18):
+class CountingFormat(PoseTrack18):
     """Counts what it reads."""
 
     def __init__(self) -> None:
@@ -60,46 +59,39 @@ class _CountingFormat(PoseTrack18):
 
 
 class TestAnnotatedPeople:
-    def people(self, tree: Path, seed: int = 0) -> AnnotatedPeople:
-        return AnnotatedPeople(PoseTrack18(), tree / "annotations", ImageFolder(tree), seed)
+    def people(self, tree: Path) -> AnnotatedPeople:
+        return AnnotatedPeople(PoseTrack18(), tree / "annotations", ImageFolder(tree), seed=0)
+
+    def frames(self, tree: Path) -> list[Frame]:
+        paths = sorted((tree / "annotations").iterdir())
+        return [frame for path in paths for frame in PoseTrack18().read(path)[0].frames]
 
     def test_everyone_comes_once_before_anyone_comes_again(self, tree: Path) -> None:
-        expected = sorted(pose.tobytes() for frame in frames_of(tree) for pose in frame.poses)
+        expected = sorted(pose.tobytes() for frame in self.frames(tree) for pose in frame.poses)
         people, count = self.people(tree), len(expected)
         rounds = [[people.person(index).pose.tobytes() for index in range(n * count, (n + 1) * count)] for n in (0, 1)]
         assert sorted(rounds[0]) == sorted(rounds[1]) == expected
         assert rounds[0] != rounds[1]
 
-    def test_those_of_an_image_follow_each_other(self, tree: Path) -> None:
-        people, count = self.people(tree), sum(len(frame) for frame in frames_of(tree))
-        views = [people.person(index).image for index in range(count)]
-        changes = sum(one is not two for one, two in pairwise(views))
-        visits = sum(-(-len(frame) // PEOPLE_PER_IMAGE) for frame in frames_of(tree))
-        assert changes + 1 <= visits < count
-
-    def test_a_person_is_of_their_image(self, tree: Path) -> None:
+    def test_a_person_is_in_their_image(self, tree: Path) -> None:
         people = self.people(tree)
         assert people.skeleton is POSETRACK18
-        for index in range(5):
-            person = people.person(index)
-            image, pose, neighbours = person.image, person.pose, person.neighbours
-            np.testing.assert_array_equal(person.keypoints, pose)
-            (frame,) = (f for f in frames_of(tree) if any(np.array_equal(pose, p, equal_nan=True) for p in f.poses))
-            np.testing.assert_array_equal(image.pixels(), ImageFolder(tree).read(frame))
-            assert len(neighbours) == len(frame) - 1
+        for person in map(people.person, range(5)):
+            np.testing.assert_array_equal(person.keypoints, person.pose)
+            pose = person.pose.tobytes()
+            (frame,) = (f for f in self.frames(tree) if pose in {own.tobytes() for own in f.poses})
+            np.testing.assert_array_equal(person.image.pixels(), ImageFolder(tree).read(frame))
+            assert len(person.neighbours) == len(frame) - 1
 
     @pytest.mark.parametrize("index", [0, 7, 100])
     def test_an_index_always_gives_the_same(self, index: int, tree: Path) -> None:
         first, second = self.people(tree), self.people(tree)
         second.person(55)
         np.testing.assert_array_equal(first.person(index).pose, second.person(index).pose)
-        other = [self.people(tree, seed=1).person(i).pose.tobytes() for i in range(5)]
-        assert other != [first.person(i).pose.tobytes() for i in range(5)]
 
     def test_a_file_is_read_once(self, tree: Path) -> None:
-        counting = _CountingFormat()
-        people = AnnotatedPeople(counting, tree / "annotations", ImageFolder(tree), seed=0)
-        people.person(3)
+        counting = CountingFormat()
+        AnnotatedPeople(counting, tree / "annotations", ImageFolder(tree), seed=0).person(3)
         assert counting.read_files == ["clip_0003_0000.json", "clip_0003_0001.json"]
 
     def test_they_become_examples_of_the_networks_skeleton(self, tree: Path) -> None:
@@ -111,13 +103,144 @@ class TestAnnotatedPeople:
     def test_nobody(self, frames: Sequence[Frame], tmp_path: Path) -> None:
         PoseTrack18().write([PoseSequence("a", list(frames))], tmp_path / "a.json")
         with pytest.raises(UserError, match=f"^{tmp_path}: expected people with keypoints, found none$"):
-            AnnotatedPeople(PoseTrack18(), tmp_path, ImageFolder(tmp_path), seed=0)
+            self.people_of(tmp_path)
 
     def test_no_annotations(self, tmp_path: Path) -> None:
         with pytest.raises(UserError, match=r"none: no such file or folder; expected a folder of \.json files"):
-            AnnotatedPeople(PoseTrack18(), tmp_path / "none", ImageFolder(tmp_path), seed=0)
+            self.people_of(tmp_path / "none")
+
+    def people_of(self, annotations: Path) -> AnnotatedPeople:
+        return AnnotatedPeople(PoseTrack18(), annotations, ImageFolder(annotations), seed=0)
 
     def test_no_image(self, tree: Path, tmp_path: Path) -> None:
         people = AnnotatedPeople(PoseTrack18(), tree / "annotations", ImageFolder(tmp_path), seed=0)
         with pytest.raises(UserError, match="no such image"):
             people.person(0)
+
+
+class Blank(ImageFolder):
+    """Images without files; counts how often they are opened."""
+
+    opened: Counter[str]
+
+    def __init__(self) -> None:
+        super().__init__("nowhere")
+        object.__setattr__(self, "opened", Counter())
+
+    def size(self, frame: Frame) -> tuple[int, int]:
+        self.opened[frame.image] += 1
+        return 4, 4
+
+    def reductions(self, frame: Frame) -> tuple[int, ...]:
+        return (1,)
+
+
+class Counts(Mpii):
+    """A format whose files hold frames of given numbers of people, who can be told apart by their keypoints."""
+
+    def __init__(self, counts: list[int]) -> None:
+        self._frames = []
+        for index, count in enumerate(counts):
+            people = 100.0 * index + 1 + np.arange(count)[:, None, None]
+            self._frames.append(Frame(f"{index}.jpg", MPII16, np.broadcast_to(people, (count, 16, 2))))
+
+    def read_annotated(self, path: Path) -> list[PoseSequence]:
+        return [PoseSequence("a", self._frames)]
+
+
+@pytest.fixture
+def path(tmp_path: Path) -> Path:
+    """An annotation file, for formats that do not look into it."""
+    (tmp_path / "a.json").touch()
+    return tmp_path / "a.json"
+
+
+class TestOrder:
+    @pytest.mark.parametrize("counts", [[1], [3], [5, 1, 9, 4]])
+    def test_four_of_an_image_in_a_row(self, counts: list[int], path: Path) -> None:
+        images = Blank()
+        people = AnnotatedPeople(Counts(counts), path, images, seed=0)
+        total, visits = sum(counts), sum(-(-count // PEOPLE_PER_IMAGE) for count in counts)
+        for epoch in (0, 1, 2):
+            found = [people.person(epoch * total + index).pose[0, 0] for index in range(total)]
+            assert len(set(found)) == total
+            assert 1 + sum(a // 100 != b // 100 for a, b in pairwise(found)) <= visits
+        assert images.opened.total() <= 3 * visits
+
+    def test_the_order_depends_on_epoch_and_seed(self, path: Path) -> None:
+        orders = []
+        for seed in (0, 0, 1):
+            people = AnnotatedPeople(Counts([2] * 9), path, Blank(), seed=seed)
+            orders.append([float(people.person(index).pose[0, 0]) for index in range(36)])
+        assert orders[0] == orders[1] != orders[2]
+        assert orders[0][:18] != orders[0][18:]
+
+
+class TestHeldOut:
+    def test_a_tenth_of_the_images(self) -> None:
+        assert 2600 < sum(is_for_training(f"{number:09d}.jpg") for number in range(3000)) < 2800
+
+    @pytest.mark.parametrize("has_validation_file", [False, True])
+    def test_nobody_is_in_both(self, has_validation_file: bool, path: Path) -> None:
+        validation = path.with_name("valid.json")
+        if has_validation_file:
+            validation.touch()
+        people = AnnotatedPeople(Counts([1] * 40), path, Blank(), seed=0, validation_file=validation)
+        expected = {index for index in range(40) if has_validation_file or is_for_training(f"{index}.jpg")}
+        assert {people.person(index).pose[0, 0] // 100 for index in range(80)} == expected
+
+    def test_the_first_that_is_there(self, path: Path) -> None:
+        assert first_present("anything") == Path("anything")
+        assert first_present([path.with_name("b"), path]) == path
+        with pytest.raises(UserError, match=r"^expected .*/b or .*/c, found none; set dataset\.root"):
+            first_present([path.with_name("b"), path.with_name("c")])
+
+
+class TestMixture:
+    PARTS: ClassVar = {"a": lambda seed: DotPeople(POSETRACK15), "b": lambda seed: DotPeople(COCO17)}
+
+    def test_skeletons_are_joined_by_name(self) -> None:
+        mixed = Mixture(self.PARTS, {"a": 1.0, "b": 1.0}, seed=0)
+        assert set(mixed.skeleton.names) == set(POSETRACK15.names) | set(COCO17.names)
+        seen = set()
+        for person in map(mixed.person, range(0, 80, 4)):
+            labelled = {name for name, known in zip(mixed.skeleton.names, person.labelled, strict=True) if known}
+            seen.add(len(labelled))
+            assert labelled in (set(POSETRACK15.names), set(COCO17.names))
+            np.testing.assert_array_equal(np.isnan(person.pose[:, 0]), ~person.labelled)
+        assert seen == {15, 17}
+
+    @pytest.mark.parametrize("weights", [{"a": 1.0}, {"a": 1.0, "b": 0.0}, {"a": 3.0, "b": 1.0}, {"a": 1e-9, "b": 5.0}])
+    def test_weights(self, weights: dict[str, float]) -> None:
+        mixed = Mixture(self.PARTS, weights, seed=0)
+        from_b = sum(mixed.person(4 * visit).labelled.sum() == 17 for visit in range(1000))
+        assert from_b == pytest.approx(1000 * weights.get("b", 0.0) / sum(weights.values()), abs=1.01)
+
+    def test_everyone_comes_once_before_one_comes_again(self) -> None:
+        indices: list[int] = []
+
+        class Noted(DotPeople):
+            def person(self, index: int) -> AnnotatedPerson:
+                indices.append(index)
+                return super().person(index)
+
+        mixed = Mixture({"a": lambda seed: Noted(), "b": lambda seed: DotPeople()}, {"a": 1.0, "b": 2.0}, seed=3)
+        for index in range(8000):
+            mixed.person(index)
+        assert indices == list(range(len(indices)))
+        assert len(indices) == pytest.approx(8000 / 3, abs=8)
+
+        again, late = (Mixture(self.PARTS, {"a": 1.0, "b": 2.0}, seed=3) for _ in range(2))
+        late.person(70_000)
+        np.testing.assert_array_equal(again.person(5).pose, late.person(5).pose)
+
+    @pytest.mark.parametrize(
+        ("weights", "message"),
+        [
+            ({"c": 1.0}, r"dataset\.parts\.c: expected one of a, b"),
+            ({"a": 0.0}, r"dataset\.parts: expected a weight above 0"),
+        ],
+    )
+    def test_refused(self, weights: dict[str, float], message: str) -> None:
+        with pytest.raises(UserError, match=message):
+            Mixture(self.PARTS, weights, seed=0)

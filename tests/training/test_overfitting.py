@@ -6,28 +6,28 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
-from dots import pose_errors
+from dots import only, pose_errors, training_settings
 from torch.utils.data import default_collate
 
 from hpr.crops import Crop
 from hpr.formats.coco import Coco
 from hpr.images import open_images
-from hpr.refine.batching import PersonCrop
-from hpr.refine.engine import PoseRefiner, RefinedPose
 from hpr.models.network import Refiner
 from hpr.models.registry import build_network
-from hpr.poses import FloatArray
+from hpr.poses import FloatArray, FrameKey
+from hpr.refine.batching import PersonCrop
+from hpr.refine.engine import PoseRefiner
+from hpr.refine.results import PersonKey
 from hpr.runtime.processes import ALONE
 from hpr.skeleton import COCO17
-from hpr.training.augmentation import Augmentation
-from hpr.training.examples import Example, Examples
-from hpr.training.loop import Settings, Trainer
 from hpr.training.dataset import AnnotatedPeople
+from hpr.training.examples import Example, Examples
+from hpr.training.loop import Trainer
 from hpr.training.schedules import WarmUpCosine
 
 REAL = Path("/work/shared/real/coco")
 STEPS, COUNT = 45, 10
-SMALL = Augmentation(scale=(0.45, 0.45), shift=0.0, mirror=0.0, colour=0.0, occlusion=0.0)
+SMALL = only(scale=(0.45, 0.45))
 """People of about 160 pixels."""
 
 
@@ -39,39 +39,26 @@ def wrong_poses(network: Refiner) -> list[Example]:
 
 
 def learnt(network: Refiner, examples: list[Example]) -> Refiner:
-    settings = Settings(
-        steps=STEPS,
-        batch_size=len(examples),
-        accumulate=1,
-        batch_norm="live",
-        precision="fp32",
-        max_gradient_norm=1.0,
-        ema=0.9,
-        workers=0,
-        validate_every=STEPS,
-        checkpoint_every=STEPS,
-        log_every=STEPS,
-    )
+    settings = training_settings(steps=STEPS, batch_size=len(examples))
     optimizer = partial(torch.optim.AdamW, lr=0.0)
     trainer = Trainer(network, optimizer, WarmUpCosine(0.004, 10), settings, torch.device("cpu"), ALONE)
     batch = default_collate(examples)
     for _ in range(STEPS):
         trainer.step([batch])
-    trainer.look()
+    trainer.synchronize()
     return trainer.averaged
 
 
 def refined(network: Refiner, examples: list[Example]) -> FloatArray:
     """Returns (N, K, 2) in crop_xy, as refining has them."""
     crops = []
-    for key, example in enumerate(examples):
+    for index, example in enumerate(examples):
         (y, x), (height, width) = example.start, example.size
         pixels = np.ascontiguousarray(example.pixels[y : y + height, x : x + width])
         crop = Crop(1.0, (width, height), (0, 0, width, height))
-        crops.append(PersonCrop(key, crop, pixels, example.estimate))
-    found = {result.key: result for result in PoseRefiner(network, "cpu", flip=False).refine(crops)}
-    results = [found[key] for key in range(len(examples))]
-    return np.array([result.keypoints for result in results if isinstance(result, RefinedPose)])
+        crops.append(PersonCrop(PersonKey(FrameKey(0, 0), index), crop, pixels, example.estimate))
+    found = {result.key.person: result for result in PoseRefiner(network, "cpu", flip=False).refine_crops(crops)}
+    return np.array([found[index].keypoints for index in range(len(examples))])
 
 
 @pytest.mark.slow

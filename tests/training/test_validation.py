@@ -1,5 +1,6 @@
-"""Scores of held-out clips before and after refining."""
+"""Scores of held-out people before and after refining."""
 
+from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any, ClassVar
@@ -7,23 +8,23 @@ from typing import Any, ClassVar
 import numpy as np
 import pytest
 import torch
-from conftest import small_network
+from conftest import lively, small_network
 from dots import pose_errors
 
 from hpr.errors import UserError
-from hpr.metrics.comparison import ObjectiveScores
-from hpr.metrics.posetrack import evaluate_files
-from hpr.formats import PoseTrack18
+from hpr.formats import Format, PoseTrack18
 from hpr.formats.coco import Coco, CrowdPose
 from hpr.formats.mpii import Mpii
 from hpr.images import ImageFolder
-from hpr.refine.engine import PoseRefiner
-from hpr.refine.objective import MOTA
+from hpr.metrics.posetrack import PoseTrackTruth
+from hpr.metrics.scoring import open_truth
+from hpr.metrics.truth import FilesByName
 from hpr.poses import Frame, PoseSequence
 from hpr.runtime.processes import Processes
 from hpr.skeleton import COCO17, MPII16, POSETRACK15, Skeleton
 from hpr.synthetic.tree import write_tree
-from hpr.training.validation import Validation, annotated_validation, score_table, synthetic_validation
+from hpr.synthetic.validation import synthetic_validation
+from hpr.training.validation import PEOPLE_DRAWN, Validation, annotated_validation
 
 
 @pytest.fixture(scope="module")
@@ -34,49 +35,36 @@ def tree(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return folder
 
 
-def validation(tree: Path, predictions: Path | None) -> Validation:
-    images = ImageFolder(tree)
-    return annotated_validation(PoseTrack18(), tree / "annotations", predictions, images, tree, pose_errors(0.05))
+def validation(tree: Path, predictions: Path | None, errors: float = 0.05, **arguments: Any) -> Validation:
+    location, images = tree / "annotations", ImageFolder(tree)
+    return annotated_validation(PoseTrack18(), location, predictions, images, tree, pose_errors(errors), **arguments)
 
 
 def test_scores_before_are_those_of_the_files(tree: Path) -> None:
-    total = evaluate_files(PoseTrack18(), tree / "annotations", tree / "predictions").total
-    before = validation(tree, tree / "predictions").before
-    assert before.metrics["mAP"] == total["AP"]["total"]
-    assert before.metrics["MOTA"] == total["MOTA"]["total"]
-    assert before.metrics["PCKh"] == total["AP_recall"]["total"]
+    truth = open_truth(PoseTrack18(), str(tree / "annotations"))
+    expected = truth.score(FilesByName(PoseTrack18(), tree / "predictions"))
+    assert validation(tree, tree / "predictions").before.metrics == expected.metrics
 
 
 def test_estimates_are_drawn_where_there_are_none(tree: Path) -> None:
-    first, second = (validation(tree, None) for _ in range(2))
-    assert first.before == second.before
-    assert 20 < first.before.metrics["mAP"] < 95
-    exact = annotated_validation(
-        PoseTrack18(), tree / "annotations", None, ImageFolder(tree), tree, pose_errors(0.0)
-    ).before
-    assert exact.metrics["mAP"] > first.before.metrics["mAP"]
+    first, second = (validation(tree, None).before for _ in range(2))
+    assert first == second
+    assert 20 < first.metrics["mAP"] < 95
+    exact = validation(tree, None, errors=0.0).before
+    assert exact.metrics["mAP"] > first.metrics["mAP"]
     assert exact.metrics["PCKh"] > 90
 
 
 @pytest.mark.parametrize("skeleton", [POSETRACK15, COCO17])
 def test_a_network_is_scored_and_left_as_it_was(skeleton: Skeleton, tree: Path) -> None:
-    clips, network = validation(tree, tree / "predictions"), small_network(skeleton)
+    clips, network = validation(tree, tree / "predictions", share=0.5), small_network(skeleton)
     before = {name: tensor.clone() for name, tensor in network.state_dict().items()}
-    validated = clips.after(network, "cpu")
-    assert validated is not None
-    assert validated.scores != clips.before
-    assert validated.people is not None
+    result = clips.after(network, "cpu")
+    assert result is not None
+    assert result.scores != clips.before
     assert all(torch.equal(tensor, before[name]) for name, tensor in network.state_dict().items())
-
-
-def test_mota_is_of_the_confident_keypoints(tree: Path) -> None:
-    """Random weights are sure of no keypoint, and what is not predicted is no false positive."""
-    clips = validation(tree, tree / "predictions")
-    refined = clips.refined(PoseRefiner(small_network(), "cpu"))
-    assert refined is not None
-    frames = [frame for sequences in refined.values() for clip in sequences for frame in clip.frames]
-    assert sum(int((frame.confidences > MOTA.keep).sum()) for frame in frames) == 0
-    assert clips.scores(refined).metrics["MOTA"] == pytest.approx(0.0, abs=20)
+    # Random weights are sure of no keypoint, and for MOTA a keypoint that they are not sure of is no false positive.
+    assert result.scores.metrics["MOTA"] == pytest.approx(0.0, abs=20)
 
 
 def test_synthetic_clips(tmp_path: Path) -> None:
@@ -88,29 +76,21 @@ def test_synthetic_clips(tmp_path: Path) -> None:
     assert names == {"clip_0000.json", "clip_0001.json"}
 
 
-def test_files_are_counted(tree: Path) -> None:
-    done: list[int] = []
-    images = ImageFolder(tree)
-    annotated_validation(PoseTrack18(), tree / "annotations", None, images, tree, pose_errors(), done.append)
-    assert done == [1, 1]
-
-
 def test_predictions_without_annotations(tree: Path, tmp_path: Path) -> None:
     with pytest.raises(UserError, match=r"clip_0003_0000\.json: no such file"):
         annotated_validation(PoseTrack18(), tmp_path, tree / "predictions", ImageFolder(tree), tmp_path, pose_errors())
 
 
-def test_table() -> None:
-    table = score_table(ObjectiveScores(58.31, 47.0, 62.5), ObjectiveScores(2.9, -26.3, np.nan))
-    assert table.split("\n") == [
-        "             mAP    MOTA    PCKh",
-        "input       58.3    47.0    62.5",
-        "refined      2.9   -26.3       –",
-    ]
+@pytest.mark.parametrize(("share", "count"), [(1.0, 2), (0.5, 1), (0.01, 1)])
+def test_a_share_of_the_clips(share: float, count: int, tree: Path) -> None:
+    for predictions in (None, tree / "predictions"):
+        done: list[int] = []
+        validation(tree, predictions, progress=done.append, share=share)
+        assert done == [1] * count
 
 
 @dataclass(frozen=True)
-class _Together(Processes):
+class Together(Processes):
     """One of two processes, whose values meet in a list."""
 
     sent: list[object] = field(default_factory=list)
@@ -128,81 +108,89 @@ def test_two_processes_are_one(tree: Path) -> None:
     network, sent = small_network(), list[object]()
     paths = sorted((tree / "annotations").iterdir())
     clips = {path.name: [PoseSequence("a", [read(path)[0].select(np.array([0]))])] for path in paths}
-    images = ImageFolder(tree)
-    second, first = (Validation(clips, clips, images, processes=_Together(rank, 2, rank, sent=sent)) for rank in (1, 0))
-    alone = Validation(clips, clips, images)
+    images, truth = ImageFolder(tree), PoseTrackTruth(clips)
+    second, first = (Validation(truth, clips, images, processes=Together(rank, 2, rank, sent=sent)) for rank in (1, 0))
     assert second.after(network, "cpu") is None
-    shared, whole = first.after(network, "cpu"), alone.after(network, "cpu")
+    shared, whole = first.after(network, "cpu"), Validation(truth, clips, images).after(network, "cpu")
     assert len(sent) == 2
     assert all(len(part) > 0 for part in sent if isinstance(part, list))
     assert shared is not None
     assert whole is not None
-    assert shared.scores.metrics == whole.scores.metrics
-    np.testing.assert_array_equal(np.asarray(shared.people), np.asarray(whole.people))
+    assert repr(shared.scores) == repr(whole.scores)  # NaN is not equal to itself
+    np.testing.assert_array_equal(np.asarray(shared.picture), np.asarray(whole.picture))
 
 
-@pytest.mark.parametrize(("share", "count"), [(1.0, 2), (0.5, 1), (0.01, 1)])
-def test_a_share_of_the_clips(share: float, count: int, tree: Path) -> None:
-    images, annotations = ImageFolder(tree), tree / "annotations"
-    for predictions in (None, tree / "predictions"):
-        done: list[int] = []
-        annotated_validation(
-            PoseTrack18(), annotations, predictions, images, tree, pose_errors(), done.append, share=share
-        )
-        assert done == [1] * count
+class TestPicture:
+    """Input, refined pose and truth of the same people at each validation."""
+
+    def test_few_people(self, tree: Path) -> None:
+        clips = validation(tree, tree / "predictions", share=0.5)
+        pictures = []
+        for network in (small_network(), lively(small_network())):
+            result = clips.after(network, "cpu")
+            assert result is not None
+            assert result.picture is not None
+            pictures.append(np.split(result.picture.astype(int), 3, axis=1))
+
+        height, width, _ = pictures[0][0].shape
+        assert width == 220
+        assert height in range(220, 220 * PEOPLE_DRAWN + 1, 220)
+        assert all(np.abs(column - pictures[0][0]).max() > 50 for column in pictures[0][1:])
+        is_same = [np.array_equal(*columns) for columns in zip(*pictures, strict=True)]
+        assert is_same == [True, False, True]
+
+    def test_no_image(self, tree: Path, tmp_path: Path) -> None:
+        location, predictions = tree / "annotations", tree / "predictions"
+        arguments = (location, predictions, ImageFolder(tmp_path), tree, pose_errors())
+        clips = annotated_validation(PoseTrack18(), *arguments)
+        result = clips.after(small_network(), "cpu")
+        assert result is not None
+        assert result.picture is None
 
 
 class TestImages:
     """Data sets of single images, in their own skeletons."""
 
-    FORMATS: ClassVar = {"coco": Coco(), "crowdpose": CrowdPose(), "mpii": Mpii()}
+    FORMATS: ClassVar[dict[str, Format]] = {"coco": Coco(), "crowdpose": CrowdPose(), "mpii": Mpii()}
 
     def images(self, name: str, tree: Path, folder: Path, errors: float, **arguments: Any) -> Validation:
         path = folder / "annotations.json"
         frames = [frame for path in sorted((tree / "annotations").iterdir()) for frame in read(path)]
-        self.FORMATS[name].write([PoseSequence("a", [unknown(frame) for frame in frames])], path)
+        unknown = [replace(frame, records=np.full(len(frame), -1)) for frame in frames]
+        self.FORMATS[name].write([PoseSequence("a", unknown)], path)
         images = ImageFolder(tree)
         return annotated_validation(self.FORMATS[name], path, None, images, folder, pose_errors(errors), **arguments)
 
-    @pytest.mark.parametrize(("name", "chief"), [("coco", "AP"), ("crowdpose", "AP"), ("mpii", "PCKh")])
-    def test_scores(self, name: str, chief: str, tree: Path, tmp_path: Path) -> None:
+    @pytest.mark.parametrize(("name", "metric"), [("coco", "AP"), ("crowdpose", "AP"), ("mpii", "PCKh")])
+    def test_scores(self, name: str, metric: str, tree: Path, tmp_path: Path) -> None:
         poor, exact = (self.images(name, tree, tmp_path, errors).before for errors in (0.2, 0.0))
-        assert next(iter(exact.metrics)) == chief
-        assert exact.mean == exact.metrics[chief] > 60
-        assert poor.mean < exact.mean
+        assert next(iter(exact.metrics)) == metric
+        assert exact.selection == exact.metrics[metric] > 60
+        assert poor.selection < exact.selection
 
     @pytest.mark.parametrize("name", FORMATS)
     def test_a_network_of_any_skeleton(self, name: str, tree: Path, tmp_path: Path) -> None:
         clips = self.images(name, tree, tmp_path, 0.1, share=0.01)
-        validated = clips.after(small_network(self.FORMATS[name].skeletons[0]), "cpu")
-        assert validated is not None
-        assert validated.scores.metrics.keys() == clips.before.metrics.keys()
-        assert validated.people is not None
-        table = score_table(clips.before, validated.scores).split("\n")
-        assert table[0].split() == list(clips.before.metrics)
+        result = clips.after(small_network(self.FORMATS[name].skeletons[0]), "cpu")
+        assert result is not None
+        assert result.scores.metrics.keys() == clips.before.metrics.keys()
+        assert result.picture is not None
 
     def test_an_estimators_own(self, tree: Path, tmp_path: Path) -> None:
         """Exact ones, of half of the images: OKS is of the images that are validated on."""
         self.images("coco", tree, tmp_path, 0.0)
         path = tmp_path / "annotations.json"
-        arguments = (ImageFolder(tree), tmp_path, pose_errors())
         for share in (1.0, 0.5):
-            clips = annotated_validation(Coco(), path, path, *arguments, share=share)
-            assert clips.before.mean == pytest.approx(100.0)
+            clips = annotated_validation(Coco(), path, path, ImageFolder(tree), tmp_path, pose_errors(), share=share)
+            assert clips.before.selection == pytest.approx(100.0)
 
     def test_all_images_are_for_training(self, tree: Path, tmp_path: Path) -> None:
         path, frame = tmp_path / "a.json", Frame("000000101.jpg", MPII16, np.ones((1, 16, 2)))
         Mpii().write([PoseSequence("a", [frame])], path)
+        arguments = (path, None, ImageFolder(tree), tmp_path, pose_errors())
         with pytest.raises(UserError, match="expected people with keypoints to validate on, found none"):
-            annotated_validation(
-                Mpii(), path, None, ImageFolder(tree), tmp_path, pose_errors(), validation_file=tmp_path / "none"
-            )
+            annotated_validation(Mpii(), *arguments, validation_file=tmp_path / "none")
 
 
-def read(path: Path) -> list[Frame]:
+def read(path: Path) -> Sequence[Frame]:
     return [frame for frame in PoseTrack18().read(path)[0].frames if len(frame)]
-
-
-def unknown(frame: Frame) -> Frame:
-    """A frame whose people are in no file yet."""
-    return replace(frame, records=np.full(len(frame), -1))

@@ -1,9 +1,8 @@
-"""Small data sets of drawn people, each in the tree and the form that it is downloaded in."""
+"""Small data sets of drawn people, each in the tree and the format in which it is downloaded."""
 
 import json
 import shutil
 from dataclasses import replace
-from itertools import count
 from pathlib import Path
 
 import numpy as np
@@ -11,7 +10,6 @@ from dots import pose_errors
 
 from hpr.formats import FORMATS, PoseTrack18
 from hpr.poses import Frame, PoseSequence
-from hpr.training.dataset import is_for_training
 from hpr.synthetic.tree import write_tree
 
 SIZE = (200, 150)
@@ -32,14 +30,19 @@ ANNOTATIONS = {
     "posetrack21": "posetrack_data/{split}/clip.json",
     "coco": "annotations/person_keypoints_{split}2017.json",
     "crowdpose": "json/crowdpose_{split}.json",
-    "mpii": "annot/{split}.mat",
+    "mpii": "annot/{split}.json",
 }
+
+
+def annotations(name: str, split: str) -> str:
+    """Returns the file of a split, "train" or "val", in a data set's folder."""
+    return ANNOTATIONS[name].format(split="valid" if (name, split) == ("mpii", "val") else split)
 
 
 def draw(folder: Path) -> list[Frame]:
     """Draws two clips of two frames each and returns their annotations; the images lie in the folder.
 
-    A frame has two people at most: refining one takes a large part of a second.
+    A frame has at most two people: refining one takes a large part of a second.
     """
     write_tree(folder, [(3, 0), (3, 1)], frames=2, errors=pose_errors(0.05), held_out=False, size=SIZE)
     paths = sorted((folder / "annotations").iterdir())
@@ -51,42 +54,31 @@ def write(name: str, drawn: Path, frames: list[Frame], root: Path) -> None:
     """Writes a data set; the validation has the first of the frames again.
 
     Args:
-        name: Of the data set.
-        drawn: The folder that the frames' images are in.
-        frames: See `draw`.
-        root: Where to.
+        name: Name of the data set.
+        drawn: The folder of the frames' images.
+        frames: What `draw` returned.
+        root: The folder to write to.
     """
-    whole = []
-    for place, split in enumerate(("train", "val")):
+    for split, own_frames, first in (("train", frames, 100), ("val", frames[:1], 200)):
         own = []
-        # MPII's split is by the names of the images.
-        numbers = (n for n in count(100 * (place + 1)) if is_for_training(f"{n:09d}.jpg") == (split == "train"))
-        for number, frame in zip(numbers, frames if split == "train" else frames[:1], strict=False):
+        for number, frame in enumerate(own_frames, first):
             image = IMAGES[name].format(split=split, number=number)
             (root / image).parent.mkdir(parents=True, exist_ok=True)
             shutil.copy(drawn / frame.image, root / image)
             short = image if name.startswith("posetrack") else Path(image).name
             people = np.arange(len(frame))
             own.append(replace(frame, image=short, track_ids=tuple(people.tolist()), records=np.full(len(frame), -1)))
-        whole += own
-        if name != "mpii":
-            _write(name, own, root / ANNOTATIONS[name].format(split=split))
-    if name == "mpii":
-        _write(name, whole, root / "mpii_human_pose_v1_u12_1.mat")
 
-
-def _write(name: str, frames: list[Frame], path: Path) -> None:
-    file_format = FORMATS[name]()
-    path.parent.mkdir(parents=True, exist_ok=True)
-    file_format.write([PoseSequence(path.stem, frames)], path)
-    if name in ("coco", "crowdpose"):
-        document = json.loads(path.read_text())
-        document["annotations"] += _unposed(document["images"][0]["id"], len(file_format.skeletons[0]))
-        path.write_text(json.dumps(document))
+        path, file_format = root / annotations(name, split), FORMATS[name]()
+        file_format.write([PoseSequence(path.stem, own)], path)
+        if name in ("coco", "crowdpose"):
+            document = json.loads(path.read_text())
+            document["annotations"] += _unposed(document["images"][0]["id"], len(file_format.skeletons[0]))
+            path.write_text(json.dumps(document))
 
 
 def _unposed(image_id: int, keypoints: int) -> list[dict[str, object]]:
-    """A crowd, by the runs of its mask, and a person without keypoints, by the box, in one image."""
+    """Returns a crowd, with the runs of its mask, and a person without keypoints, with a box, in one image."""
     mask = np.zeros(SIZE, bool)  # down the columns
     x, y, width, height = CROWD
     mask[x : x + width, y : y + height] = True

@@ -7,12 +7,12 @@ from typing import Any
 
 import torch
 from conftest import small_network
-from dots import batch, examples
+from dots import batch, examples, training_settings
 from torch.utils.data import default_collate
 
 from hpr.runtime.processes import Processes
 from hpr.training.examples import Example
-from hpr.training.loop import Settings, Trainer, train
+from hpr.training.loop import Trainer, train
 from hpr.training.schedules import WarmUpCosine
 
 CASES = {"live": ("live", 1), "live in parts": ("live", 2), "frozen in parts": ("frozen", 2)}
@@ -25,28 +25,26 @@ STOPPED_AT = 2
 def trainer(case: str, processes: Processes) -> Trainer:
     """A training that is the same in all processes; in double precision, or rounding would hide what is wrong."""
     batch_norm, accumulate = CASES[case]
-    changes: dict[str, Any] = {"batch_norm": batch_norm, "accumulate": accumulate}
-    settings = {"steps": STEPS, "batch_size": BATCH_SIZE, "precision": "fp32", "max_gradient_norm": 1.0, "ema": 0.9}
-    settings |= {"workers": 0, "validate_every": 100, "checkpoint_every": 100, "log_every": 1}
+    settings = training_settings(steps=STEPS, batch_size=BATCH_SIZE, batch_norm=batch_norm, accumulate=accumulate)
     torch.manual_seed(0)
     optimizer = partial(torch.optim.SGD, lr=0.0, momentum=0.9)
-    schedule, own = WarmUpCosine(0.05, 1), Settings.model_validate({**settings, **changes})
-    return Trainer(small_network().double(), optimizer, schedule, own, torch.device("cpu"), processes)
+    network = small_network().double()
+    return Trainer(network, optimizer, WarmUpCosine(0.05, 1), settings, torch.device("cpu"), processes)
 
 
 def parts(case: str, step: int, count: int) -> list[list[int]]:
-    """Returns the examples in each part of a step that so many processes see together.
+    """Returns the examples in each part of a step that `count` ranks see together.
 
     Args:
-        case: Of `CASES`.
-        step: From 0.
-        count: Number of processes that share each part; each takes the parts of its own share in turn.
+        case: One of `CASES`.
+        step: Index of the step.
+        count: Number of ranks that share each part; each takes the parts of its own share in turn.
     """
     accumulate = CASES[case][1]
     size = BATCH_SIZE // (count * accumulate)
     first = step * BATCH_SIZE
     starts = [[first + (rank * accumulate + part) * size for rank in range(count)] for part in range(accumulate)]
-    return [[start + place for start in own for place in range(size)] for own in starts]
+    return [[start + offset for start in own for offset in range(size)] for own in starts]
 
 
 def results(model: Trainer, losses: list[float]) -> dict[str, Any]:
@@ -72,10 +70,12 @@ def main(folder: Path) -> None:
         if processes.is_first:
             torch.save(found, folder / f"{case}.pt")
 
-    model = trainer("live", processes)
-    run = folder / "stopped"
-    told = not processes.is_first
-    train(model, examples(), None, run, False, "demo", stopping=lambda: told and model.progress.step == STOPPED_AT)
+    model, run = trainer("live", processes), folder / "stopped"
+
+    def stop_requested() -> bool:
+        return not processes.is_first and model.progress.step == STOPPED_AT
+
+    train(model, examples(), None, run, False, "demo", stop_requested=stop_requested)
     (folder / f"stopped_{processes.rank}").write_text(f"{model.progress.step}")
     processes.leave()
 

@@ -1,4 +1,4 @@
-"""Images that are turned, cut and cropped: what is in a place stays there, however few pixels are decoded."""
+"""Images that are rotated, cut and cropped: content stays in its position, however few pixels are decoded."""
 
 from pathlib import Path
 
@@ -12,7 +12,7 @@ from hpr.crops import Crop
 from hpr.images import REDUCTIONS, Image, ImageFolder
 from hpr.poses import Frame
 from hpr.skeleton import POSETRACK15
-from hpr.training.views import CUT_STEP, Turn, View, turned_part
+from hpr.training.lazy_image import CUT_STEP, LazyImage, Rotation, rotate_region
 
 FILL = (10.0, 200.0, 30.0)
 
@@ -28,20 +28,20 @@ def gradient(height: int, width: int) -> Image:
     return np.stack([columns, rows, np.full((height, width), 128)], axis=2).astype(np.uint8)
 
 
-def written(folder: Path, image: Image) -> View:
+def written(folder: Path, image: Image) -> LazyImage:
     """A view of an image that was written as a JPEG file of the best quality."""
     cv2.imwrite(str(folder / "a.jpg"), cv2.cvtColor(image, cv2.COLOR_RGB2BGR), [cv2.IMWRITE_JPEG_QUALITY, 100])
-    return View.of_frame(ImageFolder(folder), Frame.empty("a.jpg", POSETRACK15))
+    return LazyImage.from_frame(ImageFolder(folder), Frame.empty("a.jpg", POSETRACK15))
 
 
-def whole(view: View, scale: float) -> Crop:
+def whole(view: LazyImage, scale: float) -> Crop:
     width, height = int(view.width * scale), int(view.height * scale)
     return Crop(scale, (width, height), (0, 0, width, height))
 
 
 def test_an_image_alone() -> None:
     image = noise(30, 40)
-    view = View.of(image)
+    view = LazyImage.from_array(image)
     assert (view.size, view.reductions) == ((40, 30), (1,))
     np.testing.assert_array_equal(view.pixels(), image)
     crop = Crop(0.7, (28, 21), (3, 4, 20, 19))
@@ -61,7 +61,7 @@ def test_an_image_alone() -> None:
 )
 def test_how_far_an_image_can_be_reduced(name: str, scale: float, expected: int, tmp_path: Path) -> None:
     cv2.imwrite(str(tmp_path / name), noise(30, 40))
-    view = View.of_frame(ImageFolder(tmp_path), Frame.empty(name, POSETRACK15))
+    view = LazyImage.from_frame(ImageFolder(tmp_path), Frame.empty(name, POSETRACK15))
     assert view.reduction_for(scale) == expected
 
 
@@ -69,13 +69,13 @@ def test_how_far_an_image_can_be_reduced(name: str, scale: float, expected: int,
 @pytest.mark.parametrize("size", [(240, 200), (241, 207), (233, 201)])
 @pytest.mark.parametrize("angle", [None, 0.0, 17.0, -40.0])
 @pytest.mark.parametrize("cut", [None, (0, 64, 232), (1, 0, 152)])
-def test_what_is_in_a_place_stays_there(
+def test_content_stays_in_its_position(
     reduction: int, size: tuple[int, int], angle: float | None, cut: tuple[int, int, int] | None, tmp_path: Path
 ) -> None:
     """A tenth of a pixel of the crop, in either direction, on the whole and in each quarter."""
     view = written(tmp_path, gradient(size[1], size[0]))
     if angle is not None:
-        view = view.turned(Turn((110.3, 91.8), angle, (0.0, 0.0, 0.0)))
+        view = view.rotated(Rotation((110.3, 91.8), angle, (0.0, 0.0, 0.0)))
     view = view if cut is None else view.cut(*cut)
     scale = 0.75 / reduction
     crop = whole(view, scale)
@@ -90,27 +90,27 @@ def test_what_is_in_a_place_stays_there(
 
 
 @given(
-    place=st.tuples(st.floats(-50, 150), st.floats(-50, 150)),
+    centre=st.tuples(st.floats(-50, 150), st.floats(-50, 150)),
     angle=st.floats(-180, 180),
     rows=st.tuples(st.integers(0, 59), st.integers(1, 60)),
     columns=st.tuples(st.integers(0, 79), st.integers(1, 80)),
 )
 @settings(max_examples=60, deadline=None)
-def test_a_part_is_that_of_the_whole_turned(
-    place: tuple[float, float], angle: float, rows: tuple[int, int], columns: tuple[int, int]
+def test_a_region_is_that_of_the_whole_rotated_image(
+    centre: tuple[float, float], angle: float, rows: tuple[int, int], columns: tuple[int, int]
 ) -> None:
-    image, turn = noise(60, 80), Turn(place, angle, FILL)
-    expected = cv2.warpAffine(image, turn.matrix(), (80, 60), borderMode=cv2.BORDER_CONSTANT, borderValue=FILL)
+    image, rotation = noise(60, 80), Rotation(centre, angle, FILL)
+    expected = cv2.warpAffine(image, rotation.matrix(), (80, 60), borderMode=cv2.BORDER_CONSTANT, borderValue=FILL)
     down, across = slice(rows[0], max(rows[0] + 1, rows[1])), slice(columns[0], max(columns[0] + 1, columns[1]))
-    found = turned_part(image, turn, down, across, 1)
+    found = rotate_region(image, rotation, down, across, 1)
     apart = np.abs(found.astype(int) - expected[down, across])
-    # OpenCV rounds places to a fraction of a pixel, which may fall to either side.
+    # OpenCV rounds positions to a fraction of a pixel, which may fall to either side.
     assert np.quantile(apart, 0.99) <= 2
 
 
 def test_a_cut_view_begins_where_it_was_cut() -> None:
     image = noise(80, 96)
-    view = View.of(image).cut(0, 2 * CUT_STEP, 96).cut(1, CUT_STEP, 64)
+    view = LazyImage.from_array(image).cut(0, 2 * CUT_STEP, 96).cut(1, CUT_STEP, 64)
     assert view.size == (80, 56)
     np.testing.assert_array_equal(view.pixels(), image[8:64, 16:])
     crop = whole(view, 0.6)
@@ -120,16 +120,16 @@ def test_a_cut_view_begins_where_it_was_cut() -> None:
 class _Counting(ImageFolder):
     decoded = 0
 
-    def read(self, frame: Frame) -> Image:
+    def read(self, frame: Frame, reduction: int = 1) -> Image:
         type(self).decoded += 1
-        return super().read(frame)
+        return super().read(frame, reduction)
 
 
 def test_an_image_is_decoded_once_and_only_when_it_is_needed(tmp_path: Path) -> None:
     cv2.imwrite(str(tmp_path / "a.jpg"), noise(30, 40))
     _Counting.decoded = 0
-    view = View.of_frame(_Counting(tmp_path), Frame.empty("a.jpg", POSETRACK15))
+    view = LazyImage.from_frame(_Counting(tmp_path), Frame.empty("a.jpg", POSETRACK15))
     assert (view.size, _Counting.decoded) == ((40, 30), 0)
     for _ in range(2):
-        view.turned(Turn((1, 1), 5, FILL)).crop(whole(view, 1.0))
+        view.rotated(Rotation((1, 1), 5, FILL)).crop(whole(view, 1.0))
     assert _Counting.decoded == 1
