@@ -107,14 +107,7 @@ class Refiner(nn.Module):
         mean_head: float = MEAN_HEAD,
         input_kind: InputKind = "discs",
     ) -> None:
-        """Builds the network with random weights.
-
-        Args:
-            backbone: Builds the backbone for a number of input channels.
-            skeleton: The K keypoints.
-            mean_head: See `registry.Architecture`.
-            input_kind: How poses are drawn for the network.
-        """
+        """Builds the network with random weights; `backbone` builds its backbone for a number of input channels."""
         super().__init__()
         self.skeleton, self.mean_head, self.input_kind = skeleton, mean_head, input_kind
 
@@ -122,7 +115,7 @@ class Refiner(nn.Module):
         self.unmeasured = [
             index for index, name in enumerate(skeleton.names) if not (has_published_means and name in POSETRACK15)
         ]
-        mean = torch.tensor(input_means(skeleton)).view(1, -1, 1, 1)  # (3 + K,) -> (1, 3 + K, 1, 1)
+        mean = torch.tensor(input_means(skeleton)).view(1, -1, 1, 1)
         self.register_buffer("input_mean", mean, persistent=False)
 
         self.backbone = backbone(3 + len(skeleton))

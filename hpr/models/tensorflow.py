@@ -86,8 +86,7 @@ def port(checkpoint: Path, output: Path) -> Ported:
             raise UserError(f"{checkpoint}: unknown architecture '{name}': expected one of {', '.join(RESNETS)}")
 
         table = variables(scope, RESNETS[name], kind == "refiner")
-        _check_shapes(table, shapes, checkpoint)
-        tensors = _tensors(table, reader, checkpoint)
+        tensors = _tensors(table, shapes, reader, checkpoint)
         if "global_step" in shapes:
             step = str(int(_value(reader, "global_step", checkpoint)))
         else:  # from a name like snapshot-515000
@@ -214,8 +213,8 @@ def _open_checkpoint(path: str) -> Any:
     try:
         return tensorflow.train.load_checkpoint(path)
     except (tensorflow.errors.OpError, ValueError, RuntimeError) as error:
-        problem = f"not a complete TensorFlow checkpoint ({_first_line(error)})"
-        raise UserError(f"{path}: {problem}; download it again") from None
+        reason = str(error).split("\n")[0]
+        raise UserError(f"{path}: not a complete TensorFlow checkpoint ({reason}); download it again") from None
 
 
 def _value(reader: Any, name: str, checkpoint: Path) -> NDArray[Any]:
@@ -223,12 +222,8 @@ def _value(reader: Any, name: str, checkpoint: Path) -> NDArray[Any]:
     try:
         return np.asarray(reader.get_tensor(name))
     except Exception as error:  # TensorFlow's own error, an IndexError or a RuntimeError, by the kind of damage
-        problem = f"{name} cannot be read ({_first_line(error)})"
-        raise UserError(f"{checkpoint}: {problem}; download the checkpoint again") from None
-
-
-def _first_line(error: Exception) -> str:
-    return str(error).split("\n")[0]
+        reason = str(error).split("\n")[0]
+        raise UserError(f"{checkpoint}: {name} cannot be read ({reason}); download the checkpoint again") from None
 
 
 def _scope_and_kind(shapes: dict[str, Shape], checkpoint: Path) -> tuple[str, str]:
@@ -242,22 +237,18 @@ def _scope_and_kind(shapes: dict[str, Shape], checkpoint: Path) -> tuple[str, st
     return scopes[0], "backbone" if f"{scopes[0]}/conv1/BatchNorm/gamma" in shapes else "refiner"
 
 
-def _check_shapes(table: list[Variable], shapes: dict[str, Shape], checkpoint: Path) -> None:
-    """Raises a UserError unless the checkpoint has every variable in its shape."""
-    missing = [variable.name for variable in table if variable.name not in shapes]
-    if missing:
-        others = f" and {len(missing) - 1} more" if len(missing) > 1 else ""
-        raise UserError(
-            f"{checkpoint}: no variable {missing[0]}{others} among its {len(shapes)}; another network's checkpoint?"
-        )
-    for variable in table:
-        found = shapes[variable.name]
-        if found != variable.shape:
-            raise UserError(f"{checkpoint}: {variable.name} has shape {list(found)}, expected {list(variable.shape)}")
+def _tensors(table: list[Variable], shapes: dict[str, Shape], reader: Any, checkpoint: Path) -> weights.Tensors:
+    """Reads the variables and returns our tensors, with the axes in torch's order.
 
+    Raises:
+        UserError: A variable is missing, has another shape or cannot be read.
+    """
+    for name, shape in ((variable.name, variable.shape) for variable in table):
+        if name not in shapes:
+            raise UserError(f"{checkpoint}: no variable {name} among its {len(shapes)}; another network's checkpoint?")
+        if shapes[name] != shape:
+            raise UserError(f"{checkpoint}: {name} has shape {list(shapes[name])}, expected {list(shape)}")
 
-def _tensors(table: list[Variable], reader: Any, checkpoint: Path) -> weights.Tensors:
-    """Reads the variables and returns our tensors, with the axes in torch's order."""
     tensors: weights.Tensors = {}
     for variable in table:
         value = _value(reader, variable.name, checkpoint).astype(np.float32, copy=False)

@@ -114,7 +114,7 @@ def load(path: Path) -> tuple[Tensors, Provenance]:
     if metadata.get("input", "discs") not in get_args(InputKind):
         raise UserError(f"{path}: expected input {' or '.join(get_args(InputKind))}, found '{metadata['input']}'")
     try:
-        return tensors, Provenance(**metadata)  # type: ignore[arg-type]
+        return tensors, Provenance(**metadata)
     except TypeError:
         raise UserError(f"{path}: these weights do not say what they are; write them with hpr's own tools") from None
 

@@ -3,6 +3,7 @@
 import sys
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import pytest
 import torch
@@ -97,7 +98,8 @@ def inputs(rgb: Tensor, network: Refiner) -> PaddedBatch:
 @pytest.mark.parametrize("name", ["resnet18.a1_in1k", "test_convnext", "tf_efficientnet_lite0", "repvgg_a0"])
 def test_started_from_imagenet_it_sees_what_timms_network_sees(name: str, ending: str, tmp_path: Path) -> None:
     """The same features at first, from RGB in 0..255, and nothing of the keypoints' maps."""
-    own, path = trained(name), tmp_path / f"a.{ending}"
+    own: Any = trained(name)
+    path = tmp_path / f"a.{ending}"
     (torch.save if ending == "pth" else save_file)(own.state_dict(), path)
     network = start_network(f"timm/{name}", COCO17, path).eval()
 
@@ -105,7 +107,7 @@ def test_started_from_imagenet_it_sees_what_timms_network_sees(name: str, ending
     config = own.default_cfg
     mean, std = (torch.tensor(config[key]).view(1, 3, 1, 1) for key in ("mean", "std"))
     with torch.inference_mode():
-        pyramid = own.forward_intermediates((rgb / 255 - mean) / std, intermediates_only=True)  # type: ignore[operator]
+        pyramid = own.forward_intermediates((rgb / 255 - mean) / std, intermediates_only=True)
         expected = next(features for features in pyramid if features.shape[2] == 4)
         batch = inputs(rgb, network)
         found = network.backbone(batch.with_tensors(batch.tensors - network.input_mean))
@@ -194,7 +196,8 @@ def test_pretrained_weights(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> 
         timm, "create_model", lambda name, pretrained=False, **settings: own if pretrained else create(name, **settings)
     )
     network = start_network("timm/test_resnet", POSETRACK15, "pretrained")
-    assert torch.equal(network.backbone.network.layer1[0].conv1.weight, own.layer1[0].conv1.weight)
+    found = network.get_parameter("backbone.network.layer1.0.conv1.weight")
+    assert torch.equal(found, own.get_parameter("layer1.0.conv1.weight"))
 
 
 @pytest.mark.parametrize("path", ["pretrained", "a.pth"])

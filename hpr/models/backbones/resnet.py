@@ -139,7 +139,7 @@ def fold_batch_norms(module: nn.Module) -> None:
 
 
 class _Folded(nn.Module):
-    """Replaces a batch norm that was folded into its convolution."""
+    """Replaces a batch norm that has been folded into its convolution."""
 
     def forward(self, x: Tensor, valid: Tensor | None = None) -> Tensor:
         """Returns x."""

@@ -44,15 +44,10 @@ class TimmBackbone(Backbone):
     exports_any_size = False
 
     def __init__(self, in_channels: int, name: str) -> None:
-        """Builds the backbone with random weights.
-
-        Args:
-            in_channels: Number of input channels.
-            name: timm's name of the network, such as "resnet18.a1_in1k".
+        """Builds the backbone of a network that timm calls `name` with random weights.
 
         Raises:
-            UserError: timm is not installed or does not have the network, or it has no features at stride 16 for
-                crops of any size.
+            UserError: timm is not installed or has no such network with features at stride 16 of crops of any size.
         """
         super().__init__()
         self._name, self._masks = name, dict[tuple[int, int], Tensor]()
@@ -187,7 +182,7 @@ class TimmBackbone(Backbone):
 
 
 class BatchNormAct(BatchNorm):
-    """Masked batch norm in place of one of timm's, which may hold dropout and an activation as well."""
+    """Masked batch norm that replaces one of timm's, which may include dropout and an activation."""
 
     def __init__(self, norm: nn.BatchNorm2d) -> None:
         super().__init__(norm.num_features, norm.eps, norm.momentum)
@@ -220,7 +215,7 @@ def _feature_extractor(name: str, in_channels: int) -> Any:
 
     try:
         with torch.device("meta"):
-            info = timm.create_model(name, features_only=True).feature_info
+            info: Any = timm.create_model(name, features_only=True).feature_info
         strides = dict(zip(info.out_indices, info.reduction(), strict=True))
         last = [index for index, stride in strides.items() if stride == 16][-1:]
         if not last:
