@@ -1,9 +1,8 @@
-"""Refining and training on a GPU that is not there: tensors without numbers that know which device they are on.
+"""Refining and training on a fake GPU: tensors without values that know their device.
 
-A tensor made on the wrong device is found as on a GPU, by PyTorch's own rules (`FakeTensorMode`). Patched is only what
-the mode cannot do: numbers that are read off a tensor (there are none), `numpy`, `copy.deepcopy`, and `Module.to` of
-parameters that are fake already. Training is done on the device "meta" in place of "cuda": for gradients of tensors on
-"cuda", PyTorch asks the driver about streams.
+A tensor on the wrong device is found by PyTorch's own rules (`FakeTensorMode`). Patched is only what the mode cannot do:
+reading values, of which there are none, `numpy`, `copy.deepcopy`, and `Module.to` for fake parameters. Training runs on
+the device "meta" instead of "cuda": for gradients of tensors on "cuda", PyTorch asks the driver about streams.
 """
 
 from collections.abc import Callable, Sequence
@@ -17,27 +16,27 @@ from conftest import small_network
 from torch import Tensor, nn
 from torch._subclasses.fake_tensor import FakeTensor, FakeTensorMode
 
-from hpr.crops import Crop
-from hpr.design import Design
 from hpr.codec import rectangles
-from hpr.refine.batching import PersonCrop
-from hpr.refine.engine import PassedThrough, PoseRefiner, RefinedPose
+from hpr.crops import Crop
 from hpr.models.network import Refiner
 from hpr.models.padding import PaddedBatch
 from hpr.models.registry import build_network
+from hpr.poses import FrameKey
+from hpr.refine.batching import PersonCrop
+from hpr.refine.engine import PoseRefiner
+from hpr.refine.results import Outcome, PersonKey, RefinedPose
 from hpr.runtime.processes import ALONE
 from hpr.skeleton import POSETRACK15
-from hpr.training.averaging import AveragedWeights
+from hpr.training.averaging import update_average
 from hpr.training.examples import Example
-from hpr.training.loop import Settings, Trainer
+from hpr.training.loop import Trainer, TrainingSettings
 from hpr.training.schedules import WarmUpCosine
 
 NETWORKS: dict[str, Callable[[], Refiner]] = {
     "resnet": small_network,
-    "torchvision": partial(build_network, "torchvision_resnet18", POSETRACK15),
-    "convnext": partial(build_network, "demo_convnext", POSETRACK15),
-    "scores and votes": partial(build_network, "demo", POSETRACK15, Design("confident_discs", "votes")),
-    "gaussians and places": partial(build_network, "demo", POSETRACK15, Design("gaussians", "integral")),
+    "timm": partial(build_network, "timm/resnet18", POSETRACK15),
+    "convnext": partial(build_network, "timm/test_convnext", POSETRACK15),
+    "confident discs": partial(build_network, "demo", POSETRACK15, "confident_discs"),
 }
 CANVAS = (64, 48)
 SAME = [CANVAS, CANVAS]
@@ -46,7 +45,7 @@ WRONG = "all tensors to be on the same device, but found at least two devices, (
 
 
 class Fake(FakeTensorMode):  # type: ignore[no-untyped-call]
-    """Tensors without numbers; whatever is read off one is 1."""
+    """Tensors without values; every value that is read is 1. Notes operations that wait for the device."""
 
     def __init__(self) -> None:
         super().__init__(allow_non_fake_inputs=True)
@@ -64,7 +63,7 @@ _READS = (torch.ops.aten._local_scalar_dense, torch.ops.aten.nonzero, torch.ops.
 
 
 def _waits(func: Any, args: Any, kwargs: dict[str, Any]) -> bool:
-    """Returns whether an operation waits for the device: it asks for a number or a shape, or moves a tensor at once."""
+    """Returns whether an operation waits for the device: it reads a value, or copies between devices blockingly."""
     own = [arg for arg in args if isinstance(arg, Tensor)]
     if func.overloadpacket in _READS:
         return own[0].device.type != "cpu"
@@ -80,15 +79,15 @@ def _waits(func: Any, args: Any, kwargs: dict[str, Any]) -> bool:
 def fake(monkeypatch: pytest.MonkeyPatch) -> Fake:
     """A mode in which there is a CUDA device."""
     monkeypatch.setattr(torch.cuda, "device_count", lambda: 1)
-    monkeypatch.setattr(FakeTensor, "numpy", zeros_on_the_host)
+    monkeypatch.setattr(FakeTensor, "numpy", zeros)
     monkeypatch.setattr(FakeTensor, "__deepcopy__", copied, raising=False)
     monkeypatch.setattr(nn.Module, "_apply", apply)
-    # It draws again until all numbers are within bounds, which 1 is not.
+    # It draws until all values are within bounds, which 1 is not.
     monkeypatch.setattr(nn.init, "trunc_normal_", lambda tensor, **settings: tensor)
     return Fake()
 
 
-def zeros_on_the_host(tensor: Tensor) -> Any:
+def zeros(tensor: Tensor) -> Any:
     if tensor.device.type != "cpu":
         raise TypeError(f"can't convert {tensor.device.type} device type tensor to numpy")
     return np.zeros(tuple(tensor.shape))
@@ -99,7 +98,7 @@ def copied(tensor: Tensor, memo: dict[int, Any]) -> Tensor:
 
 
 def apply(module: nn.Module, change: Callable[[Tensor], Tensor], recurse: bool = True) -> nn.Module:
-    """What `to` does, with new parameters: PyTorch changes fake ones in place, which their weak references forbid."""
+    """Does what `to` does with new parameters: PyTorch changes fake ones in place, which weak references forbid."""
     for child in module.children():
         apply(child, change)
     with torch.no_grad():
@@ -110,30 +109,14 @@ def apply(module: nn.Module, change: Callable[[Tensor], Tensor], recurse: bool =
     return module
 
 
-def people(sizes: Sequence[tuple[int, int]]) -> list[PersonCrop]:
-    return [
-        PersonCrop(key, Crop(1.0, (w, h), (0, 0, w, h)), np.zeros((h, w, 3), np.uint8), np.full((15, 2), 20.0))
-        for key, (h, w) in enumerate(sizes)
-    ]
-
-
-def examples(sizes: Sequence[tuple[int, int]]) -> Example:
-    count, pose = len(sizes), torch.full((len(sizes), 15, 2), 20.0, dtype=torch.float64)
-    canvases, starts = torch.zeros(count, *CANVAS, 3, dtype=torch.uint8), torch.zeros(count, 2, dtype=torch.int64)
-    labelled = torch.ones(count, 15, dtype=torch.bool)
-    ignored = torch.zeros(count, CANVAS[0] // 16 * 2, CANVAS[1] // 16 * 2, dtype=torch.bool)
-    scales = torch.ones(count, dtype=torch.float64)
-    colours = torch.tensor([[1.1, 0.9, 1.2, 0.02]], dtype=torch.float64).expand(count, 4)
-    scores = torch.ones(count, 15, dtype=torch.float64)
-    tensors: Any = (canvases, torch.tensor(sizes), starts, pose, pose, scales, scores, labelled, ignored, colours)
-    return Example(*tensors)
-
-
-def refined(
+def refine(
     network: Callable[[], Refiner], sizes: Sequence[tuple[int, int]], precision: str, fake: Fake
-) -> tuple[list[RefinedPose | PassedThrough], list[PaddedBatch]]:
-    """Refines people on "cuda" and returns the results, and the batches that the network saw."""
-    batches: list[PaddedBatch] = []
+) -> tuple[list[RefinedPose], list[PaddedBatch]]:
+    """Refines people in two iterations on "cuda"; returns the results and the network's inputs."""
+    people, batches = [], list[PaddedBatch]()
+    for person, (h, w) in enumerate(sizes):
+        crop, key = Crop(1.0, (w, h), (0, 0, w, h)), PersonKey(FrameKey(0, 0), person)
+        people.append(PersonCrop(key, crop, np.zeros((h, w, 3), np.uint8), np.full((15, 2), 20.0)))
 
     def predict(batch: PaddedBatch) -> tuple[Tensor, Tensor]:
         batches.append(batch)
@@ -142,19 +125,36 @@ def refined(
     with fake:
         engine = PoseRefiner(network(), "cuda", precision, iterations=2)
         engine.predict = predict  # type: ignore[method-assign]
-        return list(engine.refine(people(sizes))), batches
+        return list(engine.refine_crops(people)), batches
 
 
-def trained(
-    network: Callable[[], Refiner], sizes: Sequence[tuple[int, int]], fake: Fake, **changes: Any
+def examples(sizes: Sequence[tuple[int, int]]) -> Example:
+    count, pose = len(sizes), torch.full((len(sizes), 15, 2), 20.0, dtype=torch.float64)
+    tensors: dict[str, Any] = {
+        "pixels": torch.zeros(count, *CANVAS, 3, dtype=torch.uint8),
+        "size": torch.tensor(sizes),
+        "start": torch.zeros(count, 2, dtype=torch.int64),
+        "estimate": pose,
+        "truth": pose,
+        "scale": torch.ones(count, dtype=torch.float64),
+        "scores": torch.ones(count, 15, dtype=torch.float64),
+        "labelled": torch.ones(count, 15, dtype=torch.bool),
+        "ignored": torch.zeros(count, CANVAS[0] // 8, CANVAS[1] // 8, dtype=torch.bool),
+        "colour": torch.tensor([[1.1, 0.9, 1.2, 0.02]], dtype=torch.float64).expand(count, 4),
+    }
+    return Example(**tensors)
+
+
+def train(
+    network: Callable[[], Refiner], sizes: Sequence[tuple[int, int]], fake: Fake, batch_norm: str = "live"
 ) -> tuple[Trainer, list[PaddedBatch]]:
-    """Does two steps, each in two parts, and returns the batches that the network saw, too."""
-    settings = {"steps": 4, "batch_size": 4, "accumulate": 2, "batch_norm": "live", "precision": "tf32", "ema": 0.9}
-    settings |= {"max_gradient_norm": 1.0, "workers": 0, "validate_every": 9, "checkpoint_every": 9, "log_every": 9}
-    made, batches = examples(sizes), []
+    """Does two steps, each in two parts; returns the trainer and the network's inputs."""
+    settings = {"steps": 4, "epochs": None, "batch_size": 4, "accumulate": 2, "batch_norm": batch_norm, "ema": 0.9}
+    settings |= {"precision": "tf32", "max_gradient_norm": 1.0, "num_workers": 0}
+    settings |= dict.fromkeys(("validate_every", "checkpoint_every", "log_every"), 9)
+    made, batches = examples(sizes), list[PaddedBatch]()
     with fake:
-        optimizer = partial(torch.optim.AdamW, lr=0.0)
-        own = Settings.model_validate({**settings, **changes})
+        optimizer, own = partial(torch.optim.AdamW, lr=0.0), TrainingSettings.model_validate(settings)
         trainer = Trainer(network(), optimizer, WarmUpCosine(0.1, 2), own, torch.device("meta"), ALONE)
         trainer.network.register_forward_pre_hook(lambda module, inputs: batches.append(inputs[0]))
         for _ in range(2):
@@ -166,9 +166,9 @@ def trained(
 @pytest.mark.parametrize("network", NETWORKS.values(), ids=list(NETWORKS))
 @pytest.mark.parametrize(("sizes", "precision"), [(SAME, "auto"), (UNEQUAL, "auto"), (UNEQUAL, "fp16")])
 def test_refining(network: Callable[[], Refiner], sizes: list[tuple[int, int]], precision: str, fake: Fake) -> None:
-    results, batches = refined(network, sizes, precision, fake)
-    assert [type(result) for result in results] == [RefinedPose, RefinedPose]
-    assert [batch.tensors.device.type for batch in batches] == ["cuda", "cuda"]  # both people in two passes
+    results, batches = refine(network, sizes, precision, fake)
+    assert [result.outcome for result in results] == [Outcome.REFINED, Outcome.REFINED]
+    assert [batch.tensors.device.type for batch in batches] == ["cuda", "cuda"]  # both people in two iterations
     assert [batch.is_padded for batch in batches] == [sizes == UNEQUAL] * 2
 
 
@@ -178,21 +178,21 @@ def test_refining(network: Callable[[], Refiner], sizes: list[tuple[int, int]], 
         ("resnet", SAME, "live"),
         ("resnet", UNEQUAL, "live"),
         ("resnet", UNEQUAL, "frozen"),
-        ("torchvision", UNEQUAL, "live"),
+        ("timm", UNEQUAL, "live"),
     ],
 )
 def test_training(network: str, sizes: list[tuple[int, int]], batch_norm: str, fake: Fake) -> None:
-    trainer, batches = trained(NETWORKS[network], sizes, fake, batch_norm=batch_norm)
+    trainer, batches = train(NETWORKS[network], sizes, fake, batch_norm)
     assert [batch.is_padded for batch in batches] == [sizes == UNEQUAL] * 4
     for own in (trainer.network, trainer.averaged):
         assert {tensor.device.type for tensor in own.state_dict().values()} == {"meta"}
 
 
 class TestWaits:
-    """For the device: none in a step."""
+    """A training step does not wait for the device."""
 
-    def of_steps(self, fake: Fake, sizes: list[tuple[int, int]], **changes: Any) -> list[str]:
-        trainer, _ = trained(small_network, sizes, fake, **changes)
+    def of_three_steps(self, fake: Fake, sizes: list[tuple[int, int]], batch_norm: str = "live") -> list[str]:
+        trainer, _ = train(small_network, sizes, fake, batch_norm)
         fake.waits.clear()
         with fake:
             made = examples(sizes)
@@ -200,56 +200,53 @@ class TestWaits:
                 trainer.step([made, made])
         return fake.waits
 
-    @pytest.mark.parametrize("sizes", [SAME, UNEQUAL])
-    @pytest.mark.parametrize("batch_norm", ["live", "frozen"])
-    def test_there_are_none(self, sizes: list[tuple[int, int]], batch_norm: str, fake: Fake) -> None:
-        assert self.of_steps(fake, sizes, batch_norm=batch_norm) == []
+    @pytest.mark.parametrize(("sizes", "batch_norm"), [(SAME, "live"), (UNEQUAL, "live"), (UNEQUAL, "frozen")])
+    def test_a_step(self, sizes: list[tuple[int, int]], batch_norm: str, fake: Fake) -> None:
+        assert self.of_three_steps(fake, sizes, batch_norm) == []
 
-    def test_a_look_is_one(self, fake: Fake, monkeypatch: pytest.MonkeyPatch) -> None:
-        trainer, _ = trained(small_network, SAME, fake)
+    def test_synchronizing_waits_for_values_only(self, fake: Fake) -> None:
+        trainer, _ = train(small_network, SAME, fake)
         fake.waits.clear()
         with fake:
-            trainer.look()
+            trainer.synchronize()
         assert set(fake.waits) == {"aten._local_scalar_dense.default"}
 
-    def test_one_is_found(self, fake: Fake, monkeypatch: pytest.MonkeyPatch) -> None:
-        average = AveragedWeights.update
+    def test_a_wait_is_found(self, fake: Fake, monkeypatch: pytest.MonkeyPatch) -> None:
         count = torch.zeros((), device="meta")
 
-        def update(own: AveragedWeights, network: Refiner, steps: int) -> None:
-            average(own, network, int(count))
+        def update(averaged: nn.Module, network: nn.Module, decay: float, steps: int) -> None:
+            update_average(averaged, network, decay, int(count))
 
-        monkeypatch.setattr(AveragedWeights, "update", update)
-        assert self.of_steps(fake, SAME) == ["aten._local_scalar_dense.default"] * 3
+        monkeypatch.setattr("hpr.training.loop.update_average", update)
+        assert self.of_three_steps(fake, SAME) == ["aten._local_scalar_dense.default"] * 3
+
+
+def arange_on_the_cpu(monkeypatch: pytest.MonkeyPatch) -> None:
+    arange = torch.arange
+
+    def without_device(*numbers: int, device: object = None) -> Tensor:
+        return arange(*numbers)
+
+    monkeypatch.setattr(torch, "arange", without_device)
+
+
+def masks_on_the_cpu(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("hpr.models.padding.rectangles", lambda *arguments: rectangles(*arguments).cpu())
 
 
 class TestATensorOnTheWrongDevice:
-    """Is found, wherever it is made."""
+    """It is found wherever it is made."""
 
-    def without_device(self, monkeypatch: pytest.MonkeyPatch) -> None:
-        arange = torch.arange
-
-        def on_the_cpu(*numbers: int, device: object = None) -> Tensor:
-            return arange(*numbers)
-
-        monkeypatch.setattr(torch, "arange", on_the_cpu)
-
-    def masks_on_the_cpu(self, monkeypatch: pytest.MonkeyPatch) -> None:
-        monkeypatch.setattr("hpr.models.padding.rectangles", lambda *arguments: rectangles(*arguments).cpu())
-
-    @pytest.mark.parametrize("defect", ["without_device", "masks_on_the_cpu"])
-    def test_refining(self, defect: str, fake: Fake, monkeypatch: pytest.MonkeyPatch) -> None:
-        getattr(self, defect)(monkeypatch)
+    @pytest.mark.parametrize("defect", [arange_on_the_cpu, masks_on_the_cpu])
+    @pytest.mark.parametrize("use", [lambda *args: refine(*args[:2], "auto", args[2]), train], ids=["refine", "train"])
+    def test_in(
+        self, use: Callable[..., Any], defect: Callable[..., None], fake: Fake, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        defect(monkeypatch)
         with pytest.raises(RuntimeError, match=WRONG):
-            refined(small_network, UNEQUAL, "auto", fake)
-
-    @pytest.mark.parametrize("defect", ["without_device", "masks_on_the_cpu"])
-    def test_training(self, defect: str, fake: Fake, monkeypatch: pytest.MonkeyPatch) -> None:
-        getattr(self, defect)(monkeypatch)
-        with pytest.raises(RuntimeError, match=WRONG):
-            trained(small_network, UNEQUAL, fake)
+            use(small_network, UNEQUAL, fake)
 
     def test_a_result_that_is_not_brought_back(self, fake: Fake, monkeypatch: pytest.MonkeyPatch) -> None:
         monkeypatch.setattr(Tensor, "cpu", lambda tensor: tensor)
         with pytest.raises(TypeError, match="can't convert cuda device type tensor"):
-            refined(small_network, SAME, "auto", fake)
+            refine(small_network, SAME, "auto", fake)
