@@ -2,40 +2,31 @@
 
 import sys
 from pathlib import Path
-from typing import Any
 
 from hpr.cli import app
 from hpr.cli.components import build
 from hpr.cli.progress import progress_bar
-from hpr.cli.settings import PredictionSettings
-from hpr.errors import UserError
+from hpr.cli.settings import ScoringSettings
 from hpr.files import write_json
 from hpr.formats import Format
 from hpr.metrics.scoring import open_truth
 from hpr.metrics.truth import FilesByName
 from hpr.report.tables import score_table
-from hpr.settings import Section
 
 
-class EvaluateSettings(Section):
-    """conf/evaluate.yaml; the model and the objective that a data set brings are not used."""
+class EvaluateSettings(ScoringSettings):
+    """conf/evaluate.yaml."""
 
-    dataset: PredictionSettings
-    model: dict[str, Any] | None = None
-    objective: dict[str, Any] | None = None
     output: str | None
 
 
 def evaluate(settings: EvaluateSettings) -> None:
     """Scores the predictions, prints the scores and, if `output` is set, writes all of them to a file."""
-    dataset = settings.dataset
-    if dataset.annotations is None:
-        raise UserError("dataset.annotations is not set; add dataset.annotations=FILE_OR_FOLDER to the command")
-
+    dataset, annotations = settings.dataset, settings.annotations()
     file_format: Format = build("dataset.format", dataset.format)
     predictions = FilesByName(file_format, Path(dataset.predictions))
     with progress_bar("files", doing="scoring") as progress:
-        scores = open_truth(file_format, dataset.annotations).score(predictions, progress)
+        scores = open_truth(file_format, annotations).score(predictions, progress)
     if settings.output is not None:
         write_json(Path(settings.output), scores.as_json(), indent=4)
 

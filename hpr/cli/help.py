@@ -37,6 +37,12 @@ class Setting(NamedTuple):
     comment: str
 
 
+_OPTIONS = [
+    Setting("--cfg job", "", "print the composed settings and stop"),
+    Setting("--config-dir DIR", "", "folder with more choices of groups, such as DIR/pose_errors/mine.yaml"),
+]
+
+
 class Config(NamedTuple):
     """A configuration file.
 
@@ -98,16 +104,7 @@ def command_help(command: str) -> str:
         lines += ["", "Recipes: +experiment=NAME"]
         first_sentences = {recipe: " ".join(header[2:]).partition(". ")[0] for recipe, header in recipes.items()}
         lines += _format(Setting(recipe, "", sentence) for recipe, sentence in first_sentences.items())
-    lines += ["", "Options"]
-    lines += _format(
-        [
-            Setting("--cfg job", "", "print the composed settings and stop"),
-            Setting(
-                "--config-dir DIR", "", "look there, too, for choices of groups, such as DIR/pose_errors/mine.yaml"
-            ),
-        ]
-    )
-    return "\n".join(lines)
+    return "\n".join([*lines, "", "Options", *_format(_OPTIONS)])
 
 
 def _command_settings(command: str, config: Config) -> Iterator[Setting]:

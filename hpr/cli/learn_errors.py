@@ -5,12 +5,11 @@ import shlex
 import sys
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Any
 
 from hpr.cli import app
 from hpr.cli.components import build
 from hpr.cli.progress import progress_bar
-from hpr.cli.settings import PredictionSettings
+from hpr.cli.settings import PredictionSettings, ScoringSettings
 from hpr.errors import UserError
 from hpr.files import replacing
 from hpr.formats import Format
@@ -19,30 +18,23 @@ from hpr.metrics.truth import FilesByName
 from hpr.pose_errors.draw import KEYPOINT_KINDS
 from hpr.pose_errors.measure import ErrorCounter, ErrorRates
 from hpr.report.tables import format_table, number
-from hpr.settings import Section
 
 _GROUP = "pose_errors"
 """Folder in which Hydra looks for the choices of the setting of that name."""
 
 
-class LearnErrorsSettings(Section):
-    """conf/learn_errors.yaml; the model and the objective that a data set brings are not used."""
+class LearnErrorsSettings(ScoringSettings):
+    """conf/learn_errors.yaml."""
 
-    dataset: PredictionSettings
-    model: dict[str, Any] | None = None
-    objective: dict[str, Any] | None = None
     output: str
 
 
 def learn_errors(settings: LearnErrorsSettings) -> None:
     """Measures the mistakes, prints and writes them, and says how to train with them."""
-    dataset, output = settings.dataset, _check_output(settings.output)
-    if dataset.annotations is None:
-        raise UserError("dataset.annotations is not set; add dataset.annotations=FILE_OR_FOLDER to the command")
-
+    dataset, annotations, output = settings.dataset, settings.annotations(), _check_output(settings.output)
     file_format: Format = build("dataset.format", dataset.format)
     with progress_bar("files", doing="measuring") as progress:
-        truth = open_truth(file_format, dataset.annotations)
+        truth = open_truth(file_format, annotations)
         pairs, warnings = truth.pairs(FilesByName(file_format, Path(dataset.predictions)), progress)
 
     counter = ErrorCounter()
@@ -51,7 +43,7 @@ def learn_errors(settings: LearnErrorsSettings) -> None:
     try:
         rates = counter.rates()
     except UserError as error:
-        raise UserError(f"{dataset.predictions} and {dataset.annotations}: {error}") from None
+        raise UserError(f"{dataset.predictions} and {annotations}: {error}") from None
 
     command = f"hpr train --config-dir {shlex.quote(str(output.parent.parent))} {_GROUP}={output.stem}"
     with replacing(output) as temporary:

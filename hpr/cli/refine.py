@@ -1,7 +1,7 @@
 """`hpr refine`: refine estimated poses."""
 
 import time
-from collections.abc import Iterable, Sequence
+from collections.abc import Sequence
 from contextlib import nullcontext
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -147,7 +147,8 @@ def _refine_predictions(settings: RefineSettings, refiner: PoseRefiner, processe
         processes.wait()  # no process writes before the folder is known to be free
         start = time.perf_counter()
         journal = Journal(output, _settings_of_results(settings, refiner, source.file_format))
-        finished = {} if settings.overwrite else _finished_files(journal, source.files)
+        entries = {} if settings.overwrite else {file.path: journal.finished(file) for file in source.files}
+        finished = {path: tallies for path, tallies in entries.items() if tallies is not None}
         if finished and processes.is_first:
             print(f"{len(finished)} of {len(source.files)} files were finished by an earlier run and are skipped")
         processes.wait()  # all have seen the same state of the folder before one of them changes it
@@ -253,12 +254,6 @@ def _settings_of_results(settings: RefineSettings, refiner: PoseRefiner, file_fo
     }
 
 
-def _finished_files(journal: Journal, files: Iterable[PoseFile]) -> dict[Path, dict[str, Tally]]:
-    """Returns the counts of the files that an earlier run has finished, by path and by name of the sequence."""
-    entries = {file.path: journal.finished(file) for file in files}
-    return {path: tallies for path, tallies in entries.items() if tallies is not None}
-
-
 def _refine_share(
     settings: RefineSettings,
     refiner: PoseRefiner,
@@ -272,13 +267,13 @@ def _refine_share(
     own, parts = _Share(refiner.device_name), shares[processes.rank]
     width = max(len(name) for name in (_COLUMNS[0], *(own.name for file in files for own in file.sequences)))
     if processes.is_first:
-        say(format_row(_COLUMNS, width))
+        say(format_row(_COLUMNS, width, 11))
 
     def note(tallies: dict[str, Tally]) -> None:
         own.tallies |= tallies
         for name, tally in tallies.items():
             counts = (tally.frames, tally.people, tally.refined, tally.passed_through)
-            say(format_row((name, *counts, tally.kept, tally.dropped, tally.added), width))
+            say(format_row((name, *counts, tally.kept, tally.dropped, tally.added), width, 11))
 
     sequences, num_people = [file.sequences for file in files], sum(part.people for part in parts)
     with progress_bar("people", num_people, shown=processes.is_first) as progress, assembly:

@@ -1,11 +1,12 @@
 """Settings that several commands share."""
 
-from typing import Annotated
+from typing import Annotated, Any
 
 from pydantic import Field
 
 from hpr.cli.components import Component
 from hpr.crops import ScaleRule
+from hpr.errors import UserError
 from hpr.settings import InputKind, Section
 
 Margin = Annotated[float, Field(ge=0, le=1000)]
@@ -39,3 +40,21 @@ class PredictionSettings(DatasetSettings):
     images: str | list[str] | None = None
     predictions: str
     scale: ScaleRule
+
+
+class ScoringSettings(Section):
+    """What is compared with annotations; the model and the objective that a data set brings are not used."""
+
+    dataset: PredictionSettings
+    model: dict[str, Any] | None = None
+    objective: dict[str, Any] | None = None
+
+    def annotations(self) -> str:
+        """Returns where the annotations are.
+
+        Raises:
+            UserError: That is not set.
+        """
+        if self.dataset.annotations is None:
+            raise UserError("dataset.annotations is not set; add dataset.annotations=FILE_OR_FOLDER to the command")
+        return self.dataset.annotations

@@ -1,5 +1,6 @@
 """`hpr train`: train a refiner."""
 
+import time
 from collections.abc import Callable
 from contextlib import nullcontext
 from pathlib import Path
@@ -12,7 +13,7 @@ from tqdm import tqdm
 
 from hpr.cli import app
 from hpr.cli.components import Component, build
-from hpr.cli.progress import Pace, progress_bar, say
+from hpr.cli.progress import describe_pace, progress_bar, say
 from hpr.cli.settings import DatasetSettings, ModelSettings
 from hpr.crops import ScaleRule
 from hpr.errors import UserError
@@ -174,7 +175,7 @@ class Console(Callback):
 
     def on_start(self, step: int, num_steps: int) -> None:
         self._bar = tqdm(total=num_steps, initial=step, unit=" steps", disable=None)
-        self._pace = Pace("steps", num_steps, step)
+        self._first_step, self._start = step, time.monotonic()
 
     def on_step(self, step: int, losses: Losses, gradient_norm: Tensor, lr: float) -> None:
         self._bar.update()
@@ -182,7 +183,8 @@ class Console(Callback):
             loss = f"{losses.total.item():.4f}"
             self._bar.set_postfix(loss=loss, lr=f"{lr:.1e}")
             if self._bar.disable:  # not a terminal but, for example, the log of a cluster
-                pace = self._pace.after(step)
+                done, seconds = step - self._first_step, time.monotonic() - self._start
+                pace = describe_pace("steps", done, seconds, self._bar.total - step)
                 say(f"step {step} of {self._bar.total}: loss {loss}, learning rate {lr:.1e}, {pace}")
 
     def on_validation(self, step: int, result: ValidationResult) -> None:

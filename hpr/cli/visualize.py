@@ -1,6 +1,7 @@
 """`hpr visualize`: draw poses before and after refining."""
 
 from collections.abc import Sequence
+from dataclasses import replace
 from pathlib import Path
 
 from hpr.cli import app
@@ -8,7 +9,7 @@ from hpr.cli.progress import progress_bar
 from hpr.errors import UserError
 from hpr.formats import Format, get_format
 from hpr.images import ImageSource, open_images
-from hpr.poses import Frame, image_stem
+from hpr.poses import image_stem
 from hpr.refine.files import PoseFile, check_images, read_files
 from hpr.report.clip import CLIP_ENDING
 from hpr.report.drawing import Layout
@@ -70,8 +71,7 @@ def draw_results(
     Raises:
         UserError: A file cannot be read, or a picture cannot be written.
     """
-    paths = [results / file_format.output_name(file.path) for file in files]
-    refined = [PoseFile(file.path, file_format.read(path), path.name) for file, path in zip(files, paths, strict=True)]
+    refined = [replace(file, sequences=file_format.read(results / file.output_name)) for file in files]
     draw(pair_sequences(files, refined), images, output, "side", every=1, overwrite=True)
 
 
@@ -93,26 +93,21 @@ def pair_sequences(files: Sequence[PoseFile], refined: Sequence[PoseFile] | None
             folder = refined[0].path.parent
             raise UserError(f"{folder}: expected a refined file for {file.path.name}, found none of that name")
 
-        _check_equal(len(file.sequences), len(other.sequences), "sequences", file, other)
+        _check(f"{len(file.sequences)} sequences", f"{len(other.sequences)} sequences", str(other.path), file)
         for before, after in zip(file.sequences, other.sequences, strict=True):
-            _check_equal(len(before.frames), len(after.frames), f"frames of {before.name}", file, other)
+            counts = (f"{len(own.frames)} frames of {before.name}" for own in (before, after))
+            _check(*counts, str(other.path), file)
             for index, frames in enumerate(zip(before.frames, after.frames, strict=True)):
-                _check_same_image(*frames, f"{other.path}: frame {index} of {before.name}", file)
+                images = (f"image '{image_stem(frame.image)}', number {frame.number}" for frame in frames)
+                _check(*images, f"{other.path}: frame {index} of {before.name}", file)
             pairs.append(SequencePair(before.name, before.frames, after.frames))
     return pairs
 
 
-def _check_equal(expected: int, found: int, what: str, file: PoseFile, other: PoseFile) -> None:
+def _check(expected: str, found: str, where: str, file: PoseFile) -> None:
+    """Refuses refined poses that do not fit a file of input."""
     if expected != found:
-        raise UserError(f"{other.path}: expected {expected} {what}, as in {file.path}; found {found}")
-
-
-def _check_same_image(before: Frame, after: Frame, where: str, file: PoseFile) -> None:
-    def describe(frame: Frame) -> str:
-        return f"image '{frame.image}'" if frame.image else f"number {frame.number}"
-
-    if (image_stem(before.image), before.number) != (image_stem(after.image), after.number):
-        raise UserError(f"{where}: expected {describe(before)}, as in {file.path}; found {describe(after)}")
+        raise UserError(f"{where}: expected {expected}, as in {file.path}; found {found}")
 
 
 def draw(

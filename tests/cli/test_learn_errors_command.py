@@ -13,14 +13,12 @@ from omegaconf import OmegaConf
 from hpr.pose_errors.draw import KEYPOINT_KINDS, PoseErrors
 from hpr.synthetic.tree import write_tree
 
+TABLES = ("jitter", "miss", "inversion", "swap", "absent", "extra")
 KEYS = OmegaConf.load(ROOT / "conf" / "pose_errors" / "plausible.yaml").keys()
 
 
 def model(**rates: Any) -> PoseErrors:
-    tables: dict[str, Any] = {
-        name: dict.fromkeys(KEYPOINT_KINDS, rates.pop(name, 0.0))
-        for name in ("jitter", "miss", "inversion", "swap", "absent", "extra")
-    }
+    tables: dict[str, Any] = {name: dict.fromkeys(KEYPOINT_KINDS, rates.pop(name, 0.0)) for name in TABLES}
     return PoseErrors(**tables, shift=0.0, crowded_swap=1.0, few_keypoints_miss=1.0, **rates)
 
 
@@ -36,7 +34,7 @@ def test_table_file_and_training(tree: Path, tmp_path: Path) -> None:
     folders = (f"dataset.annotations={tree / 'annotations'}", f"dataset.predictions={tree / 'predictions'}")
     output = succeed("learn-errors", *folders, cwd=tmp_path)
     lines = output.strip().split("\n")
-    assert lines[0].split() == ["%", "jitter", "inversion", "swap", "miss", "absent", "extra", "keypoints"]
+    assert lines[0].split() == ["%", *TABLES, "keypoints"]
     assert [line.split()[0] for line in lines[1:8]] == list(KEYPOINT_KINDS)
     assert 35 < float(lines[1].split()[1]) < 65
 

@@ -1,4 +1,4 @@
-"""The recipes in conf/experiment: each trains on annotated files, and refine.py takes its weights."""
+"""The recipes in conf/experiment: each trains on annotated files, and `hpr refine` takes its weights."""
 
 import json
 from contextlib import nullcontext
@@ -13,7 +13,13 @@ from hpr.cli import train
 from hpr.models.weights import load
 
 RECIPES = sorted(path.stem for path in (ROOT / "conf" / "experiment").glob("*.yaml"))
-SHORT = ["training.steps=2", "training.epochs=null", "training.batch_size=4", "training.workers=0", "canvas=[96,96]"]
+SHORT = [
+    "training.steps=2",
+    "training.epochs=null",
+    "training.batch_size=4",
+    "training.num_workers=0",
+    "canvas=[96,96]",
+]
 SHORT += ["model=demo", "model.weights=${asset:demo.safetensors}", "device=cpu"]
 
 
@@ -21,9 +27,9 @@ SHORT += ["model=demo", "model.weights=${asset:demo.safetensors}", "device=cpu"]
 def tree(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A drawn clip in PoseTrack's layout, with an estimator's predictions, and what those get wrong."""
     root = tmp_path_factory.mktemp("tree")
-    succeed("tools/make_sample.py", f"output_dir={root}", "clips=1", "frames=2", "width=120", "height=100")
+    succeed("make-sample", f"output_dir={root}", "clips=1", "frames=2", "width=120", "height=100")
     folders = [f"dataset.{name}={root / name}" for name in ("annotations", "predictions")]
-    succeed("tools/learn_errors.py", *folders, f"output={root}/pose_errors/learnt.yaml")
+    succeed("learn-errors", *folders, f"output={root}/pose_errors/learnt.yaml")
     return root
 
 
@@ -71,7 +77,7 @@ class _StopsAfter:
         return self._left <= 0
 
 
-def test_a_run_in_epochs_goes_on_bit_for_bit(tree: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_run_in_epochs_continues_bit_for_bit(tree: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """Across the end of an epoch, after which the people come in another order."""
     words = [*dataset(tree), *SHORT[2:], "training.batch_size=2", "training.steps=null", "training.epochs=2.5"]
     straight, stopped = (tmp_path / name for name in ("straight", "stopped"))
@@ -80,8 +86,9 @@ def test_a_run_in_epochs_goes_on_bit_for_bit(tree: Path, tmp_path: Path, monkeyp
     assert f"after {steps} steps" in printed
 
     with monkeypatch.context() as patch:
-        patch.setattr(train, "_stop_requests", lambda: nullcontext(_StopsAfter(steps // 2)))
-        assert f"stopped after step {steps // 2};" in succeed("train.py", *words, f"output_dir={stopped}")
+        patch.setattr(train, "stop_signals", lambda finish_step: nullcontext(_StopsAfter(steps // 2)))
+        printed = succeed("train.py", *words, f"output_dir={stopped}", status=130)
+    assert f"stopped after step {steps // 2};" in printed
     succeed("train.py", *words, f"output_dir={stopped}", "resume=true")
     one, two = (load(folder / "last.safetensors")[0] for folder in (straight, stopped))
     assert one.keys() == two.keys()

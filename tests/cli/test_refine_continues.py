@@ -134,7 +134,7 @@ def test_a_signal_leaves_finished_files_and_a_report(number: int, tmp_path: Path
     process.send_signal(number)
     printed, errors = process.communicate(timeout=COMMAND_SECONDS)
     assert process.returncode == 130, printed + errors
-    assert errors == ""
+    assert "Traceback" not in errors
 
     report = read_report(tmp_path / "out")
     written = {path.stem for path in (tmp_path / "out" / "predictions").iterdir()}

@@ -10,7 +10,6 @@ import cv2
 import numpy as np
 import pytest
 from conftest import GOLDEN, fail, succeed
-from hpr.video import Video
 
 from hpr.cli.app import ASSETS
 from hpr.formats import FORMATS, PoseTrack18, get_format
@@ -21,6 +20,7 @@ from hpr.report.clip import write_clip
 from hpr.report.drawing import GAP
 from hpr.report.pictures import SafeNames
 from hpr.skeleton import POSETRACK15
+from hpr.video import Video
 
 PREDICTIONS, REFINED = GOLDEN / "posetrack18" / "predictions", GOLDEN / "posetrack18" / "refined_mota"
 SAMPLE = ASSETS / "sample"
@@ -173,7 +173,7 @@ def write_changed(folder: Path, change: str) -> None:
     [
         ("file", "refined: expected a refined file for seq_a.json, found none of that name"),
         ("frames", "refined/seq_a.json: expected 3 frames of seq_a, as in "),
-        ("image", "refined/seq_a.json: frame 1 of seq_a: expected image 'images/"),
+        ("image", "refined/seq_a.json: frame 1 of seq_a: expected image '"),
     ],
 )
 def test_refined_files_that_do_not_fit(change: str, message: str, tmp_path: Path) -> None:
