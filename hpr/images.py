@@ -1,90 +1,36 @@
-"""Images and where they come from: files, folders, lists. No other module joins a folder and an image's name."""
+"""Where images come from: folders, lists, videos. No other module joins a folder and an image's name."""
 
 import os
-import stat
-import warnings
-from abc import ABC, abstractmethod
+from abc import abstractmethod
 from collections.abc import Sequence
 from pathlib import Path, PurePath
 
-import cv2
-import numpy as np
-import PIL.Image
-from numpy.typing import NDArray
-
 from hpr.errors import UserError
+from hpr.pixels import (
+    REDUCTIONS,
+    Image,
+    ImageSource,
+    check_file,
+    decode_image,
+    image_size,
+    read_image,
+    reductions_of,
+)
 from hpr.poses import PICTURE_ENDINGS, Frame, image_stem
 from hpr.settings import checked
+from hpr.video import VIDEO_ENDINGS, Video
 
-Image = NDArray[np.uint8]
-"""(H, W, 3) RGB."""
-
-REDUCTIONS = (1, 2, 4, 8)
-"""Factors by which a JPEG image can be made smaller while it is decoded; odd sides are rounded up."""
-
-# OpenCV's flags by reduction. What its names call grey is the flag of the size alone; the first flag says RGB.
-_FLAGS = {
-    1: cv2.IMREAD_COLOR_RGB,
-    2: cv2.IMREAD_COLOR_RGB | cv2.IMREAD_REDUCED_GRAYSCALE_2,
-    4: cv2.IMREAD_COLOR_RGB | cv2.IMREAD_REDUCED_GRAYSCALE_4,
-    8: cv2.IMREAD_COLOR_RGB | cv2.IMREAD_REDUCED_GRAYSCALE_8,
-}
-
-_JPEG_MAGIC = b"\xff\xd8\xff"
-"""First bytes of a JPEG file."""
-
-
-class ImageSource(ABC):
-    """Where the pixels of frames come from. May be used from several threads.
-
-    Attributes:
-        name: Name of the source in messages.
-        in_order: Whether reading is only fast in the order of the frames' numbers.
-    """
-
-    name: str
-    in_order: bool = False
-
-    @abstractmethod
-    def has(self, frame: Frame) -> bool:
-        """Returns whether there are pixels for a frame, as far as can be told without decoding any."""
-
-    @abstractmethod
-    def expected(self, frame: Frame) -> str:
-        """Returns which image a message says is missing, such as a path.
-
-        Raises:
-            UserError: The frame does not say which image it belongs to, or has a name that is refused.
-        """
-
-    @abstractmethod
-    def read(self, frame: Frame, reduction: int = 1) -> Image:
-        """Returns the pixels of a frame.
-
-        Args:
-            frame: The frame.
-            reduction: One of `reductions`: the sides are divided by it, so that each pixel of the result is the mean of
-                about `reduction` × `reduction` pixels. Faster than reading all pixels.
-
-        Raises:
-            UserError: There are none, or they cannot be decoded.
-        """
-
-    @abstractmethod
-    def size(self, frame: Frame) -> tuple[int, int]:
-        """Returns width and height of what `read` returns, where possible without decoding it.
-
-        Raises:
-            UserError: As for `read`.
-        """
-
-    def reductions(self, frame: Frame) -> tuple[int, ...]:
-        """Returns the reductions that `read` takes for a frame: `REDUCTIONS` for a JPEG file, else (1,).
-
-        Raises:
-            UserError: As for `read`.
-        """
-        return (1,)
+__all__ = [
+    "REDUCTIONS",
+    "Image",
+    "ImageFolder",
+    "ImageList",
+    "ImageSource",
+    "decode_image",
+    "image_size",
+    "open_images",
+    "read_image",
+]
 
 
 class _FileSource(ImageSource):
@@ -115,13 +61,7 @@ class _FileSource(ImageSource):
 
     def reductions(self, frame: Frame) -> tuple[int, ...]:
         """See `ImageSource`."""
-        path = self._find(frame.image)
-        check_file(path, "image")
-        try:
-            with path.open("rb") as file:
-                return REDUCTIONS if file.read(len(_JPEG_MAGIC)) == _JPEG_MAGIC else (1,)
-        except OSError as error:
-            raise UserError(f"{path}: cannot be read ({error.strerror})") from None
+        return reductions_of(self._find(frame.image))
 
 
 class ImageFolder(_FileSource):
@@ -242,8 +182,6 @@ def open_images(location: str | Path | Sequence[str | Path], outside: bool = Fal
     Raises:
         UserError: The location is none of these, or cannot be read.
     """
-    from hpr.video import VIDEO_ENDINGS, Video  # which imports this module
-
     if not isinstance(location, str | Path):
         return ImageList([Path(path) for path in location], f"the list of {len(location)} pictures")
 
@@ -267,88 +205,6 @@ def open_images(location: str | Path | Sequence[str | Path], outside: bool = Fal
         expected = "a folder, a video such as .mp4, a picture such as .jpg, or a .txt file that lists pictures"
         raise UserError(f"{path}: expected {expected}; found a file that ends in '{path.suffix}'")
     return ImageFolder(path, outside)  # its messages name each image that is missing
-
-
-def read_image(path: Path, reduction: int = 1) -> Image:
-    """Returns an image as (H, W, 3) RGB, in the orientation in which its pixels are stored.
-
-    Pose files hold coordinates of the stored pixels, so an EXIF orientation is ignored.
-
-    Args:
-        path: The image file.
-        reduction: What its sides are divided by, one of `REDUCTIONS`; for JPEG only.
-
-    Raises:
-        UserError: The image is absent or cannot be decoded.
-    """
-    check_file(path, "image")
-    try:
-        return decode_image(np.fromfile(path, np.uint8), reduction)
-    except OSError as error:
-        raise UserError(f"{path}: cannot be read ({error.strerror})") from None
-    except ValueError as error:
-        raise UserError(f"{path}: {error}") from None
-
-
-def decode_image(encoded: NDArray[np.uint8], reduction: int = 1) -> Image:
-    """Decodes the bytes (n,) of an image file to (H, W, 3) RGB.
-
-    Args:
-        encoded: Content of the file.
-        reduction: What its sides are divided by, and rounded up, one of `REDUCTIONS`; for JPEG only.
-
-    Raises:
-        ValueError: The bytes are not an image that OpenCV can decode.
-    """
-    image = None
-    if encoded.size:
-        try:
-            image = cv2.imdecode(encoded, _FLAGS[reduction] | cv2.IMREAD_IGNORE_ORIENTATION)
-        except cv2.error:  # raised before the pixels are decoded
-            limit = "OPENCV_IO_MAX_IMAGE_PIXELS"
-            raise ValueError(f"above the limit of {os.environ[limit]} pixels (the variable {limit})") from None
-    if image is None:
-        raise ValueError("not an image that OpenCV can decode")
-    return np.asarray(image, np.uint8)
-
-
-def image_size(path: Path) -> tuple[int, int]:
-    """Returns width and height of an image as `read_image` returns it; from the file's header where Pillow knows it.
-
-    Raises:
-        UserError: The image is absent or cannot be decoded.
-    """
-    check_file(path, "image")
-    try:
-        with warnings.catch_warnings():
-            warnings.simplefilter("ignore")  # Pillow warns of large images, but none is decoded here
-            with PIL.Image.open(path) as image:
-                return image.size
-    except Exception:  # an unknown format, or whatever Pillow makes of a broken file
-        height, width = read_image(path).shape[:2]
-        return width, height
-
-
-def check_file(path: Path, what: str) -> None:
-    """Checks that a path is a regular file that may be read.
-
-    Args:
-        path: The file.
-        what: What messages call it, such as "image".
-
-    Raises:
-        UserError: It is not.
-    """
-    try:
-        if not stat.S_ISREG(path.stat().st_mode):  # reading a named pipe would wait for ever
-            raise UserError(f"{path}: cannot be read (not a file)")
-        path.open("rb").close()
-    except FileNotFoundError:
-        raise UserError(f"{path}: no such {what}") from None
-    except OSError as error:
-        raise UserError(f"{path}: cannot be read ({error.strerror})") from None
-    except ValueError:  # a zero character
-        raise UserError(f"{str(path)!r}: no file can have such a name") from None
 
 
 def _read_list(path: Path) -> list[Path]:

@@ -9,7 +9,7 @@ import cv2
 import numpy as np
 
 from hpr.errors import UserError
-from hpr.images import Image, ImageSource, check_file
+from hpr.pixels import Image, ImageSource, check_file
 from hpr.poses import Frame
 
 # FFmpeg would print lines beside our one-line error; it reads this when the first video is opened.
