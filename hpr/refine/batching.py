@@ -2,9 +2,11 @@
 
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 import torch
+from numpy.typing import NDArray
 from torch import Tensor
 
 from hpr.codec import DISC_RADIUS, network_input
@@ -98,7 +100,7 @@ def collate(people: Sequence[PersonCrop], network: Refiner, device: torch.device
     for person, canvas, (y, x), (h, w) in zip(people, canvases, starts, sizes, strict=True):
         canvas[y : y + h, x : x + w] = torch.from_numpy(person.pixels)
 
-    def to_device(array: FloatArray) -> Tensor:
+    def to_device(array: NDArray[Any]) -> Tensor:
         return torch.from_numpy(np.ascontiguousarray(array)).to(device)
 
     pixels = canvases.to(device, non_blocking=True)

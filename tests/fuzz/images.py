@@ -12,16 +12,16 @@ from typing import Any, get_args
 
 import cv2
 import numpy as np
+from fuzz.trials import Outcome, Result, put_something_else, refused
 from numpy.typing import NDArray
 
 from hpr.crops import ScaleRule
 from hpr.errors import UserError
-from fuzz.trials import Outcome, Result, put_something_else, refused
 from hpr.images import Image, ImageFolder
-from hpr.refine.batching import PersonCrop
-from hpr.refine.engine import PassedThrough, PoseRefiner
 from hpr.models.registry import build_network
-from hpr.poses import FloatArray, Frame
+from hpr.poses import FloatArray, Frame, FrameKey
+from hpr.refine.engine import PoseRefiner
+from hpr.refine.results import PersonKey, RefinedPose
 from hpr.skeleton import POSETRACK15
 
 _NAME = "image"
@@ -109,10 +109,9 @@ class ImageTrials:
         if size != (image.shape[1], image.shape[0]):
             return f"the image is of shape {image.shape}, its size is said to be {size}"
         for refiner, pose in product(self._refiners, poses):
-            person = refiner.prepare(image, pose, key=0)
-            if isinstance(person, PassedThrough):
+            person = refiner.crop_person(image, pose, PersonKey(FrameKey(0, 0), 0))
+            if isinstance(person, RefinedPose):
                 continue
-            assert isinstance(person, PersonCrop)
             if person.pixels.shape != (person.crop.height, person.crop.width, 3):
                 return f"the crop is of shape {person.pixels.shape}, its box {person.crop.box}"
             back = person.crop.to_image(person.crop.to_crop(pose))

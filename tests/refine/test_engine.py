@@ -1,6 +1,5 @@
 """The engine: refined poses against the golden data, and poses that it does not refine."""
 
-from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -15,7 +14,6 @@ from hpr.crops import STANDARD_SCALE, Crop, ScaleRule, body_scale, person_scale
 from hpr.images import read_image
 from hpr.models.batch_norm import BatchNorm
 from hpr.models.network import Refiner
-from hpr.models.padding import PaddedBatch
 from hpr.poses import FloatArray, Frame, FrameKey
 from hpr.refine.batching import PersonCrop
 from hpr.refine.results import Outcome, PersonKey, RefinedPose
@@ -145,26 +143,20 @@ def test_flip_swaps_sides(skeleton: Skeleton) -> None:
     np.testing.assert_allclose(mirrored.confidence, straight.confidence[list(skeleton.mirror)], rtol=0, atol=1e-5)
 
 
-def test_threshold_is_exclusive() -> None:
-    refiner, keypoints = small_refiner(), people()[:1]
-    everything = refiner(IMAGE, keypoints, threshold=-1)
-    assert not np.isnan(everything.keypoints).any()
-    median = float(np.median(everything.confidence))
-    kept = refiner(IMAGE, keypoints, threshold=median)
-    np.testing.assert_array_equal(np.isnan(kept.keypoints[..., 0]), everything.confidence <= median)
-    np.testing.assert_array_equal(kept.confidence, everything.confidence)
-
-
-def test_another_threshold_for_what_was_missing() -> None:
+def test_thresholds_are_exclusive() -> None:
+    """Keypoints that were missing may have a threshold of their own."""
     refiner, keypoints = small_refiner(), people()[1:]
     everything = refiner(IMAGE, keypoints, threshold=-1)
+    assert not np.isnan(everything.keypoints).any()
     missing, median = np.isnan(keypoints[..., 0]), float(np.median(everything.confidence))
     assert missing.any()
-    for threshold, add_threshold in ((-1.0, median), (median, -1.0)):
-        found = refiner(IMAGE, keypoints, threshold, add_threshold=add_threshold).keypoints
-        kept = everything.confidence > np.where(missing, add_threshold, threshold)
+    for threshold, add_threshold in ((-1.0, median), (median, -1.0), (median, None)):
+        found = refiner(IMAGE, keypoints, threshold, add_threshold=add_threshold)
+        add = threshold if add_threshold is None else add_threshold
+        kept = everything.confidence > np.where(missing, add, threshold)
         assert not kept.all()
-        np.testing.assert_array_equal(found, np.where(kept[..., None], everything.keypoints, np.nan))
+        np.testing.assert_array_equal(found.keypoints, np.where(kept[..., None], everything.keypoints, np.nan))
+        np.testing.assert_array_equal(found.confidence, everything.confidence)
 
 
 def test_the_input_is_left_alone() -> None:
@@ -301,86 +293,6 @@ def test_wrong_settings(settings: dict[str, Any], message: str) -> None:
         small_refiner(**settings)
 
 
-class TestIterations:
-    """A further iteration starts from the keypoints of which the previous one was confident."""
-
-    def crops(self, engine: PoseRefiner) -> list[PersonCrop]:
-        return [crop_of(engine, pose, PersonKey(FrameKey(0, 0), index)) for index, pose in enumerate(people())]
-
-    def refined(self, engine: PoseRefiner, crops: list[PersonCrop]) -> list[RefinedPose]:
-        results = sorted(engine.refine_crops(crops), key=lambda result: result.key)
-        assert [result.outcome for result in results] == [Outcome.REFINED] * 5
-        return results
-
-    def next_crop(self, first: RefinedPose, own: PersonCrop) -> PersonCrop:
-        """Returns what a second iteration sees."""
-        assert first.keypoints is not None
-        assert first.confidence is not None
-        start = np.where(first.confidence[:, None] > 0.3, own.crop.to_crop(first.keypoints), np.nan)
-        return replace(own, keypoints=start)
-
-    def engines(self, bias: float, **settings: Any) -> tuple[PoseRefiner, ...]:
-        """Returns engines of one to three iterations; the larger the bias, the more confident is the network."""
-        torch.manual_seed(0)
-        network = small_network()
-        with torch.no_grad():
-            network.part_head.get_parameter("bias").fill_(bias)
-        return tuple(PoseRefiner(network, "cpu", iterations=count, **settings) for count in (1, 2, 3))
-
-    @pytest.mark.parametrize("flip", [False, True])
-    def test_equals_repeated_refining(self, flip: bool) -> None:
-        once, twice, thrice = self.engines(-3.5, flip=flip)
-        crops = self.crops(once)
-        before = self.refined(once, crops)
-        sure = np.array([result.confidence > 0.3 for result in before if result.confidence is not None])
-        assert 0 < sure.sum() < sure.size
-
-        for engine in (twice, thrice):
-            expected = self.refined(once, [self.next_crop(*pair) for pair in zip(before, crops, strict=True)])
-            for own, other, first in zip(self.refined(engine, crops), expected, before, strict=True):
-                np.testing.assert_allclose(own.keypoints, other.keypoints, rtol=0, atol=1e-4)
-                np.testing.assert_allclose(own.confidence, other.confidence, rtol=0, atol=1e-5)
-                assert not np.array_equal(own.keypoints, first.keypoints)
-            before = expected
-
-    def test_without_a_confident_keypoint_the_last_result_stands(self) -> None:
-        once, twice, thrice = self.engines(-20.0)
-        crops = self.crops(once)
-        expected = self.refined(once, crops)
-        for engine in (twice, thrice):
-            for own, other in zip(self.refined(engine, crops), expected, strict=True):
-                assert own.confidence is not None
-                assert (own.confidence < 0.3).all()
-                np.testing.assert_array_equal(own.keypoints, other.keypoints)
-                np.testing.assert_array_equal(own.confidence, other.confidence)
-
-    @pytest.mark.parametrize("coordinate", [-30.0, 1000.0, np.nan])
-    def test_keypoints_that_left_the_crop(self, coordinate: float, monkeypatch: pytest.MonkeyPatch) -> None:
-        """Without a disc to see, the network would invent a pose."""
-        _, twice, _ = self.engines(0.0)
-        passes: list[torch.Tensor] = []
-
-        def predict(batch: PaddedBatch) -> tuple[torch.Tensor, torch.Tensor]:
-            passes.append(batch.tensors)
-            count = len(batch.tensors)
-            return torch.full((count, 15, 2), coordinate if len(passes) == 1 else 5.0), torch.ones(count, 15)
-
-        monkeypatch.setattr(twice, "predict", predict)
-        own = self.crops(twice)[0]
-        (found,) = twice.refine_crops([own])
-        if np.isnan(coordinate):
-            assert found == RefinedPose(own.key, Outcome.NOT_FINITE)
-        else:
-            assert found.keypoints is not None
-            np.testing.assert_allclose(own.crop.to_crop(found.keypoints), coordinate)
-
-    def test_poses_do_not_depend_on_the_batch(self) -> None:
-        (_, _, alone), (_, _, together) = self.engines(-3.5), self.engines(-3.5, batch_pixels=10**9)
-        crops = self.crops(alone)
-        for own, other in zip(self.refined(alone, crops), self.refined(together, crops), strict=True):
-            np.testing.assert_allclose(own.keypoints, other.keypoints, rtol=0, atol=0.005)
-
-
 def test_how_far_a_pose_moved(monkeypatch: pytest.MonkeyPatch) -> None:
     """Mean over the keypoints that the input has, whatever is kept of them; in head sizes."""
     engine, pose = small_refiner(), people()[1]
@@ -433,11 +345,6 @@ class TestTheNetworkIsLeftAlone:
         after = refiner(IMAGE, people())
         np.testing.assert_array_equal(after.keypoints, before.keypoints)
         np.testing.assert_array_equal(after.confidence, before.confidence)
-
-    def test_two_engines_of_one_network_are_equal(self) -> None:
-        network = small_network().train()
-        first, second = (PoseRefiner(network, "cpu")(IMAGE, people()) for _ in range(2))
-        np.testing.assert_array_equal(first.keypoints, second.keypoints)
 
 
 @pytest.mark.cuda

@@ -1,8 +1,7 @@
 """Refining and training on a fake GPU: tensors without values that know their device.
 
-A tensor on the wrong device is found by PyTorch's own rules (`FakeTensorMode`). Patched is only what the mode cannot do:
-reading values, of which there are none, `numpy`, `copy.deepcopy`, and `Module.to` for fake parameters. Training runs on
-the device "meta" instead of "cuda": for gradients of tensors on "cuda", PyTorch asks the driver about streams.
+A tensor on the wrong device is found by PyTorch's own rules (`FakeTensorMode`). Only what the mode cannot do is
+patched: reading values, of which there are none, `numpy`, `copy.deepcopy`, and `Module.to`. Training runs on the device "meta" instead of "cuda": for gradients of tensors on "cuda", PyTorch asks the driver about streams.
 """
 
 from collections.abc import Callable, Sequence

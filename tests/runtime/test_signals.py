@@ -10,18 +10,16 @@ SIGNALS = [signal.SIGINT, signal.SIGTERM]
 
 
 @pytest.mark.parametrize("number", SIGNALS)
-def test_a_signal_interrupts(number: int) -> None:
+@pytest.mark.parametrize("finish_step", [False, True])
+def test_a_signal_interrupts(finish_step: bool, number: int) -> None:
+    """The first signal, or the second one if a step has to be finished."""
     before = [signal.getsignal(own) for own in SIGNALS]
-    with pytest.raises(KeyboardInterrupt), stop_signals() as is_stopped:
+    with stop_signals(finish_step) as is_stopped:
         assert not is_stopped()
-        signal.raise_signal(number)
-    assert is_stopped()
-    assert [signal.getsignal(own) for own in SIGNALS] == before
-
-
-@pytest.mark.parametrize("number", SIGNALS)
-def test_a_step_is_finished_first(number: int) -> None:
-    with pytest.raises(KeyboardInterrupt), stop_signals(finish_step=True) as is_stopped:
-        signal.raise_signal(number)
+        if finish_step:
+            signal.raise_signal(number)
+            assert is_stopped()
+        with pytest.raises(KeyboardInterrupt):
+            signal.raise_signal(number)
         assert is_stopped()
-        signal.raise_signal(number)
+    assert [signal.getsignal(own) for own in SIGNALS] == before
