@@ -310,7 +310,8 @@ def _report(
     figures: dict[str, Any],
 ) -> dict[str, Any]:
     """Scores and draws the results unless the run was stopped, and writes and returns the report."""
-    from hpr.cli.refine_results import Findings, inspect_results, movement_warnings, sum_tallies, write_report
+    from hpr.cli.refine_results import inspect_results, movement_warnings, sum_tallies, write_report
+    from hpr.report.refine_report import Findings
 
     total, output = sum_tallies(tallies), Path(settings.output_dir)
     report: dict[str, Any] = {

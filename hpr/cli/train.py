@@ -175,7 +175,7 @@ class Console(Callback):
 
     def on_start(self, step: int, num_steps: int) -> None:
         self._bar = tqdm(total=num_steps, initial=step, unit=" steps", disable=None)
-        self._first_step, self._start = step, time.monotonic()
+        self._first_step, self._num_steps, self._start = step, num_steps, time.monotonic()
 
     def on_step(self, step: int, losses: Losses, gradient_norm: Tensor, lr: float) -> None:
         self._bar.update()
@@ -184,8 +184,8 @@ class Console(Callback):
             self._bar.set_postfix(loss=loss, lr=f"{lr:.1e}")
             if self._bar.disable:  # not a terminal but, for example, the log of a cluster
                 done, seconds = step - self._first_step, time.monotonic() - self._start
-                pace = describe_pace("steps", done, seconds, self._bar.total - step)
-                say(f"step {step} of {self._bar.total}: loss {loss}, learning rate {lr:.1e}, {pace}")
+                pace = describe_pace("steps", done, seconds, self._num_steps - step)
+                say(f"step {step} of {self._num_steps}: loss {loss}, learning rate {lr:.1e}, {pace}")
 
     def on_validation(self, step: int, result: ValidationResult) -> None:
         say(f"\nstep {step}\n{metrics_table({'input': self._before, 'refined': result.scores})}")

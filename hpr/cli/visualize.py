@@ -93,19 +93,20 @@ def pair_sequences(files: Sequence[PoseFile], refined: Sequence[PoseFile] | None
             folder = refined[0].path.parent
             raise UserError(f"{folder}: expected a refined file for {file.path.name}, found none of that name")
 
-        _check(f"{len(file.sequences)} sequences", f"{len(other.sequences)} sequences", str(other.path), file)
+        _check_equal([f"{len(own.sequences)} sequences" for own in (file, other)], f"{other.path}", file)
         for before, after in zip(file.sequences, other.sequences, strict=True):
-            counts = (f"{len(own.frames)} frames of {before.name}" for own in (before, after))
-            _check(*counts, str(other.path), file)
+            counts = [f"{len(own.frames)} frames of {before.name}" for own in (before, after)]
+            _check_equal(counts, f"{other.path}", file)
             for index, frames in enumerate(zip(before.frames, after.frames, strict=True)):
-                images = (f"image '{image_stem(frame.image)}', number {frame.number}" for frame in frames)
-                _check(*images, f"{other.path}: frame {index} of {before.name}", file)
+                images = [f"image '{image_stem(frame.image)}', number {frame.number}" for frame in frames]
+                _check_equal(images, f"{other.path}: frame {index} of {before.name}", file)
             pairs.append(SequencePair(before.name, before.frames, after.frames))
     return pairs
 
 
-def _check(expected: str, found: str, where: str, file: PoseFile) -> None:
-    """Refuses refined poses that do not fit a file of input."""
+def _check_equal(both: Sequence[str], where: str, file: PoseFile) -> None:
+    """Refuses refined poses that do not fit a file of input, given the same words about both."""
+    expected, found = both
     if expected != found:
         raise UserError(f"{where}: expected {expected}, as in {file.path}; found {found}")
 
