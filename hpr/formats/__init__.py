@@ -19,17 +19,7 @@ from hpr.formats.ultralytics import Ultralytics
 from hpr.formats.ultralytics_labels import UltralyticsLabels
 from hpr.settings import checked
 
-__all__ = [
-    "FORMATS",
-    "Format",
-    "PoseTrack17",
-    "PoseTrack18",
-    "PoseTrack21",
-    "get_format",
-    "pose_files",
-    "recognise",
-]
-
+__all__ = ["FORMATS", "Format", "PoseTrack17", "PoseTrack18", "PoseTrack21", "get_format", "pose_files", "recognise"]
 
 _ALL: tuple[type[Format], ...] = (
     *(PoseTrack18, PoseTrack17, PoseTrack21, Coco, CrowdPose, OpenPose, AlphaPose, MMPose),
@@ -41,10 +31,7 @@ FORMATS: dict[str, type[Format]] = {own.name: own for own in _ALL}
 
 @checked
 def get_format(
-    name: str,
-    annotations: str | None = None,
-    images: str | Sequence[str] | None = None,
-    location: str | None = None,
+    name: str, annotations: str | None = None, images: str | Sequence[str] | None = None, location: str | None = None
 ) -> Format:
     """Returns a format by its name, or by the look of a file.
 

@@ -16,6 +16,7 @@ from hpr.formats.records import (
     PlacedRecords,
     Record,
     RecordFormat,
+    gather_records,
     group_by_name,
     records_by_frame,
 )
@@ -39,13 +40,13 @@ class _Details(NamedTuple):
     Attributes:
         people: Name of an image's list of people; None where all images share one.
         keypoints: Name of a person's list of keypoints.
-        count: Number of keypoints in it; more than those of the skeleton where it has hands and a face.
+        num_keypoints: Number of keypoints in it; more than those of the skeleton where it has hands and a face.
         images: Names of the frames' images.
     """
 
     people: str | None
     keypoints: str
-    count: int
+    num_keypoints: int
     images: list[str]
 
 
@@ -136,13 +137,12 @@ def _read_records(
 ) -> tuple[list[Record], list[str], list[str], IntArray]:
     """Returns everyone's records, where they are, the names of the images, and the index of each record's image."""
     if people_key is not None:
-        records, wheres, indices = [], [], []
-        for index, (image, entry) in enumerate(document.items()):
-            for i, record in enumerate(fields.field(entry, people_key, list, f"{path}: {image!r}")):
-                wheres.append(f"{path}: {image!r}.{people_key}[{i}]")
-                records.append(fields.expect(record, dict, wheres[-1]))
-                indices.append(index)
-        return records, wheres, list(document), np.array(indices, np.int64)
+        places = [f"{path}: {image!r}" for image in document]
+        lists = fields.column(document.values(), places, people_key, list)
+        records, wheres, indices = gather_records(lists, [f"{place}.{people_key}" for place in places])
+        for record, where in zip(records, wheres, strict=True):
+            fields.expect(record, dict, where)
+        return records, wheres, list(document), indices
 
     if isinstance(document, dict) and "version" in document and "bodies" in document:
         raise UserError(f"{path}: the people of one image, without its name; expected AlphaPose's file of all images")

@@ -3,11 +3,10 @@
 from collections import Counter
 from collections.abc import Iterable, Sequence
 from dataclasses import replace
-from pathlib import PurePath
 
 import numpy as np
 
-from hpr.poses import NO_RECORD, FloatArray, Frame, PoseSequence
+from hpr.poses import NO_RECORD, FloatArray, Frame, PoseSequence, image_stem
 
 _FIELDS = {
     "scores": "scores of keypoints",
@@ -24,24 +23,22 @@ _FIELDS = {
 
 def without_original(sequences: Iterable[PoseSequence]) -> list[PoseSequence]:
     """Returns sequences as if they had not been read from a file, so that they are written from scratch."""
-    return [replace(sequence, frames=_without_records(sequence.frames), original=None) for sequence in sequences]
-
-
-def _without_records(frames: Iterable[Frame]) -> list[Frame]:
-    return [replace(frame, records=np.full(len(frame), NO_RECORD)) for frame in frames]
+    found = []
+    for sequence in sequences:
+        frames = [replace(frame, records=np.full(len(frame), NO_RECORD)) for frame in sequence.frames]
+        found.append(replace(sequence, frames=frames, original=None))
+    return found
 
 
 def losses(before: Sequence[PoseSequence], after: Sequence[PoseSequence]) -> list[str]:
     """Returns what a file does not hold any more of what was to be written to it, and how much of it there was."""
     wanted, found = _contents(before), _contents(after)
     lost = [f"{count - found[what]} of {count} {what}" for what, count in wanted.items() if found[what] < count]
-    names = _names(before) - _names(after)
+
+    # Not every format keeps folders and endings of images.
+    stems, kept = ({image_stem(frame.image) for own in each for frame in own.frames} for each in (before, after))
+    names = stems - kept
     return [*lost, f"names of images, such as {min(names)}"] if names else lost
-
-
-def _names(sequences: Sequence[PoseSequence]) -> set[str]:
-    """Returns the names of all images, without folders and endings, which not every format keeps."""
-    return {PurePath(frame.image).stem for sequence in sequences for frame in sequence.frames}
 
 
 def _contents(sequences: Sequence[PoseSequence]) -> Counter[str]:
@@ -50,8 +47,8 @@ def _contents(sequences: Sequence[PoseSequence]) -> Counter[str]:
     for frame in (frame for sequence in sequences for frame in sequence.frames):
         counts["images"] += 1
         counts["people"] += len(frame)
-        for place, name in enumerate(frame.skeleton.names):
-            counts[f"keypoints {name}"] += int((~np.isnan(frame.keypoints[:, place, 0])).sum())
+        for keypoint, name in enumerate(frame.skeleton.names):
+            counts[f"keypoints {name}"] += int((~np.isnan(frame.keypoints[:, keypoint, 0])).sum())
         for field, words in _FIELDS.items():
             counts[words] += _count(frame, field)
     return counts

@@ -80,8 +80,8 @@ def track_id(value: Any, where: str) -> TrackId:
     """
     while isinstance(value, list):
         value = value[0] if value else None
-    if isinstance(value, float) and (np.isnan(value) or value.is_integer()):
-        value = None if np.isnan(value) else int(value)
+    if isinstance(value, float) and (value.is_integer() or not np.isfinite(value)):
+        value = int(value) if np.isfinite(value) else None
     found: TrackId = expect(value, (*IDENTIFIER, type(None)), where)
     return found
 

@@ -75,17 +75,13 @@ class FrameFiles(RecordFormat):
         relative_hint: Which program writes relative coordinates, for errors.
     """
 
-    reads_beside = ("images",)
+    reads_beside: ClassVar[tuple[str, ...]] = ("images",)
     is_folder = True
     scale_from_scratch: ClassVar[Scale | None] = None
     relative_hint: ClassVar[str] = ""
 
     def __init__(self, images: str | None = None) -> None:
-        """Prepares to read and write.
-
-        Args:
-            images: Where the images are, whose sizes are needed for coordinates that are relative to them.
-        """
+        """Takes where the images are, whose sizes are needed for coordinates that are relative to them."""
         self._images = images
 
     def sources(self, location: Path) -> list[Path]:
@@ -103,7 +99,8 @@ class FrameFiles(RecordFormat):
         sizes, scale = None, self._scale(people)
         if scale is not None:
             sizes = self._sizes(split_people(people, images, indices), path)
-            images = [image._replace(size=(w, h)) for image, (w, h) in zip(images, sizes.tolist(), strict=True)]
+            pairs = zip(images, sizes.astype(int).tolist(), strict=True)
+            images = [image._replace(size=(width, height)) for image, (width, height) in pairs]
             people = scale.to_pixels(people, sizes[indices])
 
         details = _Files([file.name for file in paths], path.is_dir(), scale, sizes)
@@ -196,7 +193,7 @@ class FrameFiles(RecordFormat):
 
             source = open_images(self._images, outside=True)  # no file name can lead out of a folder; links may
             sizes = [frame.size or source.size(frame) for frame in frames]
-        return np.array(sizes, np.int64).reshape(-1, 2)
+        return np.array(sizes, np.float64).reshape(-1, 2)
 
 
 def written_pose(people: Frame, person: int) -> tuple[FloatArray, FloatArray, BoolArray]:

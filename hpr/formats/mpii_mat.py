@@ -54,8 +54,8 @@ def read_mat(path: Path) -> tuple[list[str], list[Record]]:
 def _record(person: Struct) -> Record:
     """Returns the record of a person, with NaN for what is not there."""
     (centre,) = _structs(person.get("objpos"))[:1] or [{}]
-    record = {key: _number(person.get(key)) for key in (*HEAD_BOX, "scale")}
-    record |= {"center": [_number(centre.get(axis)) for axis in "xy"]}
+    record: Record = {key: _number(person.get(key)) for key in (*HEAD_BOX, "scale")}
+    record["center"] = [_number(centre.get(axis)) for axis in "xy"]
     holders = _structs(person.get("annopoints"))
     if not holders or "point" not in holders[0]:
         return record

@@ -1,6 +1,7 @@
 """OpenPose's files: `NAME_keypoints.json` for each image, as `--write_json` writes them (docs/formats.md)."""
 
 import re
+from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -54,7 +55,7 @@ class OpenPose(FrameFiles):
         track_ids = tuple(None if known_id == _NOBODY else known_id for known_id in people.track_ids)
 
         names = [path.name.removesuffix(self.ending).removesuffix(_ENDING) for path in paths]
-        numbers = video_numbers(names, _VIDEO_FRAME) or [None] * len(names)
+        numbers: Sequence[int | None] = video_numbers(names, _VIDEO_FRAME) or [None] * len(names)
         images = [ImageEntry(name, number=number) for name, number in zip(names, numbers, strict=True)]
         return Parsed(images, indices, records, replace(people, track_ids=track_ids))
 

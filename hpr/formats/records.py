@@ -64,8 +64,10 @@ class Parsed(NamedTuple):
     details: Any = None
 
 
-PlacedRecords = list[tuple[int | None, Record]]
-"""Records to be written, each with the index of its frame; None for records of nobody in a frame."""
+PlacedRecord = tuple[int | None, Record]
+"""A record to be written, with the index of its frame; None for a record of nobody in a frame."""
+
+PlacedRecords = list[PlacedRecord]
 
 
 class RecordFormat(Format):
@@ -98,23 +100,11 @@ class RecordFormat(Format):
 
     @abstractmethod
     def _parse(self, document: Any, path: Path) -> Parsed:
-        """Parses a document.
-
-        Raises:
-            UserError: It is broken or of another format.
-        """
+        """Parses a document, or raises a UserError where it is broken or of another format."""
 
     @abstractmethod
     def _updated_record(self, record: Record, people: Frame, person: int, original: Original, index: int) -> Record:
-        """Returns the record of a changed person with the new pose.
-
-        Args:
-            record: As the file has it.
-            people: Everyone as they are now.
-            person: Index of the person among these.
-            original: The source.
-            index: Index of the person among the original's people.
-        """
+        """Returns the file's record of a changed person (of `people`; `index` of the original's) with the new pose."""
 
     @abstractmethod
     def _new_record(self, people: Frame, person: int, original: Original) -> Record:
@@ -141,33 +131,16 @@ class RecordFormat(Format):
     # The round trip
 
     def _people(
-        self,
-        records: Sequence[Record],
-        wheres: Sequence[str],
-        skeleton: Skeleton,
-        keypoints: FloatArray,
-        /,
-        **arrays: Any,
+        self, own: Sequence[Record], wheres: Sequence[str], skeleton: Skeleton, keypoints: FloatArray, **arrays: Any
     ) -> Frame:
-        """Returns the people of records as if in one image, with their scores and track ids.
-
-        Args:
-            records: P records.
-            wheres: Where each of them is.
-            skeleton: Of the keypoints.
-            keypoints: (P, K, 2).
-            **arrays: Other fields of `Frame`.
-
-        Raises:
-            UserError: A score or a track id is something else.
-        """
-        pairs = list(zip(records, wheres, strict=True))
+        """Returns the people of P records as if in one image, with keypoints (P, K, 2), scores and track ids."""
+        pairs = list(zip(own, wheres, strict=True))
         if (key := self.score_key) is not None and "person_scores" not in arrays:
             scores = [fields.optional_number(record.get(key), f"{where}.{key}") for record, where in pairs]
             arrays["person_scores"] = np.array(scores, np.float64)
         if (key := self.track_key) is not None:
             arrays["track_ids"] = tuple(fields.track_id(record.get(key), f"{where}.{key}") for record, where in pairs)
-        return Frame("", skeleton, keypoints, **{"records": np.arange(len(records)), **arrays})
+        return Frame("", skeleton, keypoints, **{"records": np.arange(len(own)), **arrays})
 
     def _sequence(self, document: Any, path: Path) -> PoseSequence:
         """Returns the sequence of a document."""
@@ -180,7 +153,7 @@ class RecordFormat(Format):
         return isinstance(sequence.original, Original) and sequence.original.format_name == self.name
 
     def _with_original(self, sequence: PoseSequence) -> tuple[list[Frame], Original]:
-        """Returns the frames of a sequence and what it was read from: a new document, if this format has not read it."""
+        """Returns the frames of a sequence and its original: a new document, if this format has not read it."""
         if self._has_read(sequence):
             return sequence.frames, sequence.original
         (new,) = without_original([sequence])
@@ -204,19 +177,12 @@ class RecordFormat(Format):
 
     def _known_records(
         self, people: Frame, written: Frame, indices: IntArray, original: Original
-    ) -> dict[int, tuple[int | None, Record]]:
-        """Returns the original's records by their indices: as they were, or with the poses that have changed.
-
-        Args:
-            people: Everyone as they are now.
-            written: The same in the units of the file.
-            indices: (N,) index of everyone's frame.
-            original: The source.
-        """
+    ) -> dict[int, PlacedRecord]:
+        """Returns the original's records by their indices: as they were, or with the poses that have changed."""
         in_frames = set(original.people.records.tolist())
-        others = {row: record for row, record in enumerate(original.records) if row not in in_frames}
-        known: dict[int, tuple[int | None, Record]] = {row: (None, record) for row, record in others.items()}
-
+        known: dict[int, PlacedRecord] = {
+            row: (None, record) for row, record in enumerate(original.records) if row not in in_frames
+        }
         former = np.searchsorted(original.people.records, people.records)
         is_changed = changed_people(original.people, people, former, self.compared)
         for person in np.flatnonzero(people.records != NO_RECORD).tolist():
@@ -240,13 +206,7 @@ _PEOPLE_ARRAYS = (
 
 
 def split_people(people: Frame, images: Sequence[ImageEntry], indices: IntArray) -> list[Frame]:
-    """Returns a frame for each image, with views of arrays over everyone.
-
-    Args:
-        people: All P people of a source, as if in one image.
-        images: In the order of the frames.
-        indices: (P,) which image each of the people is in.
-    """
+    """Returns a frame for each image, with views of arrays over the P people, who are in the images of indices (P,)."""
     grouped = people.select(np.argsort(indices, kind="stable"))
     arrays = {name: getattr(grouped, name) for name in (*_PEOPLE_ARRAYS, "track_ids")}
     stops = np.cumsum(np.bincount(indices, minlength=len(images))).tolist()
@@ -270,13 +230,13 @@ def gather_people(frames: Sequence[Frame], skeleton: Skeleton) -> tuple[Frame, I
 
 
 def changed_people(before: Frame, after: Frame, former: IntArray, names: Iterable[str]) -> BoolArray:
-    """Returns (N,) who is not as in the file in some of the fields; False for new people.
+    """Returns (N,) whose fields of those names are not as in the file; False for new people.
 
     Args:
         before: The people who were read.
         after: Everyone as they are now, in the same skeleton.
         former: (N,) index of everyone among those who were read.
-        names: Fields of `Frame` to look at.
+        names: Fields of `Frame`.
     """
     is_changed = np.zeros(len(after), bool)
     known = np.flatnonzero(after.records != NO_RECORD)
