@@ -102,7 +102,7 @@ def load(path: Path) -> tuple[Tensors, Provenance]:
         if foreign := [str(tensor.dtype) for tensor in tensors.values() if tensor.dtype.isbuiltin != 1]:
             raise TypeError(foreign[0])
     except FileNotFoundError:
-        remedy = "port them with: python tools/port_tf_weights.py [checkpoint=FILE]"
+        remedy = "port them with: hpr port [checkpoint=FILE]"
         raise UserError(f"{path}: no such weights; {remedy}, or set model.weights") from None
     except (OSError, SafetensorError) as error:
         raise UserError(f"{path}: not a complete safetensors file ({error}); port or copy it again") from None

@@ -109,7 +109,7 @@ def test_import_loads_no_optional_library() -> None:
         ),
     ],
 )
-def test_provenance_that_does_not_fit(changes: dict[str, str], message: str, demo: Refiner, path: Path) -> None:
+def test_provenance_that_does_not_fit(changes: dict[str, Any], message: str, demo: Refiner, path: Path) -> None:
     assert refused(saved(path, demo, **changes)).startswith(message)
 
 
