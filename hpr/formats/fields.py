@@ -254,6 +254,25 @@ def extent(people: Frame, person: int) -> FloatArray | None:
     return np.concatenate([there.min(axis=0), there.max(axis=0)]) if len(there) else None
 
 
+def skeleton_of_length(length: int, dims: int, skeletons: Mapping[int, Skeleton], where: str) -> Skeleton:
+    """Returns the skeleton of keypoints that a file does not name. The only place that goes by their number.
+
+    Args:
+        length: Length of a list of keypoints.
+        dims: How many of its items are of a keypoint.
+        skeletons: Number of keypoints → skeleton.
+        where: Where the list is.
+
+    Raises:
+        UserError: No skeleton has so many keypoints.
+    """
+    count, rest = divmod(length, dims)
+    if rest or count not in skeletons:
+        known = ", ".join(f"{dims * known_count} ({known.name})" for known_count, known in skeletons.items())
+        raise UserError(f"{where}: expected {known} {'keypoints' if dims == 1 else 'numbers'}, found {length}")
+    return skeletons[count]
+
+
 def read_triples(
     records: Sequence[Any], wheres: Sequence[str], key: str, skeletons: Mapping[int, Skeleton]
 ) -> tuple[FloatArray, Skeleton]:
@@ -273,9 +292,7 @@ def read_triples(
     length = 3 * next(iter(skeletons))
     if first is not None:
         length = len(expect(lists[first], list, f"{wheres[first]}.{key}"))
-        if length % 3 or length // 3 not in skeletons:
-            known = ", ".join(f"{3 * count} ({skeleton.name})" for count, skeleton in skeletons.items())
-            raise UserError(f"{wheres[first]}.{key}: expected {known} numbers, found {length}")
+        skeleton_of_length(length, 3, skeletons, f"{wheres[first]}.{key}")
     for values, where in zip(lists, wheres, strict=True):
         if isinstance(values, list) and values and len(values) != length:
             expected = f"expected {length} numbers as in the first record, found {len(values)}"

@@ -79,8 +79,10 @@ class MMPose(FrameFiles):
 
     def write(self, sequences: Sequence[PoseSequence], path: Path) -> None:
         """See `Format`. From scratch, a file is written: of a video, or of an image if it is one without a number."""
-        has_files = self._has_read(sequences[0]) and sequences[0].original.details is not None
-        (FrameFiles if has_files else RecordFormat).write(self, sequences, path)
+        if self._has_read(sequences[0]) and sequences[0].original.details is not None:
+            super().write(sequences, path)
+        else:
+            RecordFormat.write(self, sequences, path)
 
     def _with_original(self, sequence: PoseSequence) -> tuple[list[Frame], Original]:
         return RecordFormat._with_original(self, sequence)  # a new document is of a video, or of one image
@@ -120,7 +122,10 @@ class MMPose(FrameFiles):
         """Parses the people of each image, whose lists are at `places`; meta is the skeleton that the source names."""
         records, wheres, indices = gather_records(listed, places)
         poses = fields.column(records, wheres, "keypoints", list)
-        skeleton = meta or _skeleton(poses, wheres)
+        skeleton = meta or COCO17
+        if poses and meta is None:
+            by_count = {len(skeleton): skeleton for skeleton in self.skeletons}
+            skeleton = fields.skeleton_of_length(len(poses[0]), 1, by_count, f"{wheres[0]}.keypoints")
         coordinates = fields.number_table(poses, (len(skeleton), 2), wheres, "keypoints")
 
         scores = fields.optional_table(records, wheres, "keypoint_scores", (len(skeleton),))
@@ -213,18 +218,6 @@ def _meta(document: Any, path: Path) -> Skeleton | None:
     known = ", ".join(skeleton.name for skeleton in MMPose.skeletons)
     found = f"found those of {fields.summary(meta.get('dataset_name'))}"
     raise UserError(f"{path}: meta_info.keypoint_id2name: expected the keypoints of {known}, {found}")
-
-
-def _skeleton(poses: list[list[Any]], wheres: list[str]) -> Skeleton:
-    """Returns the skeleton of a source that does not name it, by the length of the first pose; COCO17 if none."""
-    if not poses:
-        return COCO17
-    for skeleton in MMPose.skeletons:
-        if len(poses[0]) == len(skeleton):
-            return skeleton
-    known = ", ".join(f"{len(skeleton)} ({skeleton.name})" for skeleton in MMPose.skeletons)
-    found = f"found {fields.summary(poses[0])}"
-    raise UserError(f"{wheres[0]}.keypoints: expected a number of keypoints of {known}, {found}")
 
 
 def _unwrapped(value: Any) -> Any:

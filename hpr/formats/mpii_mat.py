@@ -7,7 +7,6 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-import scipy.io
 
 from hpr.errors import UserError
 from hpr.files import read_bytes
@@ -70,6 +69,8 @@ def _record(person: Struct) -> Record:
 
 def _load(path: Path) -> dict[str, Any]:
     """Returns the variables of a file, in MATLAB's own classes."""
+    import scipy.io  # only where .mat files are read
+
     try:
         content = read_bytes(path)
         _refuse_damaged(content, path)
