@@ -3,7 +3,7 @@
 import time
 from collections.abc import Sequence
 from contextlib import nullcontext
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -337,9 +337,14 @@ def _report(
         try:
             findings = inspect_results(source.file_format, source.files, results, source.images, tallies, scored)
             if settings.visualize:
-                from hpr.cli.visualize import draw_results
+                from hpr.cli.visualize import draw, pair_sequences
 
-                draw_results(source.file_format, source.files, results, source.images, output / "pictures")
+                refined = [
+                    replace(file, sequences=source.file_format.read(results / file.output_name))
+                    for file in source.files
+                ]
+                pairs = pair_sequences(source.files, refined)
+                draw(pairs, source.images, output / "pictures", "side", every=1, overwrite=True)
                 report["pictures"].append("pictures")
         except KeyboardInterrupt:
             report["stopped"] = True

@@ -1,13 +1,12 @@
 """`hpr visualize`: draw poses before and after refining."""
 
 from collections.abc import Sequence
-from dataclasses import replace
 from pathlib import Path
 
 from hpr.cli import app
 from hpr.cli.progress import progress_bar
 from hpr.errors import UserError
-from hpr.formats import Format, get_format
+from hpr.formats import get_format
 from hpr.images import ImageSource, open_images
 from hpr.poses import image_stem
 from hpr.refine.files import PoseFile, check_images, read_files
@@ -54,25 +53,6 @@ def visualize(settings: VisualizeSettings) -> int:
     pairs = pair_sequences(files, None if settings.refined is None else read(settings.refined))
     drawn = draw(pairs, images, Path(settings.output_dir), settings.layout, settings.every, settings.overwrite)
     return 3 if drawn.problems else 0
-
-
-def draw_results(
-    file_format: Format, files: Sequence[PoseFile], results: Path, images: ImageSource, output: Path
-) -> None:
-    """Draws files beside their refined counterparts.
-
-    Args:
-        file_format: Format of the files.
-        files: The input.
-        results: Folder of the refined files.
-        images: Where the images are.
-        output: Folder to write to.
-
-    Raises:
-        UserError: A file cannot be read, or a picture cannot be written.
-    """
-    refined = [replace(file, sequences=file_format.read(results / file.output_name)) for file in files]
-    draw(pair_sequences(files, refined), images, output, "side", every=1, overwrite=True)
 
 
 def pair_sequences(files: Sequence[PoseFile], refined: Sequence[PoseFile] | None) -> list[SequencePair]:

@@ -1,6 +1,5 @@
 """`hpr train`, on a few small crops."""
 
-import json
 import os
 import re
 import signal
@@ -14,7 +13,6 @@ import numpy as np
 import pytest
 from conftest import ROOT, fail, succeed, torchrun
 
-from hpr import PoseRefiner
 from hpr.models.weights import load
 
 SMALL = [
@@ -48,24 +46,6 @@ def test_leaves_everything_behind(trained: tuple[Path, str]) -> None:
     config = (folder / "config.yaml").read_text()
     assert "batch_size: 4" in config
     assert re.search(r"commit: \w+", config)
-
-
-def test_weights_refine(trained: tuple[Path, str], tmp_path: Path) -> None:
-    folder, _ = trained
-    clips = folder / "validation"
-    PoseRefiner.load(folder / "best.safetensors", device="cpu")
-    succeed(
-        "refine.py",
-        "dataset=posetrack18",
-        "model=demo",
-        f"model.weights={folder / 'best.safetensors'}",
-        f"dataset.root={clips}",
-        f"dataset.predictions={clips / 'predictions'}",
-        f"dataset.annotations={clips / 'annotations'}",
-        f"output_dir={tmp_path}",
-        "device=cpu",
-    )
-    assert "before" in json.loads((tmp_path / "report.json").read_text())["metrics"]
 
 
 def test_a_second_run_does_not_overwrite_the_first(trained: tuple[Path, str]) -> None:
@@ -114,8 +94,8 @@ def test_a_log_shows_the_loss(trained: tuple[Path, str]) -> None:
 
 @pytest.mark.slow
 def test_two_processes_are_one(tmp_path: Path) -> None:
-    """Under torchrun with gloo, batch norms frozen: the same losses and weights as one process with the whole batch."""
-    settings = [*SMALL, "training.batch_norm=frozen", "training.log_every=1", "training.accumulate=2"]
+    """Under torchrun with gloo, batch norms frozen: the same weights as from one process with the whole batch."""
+    settings = [*SMALL, "training.batch_norm=frozen", "training.accumulate=2"]
     succeed("train.py", *settings, f"output_dir={tmp_path / 'one'}")
     result = torchrun("train.py", *settings, "training.accumulate=1", f"output_dir={tmp_path / 'two'}")
     assert result.returncode == 0, result.stdout + result.stderr
@@ -124,24 +104,6 @@ def test_two_processes_are_one(tmp_path: Path) -> None:
     two, _ = load(tmp_path / "two" / "last.safetensors")
     for name, value in one.items():
         np.testing.assert_allclose(two[name], value, rtol=2e-3, atol=2e-4, err_msg=name)
-    losses = [_losses(tmp_path / run / "curves") for run in ("one", "two")]
-    assert len(losses[0]) == 4
-    np.testing.assert_allclose(losses[0], losses[1], rtol=1e-3)
-
-
-def _losses(folder: Path) -> list[float]:
-    """Reads the part losses off a run's curves."""
-    from tensorboardX.proto.event_pb2 import Event
-    from tensorboardX.record_writer import directory_check  # noqa: F401 (loads the package's record format)
-
-    (path,) = folder.glob("events.*")
-    content, place, values = path.read_bytes(), 0, []
-    while place < len(content):  # records of length (8 bytes), checksum (4), message, checksum (4)
-        length = int.from_bytes(content[place : place + 8], "little")
-        event = Event.FromString(content[place + 12 : place + 12 + length])
-        values += [value.simple_value for value in event.summary.value if value.tag == "part"]
-        place += 16 + length
-    return values
 
 
 @pytest.mark.parametrize(
