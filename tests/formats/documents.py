@@ -1,4 +1,4 @@
-"""Small documents of both PoseTrack formats, and changes to what was read from them."""
+"""What the tests of the formats share: reading and writing, changes to what was read, and small PoseTrack documents."""
 
 import json
 from collections.abc import Callable
@@ -7,11 +7,12 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-from hypothesis import strategies as st
+import pytest
 
+from hpr.errors import UserError
 from hpr.formats import Format
 from hpr.poses import FloatArray, Frame, PoseSequence
-from hpr.skeleton import POSETRACK15, Skeleton
+from hpr.skeleton import Skeleton
 
 
 def written(path: Path, document: Any) -> Path:
@@ -21,15 +22,70 @@ def written(path: Path, document: Any) -> Path:
 
 
 def read(file_format: Format, path: Path) -> PoseSequence:
-    """Reads a file of one sequence."""
+    """Reads a source of one sequence."""
     (sequence,) = file_format.read(path)
     return sequence
+
+
+def read_document(file_format: Format, folder: Path, document: Any) -> PoseSequence:
+    """Writes a document to a.json and reads it."""
+    return read(file_format, written(folder / "a.json", document))
 
 
 def rewritten(file_format: Format, sequence: PoseSequence, path: Path) -> Any:
     """Writes a sequence and returns the document."""
     file_format.write([sequence], path)
     return json.loads(path.read_text())
+
+
+def refusal(file_format: Format, path: Path) -> str:
+    """Reads a source that has to be refused in one line, and returns what follows its path in that line."""
+    with pytest.raises(UserError) as error:
+        file_format.read(path)
+    message = str(error.value)
+    assert len(message.splitlines()) == 1
+    assert message.startswith(str(path))
+    return message.removeprefix(str(path))
+
+
+def changed(sequence: PoseSequence, change: Callable[[Frame], Frame]) -> PoseSequence:
+    """Returns a sequence with other frames."""
+    return replace(sequence, frames=[change(frame) for frame in sequence.frames])
+
+
+def with_frame(sequence: PoseSequence, index: int, frame: Frame) -> PoseSequence:
+    """Returns a sequence with one other frame."""
+    return replace(sequence, frames=[*sequence.frames[:index], frame, *sequence.frames[index:][1:]])
+
+
+def with_keypoints(frame: Frame, people: int | slice, **places: tuple[float, float]) -> Frame:
+    """Returns a frame in which some people have keypoints elsewhere; (NaN, NaN) for a missing one."""
+    keypoints, flags = frame.keypoints.copy(), frame.flags.copy()
+    for name, place in places.items():
+        index = frame.skeleton.index(name)
+        keypoints[people, index], flags[people, index] = place, not np.isnan(place).any()
+    return replace(frame, keypoints=keypoints, flags=flags)
+
+
+def moved(sequence: PoseSequence, **places: tuple[float, float]) -> PoseSequence:
+    """Returns a sequence in which everyone has some keypoints elsewhere."""
+    return changed(sequence, lambda frame: with_keypoints(frame, slice(None), **places))
+
+
+def some_keypoints(skeleton: Skeleton, **places: tuple[float, float]) -> FloatArray:
+    """Returns a pose (K, 2) with some keypoints."""
+    keypoints = np.full((len(skeleton), 2), np.nan)
+    for name, place in places.items():
+        keypoints[skeleton.index(name)] = place
+    return keypoints
+
+
+def with_another(frame: Frame, keypoints: FloatArray, **arrays: Any) -> Frame:
+    """Returns a frame with one more person (K, 2), of whom the file does not know."""
+    new = Frame(frame.image, frame.skeleton, keypoints[None], **arrays)
+    names = ("keypoints", "scores", "flags", "boxes", "head_boxes", "posed", "records", "confidences", "person_scores")
+    both: dict[str, Any] = {name: np.concatenate([getattr(frame, name), getattr(new, name)]) for name in names}
+    return replace(frame, track_ids=(*frame.track_ids, *new.track_ids), **both)
 
 
 def document18(**annotation: Any) -> dict[str, Any]:
@@ -47,48 +103,12 @@ def document18(**annotation: Any) -> dict[str, Any]:
     }
 
 
-def document17(points: Any, image: Any = "a/b/clip/000.jpg") -> dict[str, Any]:
+def document17(points: Any, image: Any = "a/b/clip/000.jpg", **record: Any) -> dict[str, Any]:
     """A PoseTrack 2017 document with one image and one person."""
-    person = {"score": [0.5], "track_id": [3], "annopoints": [{"point": points, "odd": 1}]}
+    person = {"score": [0.5], "track_id": [3], "annopoints": [{"point": points, "odd": 1}], **record}
     return {"annolist": [{"image": image, "imgnum": [1], "annorect": [person]}], "info": "kept"}
 
 
-def point(keypoint: int, x: Any, y: float, **score: Any) -> dict[str, Any]:
+def point(keypoint: int, x: Any, y: Any, **score: Any) -> dict[str, Any]:
     """A point of a PoseTrack 2017 document."""
     return {"id": [keypoint], "x": [x], "y": [y], **score}
-
-
-def changed(sequence: PoseSequence, change: Callable[[Frame], Frame]) -> PoseSequence:
-    """Returns a sequence with other frames."""
-    return replace(sequence, frames=[change(frame) for frame in sequence.frames])
-
-
-def moved(sequence: PoseSequence, keypoints: FloatArray, skeleton: Skeleton = POSETRACK15) -> PoseSequence:
-    """Returns a sequence with everyone in the same new pose (K, 2), each of its keypoints flagged."""
-
-    def move(frame: Frame) -> Frame:
-        poses = np.repeat(skeleton.convert(keypoints[None], frame.skeleton), len(frame), axis=0)
-        return replace(frame, keypoints=poses, flags=(~np.isnan(poses[..., 0])).astype(np.float64))
-
-    return changed(sequence, move)
-
-
-JSON = st.recursive(
-    st.none() | st.booleans() | st.integers(-3, 20) | st.floats() | st.text(max_size=3),
-    lambda inner: st.lists(inner, max_size=3) | st.dictionaries(st.text(max_size=3), inner, max_size=3),
-    max_leaves=8,
-)
-
-
-def put_something_wild(document: Any, data: st.DataObject) -> None:
-    """Walks down a document some way and puts anything that JSON can say there."""
-    node = document
-    for _ in range(data.draw(st.integers(0, 6))):
-        keys = list(node) if isinstance(node, dict) else list(range(len(node))) if isinstance(node, list) else []
-        if not keys:
-            return
-        key = data.draw(st.sampled_from(keys))
-        if not isinstance(node[key], dict | list) or data.draw(st.booleans()):
-            node[key] = data.draw(JSON)
-            return
-        node = node[key]

@@ -1,5 +1,6 @@
 """Arrays of an .npz file: what is read from them, and how they are written."""
 
+import re
 import zipfile
 from dataclasses import replace
 from pathlib import Path
@@ -7,7 +8,7 @@ from typing import Any
 
 import numpy as np
 import pytest
-from documents import changed, read
+from documents import changed, read, refusal, with_another, with_frame
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from hypothesis.extra.numpy import array_shapes as shapes
@@ -16,8 +17,8 @@ from numpy.typing import NDArray
 
 from hpr.errors import UserError
 from hpr.formats.arrays import Arrays
-from hpr.poses import FloatArray, Frame, PoseSequence
-from hpr.skeleton import COCO17, MPII16, SKELETONS, Skeleton
+from hpr.poses import Frame, PoseSequence
+from hpr.skeleton import COCO17, MPII16, SKELETONS
 
 FORMAT = Arrays()
 
@@ -50,22 +51,11 @@ def assert_same(found: dict[str, NDArray[Any]], expected: dict[str, Any]) -> Non
         assert found[name].dtype == np.asarray(array).dtype, name
 
 
-def with_first_at(sequence: PoseSequence, x: float, y: float) -> PoseSequence:
+def with_first_at(frame: Frame, x: float, y: float) -> Frame:
     """Everyone with another first keypoint."""
-
-    def move(frame: Frame) -> Frame:
-        keypoints = frame.keypoints.copy()
-        keypoints[:, 0] = x, y
-        return replace(frame, keypoints=keypoints)
-
-    return changed(sequence, move)
-
-
-def with_another(frame: Frame, keypoints: FloatArray, **arrays: Any) -> Frame:
-    new = Frame(frame.image, frame.skeleton, keypoints[None], **arrays)
-    names = ("keypoints", "scores", "flags", "boxes", "head_boxes", "posed", "records", "confidences", "person_scores")
-    both: dict[str, Any] = {name: np.concatenate([getattr(frame, name), getattr(new, name)]) for name in names}
-    return replace(frame, track_ids=(*frame.track_ids, *new.track_ids), **both)
+    keypoints = frame.keypoints.copy()
+    keypoints[:, 0] = x, y
+    return replace(frame, keypoints=keypoints)
 
 
 @pytest.mark.parametrize("arrays", [{}, {"frames": np.zeros(0, int)}, {"images": np.zeros(0, "U1")}], ids=str)
@@ -76,35 +66,26 @@ def test_nobody(arrays: dict[str, Any], tmp_path: Path) -> None:
     assert_same(loaded(tmp_path / "b.npz"), people(**arrays))
 
 
-class TestWhoIsWhere:
-    def found(self, arrays: dict[str, Any], folder: Path) -> list[tuple[str, int | None, list[int]]]:
-        return [(frame.image, frame.number, frame.records.tolist()) for frame in frames_of(arrays, folder)]
-
-    def test_frames_of_a_video(self, tmp_path: Path) -> None:
-        """In the order of their numbers; those between them are not made up."""
-        arrays = people([1, 2], [3, 4], [5, 6], frames=[10, 2, 10])
-        assert self.found(arrays, tmp_path) == [("2.jpg", 2, [1]), ("10.jpg", 10, [0, 2])]
-
-    def test_images(self, tmp_path: Path) -> None:
-        arrays = people([1, 2], [3, 4], [5, 6], images=["b.jpg", "x/a.jpg", "b.jpg"])
-        assert self.found(arrays, tmp_path) == [("b.jpg", None, [0, 2]), ("x/a.jpg", None, [1])]
-
-    def test_all_frames(self, tmp_path: Path) -> None:
-        arrays = people([1, 2], frames=[1], all_frames=np.arange(3))
-        assert self.found(arrays, tmp_path) == [("0.jpg", 0, []), ("1.jpg", 1, [0]), ("2.jpg", 2, [])]
-
-    def test_all_images(self, tmp_path: Path) -> None:
-        arrays = people([1, 2], images=["a"], all_images=["c", "a", "c", "b"])
-        assert self.found(arrays, tmp_path) == [("c", None, []), ("a", None, [0]), ("b", None, [])]
-
-    def test_all_images_without_people(self, tmp_path: Path) -> None:
-        assert self.found(people(all_images=["c", "a"]), tmp_path) == [("c", None, []), ("a", None, [])]
-
-    def test_images_that_are_frames(self, tmp_path: Path) -> None:
-        arrays = people([1, 2], [3, 4], images=["b", "a"], frames=[7, 0])
-        assert self.found(arrays, tmp_path) == [("b", 7, [0]), ("a", 0, [1])]
-        listed = {**arrays, "all_images": ["a", "n", "b"], "all_frames": [0, 3, 7]}
-        assert self.found(listed, tmp_path) == [("a", 0, [1]), ("n", 3, []), ("b", 7, [0])]
+@pytest.mark.parametrize(
+    ("arrays", "frames"),
+    [
+        # In the order of their numbers; those between them are not made up.
+        (people([1, 2], [3, 4], [5, 6], frames=[10, 2, 10]), [("2.jpg", 2, [1]), ("10.jpg", 10, [0, 2])]),
+        (people([1, 2], [3, 4], images=["b.jpg", "x/a.jpg"]), [("b.jpg", None, [0]), ("x/a.jpg", None, [1])]),
+        (people([1, 2], frames=[1], all_frames=range(3)), [("0.jpg", 0, []), ("1.jpg", 1, [0]), ("2.jpg", 2, [])]),
+        (people([1, 2], images=["a"], all_images=["c", "a", "c"]), [("c", None, []), ("a", None, [0])]),
+        (people(all_images=["c", "a"]), [("c", None, []), ("a", None, [])]),
+        (people([1, 2], [3, 4], images=["b", "a"], frames=[7, 0]), [("b", 7, [0]), ("a", 0, [1])]),
+        (
+            people([1, 2], images=["b"], frames=[7], all_images=["a", "n", "b"], all_frames=[0, 3, 7]),
+            [("a", 0, []), ("n", 3, []), ("b", 7, [0])],
+        ),
+    ],
+    ids=["frames", "images", "all frames", "all images", "images without people", "both", "all of both"],
+)
+def test_who_is_where(arrays: dict[str, Any], frames: list[Any], tmp_path: Path) -> None:
+    found = [(frame.image, frame.number, frame.records.tolist()) for frame in frames_of(arrays, tmp_path)]
+    assert found == frames
 
 
 class TestWhatItSays:
@@ -215,8 +196,7 @@ class TestWriting:
 
     def test_a_changed_pose(self, tmp_path: Path) -> None:
         sequence = read(FORMAT, saved(tmp_path / "a.npz", self.arrays()))
-        sequence = changed(sequence, lambda frame: with_first_at_if(frame, frame.number == 2))
-        FORMAT.write([sequence], tmp_path / "b.npz")
+        FORMAT.write([with_frame(sequence, 2, with_first_at(sequence.frames[2], 7.5, 8))], tmp_path / "b.npz")
         expected = self.arrays()
         expected["keypoints"][1, 0] = 7.5, 8
         assert_same(loaded(tmp_path / "b.npz"), expected)
@@ -229,7 +209,7 @@ class TestWriting:
             "scores": np.ones((1, 16), int),
         }
         sequence = read(FORMAT, saved(tmp_path / "a.npz", arrays))
-        FORMAT.write([with_first_at(sequence, 1.5, 2.25)], tmp_path / "b.npz")
+        FORMAT.write([changed(sequence, lambda frame: with_first_at(frame, 1.5, 2.25))], tmp_path / "b.npz")
         found = loaded(tmp_path / "b.npz")
         assert found["keypoints"][0, :2].tolist() == [[1.5, 2.25], [7, 7]]
         assert found["scores"].dtype == np.asarray(arrays["scores"]).dtype
@@ -259,11 +239,6 @@ class TestWriting:
         assert found["track_ids"].tolist() == ["b", text]
         assert found["images"].tolist() == ["a", "image"]
 
-    def test_a_larger_skeleton(self, tmp_path: Path) -> None:
-        sequence = read(FORMAT, saved(tmp_path / "a.npz", self.arrays()))
-        FORMAT.write([changed(sequence, lambda frame: frame.in_skeleton(COCO17.joined(MPII16)))], tmp_path / "b.npz")
-        assert_same(loaded(tmp_path / "b.npz"), self.arrays())
-
     def test_from_scratch(self, tmp_path: Path) -> None:
         """In the skeleton of the first frame, without arrays that would say nothing."""
         keypoints = np.arange(32.0).reshape(1, 16, 2)
@@ -277,15 +252,6 @@ class TestWriting:
             },
         )
 
-    def test_from_nothing(self, tmp_path: Path) -> None:
-        FORMAT.write([PoseSequence("a", [])], tmp_path / "b.npz")
-        assert read(FORMAT, tmp_path / "b.npz").frames == []
-
-
-def with_first_at_if(frame: Frame, is_meant: bool) -> Frame:
-    """A frame with other first keypoints, or as it is."""
-    return with_first_at(PoseSequence("", [frame]), 7.5, 8).frames[0] if is_meant else frame
-
 
 class TestSources:
     def test_npz_files(self, tmp_path: Path) -> None:
@@ -293,10 +259,6 @@ class TestSources:
             (tmp_path / name).touch()
         assert FORMAT.sources(tmp_path) == [tmp_path / "a.npz", tmp_path / "b.npz"]
         assert FORMAT.sources(tmp_path / "b.npz") == [tmp_path / "b.npz"]
-
-    def test_are_recognised_by_their_ending(self) -> None:
-        assert FORMAT.recognises(Path("a.npz"), None)
-        assert not FORMAT.recognises(Path("a.json"), {"keypoints": []})
 
 
 PERSON = people([1, 2], frames=[0])
@@ -361,27 +323,20 @@ NAMES = ["images", "frames", "all_images", "all_frames", "boxes", "person_scores
     ],
 )
 def test_what_cannot_be_read_is_refused(arrays: dict[str, Any], message: str, tmp_path: Path) -> None:
-    path = saved(tmp_path / "a.npz", arrays)
-    with pytest.raises(UserError, match=f"^{path}: {message}"):
-        FORMAT.read(path)
-
-
-def test_no_file(tmp_path: Path) -> None:
-    with pytest.raises(UserError, match=r"a.npz: no such file$"):
-        FORMAT.read(tmp_path / "a.npz")
+    assert re.match(f": {message}", refusal(FORMAT, saved(tmp_path / "a.npz", arrays)))
 
 
 def test_another_kind_of_file(tmp_path: Path) -> None:
     (tmp_path / "a.npz").write_text("{}")
-    with pytest.raises(UserError, match=r"a.npz: cannot be read as an .npz file \(.*\); write it with np.savez$"):
-        FORMAT.read(tmp_path / "a.npz")
+    message = refusal(FORMAT, tmp_path / "a.npz")
+    assert re.fullmatch(r": cannot be read as an .npz file \(.*\); write it with np.savez", message)
 
 
 def test_a_part_that_is_no_array(tmp_path: Path) -> None:
     with zipfile.ZipFile(tmp_path / "a.npz", "w") as archive:
         archive.writestr("keypoints.npy", b"no array")
-    with pytest.raises(UserError, match=r"a.npz: keypoints: cannot be read \(.*\); expected an array of numbers"):
-        FORMAT.read(tmp_path / "a.npz")
+    message = refusal(FORMAT, tmp_path / "a.npz")
+    assert re.match(r": keypoints: cannot be read \(.*\); expected an array of numbers", message)
 
 
 @settings(deadline=None, max_examples=150)
@@ -400,66 +355,3 @@ def test_wild_arrays_are_read_or_refused(data: st.DataObject, tmp_path_factory: 
         return
     FORMAT.write([sequence], folder / "b.npz")
     assert_same(loaded(folder / "b.npz"), loaded(path))
-
-
-@settings(deadline=None, max_examples=100)
-@given(cut=st.integers(0, 3000), places=st.lists(st.tuples(st.integers(0, 3000), st.integers(0, 255)), max_size=3))
-def test_broken_files_are_read_or_refused(
-    cut: int, places: list[tuple[int, int]], tmp_path_factory: pytest.TempPathFactory
-) -> None:
-    folder = tmp_path_factory.mktemp("wild")
-    path = saved(folder / "a.npz", {**PERSON, "track_ids": ["b"], "images": ["a"]})
-    content = bytearray(path.read_bytes())
-    for place, value in places:
-        content[place % len(content)] = value
-    path.write_bytes(content[: cut or None])
-    try:
-        FORMAT.read(path)
-    except UserError as error:
-        message = str(error)
-    else:
-        message = ""
-    assert "\n" not in message
-
-
-@st.composite
-def sequences(draw: st.DrawFn) -> PoseSequence:
-    skeleton = draw(st.sampled_from([COCO17, MPII16, Skeleton(("a", "b"), (), (0.079, 0.079))]))
-    random = np.random.default_rng(draw(st.integers(0, 2**32)))
-    numbered, ids = draw(st.booleans()), draw(st.sampled_from([st.integers(0, 99), st.text("ab", min_size=1)]))
-    names = draw(st.lists(st.text("ab7.é/", min_size=1, max_size=3), unique=True, max_size=4))
-    frames = []
-    for number, image in enumerate(names):
-        people, count = draw(st.integers(0, 3)), len(skeleton)
-        keypoints = random.normal(0, 300, (people, count, 2))
-        keypoints[random.random((people, count)) < 0.2] = np.nan
-        keypoints[random.random((people, count)) < 0.1] = np.inf
-        numbers = {name: random.normal(0, 9, (people, 4)) for name in ("boxes", "head_boxes")}
-        numbers |= {name: random.random((people, count)) for name in ("scores", "flags")}
-        for array in numbers.values():
-            array[random.random(people) < 0.5] = np.nan
-        numbers["flags"] = np.nan_to_num(numbers["flags"])
-        track_ids = tuple(draw(st.none() | ids) for _ in range(people))
-        frames.append(
-            Frame(
-                *(image, skeleton, keypoints),
-                **{"track_ids": track_ids, "number": 3 * number if numbered else None, **numbers},  # type: ignore[arg-type]
-                person_scores=random.random(people),
-            )
-        )
-    return PoseSequence("a", frames)
-
-
-@settings(deadline=None, max_examples=100)
-@given(sequence=sequences())
-def test_written_and_read_is_the_same(sequence: PoseSequence, tmp_path_factory: pytest.TempPathFactory) -> None:
-    folder = tmp_path_factory.mktemp("same")
-    FORMAT.write([sequence], folder / "a.npz")
-    found = read(FORMAT, folder / "a.npz")
-    for after, before in zip(found.frames, sequence.frames, strict=True):
-        assert (after.image, after.number, after.track_ids) == (before.image, before.number, before.track_ids)
-        assert after.skeleton == before.skeleton
-        for name in ("keypoints", "scores", "flags", "boxes", "head_boxes", "person_scores", "posed"):
-            np.testing.assert_array_equal(getattr(after, name), getattr(before, name), err_msg=name)
-    FORMAT.write([found], folder / "b.npz")
-    assert (folder / "b.npz").read_bytes() == (folder / "a.npz").read_bytes()

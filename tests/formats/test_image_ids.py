@@ -7,7 +7,7 @@ from typing import Any
 import pytest
 
 from hpr.formats import PoseTrack18
-from hpr.formats.coco import Coco, ignore_polygons
+from hpr.formats.coco import Coco
 from hpr.formats.records import RecordFormat
 
 KEYPOINTS = [11.5, 12.5, 2, *[0] * 45, 21.5, 22.5, 1]
@@ -30,17 +30,3 @@ def test_ids_of_one_number_are_one(own: RecordFormat, of_image: Any, of_person: 
         truth = own.ground_truth(path)
         assert (truth.image_indices.tolist(), truth.is_posed.tolist()) == ([1], [True])
         assert [image.id for image in truth.images] == [8, of_image]
-
-
-@pytest.mark.parametrize(
-    ("record", "expected"),
-    [
-        ({}, []),
-        ({"bbox": [1, 2, 3, 4]}, [[[1, 2], [4, 2], [4, 6], [1, 6]]]),
-        ({"bbox": [1, 2, 3, 4], "segmentation": [[0, 0, 9, 0, 9, 9]]}, [[[0, 0], [9, 0], [9, 9]]]),
-        ({"bbox": [1, 2, 3, 4], "segmentation": "broken"}, [[[1, 2], [4, 2], [4, 6], [1, 6]]]),
-    ],
-    ids=["nothing", "a box", "an outline", "an outline that cannot be read"],
-)
-def test_one_shape_of_an_ignore_region(record: dict[str, Any], expected: list[Any]) -> None:
-    assert [polygon.tolist() for polygon in ignore_polygons(record)] == expected

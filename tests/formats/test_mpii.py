@@ -9,15 +9,25 @@ import numpy as np
 import pytest
 import scipy.io
 from conftest import GOLDEN
-from documents import changed, read, rewritten, written
+from documents import (
+    read,
+    read_document,
+    refusal,
+    rewritten,
+    some_keypoints,
+    with_another,
+    with_frame,
+    with_keypoints,
+    written,
+)
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from numpy.typing import NDArray
 
 from hpr.errors import UserError
 from hpr.formats.mpii import Mpii
-from hpr.poses import FloatArray, Frame, PoseSequence
-from hpr.skeleton import COCO17, MPII16, POSETRACK18
+from hpr.poses import Frame, PoseSequence
+from hpr.skeleton import MPII16, POSETRACK18
 
 FORMAT = Mpii()
 RECORDS = GOLDEN / "formats" / "mpii" / "records.json"
@@ -73,35 +83,9 @@ def saved(path: Path, content: dict[str, Any]) -> Path:
     return path
 
 
-def with_keypoints(sequence: PoseSequence, image: int, person: int, places: dict[int, Any]) -> PoseSequence:
-    """A sequence in which a person has some keypoints elsewhere."""
-    frames = list(sequence.frames)
-    keypoints = frames[image].keypoints.copy()
-    flags = frames[image].flags.copy()
-    for keypoint, place in places.items():
-        keypoints[person, keypoint] = place
-        flags[person, keypoint] = not np.isnan(place).any()
-    frames[image] = replace(frames[image], keypoints=keypoints, flags=flags)
-    return replace(sequence, frames=frames)
-
-
-def with_another(frame: Frame, keypoints: FloatArray, **arrays: Any) -> Frame:
-    new = Frame(frame.image, frame.skeleton, keypoints[None], **arrays)
-    names = ("keypoints", "scores", "flags", "boxes", "head_boxes", "posed", "records", "confidences", "person_scores")
-    both: dict[str, Any] = {name: np.concatenate([getattr(frame, name), getattr(new, name)]) for name in names}
-    return replace(frame, track_ids=(*frame.track_ids, *new.track_ids), **both)
-
-
-def some_keypoints(**places: tuple[float, float]) -> FloatArray:
-    keypoints = np.full((16, 2), np.nan)
-    for name, place in places.items():
-        keypoints[MPII16.index(name)] = place
-    return keypoints
-
-
 class TestRecords:
     def test_nobody(self, tmp_path: Path) -> None:
-        sequence = read(FORMAT, written(tmp_path / "a.json", []))
+        sequence = read_document(FORMAT, tmp_path, [])
         assert (sequence.name, sequence.frames) == ("a", [])
         assert rewritten(FORMAT, sequence, tmp_path / "b.json") == []
 
@@ -124,14 +108,6 @@ class TestRecords:
         assert np.isnan(third.keypoints).all()
         assert rewritten(FORMAT, sequence, tmp_path / "b.json") == json.loads(RECORDS.read_text())
 
-    def test_is_recognised(self) -> None:
-        assert FORMAT.recognises(RECORDS, json.loads(RECORDS.read_text()))
-        assert FORMAT.recognises(RECORDS, json.loads(RECORDS.read_text())[3:])
-
-    @pytest.mark.parametrize("document", [[], {}, None, [5], [{"image": "a"}], [{"joints": []}], {"annolist": []}])
-    def test_something_else_is_not(self, document: object) -> None:
-        assert not FORMAT.recognises(Path("a.json"), document)
-
     @pytest.mark.parametrize(
         ("joint", "vis", "place", "flag"),
         [
@@ -151,45 +127,46 @@ class TestRecords:
     )
     def test_a_joint(self, joint: Any, vis: Any, place: tuple[float, float], flag: float, tmp_path: Path) -> None:
         record = {"image": "a.jpg", "joints": [joint] * 16, "joints_vis": [vis] * 16}
-        (frame,) = read(FORMAT, written(tmp_path / "a.json", [record])).frames
+        (frame,) = read_document(FORMAT, tmp_path, [record]).frames
         np.testing.assert_array_equal(frame.keypoints[0, 3], place)
         assert frame.flags[0, 3] == flag
 
     def test_joints_without_flags(self, tmp_path: Path) -> None:
         """They are there."""
         record = {"image": "a.jpg", "joints": [[5, 6]] * 16}
-        (frame,) = read(FORMAT, written(tmp_path / "a.json", [record])).frames
+        (frame,) = read_document(FORMAT, tmp_path, [record]).frames
         assert frame.flags.tolist() == [[1.0] * 16]
 
     @pytest.mark.parametrize("corner", [None, "wide", [], 10**400], ids=str)
     def test_a_broken_head_box_counts_as_none(self, corner: Any, tmp_path: Path) -> None:
         document = json.loads(RECORDS.read_text())
         document[1]["x2"] = corner
-        assert np.isnan(read(FORMAT, written(tmp_path / "a.json", document)).frames[1].head_boxes).all()
+        assert np.isnan(read_document(FORMAT, tmp_path, document).frames[1].head_boxes).all()
 
     def test_a_changed_pose(self, tmp_path: Path) -> None:
         """Joints that are the same stay as they were, to the last digit."""
         document = json.loads(RECORDS.read_text())
         document[0]["joints"][5] = [0.1, 281.6248]
-        sequence = read(FORMAT, written(tmp_path / "a.json", document))
-        moved = with_keypoints(sequence, 0, 0, {2: (7.5, 8), 3: (np.nan, np.nan)})
+        sequence = read_document(FORMAT, tmp_path, document)
+        first = with_keypoints(sequence.frames[0], 0, right_hip=(7.5, 8), left_hip=(np.nan, np.nan))
         document[0]["joints"][2:4] = [[8.5, 9], [-1, -1]]
         document[0]["joints_vis"][3] = 0
-        assert rewritten(FORMAT, moved, tmp_path / "b.json") == document
+        assert rewritten(FORMAT, with_frame(sequence, 0, first), tmp_path / "b.json") == document
 
     def test_a_test_image_gets_joints(self, tmp_path: Path) -> None:
         document = json.loads(RECORDS.read_text())
-        moved = with_keypoints(read(FORMAT, RECORDS), 2, 0, {4: (1, 2)})
+        sequence = read(FORMAT, RECORDS)
+        third = with_keypoints(sequence.frames[2], 0, left_knee=(1, 2))
         joints, flags = [[-1, -1]] * 16, [0] * 16
         joints[4], flags[4] = [2, 3], 1
         document[3] |= {"joints": joints, "joints_vis": flags}
-        assert rewritten(FORMAT, moved, tmp_path / "b.json") == document
+        assert rewritten(FORMAT, with_frame(sequence, 2, third), tmp_path / "b.json") == document
 
     def test_who_is_gone_and_who_is_new(self, tmp_path: Path) -> None:
         sequence = read(FORMAT, RECORDS)
         frames = list(sequence.frames)
         frames[0] = frames[0].select(np.array([1]))
-        keypoints = some_keypoints(thorax=(9, 19), head_top=(29, 59))
+        keypoints = some_keypoints(MPII16, thorax=(9, 19), head_top=(29, 59))
         frames[1] = with_another(frames[1], keypoints, head_boxes=np.array([[0.0, 1, 2, 3]]))
         document = json.loads(RECORDS.read_text())[1:]
         joints, flags = [[-1, -1]] * 16, [0] * 16
@@ -197,10 +174,6 @@ class TestRecords:
         new = {"image": "015599452.jpg", "joints": joints, "joints_vis": flags, "center": [20, 40], "scale": 0.2}
         expected = [*document, {**new, "x1": 1, "y1": 2, "x2": 3, "y2": 4}]
         assert rewritten(FORMAT, replace(sequence, frames=frames), tmp_path / "b.json") == expected
-
-    def test_a_larger_skeleton(self, tmp_path: Path) -> None:
-        larger = changed(read(FORMAT, RECORDS), lambda frame: frame.in_skeleton(MPII16.joined(COCO17)))
-        assert rewritten(FORMAT, larger, tmp_path / "b.json") == json.loads(RECORDS.read_text())
 
     def test_from_scratch(self, tmp_path: Path) -> None:
         """Center and scale are those of the box."""
@@ -218,21 +191,19 @@ class TestRecords:
         ("document", "message"),
         [
             ({}, "expected a list, found an object"),
-            ([5], r"\[0\]: expected an object, found 5"),
-            ([{"image": "a"}, {"image": 5}], r"\[1\].image: expected a text, found 5"),
-            ([{"joints": []}], r"\[0\]: expected the field 'image', found joints"),
-            ([{"image": "a", "joints": 5}], r"\[0\].joints: expected a list, found 5"),
-            ([{"image": "a", "joints": [[1, 2]] * 17}], r"\[0\].joints: expected 16 keypoints, found a list of 17"),
-            ([{"image": "a", "joints": [[1, 2, 3]] * 16}], r"\[0\].joints\[0\]: expected 2 numbers, found a list of 3"),
-            ([{"image": "a", "joints": [*[[1, 2]] * 15, 7]}], r"\[0\].joints\[15\]: expected a list, found 7"),
-            ([{"image": "a", "joints": [[1, 10**400]] * 16}], r"\[0\].joints\[0\]: expected 2 numbers"),
-            ([{"image": "a", "joints": [[1, 2]] * 16, "joints_vis": [1]}], r"\[0\].joints_vis: expected 16 numbers"),
+            ([5], "[0]: expected an object, found 5"),
+            ([{"image": "a"}, {"image": 5}], "[1].image: expected a text, found 5"),
+            ([{"joints": []}], "[0]: expected the field 'image', found joints"),
+            ([{"image": "a", "joints": 5}], "[0].joints: expected a list, found 5"),
+            ([{"image": "a", "joints": [[1, 2]] * 17}], "[0].joints: expected 16 keypoints, found a list of 17"),
+            ([{"image": "a", "joints": [[1, 2, 3]] * 16}], "[0].joints[0]: expected 2 numbers, found a list of 3"),
+            ([{"image": "a", "joints": [*[[1, 2]] * 15, 7]}], "[0].joints[15]: expected a list, found 7"),
+            ([{"image": "a", "joints": [[1, 10**400]] * 16}], "[0].joints[0]: expected 2 numbers"),
+            ([{"image": "a", "joints": [[1, 2]] * 16, "joints_vis": [1]}], "[0].joints_vis: expected 16 numbers"),
         ],
     )
     def test_what_cannot_be_read_is_refused(self, document: Any, message: str, tmp_path: Path) -> None:
-        path = written(tmp_path / "a.json", document)
-        with pytest.raises(UserError, match=f"^{path}: {message}"):
-            FORMAT.read(path)
+        assert refusal(FORMAT, written(tmp_path / "a.json", document)).startswith(f": {message}")
 
 
 class TestOfficialFile:
@@ -241,21 +212,18 @@ class TestOfficialFile:
         first, second = sequence.frames
         assert (sequence.name, first.image, second.image) == ("a", "015601864.jpg", "b.jpg")
         assert (len(first), len(second)) == (2, 0)
-        expected = some_keypoints(pelvis=(609, 186.5), thorax=(646, 175), head_top=(605, 216))
+        expected = some_keypoints(MPII16, pelvis=(609, 186.5), thorax=(646, 175), head_top=(605, 216))
         np.testing.assert_array_equal(first.keypoints[0], expected)
         assert np.isfinite(first.keypoints[0, :, 0]).sum() == first.flags[0].sum() == 3  # whatever is_visible says
         np.testing.assert_array_equal(first.head_boxes, [[626, 99, 705, 197], [np.nan] * 4])
         assert first.posed.tolist() == [True, False]
         assert first.records.tolist() == [0, 1]
 
-    def test_is_recognised_by_its_ending(self) -> None:
-        assert FORMAT.recognises(Path("a.mat"), None)
-
     def test_one_person_and_one_point(self, tmp_path: Path) -> None:
         """What other programs read as the struct itself, not as a list of one."""
         own = {"annopoints": structs({"point": structs(point(RIGHT_ANKLE, 1, 2, EMPTY))})}
         (frame, _) = read(FORMAT, saved(tmp_path / "a.mat", release(own))).frames
-        np.testing.assert_array_equal(frame.keypoints, some_keypoints(right_ankle=(0, 1))[None])
+        np.testing.assert_array_equal(frame.keypoints, some_keypoints(MPII16, right_ankle=(0, 1))[None])
 
     @pytest.mark.parametrize("annopoints", [EMPTY, structs({"point": EMPTY}), structs({"other": 1}), 5.0, "none"])
     def test_people_without_points(self, annopoints: Any, tmp_path: Path) -> None:
@@ -282,29 +250,30 @@ class TestOfficialFile:
         )
         own = {"annopoints": structs({"point": points})}
         (frame, _) = read(FORMAT, saved(tmp_path / "a.mat", release(own))).frames
-        expected = some_keypoints(left_hip=(4, 5), left_knee=(np.inf, np.inf), left_ankle=(np.inf, np.inf))
+        expected = some_keypoints(MPII16, left_hip=(4, 5), left_knee=(np.inf, np.inf), left_ankle=(np.inf, np.inf))
         np.testing.assert_array_equal(frame.keypoints[0], expected)
 
     @pytest.mark.parametrize(
         ("content", "message"),
         [
-            ({"preds": np.zeros((1, 16, 2))}, "expected the variable RELEASE .*; found preds"),
+            (
+                {"preds": np.zeros((1, 16, 2))},
+                "expected the variable RELEASE of MPII's annotations, with annolist; found preds",
+            ),
             ({"RELEASE": 5.0}, "expected the variable RELEASE"),
             ({"RELEASE": structs({"version": "12"})}, "expected the variable RELEASE"),
             (
                 {"RELEASE": structs({"annolist": structs({"image": structs({"name": 5.0})})})},
-                r"RELEASE.annolist\(1\).image.name: expected a text, found an array of shape \(1, 1\)",
+                "RELEASE.annolist(1).image.name: expected a text, found an array of shape (1, 1)",
             ),
             (
                 {"RELEASE": structs({"annolist": structs({"annorect": EMPTY})})},
-                r"RELEASE.annolist\(1\).image.name: expected a text, found none",
+                "RELEASE.annolist(1).image.name: expected a text, found none",
             ),
         ],
     )
     def test_other_files_are_refused(self, content: dict[str, Any], message: str, tmp_path: Path) -> None:
-        path = saved(tmp_path / "a.mat", content)
-        with pytest.raises(UserError, match=f"^{path}: {message}"):
-            FORMAT.read(path)
+        assert message in refusal(FORMAT, saved(tmp_path / "a.mat", content))
 
     def test_no_images(self, tmp_path: Path) -> None:
         path = saved(tmp_path / "a.mat", {"RELEASE": structs({"annolist": EMPTY})})
@@ -313,45 +282,12 @@ class TestOfficialFile:
     def test_version_7_3(self, tmp_path: Path) -> None:
         header = b"MATLAB 7.3 MAT-file".ljust(124) + b"\x00\x02IM" + bytes(384) + b"\x89HDF\r\n\x1a\n" + bytes(64)
         (tmp_path / "a.mat").write_bytes(header)
-        with pytest.raises(UserError, match=r"a.mat: of version 7.3, which is not read; save it in MATLAB with"):
-            FORMAT.read(tmp_path / "a.mat")
-
-    def test_no_file(self, tmp_path: Path) -> None:
-        with pytest.raises(UserError, match=r"a.mat: no such file$"):
-            FORMAT.read(tmp_path / "a.mat")
+        assert "of version 7.3, which is not read; save it in MATLAB with" in refusal(FORMAT, tmp_path / "a.mat")
 
     def test_not_compressed(self, tmp_path: Path) -> None:
         """As scipy writes by default."""
         scipy.io.savemat(tmp_path / "a.mat", release())
         assert [len(frame) for frame in read(FORMAT, tmp_path / "a.mat").frames] == [2, 0]
-
-
-VALUES: Any = st.recursive(
-    st.none() | st.booleans() | st.integers() | st.floats() | st.text(max_size=3),
-    lambda inner: st.lists(inner, max_size=3) | st.dictionaries(st.text(max_size=3), inner, max_size=3),
-    max_leaves=4,
-)
-
-
-@settings(deadline=None, max_examples=100)
-@given(
-    changes=st.dictionaries(st.sampled_from(["image", "joints", "joints_vis", "x1", "scale"]), VALUES, max_size=3),
-    joint=VALUES,
-    vis=VALUES,
-)
-def test_wild_records_are_read_or_refused(
-    changes: dict[str, Any], joint: Any, vis: Any, tmp_path_factory: pytest.TempPathFactory
-) -> None:
-    folder = tmp_path_factory.mktemp("wild")
-    document = json.loads(RECORDS.read_text())
-    document[1]["joints"][4], document[2]["joints_vis"][4] = joint, vis
-    document[0] |= changes
-    try:
-        sequence = read(FORMAT, written(folder / "a.json", document))
-    except UserError:
-        return
-    found = rewritten(FORMAT, sequence, folder / "b.json")
-    assert json.dumps(found) == json.dumps(json.loads((folder / "a.json").read_text()))
 
 
 SMALL = release()
@@ -398,38 +334,15 @@ class TestSources:
             FORMAT.sources(tmp_path)
 
 
-@settings(deadline=None, max_examples=30)
-@given(data=st.data())
-def test_written_and_read_is_the_same(data: st.DataObject, tmp_path_factory: pytest.TempPathFactory) -> None:
-    folder = tmp_path_factory.mktemp("same")
-    random = np.random.default_rng(data.draw(st.integers(0, 2**32)))
-    frames = []
-    for image in data.draw(st.lists(st.text("ab7.é/", min_size=1, max_size=3), unique=True, max_size=3)):
-        people = data.draw(st.integers(1, 3))
-        keypoints = random.normal(300, 100, (people, 16, 2))
-        keypoints[random.random((people, 16)) < 0.2] = np.nan
-        head_boxes = random.uniform(0, 300, (people, 4))
-        head_boxes[random.random(people) < 0.3] = np.nan
-        frames.append(Frame(image, MPII16, keypoints, head_boxes=head_boxes))
-    FORMAT.write([PoseSequence("a", frames)], folder / "a.json")
-    sequence = read(FORMAT, folder / "a.json")
-    for found, frame in zip(sequence.frames, frames, strict=True):
-        assert found.image == frame.image
-        np.testing.assert_allclose(found.keypoints, frame.keypoints, rtol=0, atol=1e-9)
-        np.testing.assert_allclose(found.head_boxes, frame.head_boxes, rtol=0, atol=1e-9)
-        np.testing.assert_array_equal(found.flags, frame.flags)
-    FORMAT.write([sequence], folder / "b.json")
-    assert (folder / "b.json").read_bytes() == (folder / "a.json").read_bytes()
-
-
 def test_a_mat_file_is_written_as_records(tmp_path: Path) -> None:
     """With everyone in it; only the image without people is in no record."""
     (sequence,) = FORMAT.read(saved(tmp_path / "a.mat", release()))
     assert FORMAT.output_name(tmp_path / "a.mat") == "a.json"
-    FORMAT.write([with_keypoints(sequence, 0, 0, {THORAX: (7.5, 8), HEAD_TOP: (np.nan, np.nan)})], tmp_path / "b.json")
+    first = with_keypoints(sequence.frames[0], 0, thorax=(7.5, 8), head_top=(np.nan, np.nan))
+    FORMAT.write([with_frame(sequence, 0, first)], tmp_path / "b.json")
     (frame,) = read(FORMAT, tmp_path / "b.json").frames
     assert frame.image == "015601864.jpg"
-    expected = some_keypoints(pelvis=(609, 186.5), thorax=(7.5, 8))
+    expected = some_keypoints(MPII16, pelvis=(609, 186.5), thorax=(7.5, 8))
     np.testing.assert_array_equal(frame.keypoints, [expected, np.full((16, 2), np.nan)])
     np.testing.assert_array_equal(frame.head_boxes, sequence.frames[0].head_boxes)
 
