@@ -11,7 +11,7 @@ and Perona (ICCV 2017) do:
 
 A position that fits two kinds of mistake counts for the first in this list; of inversion and swap, the more similar
 one counts. A shift of the whole pose by less than 0.08 of the person's size cannot be told from jitter; the shifts that
-are found are scaled up to the share that `PoseErrors` has to draw. docs/training.md compares these counts with
+are found are scaled up to the share that `PoseErrors` has to draw. docs/notes/pose_errors.md compares these counts with
 expectation maximisation.
 """
 
