@@ -7,8 +7,8 @@ from heapq import nlargest
 from typing import Any
 
 from hpr.images import ImageSource
-from hpr.metrics.frame_changes import FrameChange, FrameChanges
-from hpr.metrics.scores import Scores, SequenceChange, sequence_changes
+from hpr.metrics.frame_changes import FrameChanges
+from hpr.metrics.scores import Scores, sequence_changes
 from hpr.poses import Frame, PoseSequence
 from hpr.refine.files import PoseFile
 from hpr.refine.results import Outcome
@@ -107,13 +107,10 @@ def worse_pictures(changes: FrameChanges, images: ImageSource) -> list[Picture]:
     pictures = []
     for change in changes.worst:
         title = f"{change.sequence}, {_frame_name(change.frame, change.poses[0].image)}"
-        pictures.append(_draw_frame(title, _describe_loss(change), change.poses, images, change.truth))
+        before, after = change.before, change.after
+        caption = f"right keypoints {before.right} → {after.right}, wrong ones {before.wrong} → {after.wrong}"
+        pictures.append(_draw_frame(title, caption, change.poses, images, change.truth))
     return pictures
-
-
-def _describe_loss(change: FrameChange) -> str:
-    before, after = change.before, change.after
-    return f"right keypoints {before.right} → {after.right}, wrong ones {before.wrong} → {after.wrong}"
 
 
 def _frame_name(index: int, image: str) -> str:
@@ -140,8 +137,13 @@ def _facts(report: Mapping[str, Any], findings: Findings) -> list[Fact]:
     people, keypoints, movement = report["persons"], report["joints"], report["movement"]
     unchanged = f"{people['passed_through']:,} unchanged" if people["passed_through"] else ""
     facts = [Fact(f"{people['refined']:,} of {people['seen']:,}", "people refined", unchanged)]
-    for name, before, after in _score_totals(findings):
-        facts.append(Fact(f"{number(before)} → {number(after)}", name, number(after - before, sign=True)))
+    if findings.scores is not None:
+        old, new = findings.scores
+        column = old.total_column.lower() if old.total_column.istitle() else old.total_column
+        for metric, value in old.totals.items():
+            if not math.isnan(gain := new.totals[metric] - value):
+                shown = f"{number(value)} → {number(new.totals[metric])}"
+                facts.append(Fact(shown, f"{metric}, {column}", number(gain, sign=True)))
 
     if movement["poses"]:
         note = f"95 % within {movement['p95']:.2f}"
@@ -153,17 +155,6 @@ def _facts(report: Mapping[str, Any], findings: Findings) -> list[Fact]:
     speed = people["seen"] / report["seconds"] if report["seconds"] else 0.0
     where = f"{speed:.1f} people per second on {report['device']} in {report['precision']}"
     return [*facts, Fact(f"{report['seconds']:,.1f} s", "time", where)]
-
-
-def _score_totals(findings: Findings) -> Iterator[tuple[str, float, float]]:
-    """Yields the name of each metric's total, and its values before and after, where there are any."""
-    if findings.scores is None:
-        return
-    before, after = findings.scores
-    column = before.total_column
-    for metric, value in before.totals.items():
-        if not math.isnan(value - after.totals[metric]):
-            yield f"{metric}, {column.lower() if column.istitle() else column}", value, after.totals[metric]
 
 
 def _warnings(report: Mapping[str, Any], findings: Findings) -> list[str]:
@@ -210,20 +201,15 @@ def _sequence_changes_section(findings: Findings) -> list[Section]:
     gained, lost = ([change for change in changes if sign * change.gain > 0] for sign in (1, -1))
     note = f"{len(gained)} of {len(changes)} sequences gained, {len(lost)} lost (mean difference of the scores)."
     listed = {"gained most": gained[:_NUM_SEQUENCES], "lost most": lost[: -_NUM_SEQUENCES - 1 : -1]}
-    tables = [_changes_table(title, own) for title, own in listed.items() if own]
+    head = ["sequence", *(title for metric in changes[0].scores for title in (f"{metric} (%)", "difference"))]
+    tables = []
+    for title, own in listed.items():
+        rows = [[change.name] for change in own]
+        for row, change in zip(rows, own, strict=True):
+            for before, after in change.scores.values():
+                row += [f"{number(before)} → {number(after)}", _difference(before, after)]
+        tables += [Table(title, head, rows)] if own else []
     return [Section("Sequences that gained and lost", [note], tables=tables)]
-
-
-def _changes_table(title: str, changes: Sequence[SequenceChange]) -> Table:
-    head, rows = ["sequence"], []
-    for metric in changes[0].scores:
-        head += [f"{metric} (%)", "difference"]
-    for change in changes:
-        row = [change.name]
-        for before, after in change.scores.values():
-            row += [f"{number(before)} → {number(after)}", _difference(before, after)]
-        rows.append(row)
-    return Table(title, head, rows)
 
 
 def _distributions_section(total: Tally) -> Section:
