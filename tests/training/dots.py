@@ -77,9 +77,9 @@ def dot_colours(skeleton: Skeleton) -> list[tuple[int, int, int]]:
     return [(10 + step * number, 255 - step * number, 128) for number in range(len(skeleton))]
 
 
-def pose_errors(chance: float = 0.1, **changes: float) -> PoseErrors:
+def pose_errors(chance: float = 0.1, **changes: Any) -> PoseErrors:
     table = dict.fromkeys(KEYPOINT_KINDS, chance)
-    factors = {"shift": 0.0, "crowded_swap": 1.0, "few_keypoints_miss": 1.0, **changes}
+    factors: dict[str, Any] = {"shift": 0.0, "crowded_swap": 1.0, "few_keypoints_miss": 1.0, **changes}
     return PoseErrors(table, table, table, table, table, **factors)
 
 
@@ -103,7 +103,7 @@ def batch(start: int, stop: int, source: Dataset[Example] | None = None) -> Exam
 
 def training_settings(**changes: Any) -> TrainingSettings:
     """Settings of a short training in this process."""
-    defaults = {"steps": 4, "epochs": None, "batch_size": 4, "accumulate": 1, "batch_norm": "live"}
+    defaults: dict[str, Any] = {"steps": 4, "epochs": None, "batch_size": 4, "accumulate": 1, "batch_norm": "live"}
     defaults |= {"precision": "fp32", "max_gradient_norm": 1.0, "ema": 0.9, "num_workers": 0}
     defaults |= {"validate_every": 100, "checkpoint_every": 100, "log_every": 1}
     return TrainingSettings.model_validate({**defaults, **changes})

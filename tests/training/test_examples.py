@@ -294,7 +294,8 @@ def losses_and_gradients(made: Example, mode: BatchNormMode) -> tuple[bool, list
     network = lively(small_network())
     set_mode(network, mode)
     crops, targets = prepare(made, network, CPU)
-    losses = refinement_losses(*network(crops), targets)
+    logits, offsets = network(crops)
+    losses = refinement_losses(logits, offsets, targets)
     torch.autograd.backward(losses.total)
     gradients = {name: p.grad.norm().item() for name, p in network.named_parameters() if p.grad is not None}
     return crops.is_padded, [losses.part.item(), losses.offset.item()], gradients
