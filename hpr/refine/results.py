@@ -1,7 +1,7 @@
 """What becomes of poses: refined, or unchanged for a reason."""
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from enum import Enum
 from typing import NamedTuple
 
@@ -28,6 +28,10 @@ FAILURES = frozenset({Outcome.BAD_IMAGE, Outcome.MEMORY, Outcome.NOT_FINITE})
 """Outcomes of poses that should have been refined but were not."""
 
 
+# Shared, so that equal outcomes compare as equal.
+_NO_KEYPOINTS, _NO_CONFIDENCE = np.empty((0, 2)), np.empty(0)
+
+
 class PersonKey(NamedTuple):
     """Which person of which frame is meant, by their indices."""
 
@@ -43,16 +47,16 @@ class RefinedPose:
         key: Which person.
         outcome: Whether the pose was refined, and why not.
         detail: More about the outcome, such as what is wrong with the image; may be empty.
-        keypoints: (K, 2) as the network proposes them, in image pixels; None unless refined.
-        confidence: (K,) the network's probability of each keypoint; None unless refined.
+        keypoints: (K, 2) as the network proposes them, in image pixels; empty unless refined.
+        confidence: (K,) the network's probability of each keypoint; empty unless refined.
         moved: Mean distance of the proposed keypoints from those of the input, in head sizes; NaN unless refined.
     """
 
     key: PersonKey
     outcome: Outcome
     detail: str = ""
-    keypoints: FloatArray | None = None
-    confidence: FloatArray | None = None
+    keypoints: FloatArray = field(default_factory=lambda: _NO_KEYPOINTS)
+    confidence: FloatArray = field(default_factory=lambda: _NO_CONFIDENCE)
     moved: float = float("nan")
 
 
@@ -95,7 +99,7 @@ class RefinedPoses:
         keypoints = np.full((len(results), len(skeleton), 2), np.nan)
         confidence = np.full((len(results), len(skeleton)), np.nan)
         for person, result in enumerate(results):
-            if result.keypoints is not None and result.confidence is not None:
+            if result.outcome is Outcome.REFINED:
                 keypoints[person], confidence[person] = result.keypoints, result.confidence
 
         return cls(

@@ -33,8 +33,6 @@ def refined(engine: PoseRefiner, crops: list[PersonCrop]) -> list[RefinedPose]:
 
 def next_crop(first: RefinedPose, own: PersonCrop) -> PersonCrop:
     """Returns what a second iteration sees."""
-    assert first.keypoints is not None
-    assert first.confidence is not None
     start = np.where(first.confidence[:, None] > 0.3, own.crop.to_crop(first.keypoints), np.nan)
     return replace(own, keypoints=start)
 
@@ -53,7 +51,7 @@ def test_equals_repeated_refining(flip: bool) -> None:
     once, twice, thrice = engines(-3.5, flip=flip)
     crops = crops_of(once)
     before = refined(once, crops)
-    sure = np.array([result.confidence > 0.3 for result in before if result.confidence is not None])
+    sure = np.array([result.confidence > 0.3 for result in before])
     assert 0 < sure.sum() < sure.size
 
     for engine in (twice, thrice):
@@ -71,7 +69,6 @@ def test_without_a_confident_keypoint_the_last_result_stands() -> None:
     expected = refined(once, crops)
     for engine in (twice, thrice):
         for own, other in zip(refined(engine, crops), expected, strict=True):
-            assert own.confidence is not None
             assert (own.confidence < 0.3).all()
             np.testing.assert_array_equal(own.keypoints, other.keypoints)
             np.testing.assert_array_equal(own.confidence, other.confidence)
@@ -94,5 +91,4 @@ def test_keypoints_that_left_the_crop(coordinate: float, monkeypatch: pytest.Mon
     if np.isnan(coordinate):
         assert found == RefinedPose(own.key, Outcome.NOT_FINITE)
     else:
-        assert found.keypoints is not None
         np.testing.assert_allclose(own.crop.to_crop(found.keypoints), coordinate)

@@ -1,7 +1,8 @@
 """Refining and training on a fake GPU: tensors without values that know their device.
 
 A tensor on the wrong device is found by PyTorch's own rules (`FakeTensorMode`). Only what the mode cannot do is
-patched: reading values, of which there are none, `numpy`, `copy.deepcopy`, and `Module.to`. Training runs on the device "meta" instead of "cuda": for gradients of tensors on "cuda", PyTorch asks the driver about streams.
+patched: reading values, of which there are none, `numpy`, `copy.deepcopy`, and `Module.to`. Training runs on the device
+"meta" instead of "cuda": for gradients of tensors on "cuda", PyTorch asks the driver about streams.
 """
 
 from collections.abc import Callable, Sequence
@@ -109,7 +110,7 @@ def apply(module: nn.Module, change: Callable[[Tensor], Tensor], recurse: bool =
 
 
 def refine(
-    network: Callable[[], Refiner], sizes: Sequence[tuple[int, int]], precision: str, fake: Fake
+    network: Callable[[], Refiner], sizes: Sequence[tuple[int, int]], fake: Fake, precision: str = "auto"
 ) -> tuple[list[RefinedPose], list[PaddedBatch]]:
     """Refines people in two iterations on "cuda"; returns the results and the network's inputs."""
     people, batches = [], list[PaddedBatch]()
@@ -165,7 +166,7 @@ def train(
 @pytest.mark.parametrize("network", NETWORKS.values(), ids=list(NETWORKS))
 @pytest.mark.parametrize(("sizes", "precision"), [(SAME, "auto"), (UNEQUAL, "auto"), (UNEQUAL, "fp16")])
 def test_refining(network: Callable[[], Refiner], sizes: list[tuple[int, int]], precision: str, fake: Fake) -> None:
-    results, batches = refine(network, sizes, precision, fake)
+    results, batches = refine(network, sizes, fake, precision)
     assert [result.outcome for result in results] == [Outcome.REFINED, Outcome.REFINED]
     assert [batch.tensors.device.type for batch in batches] == ["cuda", "cuda"]  # both people in two iterations
     assert [batch.is_padded for batch in batches] == [sizes == UNEQUAL] * 2
@@ -237,7 +238,7 @@ class TestATensorOnTheWrongDevice:
     """It is found wherever it is made."""
 
     @pytest.mark.parametrize("defect", [arange_on_the_cpu, masks_on_the_cpu])
-    @pytest.mark.parametrize("use", [lambda *args: refine(*args[:2], "auto", args[2]), train], ids=["refine", "train"])
+    @pytest.mark.parametrize("use", [refine, train])
     def test_in(
         self, use: Callable[..., Any], defect: Callable[..., None], fake: Fake, monkeypatch: pytest.MonkeyPatch
     ) -> None:
@@ -248,4 +249,4 @@ class TestATensorOnTheWrongDevice:
     def test_a_result_that_is_not_brought_back(self, fake: Fake, monkeypatch: pytest.MonkeyPatch) -> None:
         monkeypatch.setattr(Tensor, "cpu", lambda tensor: tensor)
         with pytest.raises(TypeError, match="can't convert cuda device type tensor"):
-            refine(small_network, SAME, "auto", fake)
+            refine(small_network, SAME, fake)
