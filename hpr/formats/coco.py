@@ -11,7 +11,7 @@ import numpy as np
 from hpr.errors import UserError
 from hpr.files import read_json, write_json
 from hpr.formats import fields
-from hpr.formats.coco_layout import CocoImage, ImageId, Layout, plain_layout, read_images, read_layout, skeleton_of
+from hpr.formats.coco_layout import CocoImage, ImageId, Layout, plain_layout, read_images, skeleton_of
 from hpr.formats.records import (
     ImageEntry,
     Original,
@@ -173,14 +173,29 @@ class Coco(RecordFormat):
         path = Path(str(self.annotations))
         return read_images(self.document_beside, path), self._layout(self.document_beside, path)
 
-    def _layout(self, document: Mapping[str, Any], path: Path) -> Layout:
-        return read_layout(document, self._keypoint_names(), self.skeletons[0], self.name, path)
-
     def _keypoint_names(self) -> list[str]:
         """Returns what files call the keypoints."""
         return [self.file_names.get(name, name) for name in self.skeletons[0].names]
 
     # Reading
+
+    def _layout(self, document: Mapping[str, Any], path: Path) -> Layout:
+        """Returns how a file keeps people: in the order of its categories, or else in that of the skeleton."""
+        names, listed = self._keypoint_names(), []
+        for i, category in enumerate(fields.expect(document.get("categories") or [], list, f"{path}: categories")):
+            if isinstance(category, dict) and isinstance(category.get("keypoints"), list) and category["keypoints"]:
+                listed.append((i, category["keypoints"], category.get("id")))
+
+        complete = [(own, category_id) for _, own, category_id in listed if all(name in own for name in names)]
+        if listed and not complete:
+            i, own, _ = listed[0]
+            missing = next(name for name in names if name not in own)
+            expected = f"expected all {len(names)} keypoints of {self.name}, found no {missing}"
+            raise UserError(f"{path}: categories[{i}].keypoints: {expected}; read the file in its own format")
+
+        order = complete[0][0] if complete else names
+        ids = tuple(category_id for own, category_id in complete if own == order)
+        return Layout(self.skeletons[0], [order.index(name) for name in names], len(order), ids)
 
     def _parse(self, document: Any, path: Path) -> Parsed:
         is_results = isinstance(document, list)

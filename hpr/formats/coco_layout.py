@@ -1,13 +1,11 @@
 """How files of COCO's form keep images and keypoints: COCO, CrowdPose, and PoseTrack 2018, which looks alike."""
 
-from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, NamedTuple
 
 import numpy as np
 
-from hpr.errors import UserError
 from hpr.formats import fields
 from hpr.poses import FloatArray
 from hpr.skeleton import COCO17, CROWDPOSE14, POSETRACK18, Skeleton
@@ -66,39 +64,6 @@ class Layout:
 def plain_layout(skeleton: Skeleton) -> Layout:
     """Returns the layout that keeps people in the order of a skeleton."""
     return Layout(skeleton, list(range(len(skeleton))), len(skeleton), (1,))
-
-
-def read_layout(
-    document: Mapping[str, Any], names: Sequence[str], skeleton: Skeleton, format_name: str, path: Path
-) -> Layout:
-    """Returns how a file keeps people: in the order of its categories, or else in that of the skeleton.
-
-    Args:
-        document: The file's content.
-        names: What such files call the keypoints of the skeleton.
-        skeleton: That of the format.
-        format_name: For errors.
-        path: Of the file, for errors.
-
-    Raises:
-        UserError: No category has all keypoints of the skeleton.
-    """
-    listed = []
-    for i, category in enumerate(fields.expect(document.get("categories") or [], list, f"{path}: categories")):
-        if isinstance(category, dict) and isinstance(category.get("keypoints"), list) and category["keypoints"]:
-            listed.append((i, category["keypoints"], category.get("id")))
-
-    complete = [(own, category_id) for _, own, category_id in listed if all(name in own for name in names)]
-    if listed and not complete:
-        i, own, _ = listed[0]
-        missing = next(name for name in names if name not in own)
-        expected = f"expected all {len(names)} keypoints of {format_name}"
-        place = f"{path}: categories[{i}].keypoints"
-        raise UserError(f"{place}: {expected}, found no {missing}; read the file in its own format")
-
-    order = complete[0][0] if complete else list(names)
-    ids = tuple(category_id for own, category_id in complete if own == order)
-    return Layout(skeleton, [order.index(name) for name in names], len(order), ids)
 
 
 def read_images(document: dict[str, Any], path: Path) -> list[CocoImage]:
