@@ -1,1 +1,1 @@
-"""Learning to refine: pose errors, training sets, and the loop."""
+"""Training: datasets, augmentation, the loop, checkpoints and validation."""

@@ -108,7 +108,7 @@ class Validation:
         refined = self.refine(PoseRefiner(network, device, scale=self._scale))
         if refined is None:
             return None
-        return ValidationResult(self._truth.score(refined, mota_threshold=MOTA.keep), self._draw(refined))
+        return ValidationResult(self._truth.score(refined, mota_threshold=MOTA.keep), self._draw_people(refined))
 
     def refine(self, refiner: PoseRefiner) -> dict[str, list[PoseSequence]] | None:
         """Refines this rank's share of the estimates; returns all refined files on rank 0, None on other ranks."""
@@ -124,7 +124,7 @@ class Validation:
             for index, (name, sequences) in enumerate(self._estimates.items())
         }
 
-    def _draw(self, refined: NamedSequences) -> Image | None:
+    def _draw_people(self, refined: NamedSequences) -> Image | None:
         """Returns the picture of `ValidationResult`."""
         rows = []
         for pair, person in self._drawn:
@@ -190,12 +190,13 @@ def annotated_validation(
             files[path.name] = file_format.read(path)
             progress(1)
         if predictions is None:
-            drawn = {name: _draw(own, errors, index, skeleton) for index, (name, own) in enumerate(files.items())}
+            drawn = _draw_estimates(files, errors, skeleton)
             return Validation(PoseTrackTruth(files), drawn, images, scale, processes)
         clips = {name: file_format.read(location / name) for name in files}
         return Validation(PoseTrackTruth(clips), files, images, scale, processes)
 
     truth: Truth
+    estimates: NamedSequences
     if isinstance(file_format, Coco):
         from hpr.metrics.oks import OksTruth  # pycocotools takes a while to import
 
@@ -207,11 +208,12 @@ def annotated_validation(
         truth = PckhTruth([_with_head_boxes(frame) for frame in frames], str(location))
 
     if predictions is None:
-        estimates = _draw([PoseSequence(location.stem, frames)], errors, 0, skeleton)
+        sequence = PoseSequence(location.stem, frames)
+        estimates = _draw_estimates({location.name: [sequence]}, errors, skeleton)
     else:
-        estimates = [_read_estimates(file_format, Path(predictions), frames)]
+        estimates = {location.name: [_read_estimates(file_format, Path(predictions), frames)]}
     progress(1)
-    return Validation(truth, {location.name: estimates}, images, scale, processes)
+    return Validation(truth, estimates, images, scale, processes)
 
 
 def _spread(items: Sequence[Any], share: float) -> list[Any]:
@@ -245,11 +247,10 @@ def _read_estimates(file_format: Format, predictions: Path, truth: Sequence[Fram
     return PoseSequence(predictions.stem, frames)
 
 
-def _draw(truth: Sequence[PoseSequence], errors: PoseErrors, file_index: int, skeleton: Skeleton) -> list[PoseSequence]:
-    """Draws estimates of all people in a file who have a keypoint of a skeleton, in this skeleton."""
-    random = generator(Purpose.VALIDATION_ESTIMATE, file_index)
+def _draw_estimates(files: NamedSequences, errors: PoseErrors, skeleton: Skeleton) -> dict[str, list[PoseSequence]]:
+    """Draws estimates of all people who have a keypoint of a skeleton, in this skeleton."""
 
-    def estimate(frame: Frame) -> Frame:
+    def estimate(frame: Frame, random: np.random.Generator) -> Frame:
         poses: FloatArray = frame.skeleton.convert(frame.poses, skeleton)
         is_posed = np.asarray(~np.isnan(poses).all(axis=(1, 2)))
         people, poses = frame.select(is_posed), poses[is_posed]
@@ -259,4 +260,10 @@ def _draw(truth: Sequence[PoseSequence], errors: PoseErrors, file_index: int, sk
         scores = np.array([errors.draw_scores(mistakes, random) for _, mistakes in drawn]).reshape(poses.shape[:2])
         return Frame(frame.image, skeleton, keypoints, scores, track_ids=people.track_ids, size=frame.size)
 
-    return [PoseSequence(clip.name, [estimate(frame) for frame in clip.frames]) for clip in truth]
+    estimates = {}
+    for index, (name, clips) in enumerate(files.items()):
+        random = generator(Purpose.VALIDATION_ESTIMATE, index)
+        estimates[name] = [
+            PoseSequence(clip.name, [estimate(frame, random) for frame in clip.frames]) for clip in clips
+        ]
+    return estimates

@@ -32,8 +32,8 @@ STANDING = np.array(
 
 def people(random: np.random.Generator) -> FloatArray:
     """Three people (3, 15, 2), of whom two may overlap; one in three has few keypoints, the others most."""
-    places = np.array([[0, 0], [random.uniform(50, 200), 5], [900, 0]])[:, None]
-    poses = places + STANDING * random.uniform(0.8, 1.2, (3, 1, 2)) + random.normal(0, 8, (3, 15, 2))
+    corners = np.array([[0, 0], [random.uniform(50, 200), 5], [900, 0]])[:, None]
+    poses = corners + STANDING * random.uniform(0.8, 1.2, (3, 1, 2)) + random.normal(0, 8, (3, 15, 2))
     seen = random.random((3, 15)) < np.where(random.random((3, 1)) < 0.33, 0.45, 0.92)
     seen[:, 2] = True
     return np.where(seen[..., None], poses, np.nan)

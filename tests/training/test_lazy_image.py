@@ -29,23 +29,23 @@ def gradient(height: int, width: int) -> Image:
 
 
 def written(folder: Path, image: Image) -> LazyImage:
-    """A view of an image that was written as a JPEG file of the best quality."""
+    """A lazy image that was written as a JPEG file of the best quality."""
     cv2.imwrite(str(folder / "a.jpg"), cv2.cvtColor(image, cv2.COLOR_RGB2BGR), [cv2.IMWRITE_JPEG_QUALITY, 100])
     return LazyImage.from_frame(ImageFolder(folder), Frame.empty("a.jpg", POSETRACK15))
 
 
-def whole(view: LazyImage, scale: float) -> Crop:
-    width, height = int(view.width * scale), int(view.height * scale)
+def whole(lazy: LazyImage, scale: float) -> Crop:
+    width, height = int(lazy.width * scale), int(lazy.height * scale)
     return Crop(scale, (width, height), (0, 0, width, height))
 
 
 def test_an_image_alone() -> None:
     image = noise(30, 40)
-    view = LazyImage.from_array(image)
-    assert (view.size, view.reductions) == ((40, 30), (1,))
-    np.testing.assert_array_equal(view.pixels(), image)
+    lazy = LazyImage.from_array(image)
+    assert (lazy.size, lazy.reductions) == ((40, 30), (1,))
+    np.testing.assert_array_equal(lazy.pixels(), image)
     crop = Crop(0.7, (28, 21), (3, 4, 20, 19))
-    np.testing.assert_array_equal(view.crop(crop), crop.pixels(image))
+    np.testing.assert_array_equal(lazy.crop(crop), crop.pixels(image))
 
 
 @pytest.mark.parametrize(
@@ -61,8 +61,8 @@ def test_an_image_alone() -> None:
 )
 def test_how_far_an_image_can_be_reduced(name: str, scale: float, expected: int, tmp_path: Path) -> None:
     cv2.imwrite(str(tmp_path / name), noise(30, 40))
-    view = LazyImage.from_frame(ImageFolder(tmp_path), Frame.empty(name, POSETRACK15))
-    assert view.reduction_for(scale) == expected
+    lazy = LazyImage.from_frame(ImageFolder(tmp_path), Frame.empty(name, POSETRACK15))
+    assert lazy.reduction_for(scale) == expected
 
 
 @pytest.mark.parametrize("reduction", REDUCTIONS[1:])
@@ -73,14 +73,14 @@ def test_content_stays_in_its_position(
     reduction: int, size: tuple[int, int], angle: float | None, cut: tuple[int, int, int] | None, tmp_path: Path
 ) -> None:
     """A tenth of a pixel of the crop, in either direction, on the whole and in each quarter."""
-    view = written(tmp_path, gradient(size[1], size[0]))
+    lazy = written(tmp_path, gradient(size[1], size[0]))
     if angle is not None:
-        view = view.rotated(Rotation((110.3, 91.8), angle, (0.0, 0.0, 0.0)))
-    view = view if cut is None else view.cut(*cut)
+        lazy = lazy.rotated(Rotation((110.3, 91.8), angle, (0.0, 0.0, 0.0)))
+    lazy = lazy if cut is None else lazy.cut(*cut)
     scale = 0.75 / reduction
-    crop = whole(view, scale)
+    crop = whole(lazy, scale)
 
-    full, reduced = (view.crop(crop, by).astype(float) for by in (1, reduction))
+    full, reduced = (lazy.crop(crop, by).astype(float) for by in (1, reduction))
     inside = cv2.erode((full[..., 2] > 120).astype(np.uint8), np.ones((5, 5)), borderValue=0) > 0
     shift = (reduced - full)[..., :2] * scale  # in pixels of the crop
     half = crop.width // 2
@@ -108,13 +108,13 @@ def test_a_region_is_that_of_the_whole_rotated_image(
     assert np.quantile(apart, 0.99) <= 2
 
 
-def test_a_cut_view_begins_where_it_was_cut() -> None:
+def test_a_cut_image_starts_where_it_was_cut() -> None:
     image = noise(80, 96)
-    view = LazyImage.from_array(image).cut(0, 2 * CUT_STEP, 96).cut(1, CUT_STEP, 64)
-    assert view.size == (80, 56)
-    np.testing.assert_array_equal(view.pixels(), image[8:64, 16:])
-    crop = whole(view, 0.6)
-    np.testing.assert_array_equal(view.crop(crop), crop.pixels(image[8:64, 16:]))
+    lazy = LazyImage.from_array(image).cut(0, 2 * CUT_STEP, 96).cut(1, CUT_STEP, 64)
+    assert lazy.size == (80, 56)
+    np.testing.assert_array_equal(lazy.pixels(), image[8:64, 16:])
+    crop = whole(lazy, 0.6)
+    np.testing.assert_array_equal(lazy.crop(crop), crop.pixels(image[8:64, 16:]))
 
 
 class _Counting(ImageFolder):
@@ -128,8 +128,8 @@ class _Counting(ImageFolder):
 def test_an_image_is_decoded_once_and_only_when_it_is_needed(tmp_path: Path) -> None:
     cv2.imwrite(str(tmp_path / "a.jpg"), noise(30, 40))
     _Counting.decoded = 0
-    view = LazyImage.from_frame(_Counting(tmp_path), Frame.empty("a.jpg", POSETRACK15))
-    assert (view.size, _Counting.decoded) == ((40, 30), 0)
+    lazy = LazyImage.from_frame(_Counting(tmp_path), Frame.empty("a.jpg", POSETRACK15))
+    assert (lazy.size, _Counting.decoded) == ((40, 30), 0)
     for _ in range(2):
-        view.rotated(Rotation((1, 1), 5, FILL)).crop(whole(view, 1.0))
+        lazy.rotated(Rotation((1, 1), 5, FILL)).crop(whole(lazy, 1.0))
     assert _Counting.decoded == 1
