@@ -5,7 +5,7 @@ from pathlib import Path
 
 from hpr.cli import app
 from hpr.cli.components import build
-from hpr.cli.progress import progress_bar
+from hpr.cli.progress import progress_bar, warn
 from hpr.cli.settings import ScoringSettings
 from hpr.files import write_json
 from hpr.formats import Format
@@ -31,7 +31,7 @@ def evaluate(settings: EvaluateSettings) -> None:
         write_json(Path(settings.output), scores.as_json(), indent=4)
 
     for warning in scores.warnings:
-        print(f"warning: {warning}", file=sys.stderr)
+        warn(warning, sys.stderr)
     print(score_table(scores))
     if settings.output is not None:
         print(f"\nwrote {settings.output}")

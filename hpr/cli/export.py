@@ -43,7 +43,7 @@ def export(settings: ExportSettings) -> None:
 
     sizes = ", ".join(f"{height}×{width}" for height, width in exported.crops)
     largest = f"{exported.probability:.1e} of a probability, {exported.offset:.1e} px of an offset"
-    print(f"{'wrote':<12} {path} ({exported.bytes / 1e6:.1f} MB)")
+    print(f"{'wrote':<12} {path} ({path.stat().st_size / 1e6:.1f} MB)")
     print(f"{'compared':<12} ONNX Runtime with PyTorch, crops of {sizes}")
     print(f"{'differences':<12} at most {largest}")
 

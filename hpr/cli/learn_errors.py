@@ -8,7 +8,7 @@ from pathlib import Path
 
 from hpr.cli import app
 from hpr.cli.components import build
-from hpr.cli.progress import progress_bar
+from hpr.cli.progress import progress_bar, warn
 from hpr.cli.settings import PredictionSettings, ScoringSettings
 from hpr.errors import UserError
 from hpr.files import replacing
@@ -50,7 +50,7 @@ def learn_errors(settings: LearnErrorsSettings) -> None:
         temporary.write_text(_as_yaml(rates, dataset, command))
 
     for warning in warnings:
-        print(f"warning: {warning}", file=sys.stderr)
+        warn(warning, sys.stderr)
     _print_rates(rates)
     print(f"\nwrote {output}; train with it by\n  {command}")
 

@@ -4,6 +4,7 @@ import sys
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from typing import TextIO
 
 from tqdm import tqdm
 
@@ -57,3 +58,8 @@ def progress_bar(
 def say(line: str) -> None:
     """Prints a line above the progress bar."""
     tqdm.write(line)
+
+
+def warn(message: str, file: TextIO | None = None) -> None:
+    """Prints a warning in one line, whatever names of files and images it holds, by default to stdout."""
+    tqdm.write(f"warning: {' '.join(message.splitlines())}", file or sys.stdout)

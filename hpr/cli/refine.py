@@ -12,7 +12,7 @@ import torch
 import hpr
 from hpr.cli import app
 from hpr.cli.components import build
-from hpr.cli.progress import progress_bar, say
+from hpr.cli.progress import progress_bar, say, warn
 from hpr.cli.settings import Margin, ModelSettings, PredictionSettings
 from hpr.crops import ScaleRule
 from hpr.errors import UserError
@@ -116,7 +116,7 @@ def refine(settings: RefineSettings) -> int:
     processes = Processes.from_environment()
     refiner = _load_refiner(settings, processes)
     if processes.is_first and (warning := slow_precision(refiner.precision, refiner.device)):
-        print(f"warning: {warning}")
+        warn(warning)
 
     processes.join(torch.device("cpu"))  # poses and counts are exchanged, no tensors
     try:
@@ -215,7 +215,7 @@ def _read_input(settings: RefineSettings, is_first: bool) -> _Input:
         skipped = broken if settings.skip_broken else None
         files = read_files(file_format, Path(dataset.predictions), progress, skipped)
     for problem in broken if is_first else ():
-        print(f"warning: {problem}; this file is skipped")
+        warn(f"{problem}; this file is skipped")
 
     source = files[0].path.resolve()
     for folder in (output, output / "predictions"):
@@ -282,7 +282,7 @@ def _refine_share(
                 refiner, sequences, parts, images, settings.objective, progress, settings.strict
             ):
                 for problem, count in refined.tally.bad_images.items():
-                    say(f"warning: {problem}; its {count} poses stay unchanged")
+                    warn(f"{problem}; its {count} poses stay unchanged")
                 note(assembly.add(refined))
         except KeyboardInterrupt:
             own.stopped = True

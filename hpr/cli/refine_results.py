@@ -6,6 +6,7 @@ from functools import cache
 from pathlib import Path
 from typing import Any
 
+from hpr.cli.progress import warn
 from hpr.errors import UserError
 from hpr.files import write_json
 from hpr.formats import Format
@@ -72,7 +73,7 @@ def inspect_results(
     findings.scores = (before, after)
     print(f"\n{comparison_table(before, after)}")
     for warning in after.warnings:
-        print(f"warning: {warning}")
+        warn(warning)
 
     predictions = {file.path.name: file.sequences for file in files}
     with suppress(UserError):  # scoring has reported what is wrong
@@ -105,7 +106,7 @@ def print_summary(report: Mapping[str, Any]) -> None:
     print(f"{'wrote':<10} {report['settings']['output_dir']}: {written}")
 
     for warning in report["warnings"]:
-        print(f"warning: {warning}")
+        warn(warning)
     if report["stopped"]:
         print(f"\nstopped: {len(report['sequences'])} sequences are complete; the same command continues")
         return

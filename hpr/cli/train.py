@@ -13,7 +13,7 @@ from tqdm import tqdm
 
 from hpr.cli import app
 from hpr.cli.components import Component, build
-from hpr.cli.progress import describe_pace, progress_bar, say
+from hpr.cli.progress import describe_pace, progress_bar, say, warn
 from hpr.cli.settings import DatasetSettings, ModelSettings
 from hpr.crops import ScaleRule
 from hpr.errors import UserError
@@ -113,7 +113,7 @@ def _train(
     settings = settings.model_copy(update={"training": training})
     missing = [name for name in skeleton.names if name not in people.skeleton]
     if missing and processes.is_first:
-        print(f"warning: dataset={dataset.name} does not have {', '.join(missing)}; these are not learnt")
+        warn(f"dataset={dataset.name} does not have {', '.join(missing)}; these are not learnt")
     errors = build("pose_errors", settings.pose_errors)
     augmentation = build("augmentation", settings.augmentation)
     examples = Examples(people, errors, augmentation, settings.canvas, network, settings.scale, settings.seed)
@@ -140,7 +140,7 @@ def _train(
         callbacks: list[Callback] = []
         if processes.is_first:
             if warning := slow_precision(trainer.precision, device):
-                print(f"warning: {warning}")
+                warn(warning)
             how = f"{trainer.num_steps} steps on {device} in {trainer.precision}"
             print(f"run {folder}: {settings.subject}, {how}, {trainer.num_workers} processes for examples")
             callbacks.append(Console(validation.before, training.log_every))

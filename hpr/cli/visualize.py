@@ -4,7 +4,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from hpr.cli import app
-from hpr.cli.progress import progress_bar
+from hpr.cli.progress import progress_bar, warn
 from hpr.errors import UserError
 from hpr.formats import get_format
 from hpr.images import ImageSource, open_images
@@ -118,7 +118,7 @@ def draw(
 
     print(f"drew {total.frames} frames: {paths[0]}{' …' if paths[1:] else ''}")
     if total.problems:
-        print(f"warning: {len(total.problems)} frames have no image and are left out; the first: {total.problems[0]}")
+        warn(f"{len(total.problems)} frames have no image and are left out; the first: {total.problems[0]}")
     return total
 
 

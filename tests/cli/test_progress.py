@@ -6,7 +6,7 @@ import sys
 import pytest
 
 from hpr.cli import progress
-from hpr.cli.progress import describe_pace, progress_bar
+from hpr.cli.progress import describe_pace, progress_bar, warn
 
 
 class Clock:
@@ -77,3 +77,9 @@ def test_in_a_terminal_a_bar(monkeypatch: pytest.MonkeyPatch) -> None:
         advance(2)
     assert "refining:" in terminal.getvalue()
     assert "\n" not in terminal.getvalue()
+
+
+def test_a_warning_is_one_line(capsys: pytest.CaptureFixture[str]) -> None:
+    warn("image 'new\nline.jpg': no such image")
+    warn("odd", sys.stderr)
+    assert capsys.readouterr() == ("warning: image 'new line.jpg': no such image\n", "warning: odd\n")
