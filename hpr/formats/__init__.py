@@ -28,6 +28,8 @@ _ALL: tuple[type[Format], ...] = (
 
 FORMATS: dict[str, type[Format]] = {own.name: own for own in _ALL}
 
+_ENDINGS = (".json", ".npz", ".mat", ".txt")
+
 
 @checked
 def get_format(
@@ -37,8 +39,8 @@ def get_format(
 
     Args:
         name: One of FORMATS, or "auto".
-        annotations: See `Format.reads_beside`.
-        images: Likewise.
+        annotations: A file of ground truth, for formats that read one beside (`Format.reads_beside`).
+        images: Where the images are, for formats that need their sizes (`Format.reads_beside`).
         location: A file or folder of poses; "auto" recognises the format of these.
 
     Raises:
@@ -63,21 +65,28 @@ def recognise(location: Path) -> str:
 
 
 def read_first(location: Path) -> tuple[Path, Any]:
-    """Returns a file, or the first file of a folder, and its content if it is JSON.
+    """Returns a file, or the first file of poses in a folder or in the folders in it, and its content if it is JSON.
 
     Raises:
         UserError: The file is absent or not what its ending says.
     """
-    path = _first_file(location)
+    try:
+        path = location if location.is_file() else None
+        if not location.exists():
+            raise UserError(f"{location}: no such file or folder")
+    except OSError as error:  # a name may be too long for the system
+        raise UserError(f"{location}: cannot be read ({error.strerror})") from None
+
+    if path is None:
+        patterns = [f"{folder}*{ending}" for folder in ("", "*/") for ending in _ENDINGS]
+        path = next((path for pattern in patterns for path in sorted(location.glob(pattern))), None)
+    if path is None:
+        raise UserError(f"{location}: expected files of poses ({', '.join(_ENDINGS)}), found none")
     return path, read_json(path) if path.suffix == ".json" else None
 
 
 def recognise_document(path: Path, document: object) -> str:
-    """Returns the name of the format that a file is in.
-
-    Args:
-        path: The file.
-        document: Its content, if it is JSON.
+    """Returns the name of the format that a file is in, given its content if it is JSON.
 
     Raises:
         UserError: The file is of no known format.
@@ -87,27 +96,3 @@ def recognise_document(path: Path, document: object) -> str:
             return name
     known = "; ".join(f"{name}: {own.looks_like}" for name, own in FORMATS.items())
     raise UserError(f"{path}: expected a file of one of these formats, found none of them ({known})")
-
-
-_ENDINGS = (".json", ".npz", ".mat", ".txt")
-
-
-def _first_file(location: Path) -> Path:
-    """Returns a file; of a folder the first file of poses in it, or else in the folders in it.
-
-    Raises:
-        UserError: There is none.
-    """
-    try:
-        if not location.exists():
-            raise UserError(f"{location}: no such file or folder")
-        if location.is_file():
-            return location
-    except OSError as error:  # a name may be too long for the system
-        raise UserError(f"{location}: cannot be read ({error.strerror})") from None
-    for pattern in ("*{}", "*/*{}"):
-        for ending in _ENDINGS:
-            paths = sorted(location.glob(pattern.format(ending)))
-            if paths:
-                return paths[0]
-    raise UserError(f"{location}: expected files of poses ({', '.join(_ENDINGS)}), found none")

@@ -9,17 +9,7 @@ import numpy as np
 
 from hpr.errors import UserError
 from hpr.formats import fields
-from hpr.formats.records import (
-    ImageEntry,
-    Original,
-    Parsed,
-    PlacedRecords,
-    Record,
-    RecordFormat,
-    gather_records,
-    group_by_name,
-    records_by_frame,
-)
+from hpr.formats.records import ImageEntry, Original, Record, RecordFormat, gather_records, group_by_name
 from hpr.poses import Frame, IntArray, PoseSequence
 from hpr.skeleton import COCO17, HALPE26, OPENPOSE18
 
@@ -35,19 +25,11 @@ _VIDEO_NAME = re.compile(r"(0|[1-9][0-9]{0,8})(\.\w+)?", re.ASCII)
 
 
 class _Details(NamedTuple):
-    """How a file keeps people.
+    """How a file keeps people."""
 
-    Attributes:
-        people: Name of an image's list of people; None where all images share one.
-        keypoints: Name of a person's list of keypoints.
-        num_keypoints: Number of keypoints in it; more than those of the skeleton where it has hands and a face.
-        images: Names of the frames' images.
-    """
-
-    people: str | None
-    keypoints: str
-    num_keypoints: int
-    images: list[str]
+    people: str | None  # name of an image's list of people; None where all images share one
+    keypoints: str  # name of a person's list of keypoints
+    num_keypoints: int  # number of keypoints in it, with those of hands and face
 
 
 class AlphaPose(RecordFormat):
@@ -69,7 +51,7 @@ class AlphaPose(RecordFormat):
             return isinstance(first, dict) and "keypoints" in first and isinstance(first.get("image_id"), str)
         return isinstance(document, dict) and _people_key(document) is not None
 
-    def _parse(self, document: Any, path: Path) -> Parsed:
+    def _parse(self, document: Any, path: Path) -> Original:
         """See `RecordFormat`. Frames are in the order in which images appear, those of a video by their numbers."""
         people_key = _people_key(document) if isinstance(document, dict) else None
         records, wheres, images, indices = _read_records(document, people_key, path)
@@ -87,20 +69,23 @@ class AlphaPose(RecordFormat):
         keypoints = fields.keypoints_of(body[..., :2], fields.is_zero(body))
         people = self._people(records, wheres, skeleton, keypoints, **arrays)
 
-        numbers = _frame_numbers(images)
+        matches = [_VIDEO_NAME.fullmatch(image) for image in images]
+        numbers: list[int | None] = [int(match[1]) if match else None for match in matches]
+        if None in numbers or len(set(numbers)) < len(numbers):
+            numbers = [None] * len(images)  # no video
         order = np.argsort([number or 0 for number in numbers], kind="stable")  # all 0 where it is no video
         entries = [ImageEntry(images[index], number=numbers[index]) for index in order.tolist()]
-        details = _Details(people_key, key, triples.shape[1], [entry.name for entry in entries])
-        return Parsed(entries, np.argsort(order)[indices], records, people, details)
+        details = _Details(people_key, key, triples.shape[1])
+        return Original(entries, np.argsort(order)[indices], records, people, details)
 
     def _updated_record(self, record: Record, people: Frame, person: int, original: Original, index: int) -> Record:
-        _, key, count, _ = original.details
+        _, key, count = original.details
         body = _written(people, person)
         rest = (record.get(key) or [0] * 3 * count)[len(body) :]  # of hands and faces
         return {**record, key: body + rest}
 
     def _new_record(self, people: Frame, person: int, original: Original) -> Record:
-        people_key, key, count, _ = original.details
+        people_key, key, count = original.details
         keypoints = _written(people, person)
         keypoints += [0] * (3 * count - len(keypoints))
         if people_key is not None:
@@ -112,12 +97,12 @@ class AlphaPose(RecordFormat):
         is_list = original.details.people is None
         return [{"image_id": frames[index].image} if is_list else {} for index in indices]
 
-    def _document(self, records: PlacedRecords, original: Original) -> Any:
-        people_key, _, _, images = original.details
+    def _document(self, records: list[Record], by_frame: list[list[Record]], original: Original) -> Any:
+        people_key = original.details.people
         if people_key is None:
-            return [record for _, record in records] or type(original.document)()  # nobody may be {} as well
+            return records or type(original.document)()  # nobody may be {} as well
 
-        own = dict(zip(images, records_by_frame(records, len(images)), strict=True))
+        own = {image.name: people for image, people in zip(original.images, by_frame, strict=True)}
         return {name: {**entry, people_key: own[name]} for name, entry in original.document.items()}
 
     def _new_document(self, sequence: PoseSequence) -> Any:
@@ -151,13 +136,6 @@ def _read_records(
     wheres = [f"{path}: [{i}]" for i in range(len(document))]
     names, indices = group_by_name(fields.column(document, wheres, "image_id", str))
     return list(document), wheres, names, indices
-
-
-def _frame_numbers(images: list[str]) -> list[int | None]:
-    """Returns the index of each image in a video; None for all where one has another name than a video's frame."""
-    matches = [_VIDEO_NAME.fullmatch(image) for image in images]
-    found = [int(match[1]) for match in matches if match]
-    return [None] * len(images) if len(set(found)) < len(images) else [*found]
 
 
 def _written(people: Frame, person: int) -> list[float]:

@@ -11,9 +11,10 @@ from numpy.typing import NDArray
 
 from hpr.errors import UserError
 from hpr.files import read_bytes, replacing
+from hpr.formats import fields
 from hpr.formats.base import Format
-from hpr.formats.records import ImageEntry, Original, gather_people, split_people
-from hpr.poses import NO_RECORD, Frame, IntArray, PoseSequence, TrackId
+from hpr.formats.records import ImageEntry, Original, gather_people
+from hpr.poses import NO_RECORD, Frame, IntArray, PoseSequence
 from hpr.skeleton import SKELETONS, Skeleton, skeleton_of
 
 Array = NDArray[Any]
@@ -41,7 +42,6 @@ class Arrays(Format):
 
     @staticmethod
     def recognises(path: Path, document: object) -> bool:
-        """See `Format`."""
         return path.suffix == ".npz"
 
     def read(self, path: Path) -> list[PoseSequence]:
@@ -59,8 +59,7 @@ class Arrays(Format):
         people = Frame("", skeleton, keypoints, records=np.arange(len(keypoints)), **values)
 
         images, indices = _read_images(arrays, len(keypoints), path)
-        original = Original(self.name, arrays, [], people, others)
-        return [PoseSequence(path.stem, split_people(people, images, indices), original)]
+        return [Original(images, indices, [], people, others, arrays, self.name).sequence(path.stem)]
 
     def write(self, sequences: Sequence[PoseSequence], path: Path) -> None:
         """See `Format`. From scratch in the skeleton of the first frame."""
@@ -76,51 +75,38 @@ class Arrays(Format):
 
 
 def _load(path: Path) -> tuple[dict[str, Array], dict[str, bytes]]:
-    """Returns the known arrays of a file and the bytes of everything else in it.
-
-    Raises:
-        UserError: The file is absent or broken, or a known array holds Python objects.
-    """
+    """Returns the known arrays of a file and the bytes of everything else in it; refuses broken files."""
     arrays: dict[str, Array] = {}
     others: dict[str, bytes] = {}
-    try:
-        with zipfile.ZipFile(io.BytesIO(read_bytes(path))) as archive:
-            for part in archive.namelist():
-                name = part.removesuffix(".npy")
-                if name in _KNOWN:
-                    arrays[name] = _load_array(archive.read(part), f"{path}: {name}")
-                else:
-                    others[part] = archive.read(part)
-    except UserError:
-        raise
-    except FileNotFoundError:
-        raise UserError(f"{path}: no such file") from None
-    except Exception as error:  # a broken archive can lead zipfile and zlib anywhere
-        raise UserError(f"{path}: cannot be read as an .npz file ({_line(error)}); write it with np.savez") from None
+    content = io.BytesIO(read_bytes(path))
+    with (
+        fields.refuse_broken(f"{path}: cannot be read as an .npz file", "write it with np.savez"),
+        zipfile.ZipFile(content) as archive,
+    ):
+        for part in archive.namelist():
+            name = part.removesuffix(".npy")
+            if name in _KNOWN:
+                arrays[name] = _load_array(archive.read(part), f"{path}: {name}")
+            else:
+                others[part] = archive.read(part)
     return arrays, others
 
 
 def _load_array(content: bytes, where: str) -> Array:
     """Returns an array; a pickled one, which could run code, is refused."""
-    try:
-        array: Array = np.lib.format.read_array(io.BytesIO(content), allow_pickle=False)
-    except Exception as error:  # numpy evaluates the text of a header
-        problem = "holds Python objects" if "allow_pickle" in str(error) else f"cannot be read ({_line(error)})"
-        raise UserError(f"{where}: {problem}; expected an array of numbers or of texts") from None
+    expected = "expected an array of numbers or of texts"
+    with fields.refuse_broken(f"{where}: cannot be read", expected):
+        try:
+            array: Array = np.lib.format.read_array(io.BytesIO(content), allow_pickle=False)
+        except ValueError as error:
+            if "allow_pickle" not in str(error):
+                raise
+            raise UserError(f"{where}: holds Python objects; {expected}") from None
     return array
 
 
-def _line(error: Exception) -> str:
-    """Returns the first line of an error."""
-    return (str(error) or type(error).__name__).split("\n")[0]
-
-
 def _check_arrays(arrays: dict[str, Array], path: Path) -> Skeleton:
-    """Returns the skeleton of the poses; refuses arrays of other kinds and shapes.
-
-    Raises:
-        UserError: An array is of another kind or shape, or is missing.
-    """
+    """Returns the skeleton of the poses; refuses arrays of other kinds and shapes."""
     if "keypoints" not in arrays:
         raise UserError(f"{path}: expected the array keypoints (N, K, 2), found {', '.join(arrays) or 'none we know'}")
     keypoints = arrays["keypoints"]
@@ -163,8 +149,7 @@ def _check(array: Array, shape: tuple[int, ...], kinds: str, where: str) -> None
 def _read_skeleton(arrays: dict[str, Array], count: int, path: Path) -> Skeleton:
     """Returns the skeleton that a file names, or lists the keypoints of."""
     named, listed = arrays.get("skeleton"), arrays.get("keypoint_names")
-    known = ", ".join(SKELETONS)
-    skeleton = None
+    known, skeleton = ", ".join(SKELETONS), None
     if named is None and listed is None:
         expected = f"skeleton (one of {known}) or keypoint_names ({count} texts)"
         raise UserError(f"{path}: expected the array {expected}, found none")
@@ -176,27 +161,24 @@ def _read_skeleton(arrays: dict[str, Array], count: int, path: Path) -> Skeleton
         if len(skeleton) != count:
             expected = f"expected the {len(skeleton)} keypoints of {skeleton.name}"
             raise UserError(f"{path}: keypoints: {expected}, found {count}")
-    if listed is None:
-        assert skeleton is not None
-        return skeleton
 
-    _check(listed, (count,), "U", f"{path}: keypoint_names")
-    names = tuple(listed.tolist())
-    if not names or len(set(names)) < count:
-        raise UserError(f"{path}: keypoint_names: expected each name once, found {', '.join(names) or 'none'}")
-    if skeleton is not None and names != skeleton.names:
-        expected = f"expected those of the skeleton {skeleton.name}, found others; leave out one"
-        raise UserError(f"{path}: keypoint_names: {expected}")
-    return _SKELETONS_BY_NAMES.get(names) or skeleton_of(names)
+    if listed is not None:
+        where = f"{path}: keypoint_names"
+        _check(listed, (count,), "U", where)
+        names = tuple(listed.tolist())
+        if not names or len(set(names)) < count:
+            raise UserError(f"{where}: expected each name once, found {', '.join(names) or 'none'}")
+        if skeleton is not None and names != skeleton.names:
+            raise UserError(f"{where}: expected those of the skeleton {skeleton.name}, found others; leave out one")
+        skeleton = _SKELETONS_BY_NAMES.get(names) or skeleton_of(names)
+    assert skeleton is not None
+    return skeleton
 
 
 def _read_images(arrays: dict[str, Array], people: int, path: Path) -> tuple[list[ImageEntry], IntArray]:
-    """Returns the images, and the index (N,) of the image that each of the people is in.
+    """Returns the images, and the index (N,) of the image that each of the people is in; refuses what does not say it.
 
     An image without a name is called like AlphaPose's frames of a video.
-
-    Raises:
-        UserError: The file does not say who is in which image.
     """
     keys = [name for name in ("images", "frames") if name in arrays or f"all_{name}" in arrays]
     if people and not keys:
@@ -272,21 +254,18 @@ def _new_arrays(frames: Sequence[Frame]) -> dict[str, Array]:
 
 
 def _people_arrays(frames: Sequence[Frame], skeleton: Skeleton, has_texts: bool) -> tuple[Frame, dict[str, Array]]:
-    """Returns everyone in some frames, and their arrays, with track ids as texts if there are such."""
+    """Returns everyone in some frames, and their arrays, with track ids as texts if there are or have been such."""
     people, indices = gather_people(frames, skeleton)
     arrays: dict[str, Array] = {name: getattr(people, name) for name in ("keypoints", *_NUMBERS)}
     arrays["images"] = np.array([frame.image for frame in frames], np.str_)[indices]
     arrays["frames"] = np.array([frame.number or 0 for frame in frames], np.int64)[indices]
-    arrays["track_ids"] = _track_ids(people.track_ids, has_texts)
+
+    ids = people.track_ids
+    if has_texts or not all(i is None or (isinstance(i, int) and 0 <= i < _MAX_NUMBER) for i in ids):
+        arrays["track_ids"] = np.array(["" if track_id is None else str(track_id) for track_id in ids], np.str_)
+    else:
+        arrays["track_ids"] = np.array([-1 if track_id is None else track_id for track_id in ids], np.int64)
     return people, arrays
-
-
-def _track_ids(ids: Sequence[TrackId], has_texts: bool) -> Array:
-    """Returns (N,) track ids as whole numbers, -1 for none, or else as texts, empty for none."""
-    are_numbers = all(i is None or (isinstance(i, int) and 0 <= i < _MAX_NUMBER) for i in ids)
-    if has_texts or not are_numbers:
-        return np.array(["" if track_id is None else str(track_id) for track_id in ids], np.str_)
-    return np.array([-1 if track_id is None else track_id for track_id in ids], np.int64)
 
 
 def _save(arrays: Mapping[str, Array], others: Mapping[str, bytes], path: Path) -> None:

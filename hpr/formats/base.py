@@ -52,12 +52,7 @@ class Format(ABC):
     @staticmethod
     @abstractmethod
     def recognises(path: Path, document: object) -> bool:
-        """Returns whether a file looks like this format.
-
-        Args:
-            path: The file; of a folder, its first file.
-            document: The file's content, if it is JSON, else None.
-        """
+        """Returns whether a file, or the first one of a folder, looks like this format; the document is its JSON."""
 
     @abstractmethod
     def read(self, path: Path) -> list[PoseSequence]:
@@ -79,10 +74,7 @@ class Format(ABC):
     def write(self, sequences: Sequence[PoseSequence], path: Path) -> None:
         """Writes the sequences of one source.
 
-        Sequences that `read` returned are written onto the original: people whose keypoints, scores or flags have
-        changed get these in their records, and their own score if it has changed and the format has a field for it.
-        All other records and fields are carried over; people who are not in their frame any more are left out.
-        Other sequences are written from scratch.
+        Sequences that `read` returned are written onto the original, all others from scratch (docs/formats.md).
 
         Raises:
             UserError: The source cannot be written.
@@ -105,18 +97,3 @@ def pose_files(location: Path, ending: str = ".json") -> list[Path]:
         count = sum(1 for _ in location.iterdir())
         raise UserError(f"{location}: expected {ending} files in it, found none in {count} entries")
     return paths
-
-
-def frame_folders(location: Path, ending: str = ".json") -> list[Path]:
-    """Returns the sources of a format with a file for each image: the folder, or the folders in it; a file, itself.
-
-    Raises:
-        UserError: There is no such folder, or no such file in it.
-    """
-    if location.is_dir() and not any(location.glob(f"*{ending}")):
-        folders = sorted(path for path in location.iterdir() if path.is_dir() and any(path.glob(f"*{ending}")))
-        if folders:
-            return folders
-
-    pose_files(location, ending)  # raises where there is none
-    return [location.absolute()]

@@ -1,5 +1,6 @@
-"""How files of COCO's form keep images and keypoints: COCO, CrowdPose, and PoseTrack 2018, which looks alike."""
+"""How files of COCO's form, also CrowdPose's and PoseTrack 2018's, keep images, keypoints and regions."""
 
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -14,19 +15,12 @@ ImageId = int | str
 
 
 class CocoImage(NamedTuple):
-    """What a file of annotations says of an image.
-
-    Attributes:
-        id: As the file has it.
-        name: Name of its file.
-        size: Width and height; None where the file does not say.
-        crowd_index: How crowded the image is, in CrowdPose; NaN where the file does not say.
-    """
+    """What a file of annotations says of an image; NaN and None where it does not say."""
 
     id: ImageId
     name: str
     size: tuple[int, int] | None = None
-    crowd_index: float = float("nan")
+    crowd_index: float = float("nan")  # how crowded the image is, in CrowdPose
 
 
 @dataclass(frozen=True)
@@ -55,7 +49,7 @@ class Layout:
         return not self.categories or record.get("category_id") in self.categories
 
     def to_slots(self, triples: FloatArray) -> FloatArray:
-        """Returns (slot_count, 3) of triples (K, 3); zeros in slots of other keypoints."""
+        """Returns (slot_count, 3) triples of triples (K, 3), with zeros in slots of other keypoints."""
         slotted = np.zeros((self.slot_count, 3))
         slotted[self.slots] = triples
         return slotted
@@ -67,11 +61,7 @@ def plain_layout(skeleton: Skeleton) -> Layout:
 
 
 def read_images(document: dict[str, Any], path: Path) -> list[CocoImage]:
-    """Returns the images of annotations; of two with one id, the first.
-
-    Raises:
-        UserError: An image has no name or no id.
-    """
+    """Returns the images of annotations; of two with one id, the first; a UserError says which has no name or id."""
     images: dict[ImageId, CocoImage] = {}
     for i, image in enumerate(fields.field(document, "images", list, str(path))):
         where = f"{path}: images[{i}]"
@@ -82,6 +72,54 @@ def read_images(document: dict[str, Any], path: Path) -> list[CocoImage]:
         crowd_index = float(crowd_index) if is_known else np.nan
         images.setdefault(image_id, CocoImage(image_id, name, fields.image_size(image), crowd_index))
     return list(images.values())
+
+
+# Regions
+
+_OUTLINE_TOLERANCE = 2.0  # pixels by which an outline's polygon may differ from the mask
+_LARGEST_MASK = 2**28  # pixels; a broken file may ask for more than there is memory for
+
+
+def ignore_polygons(record: dict[str, Any]) -> list[FloatArray]:
+    """Returns the ignore region of a crowd or of a person without keypoints: polygons (n, 2) in image_xy.
+
+    These are the outlines of the segmentation; the box where it is absent or cannot be read; nothing without a box.
+    """
+    segmentation = record.get("segmentation")
+    polygons: list[FloatArray] = []
+    with suppress(TypeError, ValueError, OverflowError):
+        if isinstance(segmentation, list):
+            polygons = [np.array(polygon, np.float64).reshape(-1, 2) for polygon in segmentation]
+        elif isinstance(segmentation, dict):
+            polygons = _mask_outlines(segmentation)
+    if polygons and all(len(polygon) > 2 and np.isfinite(polygon).all() for polygon in polygons):
+        return polygons
+
+    (box,) = fields.box_corners(fields.boxes([record.get("bbox")]))
+    x0, y0, x1, y1 = box.tolist()
+    return [np.array([[x0, y0], [x1, y0], [x1, y1], [x0, y1]])] if np.isfinite(box).all() else []
+
+
+def _mask_outlines(segmentation: dict[str, Any]) -> list[FloatArray]:
+    """Returns the outlines of a mask that is kept as lengths of runs of 0 and 1, down the columns.
+
+    Raises:
+        ValueError, TypeError, OverflowError: The runs do not add up to the size, or are something else.
+    """
+    import cv2  # reading poses needs no OpenCV
+
+    height, width = segmentation.get("size", (0, 0))
+    if not 0 < height * width <= _LARGEST_MASK:
+        raise ValueError("no mask of an image")
+    counts = np.asarray(segmentation.get("counts"), np.int64)
+    if min(height, width) < 1 or counts.ndim != 1 or counts.min(initial=0) < 0 or counts.sum() != height * width:
+        raise ValueError("runs of another size")
+
+    runs = np.repeat(np.arange(len(counts), dtype=np.int64) % 2, counts).astype(np.uint8)
+    mask = np.ascontiguousarray(runs.reshape(width, height).T)
+    contours, _ = cv2.findContours(mask, cv2.RETR_EXTERNAL, cv2.CHAIN_APPROX_SIMPLE)
+    polygons = [cv2.approxPolyDP(contour, _OUTLINE_TOLERANCE, closed=True)[:, 0] for contour in contours]
+    return [np.asarray(polygon, np.float64) for polygon in polygons if len(polygon) > 2]
 
 
 # Recognition

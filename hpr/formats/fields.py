@@ -1,6 +1,7 @@
 """Fields of parsed files: taking them out, with errors that say where and what was expected, and putting them in."""
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from typing import Any
 
 import numpy as np
@@ -18,22 +19,14 @@ _KINDS: dict[Kind, str] = {list: "a list", dict: "an object", str: "a text"}
 
 
 def expect(value: Any, kind: Kind, where: str) -> Any:
-    """Returns value if it is of the expected kind.
-
-    Raises:
-        UserError: It is not.
-    """
+    """Returns value if it is of the expected kind, else raises a UserError."""
     if not isinstance(value, kind):
         raise UserError(f"{where}: expected {_KINDS.get(kind, 'a whole number or a text')}, found {summary(value)}")
     return value
 
 
 def field(container: Any, key: str, kind: Kind, where: str) -> Any:
-    """Returns container[key] if it is there and of the expected kind.
-
-    Raises:
-        UserError: It is not.
-    """
+    """Returns container[key] if it is there and of the expected kind, else raises a UserError."""
     expect(container, dict, where)
     if key not in container:
         raise UserError(f"{where}: expected the field '{key}', found {', '.join(container) or 'no field at all'}")
@@ -43,6 +36,18 @@ def field(container: Any, key: str, kind: Kind, where: str) -> Any:
 def column(records: Iterable[Any], wheres: Iterable[str], key: str, kind: Kind) -> list[Any]:
     """Returns the same field of several records; see `field`."""
     return [field(record, key, kind, where) for record, where in zip(records, wheres, strict=True)]
+
+
+@contextmanager
+def refuse_broken(problem: str, advice: str) -> Iterator[None]:
+    """Raises a UserError for any exception of a library that parses a broken file, which can be led anywhere."""
+    try:
+        yield
+    except UserError:
+        raise
+    except Exception as error:
+        reason = (str(error) or type(error).__name__).split("\n")[0]
+        raise UserError(f"{problem} ({reason}); {advice}") from None
 
 
 def summary(value: Any) -> str:
@@ -59,10 +64,7 @@ def summary(value: Any) -> str:
 
 
 def id_number(value: object) -> int | None:
-    """Returns the number that an id stands for; None if it is no whole number.
-
-    Some programs write ids of images as texts ("7") or with a fraction of 0 (7.0).
-    """
+    """Returns the number that an id stands for, also as a text ("7") or with a fraction of 0; None if it is none."""
     if isinstance(value, float) and value.is_integer():
         return int(value)
     if isinstance(value, str) and value.isdecimal() and len(value) < 19:
@@ -71,9 +73,7 @@ def id_number(value: object) -> int | None:
 
 
 def track_id(value: Any, where: str) -> TrackId:
-    """Returns a track id; None where the file has none.
-
-    Some trackers put it into lists, the first of those that were merged, or write it as 3.0.
+    """Returns a track id, also of a list of those that were merged, or written as 3.0; None where the file has none.
 
     Raises:
         UserError: It is neither a number nor a text.
@@ -112,11 +112,7 @@ def numbers(value: Any, length: int, where: str) -> FloatArray:
 def number_table(lists: list[Any], shape: tuple[int, ...], wheres: Sequence[str], key: str) -> FloatArray:
     """Returns (P, *shape) the lists of numbers, or of points, that P records have in a field; null becomes NaN.
 
-    Args:
-        lists: What the records have in the field.
-        shape: (n,) for n numbers, (K, n) for K keypoints of n numbers.
-        wheres: Where each record is.
-        key: Name of the field.
+    The shape is (n,) for n numbers, (K, n) for K keypoints of n numbers.
 
     Raises:
         UserError: A list is of another shape or holds something else.
@@ -178,23 +174,16 @@ def optional_number(value: Any, where: str) -> float:
 
 def plain(values: FloatArray) -> list[Any]:
     """Returns an array as nested lists of JSON numbers: whole ones without a fraction, 0 for what is not finite."""
-    return list(_whole(np.where(np.isfinite(values), values, 0.0).tolist()))
-
-
-def _whole(values: list[Any]) -> list[Any]:
-    return [
-        _whole(value) if isinstance(value, list) else int(value) if value.is_integer() else value for value in values
-    ]
+    finite = np.where(np.isfinite(values), values, 0.0).reshape(-1).tolist()
+    numbers = [int(value) if value.is_integer() else value for value in finite]
+    return list(np.array(numbers, object).reshape(values.shape).tolist())
 
 
 # People
 
 
 def boxes(values: Iterable[Any]) -> FloatArray:
-    """Returns (P, 4) boxes that a file has as lists of numbers.
-
-    Nothing depends on people's boxes, so that a broken one counts as none: NaN.
-    """
+    """Returns (P, 4) boxes that a file has as lists of numbers; NaN for broken ones, since nothing depends on them."""
     arrays = [_array(value) if isinstance(value, list) else None for value in values]
     rows = [array if array is not None and array.shape == (4,) else [np.nan] * 4 for array in arrays]
     return np.array(rows, np.float64).reshape(-1, 4)  # also without people
@@ -227,11 +216,8 @@ def is_zero(values: FloatArray) -> BoolArray:
 def optional_fields(people: Frame, person: int, **keys: str) -> dict[str, Any]:
     """Returns the fields of a new record for what is known of a person, in the order of `keys`.
 
-    Args:
-        people: Everyone.
-        person: Index of the person.
-        **keys: What to put there, and the name of its field: `score`, `track_id`, and `box` and `head_box` as x, y,
-            width and height.
+    These say what to put there, and the name of its field: `score`, `track_id`, and `box` and `head_box` as x, y, width
+    and height.
     """
     score = people.person_scores[person]
     values: dict[str, Any] = {
@@ -257,11 +243,7 @@ def extent(people: Frame, person: int) -> FloatArray | None:
 def skeleton_of_length(length: int, dims: int, skeletons: Mapping[int, Skeleton], where: str) -> Skeleton:
     """Returns the skeleton of keypoints that a file does not name. The only place that goes by their number.
 
-    Args:
-        length: Length of a list of keypoints.
-        dims: How many of its items are of a keypoint.
-        skeletons: Number of keypoints → skeleton.
-        where: Where the list is.
+    Of a list of this length, `dims` items are of a keypoint; `skeletons` go by their number of keypoints.
 
     Raises:
         UserError: No skeleton has so many keypoints.
@@ -278,11 +260,7 @@ def read_triples(
 ) -> tuple[FloatArray, Skeleton]:
     """Returns (P, count, 3) x, y and score of all keypoints, zeros for people without any, and their skeleton.
 
-    Args:
-        records: P records.
-        wheres: Where each of them is.
-        key: Field with the keypoints, 3 numbers each.
-        skeletons: Number of keypoints → skeleton of the first ones; the first one is taken where nobody has keypoints.
+    The skeletons go by the number of keypoints, of which they are the first; where nobody has any, it is the first.
 
     Raises:
         UserError: There are other numbers of keypoints, or different ones.
@@ -291,8 +269,9 @@ def read_triples(
     first = next((i for i, values in enumerate(lists) if values), None)
     length = 3 * next(iter(skeletons))
     if first is not None:
-        length = len(expect(lists[first], list, f"{wheres[first]}.{key}"))
-        skeleton_of_length(length, 3, skeletons, f"{wheres[first]}.{key}")
+        place = f"{wheres[first]}.{key}"
+        length = len(expect(lists[first], list, place))
+        skeleton_of_length(length, 3, skeletons, place)
     for values, where in zip(lists, wheres, strict=True):
         if isinstance(values, list) and values and len(values) != length:
             expected = f"expected {length} numbers as in the first record, found {len(values)}"

@@ -1,6 +1,5 @@
 """MMPose's predictions: of an image, a list of people; of a video, a list of frames (docs/formats.md)."""
 
-from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -11,16 +10,7 @@ from hpr.files import read_json
 from hpr.formats import fields
 from hpr.formats.base import pose_files
 from hpr.formats.frame_files import FrameFiles, first_with_people, written_pose
-from hpr.formats.records import (
-    ImageEntry,
-    Original,
-    Parsed,
-    PlacedRecords,
-    Record,
-    RecordFormat,
-    gather_records,
-    records_by_frame,
-)
+from hpr.formats.records import ImageEntry, Original, Record, RecordFormat, gather_records
 from hpr.poses import FloatArray, Frame, PoseSequence
 from hpr.skeleton import COCO17, CROWDPOSE14, HALPE26, MPII16, Skeleton
 
@@ -38,7 +28,8 @@ _OWN_NAMES = {
 class MMPose(FrameFiles):
     """Reader and writer of MMPose's predictions.
 
-    A source is a folder that has a file for each image, or the file of a video or of an image.
+    A source is a folder that has a file for each image, or the file of a video or of an image. From scratch, a file is
+    written: of a video, or of an image if it is one without a number.
     """
 
     name = "mmpose"
@@ -65,37 +56,33 @@ class MMPose(FrameFiles):
         found = super().sources(location)
         if len(found) == 1 and found[0].is_dir():
             files = pose_files(found[0])
-            if _is_video(_entries(read_json(files[0]), str(files[0]))):
+            if _is_video(_entries(read_json(files[0]), files[0])[0]):
                 return files
         return found
 
     def read(self, path: Path) -> list[PoseSequence]:
-        """See `Format`."""
         if not path.is_dir():
             document = read_json(path)
-            if _is_video(_entries(document, str(path))):
+            if _is_video(_entries(document, path)[0]):
                 return [self._sequence(document, path)]
         return super().read(path)
-
-    def write(self, sequences: Sequence[PoseSequence], path: Path) -> None:
-        """See `Format`. From scratch, a file is written: of a video, or of an image if it is one without a number."""
-        if self._has_read(sequences[0]) and sequences[0].original.details is not None:
-            super().write(sequences, path)
-        else:
-            RecordFormat.write(self, sequences, path)
 
     def _with_original(self, sequence: PoseSequence) -> tuple[list[Frame], Original]:
         return RecordFormat._with_original(self, sequence)  # a new document is of a video, or of one image
 
-    def _parse(self, document: Any, path: Path) -> Parsed:
+    def _parse(self, document: Any, path: Path) -> Original:
         """Parses a video.
 
         The inferencer counts frames from 0; the demo scripts count from 1 (MMPose's base_mmpose_inferencer.py and
         topdown_demo_with_mmdet.py).
         """
-        entries, place = _entries(document, str(path)), _place(document, path)
+        entries, place = _entries(document, path)
         wheres = [f"{place}[{i}]" for i in range(len(entries))]
-        ids = [_frame_id(entry, where) for entry, where in zip(entries, wheres, strict=True)]
+        ids = [fields.expect(entry, dict, where).get("frame_id") for entry, where in zip(entries, wheres, strict=True)]
+        for frame_id, where in zip(ids, wheres, strict=True):
+            if not isinstance(frame_id, int) or frame_id < 0:
+                found = fields.summary(frame_id)
+                raise UserError(f"{where}.frame_id: expected a whole number from 0, found {found}")
         first = 1 if isinstance(document, dict) and 0 not in ids else 0
         listed = fields.column(entries, wheres, "instances", list)
 
@@ -103,10 +90,10 @@ class MMPose(FrameFiles):
         images = [ImageEntry(f"{video}_{number:012d}", number=number) for number in numbers]
         return self._parse_people(images, listed, [f"{where}.instances" for where in wheres], _meta(document, path))
 
-    def _parse_files(self, paths: list[Path], contents: list[Any]) -> Parsed:
+    def _parse_files(self, paths: list[Path], contents: list[Any]) -> Original:
         pairs = list(zip(paths, contents, strict=True))
-        listed = [_entries(content, str(path)) for path, content in pairs]
-        for path, entries in zip(paths, listed, strict=True):
+        listed = [_entries(content, path) for path, content in pairs]
+        for path, (entries, _) in zip(paths, listed, strict=True):
             if _is_video(entries):
                 advice = "keep videos and images in folders of their own"
                 raise UserError(f"{path}: expected the people of an image, found the frames of a video; {advice}")
@@ -114,11 +101,11 @@ class MMPose(FrameFiles):
         metas = [_meta(content, path) for path, content in pairs]
         meta = next((meta for meta in metas if meta is not None), None)
         images = [ImageEntry(_image_name(path, content)) for path, content in pairs]
-        return self._parse_people(images, listed, [_place(content, path) for path, content in pairs], meta)
+        return self._parse_people(images, [entries for entries, _ in listed], [place for _, place in listed], meta)
 
     def _parse_people(
         self, images: list[ImageEntry], listed: list[list[Record]], places: list[str], meta: Skeleton | None
-    ) -> Parsed:
+    ) -> Original:
         """Parses the people of each image, whose lists are at `places`; meta is the skeleton that the source names."""
         records, wheres, indices = gather_records(listed, places)
         poses = fields.column(records, wheres, "keypoints", list)
@@ -132,7 +119,7 @@ class MMPose(FrameFiles):
         keypoints = fields.keypoints_of(coordinates, fields.is_zero(coordinates) & (scores == 0))
         boxes = fields.boxes(_unwrapped(record.get("bbox")) for record in records)
         unwrapped = [{**record, "bbox_score": _unwrapped(record.get("bbox_score"))} for record in records]
-        return Parsed(
+        return Original(
             images, indices, records, self._people(unwrapped, wheres, skeleton, keypoints, scores=scores, boxes=boxes)
         )
 
@@ -147,16 +134,16 @@ class MMPose(FrameFiles):
     def _with_records(self, content: Any, records: list[Record]) -> Any:
         return {**content, _DEMO: records} if isinstance(content, dict) else records
 
-    def _document(self, records: PlacedRecords, original: Original) -> Any:
+    def _document(self, records: list[Record], by_frame: list[list[Record]], original: Original) -> Any:
         """Returns the contents of images' files, or the document of a video or of a new image."""
         if original.details is not None:
-            return super()._document(records, original)
+            return super()._document(records, by_frame, original)
 
-        entries = _entries(original.document, "")
+        entries, _ = _entries(original.document, Path())
         if not entries:
-            return [record for _, record in records]
-        pairs = zip(entries, records_by_frame(records, len(entries)), strict=True)
-        return self._with_records(original.document, [{**entry, "instances": own} for entry, own in pairs])
+            return records
+        frames = [{**entry, "instances": own} for entry, own in zip(entries, by_frame, strict=True)]
+        return self._with_records(original.document, frames)
 
     def _new_document(self, sequence: PoseSequence) -> Any:
         """See `RecordFormat`. Frames of a video count from 0; an image has the list of people alone."""
@@ -168,16 +155,11 @@ class MMPose(FrameFiles):
         return [{"frame_id": frame_id, "instances": []} for frame_id in ids]
 
 
-def _entries(document: Any, where: str) -> list[Any]:
-    """Returns a document's list of people or frames, which the demo scripts put beside what they know of the model."""
+def _entries(document: Any, path: Path) -> tuple[list[Any], str]:
+    """Returns a document's people or frames, which the demo scripts put beside other fields, and where they are."""
     if isinstance(document, dict):
-        return list(fields.field(document, _DEMO, list, where))
-    return list(fields.expect(document, list, where))
-
-
-def _place(document: Any, path: Path) -> str:
-    """Returns where the entries of a document are, for an error."""
-    return f"{path}: {_DEMO}" if isinstance(document, dict) else f"{path}: "
+        return list(fields.field(document, _DEMO, list, str(path))), f"{path}: {_DEMO}"
+    return list(fields.expect(document, list, str(path))), f"{path}: "
 
 
 def _is_video(entries: list[Any]) -> bool:
@@ -191,20 +173,8 @@ def _image_name(path: Path, document: Any) -> str:
     return stem.removeprefix(_DEMO_NAME) if isinstance(document, dict) else stem
 
 
-def _frame_id(entry: Any, where: str) -> int:
-    """Returns the number of a frame as the file has it."""
-    value = fields.expect(entry, dict, where).get("frame_id")
-    if not isinstance(value, int) or value < 0:
-        raise UserError(f"{where}.frame_id: expected a whole number from 0, found {fields.summary(value)}")
-    return value
-
-
 def _meta(document: Any, path: Path) -> Skeleton | None:
-    """Returns the skeleton whose keypoints a document names; None if it names none.
-
-    Raises:
-        UserError: They are those of another skeleton.
-    """
+    """Returns the skeleton whose keypoints a document names; None if it names none. Refuses other keypoints."""
     meta = document.get("meta_info") if isinstance(document, dict) else None
     named = meta.get("keypoint_id2name") if isinstance(meta, dict) else None
     if not isinstance(meta, dict) or not isinstance(named, dict):

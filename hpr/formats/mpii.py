@@ -14,7 +14,7 @@ from hpr.errors import UserError
 from hpr.formats import fields
 from hpr.formats.base import pose_files
 from hpr.formats.mpii_mat import HEAD_BOX, read_mat
-from hpr.formats.records import ImageEntry, Original, Parsed, PlacedRecords, Record, RecordFormat, group_by_name
+from hpr.formats.records import ImageEntry, Original, Record, RecordFormat, group_by_name
 from hpr.poses import FloatArray, Frame, PoseSequence
 from hpr.skeleton import MPII16
 
@@ -48,7 +48,6 @@ class Mpii(RecordFormat):
 
     @staticmethod
     def recognises(path: Path, document: object) -> bool:
-        """See `Format`."""
         first = document[0] if isinstance(document, list) and document else None
         has_records = isinstance(first, dict) and "image" in first and bool({"joints", "center"} & first.keys())
         return has_records or path.suffix == ".mat"
@@ -68,7 +67,6 @@ class Mpii(RecordFormat):
         return [replace(sequence, frames=frames)]
 
     def write(self, sequences: Sequence[PoseSequence], path: Path) -> None:
-        """See `Format`."""
         if path.suffix == ".mat":
             raise UserError(f"{path}: .mat files are only read; choose an output that ends in .json")
         super().write(sequences, path)
@@ -84,7 +82,7 @@ class Mpii(RecordFormat):
         everyone = [frames.get(image) or Frame.empty(image, MPII16) for image in images]
         return PoseSequence(sequence.name, everyone), records
 
-    def _parse(self, document: Any, path: Path) -> Parsed:
+    def _parse(self, document: Any, path: Path) -> Original:
         records = fields.expect(document, list, str(path))
         wheres = [f"{path}: [{row}]" for row in range(len(records))]
         names, indices = group_by_name(fields.column(records, wheres, "image", str))
@@ -101,7 +99,7 @@ class Mpii(RecordFormat):
         head_boxes[~np.isfinite(head_boxes).all(axis=1)] = np.nan
         arrays = {"flags": flags, "head_boxes": head_boxes, "posed": posed}
         people = self._people(records, wheres, MPII16, fields.keypoints_of(joints - 1, is_missing), **arrays)
-        return Parsed([ImageEntry(name) for name in names], indices, records, people)
+        return Original([ImageEntry(name) for name in names], indices, records, people)
 
     def _updated_record(self, record: Record, people: Frame, person: int, original: Original, index: int) -> Record:
         """See `RecordFormat`. Joints that are the same are kept to the last digit."""
@@ -124,8 +122,8 @@ class Mpii(RecordFormat):
     def _new_heads(self, frames: Sequence[Frame], indices: list[int], original: Original) -> list[Record]:
         return [{"image": frames[index].image} for index in indices]
 
-    def _document(self, records: PlacedRecords, original: Original) -> Any:
-        return [record for _, record in records]
+    def _document(self, records: list[Record], by_frame: list[list[Record]], original: Original) -> Any:
+        return records
 
     def _new_document(self, sequence: PoseSequence) -> Any:
         return []

@@ -10,6 +10,7 @@ import numpy as np
 
 from hpr.errors import UserError
 from hpr.files import read_bytes
+from hpr.formats import fields
 from hpr.formats.records import Record
 from hpr.skeleton import MPII16
 
@@ -71,27 +72,15 @@ def _load(path: Path) -> dict[str, Any]:
     """Returns the variables of a file, in MATLAB's own classes."""
     import scipy.io  # only where .mat files are read
 
-    try:
-        content = read_bytes(path)
+    content = read_bytes(path)
+    with fields.refuse_broken(f"{path}: cannot be read as a .mat file", "save it anew"):
         _refuse_damaged(content, path)
         variables: dict[str, Any] = scipy.io.loadmat(io.BytesIO(content), mat_dtype=True)
-    except UserError:
-        raise
-    except MemoryError:
-        raise UserError(f"{path}: too large for the memory, or damaged") from None
-    except Exception as error:  # a broken file can lead scipy anywhere
-        reason = (str(error) or type(error).__name__).split("\n")[0]
-        raise UserError(f"{path}: cannot be read as a .mat file ({reason}); save it anew") from None
     return variables
 
 
 def _refuse_damaged(content: bytes, path: Path) -> None:
-    """Verifies the checksums of compressed variables, as MATLAB writes them: scipy can crash on damaged ones.
-
-    Raises:
-        UserError: The file is of version 7.3.
-        Exception: It is damaged.
-    """
+    """Refuses a damaged file by the checksums of compressed variables: scipy can crash on it. Also version 7.3."""
     if content[512:520] == _HDF5:
         raise UserError(f"{path}: of version 7.3, which is not read; save it in MATLAB with the option -v7")
 

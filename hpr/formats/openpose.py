@@ -10,11 +10,10 @@ import numpy as np
 
 from hpr.formats import fields
 from hpr.formats.frame_files import FrameFiles, Scale, video_numbers, written_pose
-from hpr.formats.records import ImageEntry, Original, Parsed, Record, gather_records
+from hpr.formats.records import ImageEntry, Original, Record, gather_records
 from hpr.poses import Frame
 from hpr.skeleton import BODY25, OPENPOSE18
 
-_ENDING = "_keypoints"
 _VIDEO_FRAME = re.compile(r"(?P<video>.*)_(?P<number>\d{12})", re.DOTALL)
 _POSE = "pose_keypoints_2d"
 _UNUSED = (
@@ -32,16 +31,16 @@ class OpenPose(FrameFiles):
     looks_like = "a folder of JSON files with people of pose_keypoints_2d, one for each image"
     skeletons = (BODY25, OPENPOSE18)
     metric = "oks"
+    name_ending = "_keypoints"
     relative_hint = ", as --keypoint_scale 3 and 4 write them"
     track_key = "person_id"
 
     @staticmethod
     def recognises(path: Path, document: object) -> bool:
-        """See `Format`."""
         people = document.get("people") if isinstance(document, dict) else None
         return isinstance(people, list) and all(isinstance(person, dict) and _POSE in person for person in people)
 
-    def _parse_files(self, paths: list[Path], contents: list[Any]) -> Parsed:
+    def _parse_files(self, paths: list[Path], contents: list[Any]) -> Original:
         listed = fields.column(contents, map(str, paths), "people", list)
         records, wheres, indices = gather_records(listed, (f"{path}: people" for path in paths))
         posed = np.array([bool(values) for values in fields.column(records, wheres, _POSE, list)], bool)
@@ -54,10 +53,10 @@ class OpenPose(FrameFiles):
         people = self._people(records, wheres, skeleton, keypoints, scores=scores, posed=posed)
         track_ids = tuple(None if known_id == _NOBODY else known_id for known_id in people.track_ids)
 
-        names = [path.name.removesuffix(self.ending).removesuffix(_ENDING) for path in paths]
+        names = [path.name.removesuffix(self.ending).removesuffix(self.name_ending) for path in paths]
         numbers: Sequence[int | None] = video_numbers(names, _VIDEO_FRAME) or [None] * len(names)
         images = [ImageEntry(name, number=number) for name, number in zip(names, numbers, strict=True)]
-        return Parsed(images, indices, records, replace(people, track_ids=track_ids))
+        return Original(images, indices, records, replace(people, track_ids=track_ids))
 
     def _scale(self, people: Frame) -> Scale | None:
         """See `FrameFiles`. Coordinates are relative if they are all between -1 and 1."""
@@ -76,9 +75,6 @@ class OpenPose(FrameFiles):
 
     def _with_records(self, content: Any, records: list[Record]) -> Any:
         return {**({"version": 1.3} if content is None else content), "people": records}
-
-    def _file_name(self, image: str) -> str:
-        return f"{image}{_ENDING}{self.ending}"
 
 
 def _pose(people: Frame, person: int) -> list[float]:

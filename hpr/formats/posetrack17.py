@@ -7,16 +7,7 @@ import numpy as np
 
 from hpr.errors import UserError
 from hpr.formats import fields
-from hpr.formats.records import (
-    ImageEntry,
-    Original,
-    Parsed,
-    PlacedRecords,
-    Record,
-    RecordFormat,
-    gather_records,
-    records_by_frame,
-)
+from hpr.formats.records import ImageEntry, Original, Record, RecordFormat, gather_records
 from hpr.poses import FloatArray, Frame, PoseSequence
 from hpr.skeleton import POSETRACK15
 
@@ -39,10 +30,9 @@ class PoseTrack17(RecordFormat):
 
     @staticmethod
     def recognises(path: Path, document: object) -> bool:
-        """See `Format`."""
         return isinstance(document, dict) and "annolist" in document
 
-    def _parse(self, document: Any, path: Path) -> Parsed:
+    def _parse(self, document: Any, path: Path) -> Original:
         """See `RecordFormat`. Images have the last three parts of the name in the file (docs/published.md, 4)."""
         images, lists, places = [], [], []
         for i, entry in enumerate(fields.field(document, "annolist", list, str(path))):
@@ -63,7 +53,9 @@ class PoseTrack17(RecordFormat):
             "head_boxes": np.array([_head_box(record, where) for record, where in pairs]).reshape(-1, 4),
             "posed": np.array([own is not None for own in points], bool),
         }
-        return Parsed(images, indices, records, self._people(records, wheres, POSETRACK15, triples[..., :2], **arrays))
+        return Original(
+            images, indices, records, self._people(records, wheres, POSETRACK15, triples[..., :2], **arrays)
+        )
 
     def _updated_record(self, record: Record, people: Frame, person: int, original: Original, index: int) -> Record:
         points = _new_points(people.keypoints[person], np.nan_to_num(people.scores[person]))
@@ -82,10 +74,9 @@ class PoseTrack17(RecordFormat):
             record |= {key: [value] for key, value in zip(_HEAD_BOX, values, strict=True)}
         return record
 
-    def _document(self, records: PlacedRecords, original: Original) -> Any:
-        entries = original.document["annolist"]
+    def _document(self, records: list[Record], by_frame: list[list[Record]], original: Original) -> Any:
         annolist = []
-        for entry, own in zip(entries, records_by_frame(records, len(entries)), strict=True):
+        for entry, own in zip(original.document["annolist"], by_frame, strict=True):
             annolist.append({**entry, "annorect": own} if own or entry.get("annorect") else entry)
         return {**original.document, "annolist": annolist}
 

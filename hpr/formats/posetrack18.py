@@ -9,17 +9,7 @@ import numpy as np
 from hpr.errors import UserError
 from hpr.formats import fields
 from hpr.formats.coco_layout import skeleton_of
-from hpr.formats.records import (
-    ImageEntry,
-    Original,
-    Parsed,
-    PlacedRecords,
-    Record,
-    RecordFormat,
-    free_id,
-    match_image_ids,
-    numbered_heads,
-)
+from hpr.formats.records import ImageEntry, Original, Record, RecordFormat, match_image_ids, numbered_heads
 from hpr.poses import FloatArray, Frame, PoseSequence
 from hpr.skeleton import POSETRACK15, POSETRACK18
 
@@ -27,15 +17,9 @@ _EARS = POSETRACK18.indices("left_ear", "right_ear")
 
 
 class _Details(NamedTuple):
-    """How a file keeps keypoints, and the ids of its images.
+    """How a file keeps keypoints, and the ids of its images."""
 
-    Attributes:
-        slots: (17,) for each keypoint of POSETRACK18 the index of its triple; -1 if the file has none.
-        slot_count: Number of triples of an annotation.
-        image_ids: Ids of the frames' images.
-    """
-
-    slots: list[int]
+    slots: list[int]  # (17,) index of each keypoint's triple; -1 if the file has none
     slot_count: int
     image_ids: list[int | str]
 
@@ -44,9 +28,6 @@ class PoseTrack18(RecordFormat):
     """Reader and writer of PoseTrack 2018 files, one sequence each.
 
     A pose that has changed gets all its triples and scores written anew; the format leaves the ears empty.
-
-    Attributes:
-        marks_people: Whether images that are written from scratch say whether there is somebody in them.
     """
 
     name = "posetrack18"
@@ -55,14 +36,13 @@ class PoseTrack18(RecordFormat):
     metric = "posetrack"
     track_key = "track_id"
     indent = 4  # as the published code does
-    marks_people: ClassVar[bool] = False
+    marks_people: ClassVar[bool] = False  # whether new files have `has_labeled_person`
 
     @staticmethod
     def recognises(path: Path, document: object) -> bool:
-        """See `Format`."""
         return skeleton_of(document) is POSETRACK18 and not _is_of_2021(document)
 
-    def _parse(self, document: Any, path: Path) -> Parsed:
+    def _parse(self, document: Any, path: Path) -> Original:
         """See `RecordFormat`. Images come in the order of the file, each with its annotations in that order."""
         images: dict[Any, ImageEntry] = {}
         for i, image in enumerate(fields.field(document, "images", list, str(path))):
@@ -93,7 +73,7 @@ class PoseTrack18(RecordFormat):
         keypoints = fields.keypoints_of(triples[..., :2], fields.is_zero(triples))
         people = self._people(records, wheres, POSETRACK18, keypoints, **arrays)
         details = _Details(slots, len(names), list(images))
-        return Parsed(list(images.values()), indices, records, people, details)
+        return Original(list(images.values()), indices, records, people, details)
 
     def _updated_record(self, record: Record, people: Frame, person: int, original: Original, index: int) -> Record:
         slots, count, _ = original.details
@@ -122,10 +102,10 @@ class PoseTrack18(RecordFormat):
         return record | fields.optional_fields(people, person, track_id="track_id", box="bbox", head_box="bbox_head")
 
     def _new_heads(self, frames: Sequence[Frame], indices: list[int], original: Original) -> list[Record]:
-        return numbered_heads(original.details.image_ids, indices, free_id(original.records, 0))
+        return numbered_heads(original, original.details.image_ids, indices, default=0)
 
-    def _document(self, records: PlacedRecords, original: Original) -> Any:
-        return {**original.document, "annotations": [record for _, record in records]}
+    def _document(self, records: list[Record], by_frame: list[list[Record]], original: Original) -> Any:
+        return {**original.document, "annotations": records}
 
     def _new_document(self, sequence: PoseSequence) -> Any:
         images = []
@@ -150,7 +130,6 @@ class PoseTrack21(PoseTrack18):
 
     @staticmethod
     def recognises(path: Path, document: object) -> bool:
-        """See `Format`."""
         return skeleton_of(document) is POSETRACK18 and _is_of_2021(document)
 
 

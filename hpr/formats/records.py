@@ -7,7 +7,6 @@ a document, what a record looks like, and where a new record goes.
 
 from abc import abstractmethod
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, ClassVar, NamedTuple
 
@@ -18,7 +17,7 @@ from hpr.files import read_json, write_json
 from hpr.formats import fields
 from hpr.formats.base import Format
 from hpr.formats.conversion import without_original
-from hpr.poses import NO_RECORD, BoolArray, FloatArray, Frame, IntArray, PoseSequence
+from hpr.poses import NO_RECORD, FloatArray, Frame, IntArray, PoseSequence
 from hpr.skeleton import Skeleton
 
 Record = Any
@@ -34,40 +33,31 @@ class ImageEntry(NamedTuple):
     ignore_regions: tuple[FloatArray, ...] = ()
 
 
-@dataclass(frozen=True)
-class Original:
+class Original(NamedTuple):
     """A source as it was read.
 
     Attributes:
-        format_name: The format that read it.
-        document: Its content, as the format has parsed it.
+        images: Its images, one for each frame.
+        image_indices: (P,) index of the image that each of the people is in.
         records: All records of the document, in its order.
         people: The P people who are in frames, as if in one image. Their `records` are indices into `records` in
             ascending order; the other records are carried over.
         details: What else the format has to know to write the document again.
+        document: The content of the source, as the format has parsed it.
+        format_name: The format that read it.
     """
-
-    format_name: str
-    document: Any
-    records: list[Record]
-    people: Frame
-    details: Any = None
-
-
-class Parsed(NamedTuple):
-    """A parsed document: its images, the index of the image (P,) that each of the people is in, and `Original`'s."""
 
     images: list[ImageEntry]
     image_indices: IntArray
     records: list[Record]
     people: Frame
     details: Any = None
+    document: Any = None
+    format_name: str = ""
 
-
-PlacedRecord = tuple[int | None, Record]
-"""A record to be written, with the index of its frame; None for a record of nobody in a frame."""
-
-PlacedRecords = list[PlacedRecord]
+    def sequence(self, name: str) -> PoseSequence:
+        """Returns the sequence of the source."""
+        return PoseSequence(name, split_people(self.people, self.images, self.image_indices), self)
 
 
 class RecordFormat(Format):
@@ -76,7 +66,7 @@ class RecordFormat(Format):
     Attributes:
         compared: Fields of `Frame` that make a record be written anew if they have changed.
         score_key: Field of a record with the person's own score; None if records have none.
-        track_key: Field of a record with the track id, likewise.
+        track_key: Field of a record with the track id; None if records have none.
         indent: Indentation of what is written onto an original.
     """
 
@@ -86,20 +76,18 @@ class RecordFormat(Format):
     indent: ClassVar[int | None] = None
 
     def read(self, path: Path) -> list[PoseSequence]:
-        """See `Format`."""
         return [self._sequence(read_json(path), path)]
 
     def write(self, sequences: Sequence[PoseSequence], path: Path) -> None:
         """See `Format`. Known people keep the order of the file; new ones come last."""
         (sequence,) = sequences
-        frames, original = self._with_original(sequence)
-        document = self._document(self._placed_records(frames, original), original)
+        document = self._updated_document(*self._with_original(sequence))
         write_json(path, document, indent=self.indent if self._has_read(sequence) else None)
 
     # What a format says
 
     @abstractmethod
-    def _parse(self, document: Any, path: Path) -> Parsed:
+    def _parse(self, document: Any, path: Path) -> Original:
         """Parses a document, or raises a UserError where it is broken or of another format."""
 
     @abstractmethod
@@ -116,8 +104,8 @@ class RecordFormat(Format):
         return [{} for _ in indices]
 
     @abstractmethod
-    def _document(self, records: PlacedRecords, original: Original) -> Any:
-        """Returns the document with other records."""
+    def _document(self, records: list[Record], by_frame: list[list[Record]], original: Original) -> Any:
+        """Returns the document with other records, given all of them and those of the people in each frame."""
 
     @abstractmethod
     def _new_document(self, sequence: PoseSequence) -> Any:
@@ -144,9 +132,8 @@ class RecordFormat(Format):
 
     def _sequence(self, document: Any, path: Path) -> PoseSequence:
         """Returns the sequence of a document."""
-        images, indices, records, people, details = self._parse(document, path)
-        original = Original(self.name, document, records, people, details)
-        return PoseSequence(path.stem, split_people(people, images, indices), original)
+        parsed = self._parse(document, path)
+        return parsed._replace(document=document, format_name=self.name).sequence(path.stem)
 
     def _has_read(self, sequence: PoseSequence) -> bool:
         """Returns whether this format has read a sequence."""
@@ -160,41 +147,51 @@ class RecordFormat(Format):
         original: Original = self._sequence(self._new_document(sequence), Path(sequence.name)).original
         return new.frames, original
 
-    def _placed_records(self, frames: Sequence[Frame], original: Original) -> PlacedRecords:
-        """Returns the records of everyone: those of the original in its order, then new ones in the frames' order."""
+    def _updated_document(self, frames: Sequence[Frame], original: Original) -> Any:
+        """Returns the document with the people of frames: known ones in its order, then new ones in the frames'."""
         people, indices = gather_people(frames, original.people.skeleton)
         written = self._in_file_units(people, indices, original)
-        known = self._known_records(people, written, indices, original)
+        updated = self._updated_records(people, written, original)
 
-        new = np.flatnonzero(people.records == NO_RECORD).tolist()
+        in_frames = dict(zip(people.records.tolist(), indices.tolist(), strict=True))  # row of a record → its frame
+        is_gone = set(original.people.records.tolist()) - in_frames.keys()
+        records: list[Record] = []
+        by_frame: list[list[Record]] = [[] for _ in frames]
+        for row, before in enumerate(original.records):
+            if row in is_gone:
+                continue
+            records.append(updated.get(row, before))
+            if row in in_frames:
+                by_frame[in_frames[row]].append(records[-1])
+
+        new = np.flatnonzero(people.records == NO_RECORD)
         new_indices = indices[new].tolist()
         heads = self._new_heads(frames, new_indices, original)
-        bodies = [self._new_record(written, person, original) for person in new]
-        placed: PlacedRecords = [known[row] for row in sorted(known)]
-        for index, head, body in zip(new_indices, heads, bodies, strict=True):
-            placed.append((index, {**head, **body} if head else body))
-        return placed
+        for person, index, head in zip(new.tolist(), new_indices, heads, strict=True):
+            body = self._new_record(written, person, original)
+            records.append({**head, **body} if head else body)
+            by_frame[index].append(records[-1])
+        return self._document(records, by_frame, original)
 
-    def _known_records(
-        self, people: Frame, written: Frame, indices: IntArray, original: Original
-    ) -> dict[int, PlacedRecord]:
-        """Returns the original's records by their indices: as they were, or with the poses that have changed."""
-        in_frames = set(original.people.records.tolist())
-        known: dict[int, PlacedRecord] = {
-            row: (None, record) for row, record in enumerate(original.records) if row not in in_frames
-        }
-        former = np.searchsorted(original.people.records, people.records)
-        is_changed = changed_people(original.people, people, former, self.compared)
-        for person in np.flatnonzero(people.records != NO_RECORD).tolist():
+    def _updated_records(self, people: Frame, written: Frame, original: Original) -> dict[int, Record]:
+        """Returns the records of people whose poses have changed, by their indices in the original."""
+        former = np.searchsorted(original.people.records, people.records)  # (N,) indices in original.people
+        known = np.flatnonzero(people.records != NO_RECORD)
+        is_changed = np.zeros(len(people), bool)
+        for name in self.compared:
+            old, new = getattr(original.people, name)[former[known]], getattr(people, name)[known]
+            differs = ~((old == new) | (np.isnan(old) & np.isnan(new)))
+            is_changed[known] |= differs.any(axis=tuple(range(1, differs.ndim)))
+
+        updated = {}
+        for person in np.flatnonzero(is_changed).tolist():
             row, index = int(people.records[person]), int(former[person])
-            record = original.records[row]
-            if is_changed[person]:
-                record = self._updated_record(record, written, person, original, index)
-                score = float(people.person_scores[person])
-                if self.score_key and np.isfinite(score) and score != original.people.person_scores[index]:
-                    record = {**record, self.score_key: score}  # else it stays as the file has it
-            known[row] = (int(indices[person]), record)
-        return known
+            record = self._updated_record(original.records[row], written, person, original, index)
+            score = float(people.person_scores[person])
+            if self.score_key and np.isfinite(score) and score != original.people.person_scores[index]:
+                record = {**record, self.score_key: score}  # else it stays as the file has it
+            updated[row] = record
+        return updated
 
 
 # Frames and everyone in them
@@ -229,47 +226,15 @@ def gather_people(frames: Sequence[Frame], skeleton: Skeleton) -> tuple[Frame, I
     return Frame("", skeleton, track_ids=track_ids, **arrays), np.repeat(np.arange(len(frames)), counts)
 
 
-def changed_people(before: Frame, after: Frame, former: IntArray, names: Iterable[str]) -> BoolArray:
-    """Returns (N,) whose fields of those names are not as in the file; False for new people.
-
-    Args:
-        before: The people who were read.
-        after: Everyone as they are now, in the same skeleton.
-        former: (N,) index of everyone among those who were read.
-        names: Fields of `Frame`.
-    """
-    is_changed = np.zeros(len(after), bool)
-    known = np.flatnonzero(after.records != NO_RECORD)
-    for name in names:
-        old, new = getattr(before, name)[former[known]], getattr(after, name)[known]
-        differs = ~((old == new) | (np.isnan(old) & np.isnan(new)))
-        is_changed[known] |= differs.any(axis=tuple(range(1, differs.ndim)))
-    return is_changed
-
-
 # Records of several images
 
 
 def gather_records(lists: list[list[Record]], wheres: Iterable[str]) -> tuple[list[Record], list[str], IntArray]:
-    """Returns the P records of several images, where each of them is, and the index (P,) of each one's image.
-
-    Args:
-        lists: The records of each image.
-        wheres: Where each list is, for errors.
-    """
+    """Returns the P records of several images, where each of them is, and the index (P,) of each one's image."""
     records = [record for own in lists for record in own]
     places = [f"{where}[{i}]" for own, where in zip(lists, wheres, strict=True) for i in range(len(own))]
     counts = np.array([len(own) for own in lists], np.int64)
     return records, places, np.repeat(np.arange(len(lists)), counts)
-
-
-def records_by_frame(records: PlacedRecords, count: int) -> list[list[Record]]:
-    """Returns the records of each of `count` frames."""
-    lists: list[list[Record]] = [[] for _ in range(count)]
-    for index, record in records:
-        assert index is not None
-        lists[index].append(record)
-    return lists
 
 
 def group_by_name(names: Sequence[str]) -> tuple[list[str], IntArray]:
@@ -278,15 +243,11 @@ def group_by_name(names: Sequence[str]) -> tuple[list[str], IntArray]:
     return list(indices), np.array([indices[name] for name in names], np.int64)
 
 
-def numbered_heads(ids: Sequence[Any], indices: list[int], first_id: int) -> list[Record]:
-    """Returns the first fields of new records in files of COCO's form: an id, and that of the image."""
-    return [{"id": number, "image_id": ids[index]} for number, index in enumerate(indices, first_id)]
-
-
-def free_id(records: Iterable[Record], default: int) -> int:
-    """Returns an id that no record has, nor any above it."""
-    ids = [record.get("id") for record in records if isinstance(record, dict)]
-    return max((known for known in ids if isinstance(known, int)), default=default - 1) + 1
+def numbered_heads(original: Original, ids: Sequence[Any], indices: list[int], default: int) -> list[Record]:
+    """Returns the first fields of new records in files of COCO's form: an id above all others, and the image's id."""
+    known = [record.get("id") for record in original.records if isinstance(record, dict)]
+    first = max((number for number in known if isinstance(number, int)), default=default - 1) + 1
+    return [{"id": number, "image_id": ids[index]} for number, index in enumerate(indices, first)]
 
 
 def match_image_ids(
@@ -294,13 +255,8 @@ def match_image_ids(
 ) -> IntArray:
     """Returns (P,) the index of the image that each record's `image_id` means.
 
-    An id means the image with the same id, else that with the same number: "7", 7 and 7.0 are one.
-
-    Args:
-        records: P records.
-        wheres: Where each of them is.
-        ids: Ids of the images.
-        expected: What messages call these images.
+    An id means the image with the same id, else that with the same number: "7", 7 and 7.0 are one. Messages call the
+    images `expected`.
 
     Raises:
         UserError: A record has no `image_id`, or one that no image has.

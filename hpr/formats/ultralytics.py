@@ -7,7 +7,7 @@ import numpy as np
 
 from hpr.formats import fields
 from hpr.formats.frame_files import FrameFiles, Scale, first_with_people, written_pose
-from hpr.formats.records import ImageEntry, Original, Parsed, Record, gather_records
+from hpr.formats.records import ImageEntry, Original, Record, gather_records
 from hpr.poses import Frame
 from hpr.skeleton import COCO17
 
@@ -36,7 +36,7 @@ class Ultralytics(FrameFiles):
         keypoints = first.get("keypoints")
         return isinstance(keypoints, dict) and {"x", "y"} <= keypoints.keys()
 
-    def _parse_files(self, paths: list[Path], contents: list[Any]) -> Parsed:
+    def _parse_files(self, paths: list[Path], contents: list[Any]) -> Original:
         listed = [fields.expect(content, list, str(path)) for path, content in zip(paths, contents, strict=True)]
         records, wheres, indices = gather_records(listed, (f"{path}: " for path in paths))
         for record, where in zip(records, wheres, strict=True):
@@ -57,7 +57,7 @@ class Ultralytics(FrameFiles):
         }
         keypoints = fields.keypoints_of(coordinates, fields.is_zero(coordinates))
         images = [ImageEntry(path.name.removesuffix(self.ending)) for path in paths]
-        return Parsed(images, indices, records, self._people(records, wheres, COCO17, keypoints, **arrays))
+        return Original(images, indices, records, self._people(records, wheres, COCO17, keypoints, **arrays))
 
     def _scale(self, people: Frame) -> Scale | None:
         """See `FrameFiles`. Coordinates are relative if all are between 0 and 1, also those of the boxes."""

@@ -10,7 +10,7 @@ from hpr.errors import UserError
 from hpr.files import read_bytes
 from hpr.formats import fields
 from hpr.formats.frame_files import FrameFiles, Scale, video_numbers, written_pose
-from hpr.formats.records import ImageEntry, Original, Parsed, Record, gather_records
+from hpr.formats.records import ImageEntry, Original, Record, gather_records
 from hpr.poses import FloatArray, Frame, TrackId
 from hpr.skeleton import COCO17
 
@@ -60,7 +60,7 @@ class UltralyticsLabels(FrameFiles):
     def _encoded(self, content: Any) -> bytes:
         return str(content.text).encode()
 
-    def _parse_files(self, paths: list[Path], contents: list[Any]) -> Parsed:
+    def _parse_files(self, paths: list[Path], contents: list[Any]) -> Original:
         pairs = list(zip(paths, contents, strict=True))
         wheres = [f"{path}: line {number}" for path, content in pairs for number in content.line_numbers]
         lines, _, indices = gather_records([content.lines for content in contents], [""] * len(paths))
@@ -88,7 +88,7 @@ class UltralyticsLabels(FrameFiles):
         first = 0 if counted and 0 in counted else 1
         places = [None] * len(names) if counted is None else [number - first for number in counted]
         images = [ImageEntry(name, number=place) for name, place in zip(names, places, strict=True)]
-        return Parsed(images, indices, lines, self._people(lines, wheres, COCO17, keypoints, **arrays))
+        return Original(images, indices, lines, self._people(lines, wheres, COCO17, keypoints, **arrays))
 
     def _scale(self, people: Frame) -> Scale | None:
         """See `FrameFiles`. Labels are always relative."""
