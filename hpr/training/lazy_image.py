@@ -9,7 +9,8 @@ import cv2
 import numpy as np
 
 from hpr.crops import Crop
-from hpr.images import REDUCTIONS, Image, ImageSource
+from hpr.images import Image, ImageSource
+from hpr.pixels import REDUCTIONS
 from hpr.poses import FloatArray, Frame, IntArray
 
 CUT_STEP = REDUCTIONS[-1]

@@ -25,7 +25,7 @@ from hpr.models.batch_norm import synchronize_batch_norms
 from hpr.models.losses import Losses, loss_counts, refinement_losses
 from hpr.models.network import Refiner
 from hpr.models.padding import PaddedBatch
-from hpr.runtime.precision import PrecisionSetting, dtype_of, fp32_arithmetic, training_precision
+from hpr.runtime.precision import DTYPES, PrecisionSetting, fp32_arithmetic, select_precision
 from hpr.runtime.processes import Processes
 from hpr.settings import BatchSize, Count, Positive, Section, Workers
 from hpr.training.averaging import update_average
@@ -59,7 +59,7 @@ class TrainingSettings(Section):
         batch_size: Examples in a step, over all ranks and accumulated parts.
         accumulate: Parts that each rank takes its share of a batch in, to fit its memory.
         batch_norm: "live" to train from scratch, "frozen" to continue from trained weights.
-        precision: "fp32", "tf32", "bf16", "fp16", or "auto": see `training_precision`.
+        precision: "fp32", "tf32", "bf16", "fp16", or "auto": see `select_precision`.
         max_gradient_norm: Gradients are clipped to this norm; None leaves them as they are.
         ema: Decay of the averaged weights.
         num_workers: Processes that make examples; 0 makes them in this one; None takes this rank's share of the cores.
@@ -155,7 +155,7 @@ class Trainer:
         assert settings.steps is not None
         self.settings, self.device, self.processes = settings, device, processes
         self.num_steps = settings.steps
-        self.precision = training_precision(settings.precision, device)
+        self.precision = select_precision(settings.precision, device, for_training=True)
         self.num_workers = processes.spare_cores if settings.num_workers is None else settings.num_workers
         self.progress = Progress()
         self._schedule = schedule
@@ -258,7 +258,7 @@ class Trainer:
 
     def _accumulate_gradients(self, crops: PaddedBatch, targets: Targets, counts: Tensor) -> Losses:
         """Runs the network forward and backward on a part of a step and returns the part's share of the losses."""
-        dtype = dtype_of(self.precision)
+        dtype = DTYPES[self.precision]
         # Weights stay in fp32 and are converted for each convolution; the losses are computed in fp32.
         autocast = torch.autocast(self.device.type, dtype) if dtype != torch.float32 else nullcontext()
         # All canvases have one size: the algorithms that cuDNN's benchmark finds serve all steps.

@@ -9,7 +9,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from hpr.crops import Crop
-from hpr.images import REDUCTIONS, Image, ImageFolder
+from hpr.images import Image, ImageFolder
+from hpr.pixels import REDUCTIONS
 from hpr.poses import Frame
 from hpr.skeleton import POSETRACK15
 from hpr.training.lazy_image import CUT_STEP, LazyImage, Rotation, rotate_region
