@@ -40,11 +40,6 @@ class PersonCrop:
     keypoints: FloatArray
     scores: FloatArray | None = None
 
-    @property
-    def area(self) -> int:
-        """Number of pixels."""
-        return self.crop.width * self.crop.height
-
 
 def group(people: Sequence[PersonCrop], max_pixels: int, room: int) -> Iterator[list[PersonCrop]]:
     """Yields batches of people of similar size.
@@ -69,9 +64,7 @@ def group(people: Sequence[PersonCrop], max_pixels: int, room: int) -> Iterator[
 def canvas_size(people: Sequence[PersonCrop], room: int) -> tuple[int, int]:
     """Returns height and width of a batch's canvases: the size of the crops if all have the same.
 
-    Args:
-        people: The batch.
-        room: Pixels by which a backbone may shift crops on a larger canvas (`Backbone.placement_room`).
+    On a larger canvas, a backbone may shift crops by `room` pixels (`Backbone.placement_room`).
     """
     sizes = {(person.crop.height, person.crop.width) for person in people}
     if len(sizes) == 1:
@@ -81,15 +74,9 @@ def canvas_size(people: Sequence[PersonCrop], room: int) -> tuple[int, int]:
 
 
 def collate(people: Sequence[PersonCrop], network: Refiner, device: torch.device) -> PaddedBatch:
-    """Makes the network's input of several people.
+    """Makes the network's input (B, 3 + K, H, W) of B people, on a device.
 
-    Args:
-        people: B crops.
-        network: Determines where crops lie on their canvases, and how poses are drawn (`network.input_kind`).
-        device: Device of the batch.
-
-    Returns:
-        (B, 3 + K, H, W) uint8.
+    The network determines where crops lie on their canvases, and how poses are drawn.
     """
     height, width = canvas_size(people, network.backbone.placement_room)
     sizes = np.array([person.pixels.shape[:2] for person in people])  # (B, 2)
@@ -121,7 +108,7 @@ def masked_batch(
     kind: InputKind = "discs",
     scores: Tensor | None = None,
 ) -> PaddedBatch:
-    """Makes the network's input of crops on canvases; refining and training share it.
+    """Makes the network's input (B, 3 + K, H, W) uint8 of crops on canvases; refining and training share it.
 
     Args:
         pixels: (B, H, W, 3) RGB uint8.
@@ -131,38 +118,18 @@ def masked_batch(
         is_padded: Whether any crop is smaller than the canvas.
         kind: How the poses are drawn.
         scores: (B, K) of the keypoints; see `codec.draw_discs`.
-
-    Returns:
-        (B, 3 + K, H, W) uint8.
     """
     inputs = network_input(pixels, keypoints + starts[:, None].flip(-1), kind, scores)
     return PaddedBatch(inputs, sizes, starts, is_padded)
 
 
-def with_keypoints(
-    batch: PaddedBatch, keypoints: Tensor, kind: InputKind = "discs", scores: Tensor | None = None
-) -> PaddedBatch:
-    """Returns a batch with other poses drawn for the same crops.
+def any_disc_inside(keypoints: Tensor, sizes: Tensor) -> Tensor:
+    """Returns (B,) whether the network would see the disc of any keypoint of a person.
 
     Args:
-        batch: B people, from `collate`.
-        keypoints: (B, K, 2) float64 in crop_xy, NaN where missing; on the batch's device.
-        kind: How the poses are drawn.
-        scores: (B, K) of the keypoints.
+        keypoints: (B, K, 2) in crop_xy, NaN where missing.
+        sizes: (B, 2) height and width of each crop.
     """
-    pixels = batch.tensors[:, :3].permute(0, 2, 3, 1)  # (B, 3, H, W) -> (B, H, W, 3)
-    return masked_batch(pixels, keypoints, batch.sizes, batch.starts, batch.is_padded, kind, scores)
-
-
-def any_disc_inside(pose: FloatArray, crop: Crop) -> bool:
-    """Returns whether the network would see the disc of any keypoint of a pose (K, 2) in crop_xy."""
-    nearest = np.clip(pose, 0, [crop.width - 1, crop.height - 1])
-    with np.errstate(over="ignore", invalid="ignore"):  # absurd coordinates; NaN for missing keypoints
-        return bool((((pose - nearest) ** 2).sum(axis=1) <= DISC_RADIUS**2).any())
-
-
-def any_discs_inside(batch: PaddedBatch, keypoints: Tensor) -> Tensor:
-    """Returns (B,) what `any_disc_inside` does, for keypoints (B, K, 2) in crop_xy on the device."""
-    last = batch.sizes.flip(-1)[:, None] - 1  # (B, 1, 2): last column and row
+    last = sizes.flip(-1)[:, None] - 1  # (B, 1, 2): last column and row
     nearest = torch.minimum(keypoints.clamp(min=0), last)
     return ((keypoints - nearest).square().sum(dim=-1) <= DISC_RADIUS**2).any(dim=1)  # False for NaN

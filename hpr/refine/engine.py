@@ -17,11 +17,11 @@ from hpr.models.checkpoints import load_network
 from hpr.models.network import Refiner
 from hpr.models.padding import PaddedBatch
 from hpr.poses import FloatArray, Frame, FrameKey
-from hpr.refine.batching import PersonCrop, any_disc_inside, any_discs_inside, collate, group, with_keypoints
+from hpr.refine.batching import PersonCrop, any_disc_inside, collate, group, masked_batch
 from hpr.refine.merge import keep_confident, merge_refined
 from hpr.refine.results import Outcome, PersonKey, RefinedPose, RefinedPoses
-from hpr.runtime.device import device_name, select_device
-from hpr.runtime.precision import dtype_of, fp32_arithmetic, select_precision
+from hpr.runtime.device import select_device
+from hpr.runtime.precision import DTYPES, fp32_arithmetic, select_precision
 from hpr.skeleton import Skeleton, SkeletonLike, skeleton_of
 
 _GPU_BATCH_PIXELS = 12_000_000
@@ -91,24 +91,16 @@ class PoseRefiner:
         self._network = copy.deepcopy(network).eval().requires_grad_(False)
         self._network.backbone.fold_batch_norms()
         self._network.to(self.device).to(memory_format=torch.channels_last)
-        self._network.compute_in(dtype_of(self.precision))
+        self._network.compute_in(DTYPES[self.precision])
 
     @classmethod
-    def load(
-        cls,
-        path: str | Path,
-        device: str = "auto",
-        precision: str = "auto",
-        flip: bool = True,
-        scale: ScaleRule = "published",
-        iterations: int = 1,
-    ) -> "PoseRefiner":
-        """Loads weights written by `tools/port_tf_weights.py` or `train.py`; see the constructor for the arguments.
+    def load(cls, path: str | Path, device: str = "auto", precision: str = "auto", **settings: Any) -> "PoseRefiner":
+        """Loads weights written by `tools/port_tf_weights.py` or `train.py`; see the constructor for the settings.
 
         Raises:
             UserError: The weights are absent, damaged or not a refiner's.
         """
-        return cls(load_network(Path(path)), device, precision, flip, scale=scale, iterations=iterations)
+        return cls(load_network(Path(path)), device, precision, **settings)
 
     @property
     def skeleton(self) -> Skeleton:
@@ -118,7 +110,7 @@ class PoseRefiner:
     @property
     def device_name(self) -> str:
         """The model of the GPU, or "cpu"."""
-        return device_name(self.device)
+        return torch.cuda.get_device_name(self.device) if self.device.type == "cuda" else "cpu"
 
     @overload
     def __call__(
@@ -171,6 +163,7 @@ class PoseRefiner:
             ValueError: An argument has a wrong shape or type.
         """
         own = self.skeleton if skeleton is None else skeleton_of(skeleton)
+        add = threshold if add_threshold is None else add_threshold
         is_one = isinstance(image, np.ndarray)
         images: list[Any] = [image] if is_one else list(image)
         poses: list[Any] = [keypoints] if is_one else list(keypoints)
@@ -190,18 +183,16 @@ class PoseRefiner:
         refined = []
         for frame, frame_keys in zip(frames, keys, strict=True):
             proposed = RefinedPoses.stack([results[key] for key in frame_keys], self.skeleton)
-            add = threshold if add_threshold is None else add_threshold
             kept = keep_confident(frame, proposed, self.skeleton, threshold, add)
             merged = merge_refined(frame, kept, self.skeleton).in_skeleton(own)
             refined.append(replace(kept, keypoints=merged.keypoints, confidence=merged.confidences))
+
         return refined[0] if is_one else refined
 
     def network_poses(self, frame: Frame) -> tuple[FloatArray, FloatArray, list[float]]:
-        """Returns a frame's poses as `crop_person` takes them.
+        """Returns poses (N, K, 2) and scores (N, K) in the network's skeleton, and N scales, for `crop_person`.
 
-        Returns:
-            Poses (N, K, 2) in image pixels and their scores (N, K), both in the network's skeleton, and N scales. The
-            "body" scale uses all keypoints of the frame, also those unknown to the network.
+        The "body" scale uses all keypoints of the frame, also those unknown to the network.
         """
         poses = frame.skeleton.convert(frame.poses, self.skeleton)
         scores = frame.skeleton.convert(frame.scores, self.skeleton)
@@ -221,7 +212,7 @@ class PoseRefiner:
         scale: float | None = None,
         scores: FloatArray | None = None,
     ) -> PersonCrop | RefinedPose:
-        """Makes what the network sees of one person. May be called from several threads.
+        """Makes what the network sees of one person, or an outcome if the pose cannot be refined; thread-safe.
 
         Args:
             image: (H, W, 3) RGB.
@@ -229,9 +220,6 @@ class PoseRefiner:
             key: Which person.
             scale: The person's scale, from `network_poses`; by default from the pose alone.
             scores: (K,) of the keypoints, NaN where there is none.
-
-        Returns:
-            The person's crop, or an outcome if the pose cannot be refined.
         """
         if np.isnan(pose).all():
             return RefinedPose(key, Outcome.NO_KEYPOINTS)
@@ -246,18 +234,15 @@ class PoseRefiner:
             return RefinedPose(key, Outcome.CROP_SIZE)
 
         keypoints = crop.to_crop(pose)
-        if not any_disc_inside(keypoints, crop):  # the network would invent a pose
+        size = torch.tensor([[crop.height, crop.width]])
+        if not any_disc_inside(torch.from_numpy(keypoints)[None], size).item():  # the network would invent a pose
             return RefinedPose(key, Outcome.OUTSIDE)
         return PersonCrop(key, crop, crop.pixels(image), keypoints, scores)
 
     def refine_crops(self, people: Iterable[PersonCrop | RefinedPose]) -> Iterator[RefinedPose]:
-        """Refines any number of people, those with crops of similar size together.
+        """Yields the result of each person from `crop_person`, in no particular order.
 
-        Args:
-            people: From `crop_person`. Crops for a few batches are held in memory.
-
-        Yields:
-            The result of each person, in no particular order.
+        Crops for a few batches are held in memory, so that those of similar size are refined together.
         """
         window: list[PersonCrop] = []
         num_pixels = 0
@@ -266,7 +251,7 @@ class PoseRefiner:
                 yield person
                 continue
             window.append(person)
-            num_pixels += person.area
+            num_pixels += person.crop.width * person.crop.height
             if num_pixels >= _WINDOW_BATCHES * self.batch_pixels:
                 yield from self._refine_window(window)
                 window, num_pixels = [], 0
@@ -297,17 +282,16 @@ class PoseRefiner:
 
     @torch.inference_mode()
     def _predict_all(self, batch: PaddedBatch) -> tuple[Tensor, Tensor]:
-        """Returns what `predict` returns after all iterations.
-
-        People without a confident keypoint in their crop, from which a further iteration could start, keep their last
-        result.
-        """
+        """Returns what `predict` does after all iterations; without a confident keypoint the last result stands."""
+        pixels, kind = batch.tensors[:, :3].permute(0, 2, 3, 1), self._network.input_kind  # (B, H, W, 3)
         keypoints, confidence = self.predict(batch)
         for _ in range(self.iterations - 1):
             start = keypoints.double().masked_fill(~(confidence > _MIN_CONFIDENCE)[..., None], torch.nan)
-            has_start = any_discs_inside(batch, start)[:, None]  # (B, 1)
-            next_batch = with_keypoints(batch, start, self._network.input_kind, confidence.double())
-            next_keypoints, next_confidence = self.predict(next_batch)
+            has_start = any_disc_inside(start, batch.sizes)[:, None]  # (B, 1)
+            scores = confidence.double()
+            again = masked_batch(pixels, start, batch.sizes, batch.starts, batch.is_padded, kind, scores)
+            next_keypoints, next_confidence = self.predict(again)
+
             keypoints = torch.where(has_start[..., None], next_keypoints, keypoints)
             confidence = torch.where(has_start, next_confidence, confidence)
         return keypoints, confidence
@@ -334,11 +318,7 @@ class PoseRefiner:
 
 
 def _checked(image: Image, keypoints: FloatArray, scores: FloatArray | None, skeleton: Skeleton) -> Frame:
-    """Returns poses (N, K, 2) with scores (N, K) as a frame; keypoints that are not finite become NaN.
-
-    Raises:
-        ValueError: An argument has a wrong shape or type.
-    """
+    """Returns poses (N, K, 2) with scores (N, K) as a frame; keypoints that are not finite become NaN."""
     if image.ndim != 3 or image.shape[2] != 3 or image.dtype != np.uint8:
         raise ValueError(f"image: expected uint8 of shape (H, W, 3), found {image.dtype} of shape {image.shape}")
 

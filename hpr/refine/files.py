@@ -5,7 +5,6 @@ from collections.abc import Callable, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass, replace
 from pathlib import Path
-from types import TracebackType
 from typing import Any
 
 import numpy as np
@@ -111,16 +110,11 @@ class FileAssembly:
     def __enter__(self) -> "FileAssembly":
         return self
 
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None:
+    def __exit__(self, *error: object) -> None:
         self._writer.shutdown()
 
     def add(self, refined: RefinedPart) -> dict[str, Tally]:
-        """Takes a refined part.
-
-        Returns:
-            The tally of each sequence, by name, whose file has been written since the last call.
+        """Takes a refined part; returns the tallies of sequences, by name, that have been written since the last call.
 
         Raises:
             UserError: A file cannot be written.
@@ -128,7 +122,11 @@ class FileAssembly:
         index = refined.part.file
         self._parts.setdefault(index, []).append(refined)
         if len(self._parts[index]) == self._num_parts[index]:
-            self._start_writing(self._files[index], self._parts.pop(index))
+            file, parts = self._files[index], self._parts.pop(index)
+            tallies = {sequence.name: Tally() for sequence in file.sequences}
+            for one in sorted(parts, key=lambda one: one.part):
+                tallies[file.sequences[one.part.sequence].name].add(one.tally)
+            self._writing.append((file, tallies, self._writer.submit(self._write, file, parts)))
         return self._wait_for_oldest() if len(self._writing) > 1 else {}
 
     def finish(self) -> dict[str, Tally]:
@@ -142,18 +140,13 @@ class FileAssembly:
         """Returns the parts of files that lack others."""
         return [refined for parts in self._parts.values() for refined in parts]
 
-    def _start_writing(self, file: PoseFile, parts: Sequence[RefinedPart]) -> None:
-        sequences = join_parts(file.sequences, parts)
+    def _write(self, file: PoseFile, parts: Sequence[RefinedPart]) -> None:
+        sequences, path = join_parts(file.sequences, parts), self._output / file.output_name
         if self._format.removes_unposed:
-            sequences = [_without_unposed(*pair) for pair in zip(sequences, file.sequences, strict=True)]
+            for sequence, given in zip(sequences, file.sequences, strict=True):
+                pairs = zip(sequence.frames, given.frames, strict=True)
+                sequence.frames[:] = [frame.select(before.is_posed) for frame, before in pairs]
 
-        tallies = {sequence.name: Tally() for sequence in file.sequences}
-        for refined in sorted(parts, key=lambda refined: refined.part.start):
-            tallies[file.sequences[refined.part.sequence].name].add(refined.tally)
-        self._writing.append((file, tallies, self._writer.submit(self._write, file, sequences)))
-
-    def _write(self, file: PoseFile, sequences: list[PoseSequence]) -> None:
-        path = self._output / file.output_name
         if self._side_files is not None:
             scored = [replace(sequence, frames=[_scored(frame) for frame in sequence.frames]) for sequence in sequences]
             Arrays().write(without_original(scored), self._side_files / f"{path.stem}.npz")
@@ -164,12 +157,6 @@ class FileAssembly:
         writing.result()  # raises what went wrong
         self._on_written(file, tallies)
         return tallies
-
-
-def _without_unposed(after: PoseSequence, before: PoseSequence) -> PoseSequence:
-    """Returns a refined sequence without the people who had no keypoint to start from."""
-    pairs = zip(after.frames, before.frames, strict=True)
-    return replace(after, frames=[frame.select(given.is_posed) for frame, given in pairs])
 
 
 def _scored(frame: Frame) -> Frame:

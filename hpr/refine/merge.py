@@ -11,16 +11,13 @@ from hpr.skeleton import Skeleton
 
 
 def apply_refined(frame: Frame, refined: RefinedPoses, skeleton: Skeleton, objective: Objective) -> Frame:
-    """Returns a frame with refined poses as an objective wants them.
+    """Returns a frame with refined poses as an objective wants them, in its own skeleton joined with the network's.
 
     Args:
         frame: With N people.
         refined: All that the network proposes for them, from `RefinedPoses.stack`.
         skeleton: The network's.
         objective: Which keypoints are kept and how they are scored.
-
-    Returns:
-        The frame in its own skeleton joined with the network's.
     """
     kept = keep_confident(frame, refined, skeleton, objective.keep, objective.add)
     merged = merge_refined(frame, kept, skeleton)
@@ -46,12 +43,7 @@ def merge_refined(frame: Frame, refined: RefinedPoses, skeleton: Skeleton) -> Fr
     """Returns a frame with refined poses; keypoints unknown to the network are unchanged.
 
     Keypoints that only the network knows are appended. People who were not refined are unchanged. A refined keypoint
-    has flag 1, or 0 where it is NaN. Scores are the frame's.
-
-    Args:
-        frame: With N people.
-        refined: Their poses.
-        skeleton: Of the refined poses, K keypoints.
+    has flag 1, or 0 where it is NaN. Scores are the frame's. `skeleton` is that of the refined poses.
     """
     merged = frame.in_skeleton(frame.skeleton.joined(skeleton))  # J keypoints
     keypoints = skeleton.convert(refined.keypoints, merged.skeleton)  # (N, J, 2)
@@ -89,8 +81,9 @@ def rescore(before: Frame, merged: Frame, rule: ScoreRule) -> Frame:
         scores = np.where(is_in_result, _scored(scores, had_score, confidences, rule), scores)
 
     if not np.isnan(person_scores).all():
-        # Files have no room for keypoints behind their own.
-        means = _mean_confidence(confidences[:, :num_own], is_in_result[:, :num_own])
+        is_own = is_in_result[:, :num_own]  # files have no room for other keypoints
+        sums = np.where(is_own, confidences[:, :num_own], 0.0).sum(axis=1)
+        means = sums / np.maximum(is_own.sum(axis=1), 1)  # (N,); 0 without any
         new_scores = _scored(person_scores, ~np.isnan(person_scores), means, rule)
         is_refined = ~np.isnan(confidences).all(axis=1)  # (N,)
         person_scores = np.where(is_refined, new_scores, person_scores)
@@ -101,9 +94,3 @@ def rescore(before: Frame, merged: Frame, rule: ScoreRule) -> Frame:
 def _scored(scores: FloatArray, had_score: BoolArray, confidences: FloatArray, rule: ScoreRule) -> FloatArray:
     """Returns the confidences, or their products with the scores where there are any; all of one shape."""
     return confidences * np.where(had_score, scores, 1.0) if rule == "product" else confidences
-
-
-def _mean_confidence(confidences: FloatArray, is_in_result: BoolArray) -> FloatArray:
-    """Returns (N,) the mean confidence of each person's keypoints (N, K) in the result; 0 without any."""
-    sums = np.where(is_in_result, confidences, 0.0).sum(axis=1)
-    return np.asarray(sums / np.maximum(is_in_result.sum(axis=1), 1))

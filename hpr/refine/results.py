@@ -28,8 +28,7 @@ FAILURES = frozenset({Outcome.BAD_IMAGE, Outcome.MEMORY, Outcome.NOT_FINITE})
 """Outcomes of poses that should have been refined but were not."""
 
 
-# Shared, so that equal outcomes compare as equal.
-_NO_KEYPOINTS, _NO_CONFIDENCE = np.empty((0, 2)), np.empty(0)
+_NO_KEYPOINTS, _NO_CONFIDENCE = np.empty((0, 2)), np.empty(0)  # shared, so that equal outcomes compare as equal
 
 
 class PersonKey(NamedTuple):
@@ -87,15 +86,7 @@ class RefinedPoses:
 
     @classmethod
     def stack(cls, results: Sequence[RefinedPose], skeleton: Skeleton) -> "RefinedPoses":
-        """Puts the results of N people together.
-
-        Args:
-            results: One for each person.
-            skeleton: The network's, with K keypoints.
-
-        Returns:
-            All that the network proposes; keypoints of people who were not refined are NaN.
-        """
+        """Puts the results of N people together: all that the network proposes, NaN for people who were not refined."""
         keypoints = np.full((len(results), len(skeleton), 2), np.nan)
         confidence = np.full((len(results), len(skeleton)), np.nan)
         for person, result in enumerate(results):

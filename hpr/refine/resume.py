@@ -23,24 +23,19 @@ def content_hash(path: Path) -> str:
     digest = hashlib.sha256()
     try:
         if path.is_dir():
-            for inner in sorted(path.iterdir()):
-                if inner.is_file():
-                    digest.update(f"{inner.name}\0{content_hash(inner)}\0".encode(errors="surrogateescape"))
-            return digest.hexdigest()
-
-        with path.open("rb") as file:
-            while chunk := file.read(1 << 20):
-                digest.update(chunk)
+            for inner in sorted(inner for inner in path.iterdir() if inner.is_file()):
+                digest.update(f"{inner.name}\0{content_hash(inner)}\0".encode(errors="surrogateescape"))
+        else:
+            with path.open("rb") as file:
+                while chunk := file.read(1 << 20):
+                    digest.update(chunk)
         return digest.hexdigest()
     except OSError as error:
         raise UserError(f"{path}: cannot be read ({error.strerror})") from None
 
 
 class Journal:
-    """One small JSON file for each finished file of poses: its input, the settings and the counts.
-
-    Entries are separate files, so that several processes can write them; each is complete or absent.
-    """
+    """One JSON file for each finished file of poses, so that several processes can write them."""
 
     def __init__(self, output: Path, settings: Mapping[str, Any]) -> None:
         """Opens the journal of an output folder.

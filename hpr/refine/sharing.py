@@ -13,7 +13,7 @@ _MAX_WHOLE = 1.25
 """Sequences up to 1.25 × a process's fair share are not split: a split file has to wait for several processes."""
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, order=True)
 class Part:
     """Consecutive frames of one sequence.
 
@@ -51,14 +51,7 @@ def share(files: Sequence[Sequence[PoseSequence]], processes: int) -> list[list[
     """Divides the sequences of some files among processes so that each has about as many people.
 
     Sequences with many more people than a process's fair share are split between frames. Then the largest part goes
-    first, each to the process with the fewest people so far.
-
-    Args:
-        files: The sequences of each file.
-        processes: Number of processes.
-
-    Returns:
-        The parts of each process, in the order of the files.
+    first, each to the process with the fewest people so far. The parts of a process are in the order of the files.
     """
     total = sum(sequence.people for sequences in files for sequence in sequences)
     parts: list[Part] = []
@@ -73,24 +66,15 @@ def share(files: Sequence[Sequence[PoseSequence]], processes: int) -> list[list[
         least = loads.index(min(loads))
         shares[least].append(part)
         loads[least] += part.people
-    return [sorted(own, key=_position) for own in shares]
+    return [sorted(own) for own in shares]
 
 
 def join_parts(sequences: Sequence[PoseSequence], parts: Iterable[RefinedPart]) -> list[PoseSequence]:
-    """Returns the sequences of a file with their refined frames.
-
-    Args:
-        sequences: All sequences of the file.
-        parts: All refined parts of the file, in any order.
-    """
+    """Returns the sequences of a file with their refined frames, from all parts of the file in any order."""
     frames: list[list[Frame]] = [[] for _ in sequences]
-    for refined in sorted(parts, key=lambda refined: _position(refined.part)):
+    for refined in sorted(parts, key=lambda refined: refined.part):
         frames[refined.part.sequence] += refined.frames
     return [replace(sequence, frames=own) for sequence, own in zip(sequences, frames, strict=True)]
-
-
-def _position(part: Part) -> tuple[int, int, int]:
-    return part.file, part.sequence, part.start
 
 
 def _split(file: int, index: int, sequence: PoseSequence, count: int) -> list[Part]:

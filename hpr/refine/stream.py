@@ -4,15 +4,12 @@ import os
 from collections import deque
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
-from dataclasses import dataclass
 from functools import partial
 from typing import Any, TypeVar
 
-import torch
-
 from hpr.errors import UserError
-from hpr.images import Image, ImageSource
-from hpr.poses import FloatArray, Frame, FrameKey, PoseSequence
+from hpr.images import ImageSource
+from hpr.poses import Frame, FrameKey, PoseSequence
 from hpr.refine.batching import PersonCrop
 from hpr.refine.engine import PoseRefiner
 from hpr.refine.merge import apply_refined
@@ -20,7 +17,6 @@ from hpr.refine.objective import Objective
 from hpr.refine.results import FAILURES, Outcome, PersonKey, RefinedPose, RefinedPoses
 from hpr.refine.sharing import Part, RefinedPart, join_parts, share
 from hpr.refine.tally import Tally
-from hpr.skeleton import Skeleton
 
 S = TypeVar("S")
 T = TypeVar("T")
@@ -43,7 +39,7 @@ def refine_parts(
     progress: Callable[[int], Any] = lambda people: None,
     strict: bool = False,
 ) -> Iterator[RefinedPart]:
-    """Refines all poses of some parts of files.
+    """Refines all poses of some parts of files; yields each part as soon as everyone in it is done.
 
     Args:
         refiner: The engine.
@@ -54,9 +50,6 @@ def refine_parts(
         progress: Called with the number of people done since the last call.
         strict: Raise an error at the first pose that should have been refined but was not.
 
-    Yields:
-        Each part as soon as everyone in it is done.
-
     Raises:
         UserError: `strict`, and a pose was not refined.
     """
@@ -64,7 +57,14 @@ def refine_parts(
     results: list[dict[PersonKey, RefinedPose]] = [{} for _ in parts]
 
     def finish(index: int) -> RefinedPart:
-        return _refined_part(index, parts[index], frames[index], results[index], refiner.skeleton, objective)
+        refined_frames, tally = [], Tally()
+        for number, frame in enumerate(frames[index]):
+            keys = [PersonKey(FrameKey(index, number), person) for person in range(len(frame))]
+            refined = RefinedPoses.stack([results[index][key] for key in keys], refiner.skeleton)
+            after = apply_refined(frame, refined, refiner.skeleton, objective)
+            tally.count(frame, refined, after, refiner.skeleton)
+            refined_frames.append(after)
+        return RefinedPart(parts[index], refined_frames, tally)
 
     yield from (finish(index) for index, part in enumerate(parts) if part.people == 0)
 
@@ -81,98 +81,38 @@ def refine_parts(
             results[index].clear()
 
 
-def _refined_part(
-    index: int,
-    part: Part,
-    frames: Sequence[Frame],
-    results: dict[PersonKey, RefinedPose],
-    skeleton: Skeleton,
-    objective: Objective,
-) -> RefinedPart:
-    """Puts the results of a part's people into its frames and counts what happened.
-
-    Args:
-        index: Of the part in the stream, by which its people's keys begin.
-        part: Which frames.
-        frames: The frames as they were read.
-        results: One for each person in them.
-        skeleton: The network's.
-        objective: Which keypoints are kept and how they are scored.
-    """
-    refined_frames, tally = [], Tally()
-    for number, frame in enumerate(frames):
-        keys = [PersonKey(FrameKey(index, number), person) for person in range(len(frame))]
-        refined = RefinedPoses.stack([results[key] for key in keys], skeleton)
-        after = apply_refined(frame, refined, skeleton, objective)
-        tally.count(frame, refined, after, skeleton)
-        refined_frames.append(after)
-    return RefinedPart(part, refined_frames, tally)
-
-
 def iter_crops(
     refiner: PoseRefiner, parts: Sequence[Sequence[Frame]], images: ImageSource
 ) -> Iterator[PersonCrop | RefinedPose]:
     """Yields what the network sees of each person, or an outcome where there is nothing to refine.
 
     Images are decoded and people cropped ahead in threads, in two bounded stages: one frame may hold a hundred people.
-
-    Args:
-        refiner: Makes the crops.
-        parts: Lists of frames. The key of a person is the index of the list, of the frame in it and of the person.
-        images: Where the images are.
+    The key of a person is the index of the part, of the frame in it and of the person.
     """
-    workers = _num_workers(refiner.device)
+    # On a CPU, the network itself uses all cores.
+    workers = min(16, os.cpu_count() or 1) if refiner.device.type == "cuda" else 1
     decode_workers = 1 if images.in_order else workers  # seeking back in a video is slow
     jobs = ((FrameKey(p, f), frame) for p, part in enumerate(parts) for f, frame in enumerate(part) if len(frame))
 
     with ThreadPoolExecutor(decode_workers) as decoders, ThreadPoolExecutor(workers) as croppers:
         decoded = prefetch(decoders, partial(_decode_frame, refiner, images), jobs, workers)
-        people = ((frame, person) for frame in decoded for person in range(len(frame.poses)))
-        yield from prefetch(croppers, partial(_crop_person, refiner), people, 2 * workers)
+        people = (person for frame in decoded for person in frame)
+        yield from prefetch(croppers, lambda make_crop: make_crop(), people, 2 * workers)
 
 
-def _num_workers(device: torch.device) -> int:
-    """Returns the number of threads for decoding and for cropping; on a CPU the network itself uses all cores."""
-    return min(16, os.cpu_count() or 1) if device.type == "cuda" else 1
-
-
-@dataclass(frozen=True)
-class _DecodedFrame:
-    """A frame with its image, and its poses in the network's skeleton.
-
-    Attributes:
-        key: Which frame.
-        image: (H, W, 3) RGB; None if it cannot be read.
-        problem: What is wrong with the image; may be empty.
-        poses: (N, K, 2) in image pixels.
-        scores: (N, K) of the keypoints, NaN where there is none.
-        scales: N, of the people.
-    """
-
-    key: FrameKey
-    image: Image | None
-    problem: str
-    poses: FloatArray
-    scores: FloatArray
-    scales: list[float]
-
-
-def _decode_frame(refiner: PoseRefiner, images: ImageSource, job: tuple[FrameKey, Frame]) -> _DecodedFrame:
-    key, frame = job
-    image, problem = None, ""
+def _decode_frame(
+    refiner: PoseRefiner, images: ImageSource, job: tuple[FrameKey, Frame]
+) -> list[Callable[[], PersonCrop | RefinedPose]]:
+    """Reads the image of a frame; returns a function for each person that makes their crop."""
+    frame_key, frame = job
+    keys = [PersonKey(frame_key, person) for person in range(len(frame))]
     try:
         image = images.read(frame)
     except UserError as error:
-        problem = str(error)
-    return _DecodedFrame(key, image, problem, *refiner.network_poses(frame))
+        return [partial(RefinedPose, key, Outcome.BAD_IMAGE, str(error)) for key in keys]
 
-
-def _crop_person(refiner: PoseRefiner, job: tuple[_DecodedFrame, int]) -> PersonCrop | RefinedPose:
-    frame, person = job
-    key = PersonKey(frame.key, person)
-    if frame.image is None:
-        return RefinedPose(key, Outcome.BAD_IMAGE, frame.problem)
-    return refiner.crop_person(frame.image, frame.poses[person], key, frame.scales[person], frame.scores[person])
+    people = zip(*refiner.network_poses(frame), keys, strict=True)
+    return [partial(refiner.crop_person, image, pose, key, scale, scores) for pose, scores, scale, key in people]
 
 
 def prefetch(pool: ThreadPoolExecutor, work: Callable[[S], T], items: Iterable[S], depth: int) -> Iterator[T]:

@@ -22,25 +22,14 @@ MOVED_MOST, EXAMPLES = 12, 5
 
 
 class ExampleFrame(NamedTuple):
-    """A frame of a sequence.
-
-    Attributes:
-        frame: Index in the sequence.
-        image: Name of the image.
-    """
+    """A frame of a sequence: its index there, and the name of its image."""
 
     frame: int
     image: str
 
 
 class MovedFrame(NamedTuple):
-    """How far the poses of a frame moved.
-
-    Attributes:
-        heads: Mean over the refined poses, in head sizes; at most LAST_BIN / BINS_PER_HEAD.
-        frame: Index in the sequence.
-        image: Name of the image.
-    """
+    """An example frame with the mean movement of its poses in head sizes, at most LAST_BIN / BINS_PER_HEAD."""
 
     heads: float
     frame: int
@@ -101,9 +90,7 @@ class Tally:
         return sum(count for moved, count in self.moved.items() if 2 * moved > BINS_PER_HEAD)
 
     def count(self, before: Frame, refined: RefinedPoses, after: Frame, skeleton: Skeleton) -> None:
-        """Counts a frame, which follows those counted so far in their sequence.
-
-        Of the keypoints, those count that both the frame and the network know.
+        """Counts a frame, which follows those counted so far; only keypoints known to it and to the network count.
 
         Args:
             before: The frame as it was read.

@@ -29,7 +29,7 @@ from hpr.refine.objective import MAP
 from hpr.refine.results import PersonKey
 from hpr.refine.stream import refine_sequences
 from hpr.report.tables import format_table
-from hpr.runtime.precision import PrecisionName, dtype_of, fp32_arithmetic
+from hpr.runtime.precision import DTYPES, PrecisionName, fp32_arithmetic
 from hpr.skeleton import POSETRACK15
 
 _IMAGE_SIZE = (1920, 1080)
@@ -105,7 +105,7 @@ def _measure_crop(
 
         network.to(device)
         published = median_seconds(lambda: _refine_as_published(network, path, pose, device), device)
-        batch_size = max(1, refiner.batch_pixels // person.area)
+        batch_size = max(1, refiner.batch_pixels // (person.crop.width * person.crop.height))
         batch = collate([person] * batch_size, network, device)
         with FlopCounterMode(display=False) as counter:
             refiner.predict(batch)
@@ -235,7 +235,7 @@ def _repeat(seconds: float, least: int, most: int) -> Iterator[int]:
 
 def measure_peaks(device: torch.device, precision: PrecisionName) -> dict[str, float]:
     """Measures what large matrix products and 3×3 convolutions reach, in GFLOP/s."""
-    dtype, is_cuda = dtype_of(precision), device.type == "cuda"
+    dtype, is_cuda = DTYPES[precision], device.type == "cuda"
     n, batch = (8192, 64) if is_cuda else (2048, 2)
     matrix = torch.rand(n, n, device=device, dtype=dtype)
     image = torch.rand(batch, 256, 64, 64, device=device, dtype=dtype).contiguous(memory_format=torch.channels_last)
