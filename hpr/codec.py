@@ -26,8 +26,7 @@ DISC_VALUE = 255
 """Value of a pixel within a disc."""
 
 # Coordinates beyond these are clamped, so that integers stay within their range; nothing is drawn there anyway.
-_FARTHEST_PIXEL = 1e6
-_FARTHEST_CELL = 1e6
+_FARTHEST = 1e6
 
 _CELL_BITS = 4
 """Fraction bits of the corners of polygons that OpenCV fills."""
@@ -75,7 +74,7 @@ def draw_discs(keypoints: Tensor, height: int, width: int, scores: Tensor | None
     # A stamp of D × D pixels around each keypoint, where its disc is not 0.
     reach = int(DISC_RADIUS) + 1
     steps = torch.arange(-reach, reach + 1, device=keypoints.device)
-    clamped = keypoints.nan_to_num(nan=-_FARTHEST_PIXEL).clamp(-_FARTHEST_PIXEL, _FARTHEST_PIXEL)
+    clamped = keypoints.nan_to_num(nan=-_FARTHEST).clamp(-_FARTHEST, _FARTHEST)
     pixels = clamped.round().long()[..., None] + steps  # (B, K, 2, D): the stamp's columns and rows
     squared = (pixels - clamped[..., None]) ** 2
     is_near = squared[:, :, 1, :, None] + squared[:, :, 0, None, :] <= DISC_RADIUS**2  # (B, K, D, D)
@@ -160,16 +159,13 @@ def targets(
 
 
 def rectangles(sizes: Tensor, height: int, width: int, starts: Tensor | None = None) -> Tensor:
-    """Marks a rectangle on each of B maps.
+    """Marks a rectangle on each of B maps (B, 1, height, width).
 
     Args:
         sizes: (B, 2) integers, height and width of the rectangles.
         height: Height of the maps.
         width: Width of the maps.
         starts: (B, 2) first row and column of the rectangles; by default 0.
-
-    Returns:
-        (B, 1, height, width) bool.
     """
     starts = torch.zeros_like(sizes) if starts is None else starts
     ends = starts + sizes
@@ -181,19 +177,16 @@ def rectangles(sizes: Tensor, height: int, width: int, starts: Tensor | None = N
 
 
 def cells_within(polygons: Sequence[FloatArray], height: int, width: int) -> BoolArray:
-    """Marks the heatmap cells whose centre lies in a polygon, or less than a cell beside it.
+    """Marks the heatmap cells (height, width) whose centre lies in a polygon, or less than a cell beside it.
 
     Args:
         polygons: Polygons (n, 2) in crop_xy; those of fewer than three points have no inside.
         height: Height of the heatmap in cells.
         width: Width of the heatmap in cells.
-
-    Returns:
-        (height, width).
     """
     filled = np.zeros((height, width), np.uint8)
     for polygon in polygons:
-        corners = np.nan_to_num((polygon - STRIDE / 2) / STRIDE).clip(-_FARTHEST_CELL, _FARTHEST_CELL)
+        corners = np.nan_to_num((polygon - STRIDE / 2) / STRIDE).clip(-_FARTHEST, _FARTHEST)
         if len(corners) > 2:  # one at a time: OpenCV would leave out the intersection of two
             points = np.round(corners * 2**_CELL_BITS).astype(np.int32)
             cv2.fillPoly(filled, [points], 1, shift=_CELL_BITS)
@@ -234,16 +227,10 @@ def swap_sides(maps: Tensor, skeleton: Skeleton) -> Tensor:
 
 
 def mirror_pose(pose: FloatArray, width: int, skeleton: Skeleton) -> FloatArray:
-    """Returns a pose in the mirror image of its crop: pixel x becomes width - 1 - x, left becomes right.
-
-    Args:
-        pose: (K, 2) in crop_xy, NaN where missing.
-        width: Width of the crop in pixels.
-        skeleton: The K keypoints.
-    """
+    """Returns a pose (K, 2) in crop_xy in the mirror image of its crop, where left becomes right."""
     return mirror_points(pose[list(skeleton.mirror)], width)
 
 
 def mirror_points(points: FloatArray, width: int) -> FloatArray:
-    """Returns points (n, 2) in crop_xy in the mirror image of a crop of that width."""
+    """Returns points (n, 2) in crop_xy in the mirror image of a crop: pixel x becomes width - 1 - x."""
     return np.column_stack([width - 1 - points[:, 0], points[:, 1]])

@@ -106,12 +106,9 @@ class Crop:
         return sampling.pixels(image[sampling.rows, sampling.columns])
 
     def sampling(self, width: float, height: float) -> "Sampling":
-        """Returns how the crop is computed from an image's pixels.
+        """Returns how the crop is computed from an image of that size.
 
-        Args:
-            width: Width of the whole image; a fraction where the image was reduced and its last column stands for fewer
-                pixels than the others.
-            height: Height of the whole image, a fraction for the same reason.
+        The size is a fraction where the image was reduced and its last column and row stand for fewer pixels.
         """
         x0, y0, x1, y1 = self.box
         columns, across = _resampling(width, self.resized[0], x0, x1)
@@ -158,14 +155,9 @@ def person_scale(pose: FloatArray, skeleton: Skeleton, mean_head: float = MEAN_H
 
 
 def head_diagonal(pose: FloatArray, skeleton: Skeleton) -> float:
-    """Returns the diagonal of the head box, in pixels, by the ends of the head.
+    """Returns the diagonal of the head box of a pose (K, 2) by the ends of the head, in image pixels.
 
-    Args:
-        pose: (K, 2) in image pixels, NaN where missing.
-        skeleton: The K keypoints.
-
-    Returns:
-        NaN if an end is missing, if both are at the same pixel, or if the head is too large to be true.
+    It is NaN if an end is missing, if both are at the same pixel, or if the head is too large to be true.
     """
     if "head_bottom" in skeleton and "head_top" in skeleton:
         ends = pose[skeleton.indices("head_bottom", "head_top")]  # (2, 2)
@@ -260,10 +252,7 @@ def _resampling(size: float, resized: int, start: int, stop: int) -> tuple[slice
     """Returns which input pixels of an axis the output pixels [start, stop) need, and their weights.
 
     The weights are those of Pillow's BILINEAR: a triangle that widens when shrinking, cut off at the image border,
-    normalised, and rounded to 22-bit fractions.
-
-    Returns:
-        The range of input pixels, and a matrix (stop - start, number of input pixels) of fixed-point weights.
+    normalised, and rounded to 22-bit fractions: a matrix (stop - start, number of input pixels).
     """
     step = size / resized
     support = max(step, 1.0)

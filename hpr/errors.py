@@ -12,9 +12,5 @@ class UserError(Exception):
         Characters that cannot be printed, which names and values in files may contain, are escaped.
         """
         message = super().__str__()
-        line = "".join(_printable(character) for character in message[:_MAX_LENGTH])
+        line = "".join(c if c.isprintable() else c.encode("unicode_escape").decode() for c in message[:_MAX_LENGTH])
         return f"{line}…" if len(message) > _MAX_LENGTH else line
-
-
-def _printable(character: str) -> str:
-    return character if character.isprintable() else character.encode("unicode_escape").decode()

@@ -28,18 +28,24 @@ def read_json(path: Path) -> Any:
         raise UserError(f"{path}: not a JSON text; repair or remove the file") from None
 
 
-def read_bytes(path: Path) -> bytes:
+def read_bytes(path: Path, kind: str = "file", size: int = -1) -> bytes:
     """Returns the content of a file.
 
+    Args:
+        path: The file.
+        kind: What messages call it, such as "image".
+        size: Number of bytes to read from its beginning; -1 for all.
+
     Raises:
-        UserError: The file is absent or unreadable.
+        UserError: The file is absent, not a regular file, or unreadable.
     """
     try:
-        if not (stat.S_ISREG(path.stat().st_mode) or path.is_dir()):  # reading a named pipe would wait for ever
+        if not stat.S_ISREG(path.stat().st_mode):  # reading a named pipe would wait for ever
             raise UserError(f"{path}: cannot be read (not a file)")
-        return path.read_bytes()
+        with path.open("rb") as file:
+            return file.read(size)
     except FileNotFoundError:
-        raise UserError(f"{path}: no such file") from None
+        raise UserError(f"{path}: no such {kind}") from None
     except OSError as error:
         raise UserError(f"{path}: cannot be read ({error.strerror})") from None
     except ValueError:  # a zero character
@@ -74,7 +80,8 @@ def replacing(path: Path, ending: str = "") -> Iterator[Path]:
         yield temporary
         temporary.replace(path)
     except OSError as error:
-        raise _unwritable(path, error) from None
+        reason = error.strerror or error
+        raise UserError(f"{path}: cannot be written ({reason}); choose another output folder") from None
     finally:
         with suppress(OSError):  # it does not exist after success
             temporary.unlink()
@@ -87,22 +94,17 @@ def replacing_folder(path: Path) -> Iterator[Path]:
     Raises:
         UserError: The folder cannot be made or written to.
     """
-    temporary, former = _temporary(path), _temporary(path)
-    try:
-        temporary.mkdir(parents=True)
-        yield temporary
-        if path.exists():
-            path.replace(former)
-        temporary.replace(path)
-    except OSError as error:
-        raise _unwritable(path, error) from None
-    finally:
-        for folder in (temporary, former):
-            shutil.rmtree(folder, ignore_errors=True)
-
-
-def _unwritable(path: Path, error: OSError) -> UserError:
-    return UserError(f"{path}: cannot be written ({error.strerror or error}); choose another output folder")
+    former = _temporary(path)
+    with replacing(path) as temporary:
+        try:
+            temporary.mkdir()
+            yield temporary
+            if path.exists():
+                path.replace(former)
+        except BaseException:
+            shutil.rmtree(temporary, ignore_errors=True)
+            raise
+    shutil.rmtree(former, ignore_errors=True)
 
 
 def _temporary(path: Path, ending: str = "") -> Path:

@@ -6,31 +6,13 @@ from collections.abc import Sequence
 from pathlib import Path, PurePath
 
 from hpr.errors import UserError
-from hpr.pixels import (
-    REDUCTIONS,
-    Image,
-    ImageSource,
-    check_file,
-    decode_image,
-    image_size,
-    read_image,
-    reductions_of,
-)
+from hpr.files import read_bytes
+from hpr.pixels import Image, ImageSource, decode_image, image_size, read_image, reductions_of
 from hpr.poses import PICTURE_ENDINGS, Frame, image_stem
 from hpr.settings import checked
 from hpr.video import VIDEO_ENDINGS, Video
 
-__all__ = [
-    "REDUCTIONS",
-    "Image",
-    "ImageFolder",
-    "ImageList",
-    "ImageSource",
-    "decode_image",
-    "image_size",
-    "open_images",
-    "read_image",
-]
+__all__ = ["Image", "ImageFolder", "ImageList", "ImageSource", "decode_image", "open_images", "read_image"]
 
 
 class _FileSource(ImageSource):
@@ -45,22 +27,18 @@ class _FileSource(ImageSource):
         """
 
     def has(self, frame: Frame) -> bool:
-        """See `ImageSource`."""
         try:
             return _is_file(self._find(frame.image))
         except UserError:
             return False
 
     def read(self, frame: Frame, reduction: int = 1) -> Image:
-        """See `ImageSource`."""
         return read_image(self._find(frame.image), reduction)
 
     def size(self, frame: Frame) -> tuple[int, int]:
-        """See `ImageSource`."""
         return image_size(self._find(frame.image))
 
     def reductions(self, frame: Frame) -> tuple[int, ...]:
-        """See `ImageSource`."""
         return reductions_of(self._find(frame.image))
 
 
@@ -95,7 +73,6 @@ class ImageFolder(_FileSource):
         return path
 
     def expected(self, frame: Frame) -> str:
-        """See `ImageSource`."""
         return str(self._find(frame.image))
 
     def _is_inside(self, path: Path) -> bool:
@@ -136,11 +113,7 @@ class ImageList(_FileSource):
     """
 
     def __init__(self, paths: Sequence[Path], name: str = "the list of pictures") -> None:
-        """Takes the paths.
-
-        Args:
-            paths: The pictures.
-            name: Name of the list in messages.
+        """Takes the paths, and the name of the list in messages.
 
         Raises:
             UserError: There are none.
@@ -153,14 +126,15 @@ class ImageList(_FileSource):
             self._by_stem.setdefault(image_stem(path.name), []).append(path)
 
     def expected(self, frame: Frame) -> str:
-        """See `ImageSource`."""
         return frame.image or "one picture"
 
     def _find(self, name: str) -> Path:
         candidates = self._by_stem.get(image_stem(name), [])
         if not name:
             candidates = [path for paths in self._by_stem.values() for path in paths]
-        common = [_num_common_parts(path, PurePath(name)) for path in candidates]
+        parts = PurePath(name).parts
+        lengths = range(1, len(parts) + 1)
+        common = [sum(path.parts[-length:] == parts[-length:] for length in lengths) for path in candidates]
         best = [path for path, count in zip(candidates, common, strict=True) if count == max(common)]
 
         if not best:
@@ -197,28 +171,18 @@ def open_images(location: str | Path | Sequence[str | Path], outside: bool = Fal
     if ending in VIDEO_ENDINGS:
         return Video(path)
     if ending in PICTURE_ENDINGS:
-        check_file(path, "image")
+        read_bytes(path, "image", size=0)  # which checks that there is such a file
         return ImageList([path], str(path))
     if ending == ".txt":
-        return ImageList(_read_list(path), str(path))
+        try:
+            lines = read_bytes(path, "list of pictures").decode("utf-8-sig").splitlines()
+        except UnicodeDecodeError:
+            raise UserError(f"{path}: cannot be read as UTF-8 text, one path of a picture in each line") from None
+        return ImageList([path.parent / line.strip() for line in lines if line.strip()], str(path))
     if exists:
         expected = "a folder, a video such as .mp4, a picture such as .jpg, or a .txt file that lists pictures"
         raise UserError(f"{path}: expected {expected}; found a file that ends in '{path.suffix}'")
     return ImageFolder(path, outside)  # its messages name each image that is missing
-
-
-def _read_list(path: Path) -> list[Path]:
-    """Returns the paths in a text file that has one in each line.
-
-    Raises:
-        UserError: The file cannot be read.
-    """
-    check_file(path, "list of pictures")
-    try:
-        lines = path.read_text("utf-8-sig").splitlines()
-    except (OSError, UnicodeDecodeError):
-        raise UserError(f"{path}: cannot be read as UTF-8 text, one path of a picture in each line") from None
-    return [path.parent / line.strip() for line in lines if line.strip()]
 
 
 def _is_file(path: Path) -> bool:
@@ -226,9 +190,3 @@ def _is_file(path: Path) -> bool:
         return path.is_file()
     except (OSError, ValueError):  # a name may be too long for the system
         return False
-
-
-def _num_common_parts(path: PurePath, other: PurePath) -> int:
-    """Returns the number of parts that the ends of two paths have in common."""
-    pairs = list(zip(reversed(path.parts), reversed(other.parts), strict=False))
-    return next((index for index, (one, two) in enumerate(pairs) if one != two), len(pairs))

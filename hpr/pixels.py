@@ -1,7 +1,6 @@
 """Pixels of image files, and the base class of what pixels come from."""
 
 import os
-import stat
 import warnings
 from abc import ABC, abstractmethod
 from pathlib import Path
@@ -12,6 +11,7 @@ import PIL.Image
 from numpy.typing import NDArray
 
 from hpr.errors import UserError
+from hpr.files import read_bytes
 from hpr.poses import Frame
 
 Image = NDArray[np.uint8]
@@ -97,11 +97,9 @@ def read_image(path: Path, reduction: int = 1) -> Image:
     Raises:
         UserError: The image is absent or cannot be decoded.
     """
-    check_file(path, "image")
+    encoded = np.frombuffer(read_bytes(path, "image"), np.uint8)
     try:
-        return decode_image(np.fromfile(path, np.uint8), reduction)
-    except OSError as error:
-        raise UserError(f"{path}: cannot be read ({error.strerror})") from None
+        return decode_image(encoded, reduction)
     except ValueError as error:
         raise UserError(f"{path}: {error}") from None
 
@@ -134,7 +132,7 @@ def image_size(path: Path) -> tuple[int, int]:
     Raises:
         UserError: The image is absent or cannot be decoded.
     """
-    check_file(path, "image")
+    read_bytes(path, "image", size=0)
     try:
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")  # Pillow warns of large images, but none is decoded here
@@ -145,37 +143,10 @@ def image_size(path: Path) -> tuple[int, int]:
         return width, height
 
 
-def check_file(path: Path, what: str) -> None:
-    """Checks that a path is a regular file that may be read.
-
-    Args:
-        path: The file.
-        what: What messages call it, such as "image".
-
-    Raises:
-        UserError: It is not.
-    """
-    try:
-        if not stat.S_ISREG(path.stat().st_mode):  # reading a named pipe would wait for ever
-            raise UserError(f"{path}: cannot be read (not a file)")
-        path.open("rb").close()
-    except FileNotFoundError:
-        raise UserError(f"{path}: no such {what}") from None
-    except OSError as error:
-        raise UserError(f"{path}: cannot be read ({error.strerror})") from None
-    except ValueError:  # a zero character
-        raise UserError(f"{str(path)!r}: no file can have such a name") from None
-
-
 def reductions_of(path: Path) -> tuple[int, ...]:
     """Returns the reductions at which an image file can be decoded: `REDUCTIONS` for JPEG, else (1,).
 
     Raises:
         UserError: The image is absent.
     """
-    check_file(path, "image")
-    try:
-        with path.open("rb") as file:
-            return REDUCTIONS if file.read(len(_JPEG_MAGIC)) == _JPEG_MAGIC else (1,)
-    except OSError as error:
-        raise UserError(f"{path}: cannot be read ({error.strerror})") from None
+    return REDUCTIONS if read_bytes(path, "image", len(_JPEG_MAGIC)) == _JPEG_MAGIC else (1,)

@@ -54,11 +54,7 @@ class Skeleton:
         return name in self._indices
 
     def index(self, name: str) -> int:
-        """Returns the index of a keypoint.
-
-        Raises:
-            KeyError: There is no such keypoint.
-        """
+        """Returns the index of a keypoint; a KeyError says that there is none."""
         return self._indices[name]
 
     def indices(self, *names: str) -> list[int]:
@@ -166,10 +162,7 @@ _HEAD = (
     ("head_bottom", "nose"),
     ("nose", "head_top"),
 )
-_FACE = (
-    *(("nose", "left_eye"), ("nose", "right_eye"), ("left_eye", "left_ear"), ("right_eye", "right_ear")),
-    ("left_shoulder", "right_shoulder"),
-)
+_FACE = (("nose", "left_eye"), ("nose", "right_eye"), ("left_eye", "left_ear"), ("right_eye", "right_ear"))
 _SPINE = (
     *(("pelvis", "thorax"), ("thorax", "head_bottom"), ("head_bottom", "head_top")),
     *(("right_shoulder", "thorax"), ("left_shoulder", "thorax"), ("right_hip", "pelvis"), ("left_hip", "pelvis")),
@@ -177,10 +170,7 @@ _SPINE = (
 _FEET = tuple(
     (f"{side}_ankle", f"{side}_{end}") for side in ("right", "left") for end in ("big_toe", "small_toe", "heel")
 )
-_EYES_AND_EARS = (
-    *(("nose", "left_eye"), ("nose", "right_eye"), ("left_eye", "left_ear"), ("right_eye", "right_ear")),
-    *(("thorax", "nose"), ("left_shoulder", "thorax"), ("right_shoulder", "thorax")),
-)
+_NECK = (("thorax", "nose"), ("left_shoulder", "thorax"), ("right_shoulder", "thorax"))
 
 
 def _skeleton(name: str, names: str, limbs: tuple[tuple[str, str], ...]) -> Skeleton:
@@ -208,7 +198,7 @@ COCO17 = _skeleton(
     "coco17",
     "nose left_eye right_eye left_ear right_ear left_shoulder right_shoulder left_elbow right_elbow left_wrist "
     "right_wrist left_hip right_hip left_knee right_knee left_ankle right_ankle",
-    (*_ARMS_AND_LEGS, *_FACE, *_HIPS),
+    (*_ARMS_AND_LEGS, *_FACE, ("left_shoulder", "right_shoulder"), *_HIPS),
 )
 
 MPII16 = _skeleton(
@@ -231,7 +221,7 @@ OPENPOSE18 = _skeleton(
     "openpose18",
     "nose thorax right_shoulder right_elbow right_wrist left_shoulder left_elbow left_wrist right_hip right_knee "
     "right_ankle left_hip left_knee left_ankle right_eye left_eye right_ear left_ear",
-    (*_ARMS_AND_LEGS, *_EYES_AND_EARS, *_HIPS),
+    (*_ARMS_AND_LEGS, *_FACE, *_NECK, *_HIPS),
 )
 """OpenPose's COCO model; its "neck" is the middle of the shoulders, which MPII calls thorax."""
 
@@ -240,7 +230,7 @@ BODY25 = _skeleton(
     "nose thorax right_shoulder right_elbow right_wrist left_shoulder left_elbow left_wrist pelvis right_hip "
     "right_knee right_ankle left_hip left_knee left_ankle right_eye left_eye right_ear left_ear left_big_toe "
     "left_small_toe left_heel right_big_toe right_small_toe right_heel",
-    (*_ARMS_AND_LEGS, *_EYES_AND_EARS, ("right_hip", "pelvis"), ("left_hip", "pelvis"), ("pelvis", "thorax"), *_FEET),
+    (*_ARMS_AND_LEGS, *_FACE, *_NECK, ("right_hip", "pelvis"), ("left_hip", "pelvis"), ("pelvis", "thorax"), *_FEET),
 )
 """OpenPose's BODY_25; its "neck" as in OPENPOSE18."""
 
@@ -248,7 +238,7 @@ HALPE26 = _skeleton(
     "halpe26",
     f"{' '.join(COCO17.names)} head_top head_bottom pelvis left_big_toe right_big_toe left_small_toe right_small_toe "
     "left_heel right_heel",
-    (*_ARMS_AND_LEGS, *_HEAD, *_FACE[:4], ("right_hip", "pelvis"), ("left_hip", "pelvis"), *_FEET),
+    (*_ARMS_AND_LEGS, *_HEAD, *_FACE, ("right_hip", "pelvis"), ("left_hip", "pelvis"), *_FEET),
 )
 """AlphaPose's Halpe body; its "head" is what PoseTrack calls head_top, its "neck" head_bottom."""
 

@@ -9,7 +9,8 @@ import cv2
 import numpy as np
 
 from hpr.errors import UserError
-from hpr.pixels import Image, ImageSource, check_file
+from hpr.files import read_bytes
+from hpr.pixels import Image, ImageSource
 from hpr.poses import Frame
 
 # FFmpeg would print lines beside our one-line error; it reads this when the first video is opened.
@@ -45,10 +46,9 @@ class Video(ImageSource):
             UserError: It is absent, or cannot be read.
         """
         self.name = str(path)
-        check_file(Path(path), "video")
+        read_bytes(Path(path), "video", size=0)  # which checks that there is such a file
         self._lock = Lock()
-        self._capture = _open_capture(self.name)
-        self._next = 0  # number of the frame that is decoded next
+        self._rewind()
         self._end: int | None = None  # number of frames, known once the last has been read
 
     @property
@@ -71,7 +71,6 @@ class Video(ImageSource):
         return frame.number is not None and frame.number >= 0 and (frame.number < end or end <= 0)
 
     def expected(self, frame: Frame) -> str:
-        """See `ImageSource`."""
         return f"frame {self._number_of(frame)}"
 
     def read(self, frame: Frame, reduction: int = 1) -> Image:
@@ -82,7 +81,25 @@ class Video(ImageSource):
         """
         number = self._number_of(frame)
         with self._lock:
-            return self._decode(number)
+            self._check_number(number)
+            if number < self._next - 1:
+                self._rewind()
+
+            # Frames in between are decoded, but not converted to RGB.
+            while self._next <= number:
+                if not self._capture.grab():
+                    self._end = self._next
+                    self._rewind()
+                    self._check_number(number)
+                self._next += 1
+
+            try:
+                is_decoded, image = self._capture.retrieve()  # may be called again for the same frame
+            except cv2.error:
+                is_decoded = False
+            if not is_decoded:
+                raise UserError(f"{self.name}: frame {number} cannot be decoded")
+            return np.asarray(cv2.cvtColor(image, cv2.COLOR_BGR2RGB), np.uint8)
 
     def size(self, frame: Frame) -> tuple[int, int]:
         """Returns width and height, which all frames have in common."""
@@ -97,45 +114,14 @@ class Video(ImageSource):
             raise UserError(f"{self.name}: the poses do not say which frame of the video they are of{example}")
         return frame.number
 
-    def _decode(self, number: int) -> Image:
-        self._check_number(number)
-        if number < self._next - 1:
-            self._rewind()
-
-        # Frames in between are decoded, but not converted to RGB.
-        while self._next <= number:
-            if not self._capture.grab():
-                self._end = self._next
-                self._rewind()
-                self._check_number(number)
-            self._next += 1
-
-        try:
-            is_decoded, image = self._capture.retrieve()  # may be called again for the same frame
-        except cv2.error:
-            is_decoded = False
-        if not is_decoded:
-            raise UserError(f"{self.name}: frame {number} cannot be decoded")
-        return np.asarray(cv2.cvtColor(image, cv2.COLOR_BGR2RGB), np.uint8)
-
     def _rewind(self) -> None:
-        self._capture.release()
-        self._capture, self._next = _open_capture(self.name), 0
+        self._capture: Any = cv2.VideoCapture(self.name)
+        self._next = 0  # number of the frame that is decoded next
+        if not self._capture.isOpened():
+            raise UserError(f"{self.name}: not a video that OpenCV can decode")
 
     def _check_number(self, number: int) -> None:
         if number < 0:
             raise UserError(f"{self.name}: frames are numbered from 0; frame {number} was asked for")
         if self._end is not None and number >= self._end:
             raise UserError(f"{self.name}: has {self._end} frames, numbered from 0; frame {number} was asked for")
-
-
-def _open_capture(path: str) -> Any:
-    """Returns an OpenCV capture of a video.
-
-    Raises:
-        UserError: It cannot be read.
-    """
-    capture = cv2.VideoCapture(path)
-    if not capture.isOpened():
-        raise UserError(f"{path}: not a video that OpenCV can decode")
-    return capture

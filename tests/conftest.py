@@ -179,15 +179,7 @@ def lively(network: Refiner) -> Refiner:
 
 def small_network(skeleton: Skeleton = POSETRACK15) -> Refiner:
     """A refiner with every kind of layer and lively batch-norm statistics, as narrow as can be trained on any CPU."""
-    shape = ResNetShape((1, 2, 2, 1), width=8)
-    network = Refiner(partial(ResNet, shape=shape), skeleton).eval()
-    for module in network.modules():
-        if isinstance(module, nn.BatchNorm2d):
-            module.running_mean = torch.randn_like(module.weight) * 0.1
-            module.running_var = torch.rand_like(module.weight) + 0.5
-            nn.init.uniform_(module.weight, 0.5, 1.5)
-            nn.init.normal_(module.bias, std=0.1)
-    return network
+    return lively(Refiner(partial(ResNet, shape=ResNetShape((1, 2, 2, 1), width=8)), skeleton))
 
 
 @pytest.fixture(params=CASES, ids=CASE_NAMES)

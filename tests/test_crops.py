@@ -4,13 +4,13 @@ from typing import Any
 
 import numpy as np
 import pytest
-from conftest import CASES, GOLDEN, joints_of
+from conftest import GOLDEN, joints_of
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from numpy.typing import NDArray
 from PIL import Image
 
-from hpr.crops import MAX_CROP_PIXELS, MEAN_HEAD, Crop, body_scale, person_crop, person_region, person_scale
+from hpr.crops import MAX_CROP_PIXELS, Crop, body_scale, person_crop, person_region, person_scale
 from hpr.images import read_image
 from hpr.poses import FloatArray
 from hpr.skeleton import COCO17, MPII16, POSETRACK15, POSETRACK18, SKELETONS, Skeleton, kind
@@ -48,15 +48,8 @@ def test_golden_crops(case: dict[str, Any]) -> None:
     whole = resized(image, crop.resized)
     x0, y0, x1, y1 = crop.box
     np.testing.assert_array_equal(crop.pixels(image), whole[y0:y1, x0:x1])
-
-
-@pytest.mark.parametrize("name", ["plain", "odd_size", "tiny_image"])
-def test_golden_pixels(name: str) -> None:
-    case = next(case for case in CASES if case["name"] == name)
-    image = read_image(GOLDEN / "images" / case["image"])
-    crop = crop_of(joints_of(case), (image.shape[1], image.shape[0]))
-    assert crop is not None
-    np.testing.assert_array_equal(crop.pixels(image), np.load(GOLDEN / f"{name}.npz")["rgb"])
+    if case["name"] in ("plain", "odd_size", "tiny_image"):
+        np.testing.assert_array_equal(crop.pixels(image), np.load(GOLDEN / f"{case['name']}.npz")["rgb"])
 
 
 @settings(deadline=None, max_examples=150)
@@ -84,9 +77,6 @@ def test_pixels_are_those_of_resizing_the_whole_image(data: st.DataObject) -> No
         pytest.param(((HEAD_TOP, -0.9, 5), (HEAD_BOTTOM, 0.9, 5)), MEAN_HEAD_SCALE, id="truncated towards zero"),
         pytest.param(((HEAD_TOP, 0, 0), (HEAD_BOTTOM, 3, 4)), 0.8452830189 * 50 / (0.6 * 1.4286 * 5), id="5 pixels"),
         pytest.param(((HEAD_TOP, 0, 0), (HEAD_BOTTOM, 0, 1)), 0.8452830189 * 50 / (0.6 * 1.4286), id="1 pixel"),
-        pytest.param(
-            ((HEAD_TOP, 0, 0), (HEAD_BOTTOM, 0, 2916)), 0.8452830189 * 50 / (0.6 * 1.4286 * 2916), id="largest"
-        ),
         pytest.param(((HEAD_TOP, 0, 0), (HEAD_BOTTOM, 0, 2917)), MEAN_HEAD_SCALE, id="too large to be true"),
         pytest.param(((HEAD_TOP, 0, 0), (HEAD_BOTTOM, 0, 1e300)), MEAN_HEAD_SCALE, id="absurd"),
     ],
@@ -95,22 +85,17 @@ def test_scale(head: tuple[tuple[int, float, float], ...], expected: float) -> N
     assert person_scale(pose(*head), POSETRACK15) == pytest.approx(expected, abs=1e-12)
 
 
-@pytest.mark.parametrize("mean_head", [MEAN_HEAD, 55.0])
-@pytest.mark.parametrize("skeleton", [POSETRACK15, POSETRACK18, COCO17, MPII16], ids=lambda skeleton: skeleton.name)
-def test_scale_of_other_skeletons(skeleton: Skeleton, mean_head: float) -> None:
-    """A mean head is assumed where the skeleton has none."""
-    missing = np.full((len(skeleton), 2), np.nan)
-    expected = 0.8452830189 * 50 / (0.6 * mean_head)
-    assert person_scale(missing, skeleton, mean_head) == pytest.approx(expected, abs=1e-12)
-    whole = POSETRACK15.convert(pose((HEAD_TOP, 0, 0), (HEAD_BOTTOM, 3, 4), (0, 50, 50))[None], skeleton)[0]
-    if "head_top" in skeleton:
-        expected = 0.8452830189 * 50 / (0.6 * 1.4286 * 5)
-    assert person_scale(whole, skeleton, mean_head) == pytest.approx(expected, abs=1e-12)
-
-
 def head_of(scale: float) -> float:
     """Returns the diagonal of the head box that a scale belongs to."""
     return 0.8452830189 * 50 / (0.6 * scale)
+
+
+@pytest.mark.parametrize("skeleton", [POSETRACK15, POSETRACK18, COCO17, MPII16], ids=lambda skeleton: skeleton.name)
+def test_scale_of_other_skeletons(skeleton: Skeleton) -> None:
+    """A mean head is assumed where the skeleton has none."""
+    whole = POSETRACK15.convert(pose((HEAD_TOP, 0, 0), (HEAD_BOTTOM, 3, 4), (0, 50, 50))[None], skeleton)[0]
+    expected = 1.4286 * 5 if "head_top" in skeleton else 55.0
+    assert head_of(person_scale(whole, skeleton, 55.0)) == pytest.approx(expected, abs=1e-12)
 
 
 def standing(size: float = 1.0) -> FloatArray:

@@ -4,11 +4,9 @@ from typing import Any
 
 import numpy as np
 import pytest
-from hypothesis import given, settings
-from hypothesis import strategies as st
 
 from hpr.poses import CUTOFF, NO_RECORD, Frame, PoseSequence, head_sizes, image_stem, match_frames
-from hpr.skeleton import COCO17, MPII16, POSETRACK15, POSETRACK18, SKELETONS, Skeleton
+from hpr.skeleton import COCO17, MPII16, POSETRACK15, SKELETONS, Skeleton
 
 ARRAYS = ("keypoints", "scores", "flags", "boxes", "head_boxes", "posed", "records", "confidences", "person_scores")
 NO_KEYPOINT = Skeleton((), (), ())
@@ -41,24 +39,12 @@ def test_empty(skeleton: Skeleton) -> None:
     frame, count = Frame.empty("a.jpg", skeleton), len(skeleton)
     assert frame.image == "a.jpg"
     assert len(frame) == 0
-    shapes = {name: getattr(frame, name).shape for name in ARRAYS}
-    assert shapes == {
-        "keypoints": (0, count, 2),
-        "scores": (0, count),
-        "flags": (0, count),
-        "boxes": (0, 4),
-        "head_boxes": (0, 4),
-        "posed": (0,),
-        "records": (0,),
-        "confidences": (0, count),
-        "person_scores": (0,),
-    }
+    assert {len(getattr(frame, name)) for name in ARRAYS} == {0}
     assert (frame.track_ids, frame.ignore_regions, frame.size, frame.number) == ((), (), None, None)
     assert frame.present.shape == (0, count)
     assert frame.is_posed.shape == (0,)
     assert frame.poses.shape == (0, count, 2)
     assert len(frame.select(np.zeros(0, bool))) == 0
-    assert PoseSequence("a", [frame]).people == 0
 
 
 def test_defaults() -> None:
@@ -78,23 +64,12 @@ def test_defaults() -> None:
     assert [getattr(frame, name).dtype for name in ("flags", "posed", "records")] == [np.float64, np.bool_, np.int64]
 
 
-@pytest.mark.parametrize("people", [0, 2])
-def test_given_arrays_are_kept(people: int) -> None:
-    keypoints, scores = np.ones((people, 15, 2)), np.zeros((people, 15))
-    frame = Frame("a.jpg", POSETRACK15, keypoints, scores=scores, track_ids=("a",) * people)
-    assert frame.keypoints is keypoints
-    assert frame.scores is scores
-    assert frame.track_ids == ("a",) * people
-
-
 @pytest.mark.parametrize(
     ("name", "shape", "expected"),
     [
         pytest.param("keypoints", (0, 17, 2), r"\(0, 15, 2\)", id="nobody, of another skeleton"),
         pytest.param("keypoints", (2, 15), r"\(2, 15, 2\)", id="keypoints without coordinates"),
-        pytest.param("keypoints", (2, 15, 3), r"\(2, 15, 2\)", id="keypoints of three numbers"),
         pytest.param("keypoints", (2, 14, 2), r"\(2, 15, 2\)", id="a keypoint too few"),
-        pytest.param("scores", (2, 14), r"\(2, 15\)", id="scores"),
         pytest.param("scores", (2,), r"\(2, 15\)", id="a score for each person"),
         pytest.param("flags", (3, 15), r"\(2, 15\)", id="flags of somebody else"),
         pytest.param("boxes", (2, 2, 2), r"\(2, 4\)", id="boxes"),
@@ -111,10 +86,9 @@ def test_wrong_shapes(name: str, shape: tuple[int, ...], expected: str) -> None:
         Frame("b/a.jpg", POSETRACK15, **arrays)
 
 
-@pytest.mark.parametrize(("track_ids", "found"), [((), 0), ((1,), 1), ((1, 2, 3), 3)])
-def test_wrong_number_of_track_ids(track_ids: tuple[int, ...], found: int) -> None:
-    with pytest.raises(ValueError, match=f"a.jpg: expected 2 track_ids, found {found}"):
-        Frame("a.jpg", POSETRACK15, np.zeros((2, 15, 2)), track_ids=track_ids)
+def test_wrong_number_of_track_ids() -> None:
+    with pytest.raises(ValueError, match=r"a\.jpg: expected 2 track_ids, found 1"):
+        Frame("a.jpg", POSETRACK15, np.zeros((2, 15, 2)), track_ids=(1,))
 
 
 @pytest.mark.parametrize(
@@ -188,21 +162,9 @@ def test_in_another_skeleton(people: int) -> None:
     for name in ("keypoints", "scores", "confidences"):
         assert np.isnan(getattr(other, name)[:, ~known]).all()
     assert (other.flags[:, ~known] == 0).all()
-    for name in (
-        *("boxes", "head_boxes", "posed", "records", "track_ids", "ignore_regions", "size", "image", "number"),
-        "person_scores",
-    ):
+    for name in ("boxes", "head_boxes", "posed", "records", "track_ids", "ignore_regions", "size", "person_scores"):
         assert getattr(other, name) is getattr(frame, name), name
     assert frame.in_skeleton(COCO17) is frame
-
-
-@settings(deadline=None)
-@given(people=st.integers(0, 3), second=st.sampled_from(sorted(SKELETONS)))
-def test_presence_goes_along_to_another_skeleton(people: int, second: str) -> None:
-    frame, other = full(people, POSETRACK18), SKELETONS[second]
-    frame.flags[:, ::2] = 0
-    expected = POSETRACK18.convert(frame.present.astype(np.float64), other, 0.0) > 0
-    np.testing.assert_array_equal(frame.in_skeleton(other).present, expected)
 
 
 def test_people_of_a_sequence() -> None:

@@ -1,6 +1,5 @@
 """Videos as a source of images."""
 
-import os
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
@@ -151,9 +150,3 @@ def test_half_a_video(clip: Path, tmp_path: Path) -> None:
     (tmp_path / "a.mp4").write_bytes(clip.read_bytes()[: clip.stat().st_size // 2])
     with pytest.raises(UserError, match=r"a.mp4: (not a video|has \d+ frames|frame 29 cannot)"):
         Video(tmp_path / "a.mp4").read(numbered(29))
-
-
-def test_named_pipe_is_not_waited_for(tmp_path: Path) -> None:
-    os.mkfifo(tmp_path / "a.mp4")
-    with pytest.raises(UserError, match="not a file"):
-        Video(tmp_path / "a.mp4")

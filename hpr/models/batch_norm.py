@@ -7,8 +7,6 @@ import torch.distributed as dist
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-BATCH_NORM_EPSILON = 1e-5
-
 
 class BatchNorm(nn.BatchNorm2d):
     """Batch norm that leaves padding out of its statistics in training.
@@ -20,32 +18,19 @@ class BatchNorm(nn.BatchNorm2d):
     is_synchronized = False
 
     def forward(self, x: Tensor, valid: Tensor | None = None) -> Tensor:
-        """Maps (B, C, H, W) to the same shape.
-
-        Args:
-            x: The features.
-            valid: (B, 1, H, W), 1 on each crop's own cells and 0 beyond its border; None for crops that fill their
-                canvas.
-        """
+        """Maps (B, C, H, W) to the same shape; `valid` (B, 1, H, W) is 1 on each crop's own cells, else 0."""
         if not self.training or (valid is None and not self.is_synchronized):
             return super().forward(x)
 
         valid = x.new_ones(len(x), 1, *x.shape[2:]) if valid is None else valid.to(x.dtype)
         y: Tensor
         y, mean, variance, count = _MaskedNorm.apply(x, valid, self.weight, self.bias, self.eps, self.is_synchronized)
-        self._update_statistics(mean, variance * count / (count - 1).clamp(min=1))
-        return y
 
-    @torch.no_grad()
-    def _update_statistics(self, mean: Tensor, variance: Tensor) -> None:
-        """Moves the running mean (C,) and variance (C,) towards those of a batch."""
-        assert self.running_mean is not None
-        assert self.running_var is not None
-        assert self.num_batches_tracked is not None
-        assert self.momentum is not None
-        self.running_mean.lerp_(mean, self.momentum)
-        self.running_var.lerp_(variance, self.momentum)
-        self.num_batches_tracked += 1
+        with torch.no_grad():
+            self.get_buffer("running_mean").lerp_(mean, self.momentum)
+            self.get_buffer("running_var").lerp_(variance * count / (count - 1).clamp(min=1), self.momentum)
+            self.get_buffer("num_batches_tracked").add_(1)
+        return y
 
 
 class _MaskedNorm(torch.autograd.Function):

@@ -1,6 +1,5 @@
 """From weight files to networks and back."""
 
-from collections.abc import Mapping
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -41,13 +40,12 @@ def load_network(
     Raises:
         UserError: The weights are absent, damaged, not a refiner's, or for another architecture, skeleton or input.
     """
+    only_backbone = f"{path}: expected a refiner's weights, found a backbone's, which only training can use"
     if _is_pretrained(path):
-        raise UserError(f"{path}: expected a refiner's weights, found a backbone's, which only training can use")
+        raise UserError(only_backbone)
     tensors, provenance = weights.load(path)
     if provenance.kind != "refiner":
-        raise UserError(
-            f"{path}: expected a refiner's weights, found a {provenance.kind}'s, which only training can use"
-        )
+        raise UserError(only_backbone)
 
     _check_fits(path, provenance, architecture, input_kind)
     found = provenance.checked_skeleton(path)
@@ -201,18 +199,10 @@ def _state(network: Refiner) -> dict[str, Tensor]:
     return {name: tensor for name, tensor in network.state_dict().items() if not name.endswith("batches_tracked")}
 
 
-def _load_refiner(network: Refiner, tensors: Mapping[str, NDArray[Any]], path: Path) -> None:
-    """Loads every tensor of a refiner and, where the file has it, the mean that it subtracts from its input."""
-    _load(network, {name: tensor for name, tensor in tensors.items() if name != _INPUT_MEAN}, path)
-    network.unmeasured = []  # files without means are of networks that were trained with the default means
-    if _INPUT_MEAN not in tensors:
-        return
-
-    mean, expected = tensors[_INPUT_MEAN], (3 + len(network.skeleton),)
-    if mean.shape != expected:
-        raise UserError(f"{path}: {_INPUT_MEAN}: expected shape {expected}, found {mean.shape}")
-    _check_numbers(_INPUT_MEAN, mean, path)
-    network.set_input_mean(mean.tolist())
+def _load_refiner(network: Refiner, tensors: weights.Tensors, path: Path) -> None:
+    """Loads every tensor of a refiner; without a mean in the file, it was trained with the network's default mean."""
+    mean = network.input_mean.flatten().numpy()  # (3 + K,)
+    _load(network, {_INPUT_MEAN: mean, **tensors}, path)
 
 
 def _load_backbone(network: Refiner, tensors: weights.Tensors, path: Path) -> None:
@@ -221,34 +211,30 @@ def _load_backbone(network: Refiner, tensors: weights.Tensors, path: Path) -> No
     _load(network, {**heads, **tensors}, path)
 
 
-def _load(network: Refiner, tensors: Mapping[str, NDArray[Any]], path: Path) -> None:
-    """Loads every tensor of a network.
-
-    Raises:
-        UserError: Tensors are missing, left over, of another shape, or no trained weights.
-    """
+def _load(network: Refiner, tensors: weights.Tensors, path: Path) -> None:
+    """Loads every tensor of a network, and an input mean if there is one."""
     expected = {name: tuple(tensor.shape) for name, tensor in _state(network).items()}
+    if _INPUT_MEAN in tensors:
+        expected[_INPUT_MEAN] = (3 + len(network.skeleton),)
     found = {name: tensor.shape for name, tensor in tensors.items()}
     unfit = sorted(name for name in expected.keys() | found.keys() if expected.get(name) != found.get(name))
     if unfit:
         shapes = f"expected shape {expected.get(unfit[0])}, found {found.get(unfit[0])}"
         raise UserError(f"{path}: {len(unfit)} tensors do not fit the network, first {unfit[0]}: {shapes}")
 
-    for name in expected:
-        _check_numbers(name, tensors[name], path)
+    for name, tensor in tensors.items():
+        problem = None
+        if not np.issubdtype(tensor.dtype, np.floating):
+            problem = f"numbers of type {tensor.dtype}"
+        elif not np.isfinite(tensor).all():
+            problem = f"{int((~np.isfinite(tensor)).sum())} numbers that are not finite"
+        elif tensor.ndim > 1 and not tensor.any():
+            problem = "nothing but zeros"
+        if problem is not None:
+            raise UserError(f"{path}: {name}: expected trained weights, found {problem}; port or train them again")
+
     # Files may hold fp16 to be small; the network computes in fp32.
-    network.load_state_dict({name: torch.from_numpy(tensors[name]).float() for name in expected}, strict=False)
-
-
-def _check_numbers(name: str, tensor: NDArray[Any], path: Path) -> None:
-    """Raises a UserError for integers, for numbers that are not finite, and for a kernel of zeros only."""
-    problem = None
-    if not np.issubdtype(tensor.dtype, np.floating):
-        problem = f"numbers of type {tensor.dtype}"
-    elif not np.isfinite(tensor).all():
-        problem = f"{int((~np.isfinite(tensor)).sum())} numbers that are not finite"
-    elif tensor.ndim > 1 and not tensor.any():
-        problem = "nothing but zeros"
-
-    if problem is not None:
-        raise UserError(f"{path}: {name}: expected trained weights, found {problem}; port or train the weights again")
+    state = {name: torch.from_numpy(tensor).float() for name, tensor in tensors.items()}
+    if _INPUT_MEAN in state:
+        network.set_input_mean(state.pop(_INPUT_MEAN).tolist())
+    network.load_state_dict(state, strict=False)

@@ -38,13 +38,11 @@ class Exported:
     """A written ONNX file.
 
     Attributes:
-        bytes: Size of the file.
         probability: Largest difference of a probability between ONNX Runtime and PyTorch.
         offset: Largest difference of an offset between ONNX Runtime and PyTorch, in pixels.
         crops: Sizes (height, width) of the crops that were compared.
     """
 
-    bytes: int
     probability: float
     offset: float
     crops: list[tuple[int, int]]
@@ -59,11 +57,7 @@ class _Graph(nn.Module):
 
     def forward(self, crops: Tensor) -> tuple[Tensor, Tensor, Tensor, Tensor]:
         """Maps crops (B, 3 + K, H, W) to `OUTPUTS`."""
-        count, _, height, width = crops.shape
-        sides = [torch.full((count,), side, device=crops.device) for side in (height, width)]
-        sizes = torch.stack(sides, dim=1)  # (B, 2)
-
-        logits, offsets = self.network(PaddedBatch(crops, sizes, torch.zeros_like(sizes), is_padded=False))
+        logits, offsets = self.network(PaddedBatch.whole(crops))
         probabilities = logits.sigmoid()
         keypoints, confidence = decode(probabilities, offsets)
         return probabilities, offsets, keypoints.float(), confidence
@@ -104,7 +98,19 @@ def export(network: Refiner, path: Path, size: Sequence[int] | None = None) -> E
     graph = _Graph(copy.deepcopy(network).cpu().requires_grad_(False)).eval()
     graph.network.backbone.fold_batch_norms()
     model = _onnx_model(graph, size)
-    onnx.helper.set_model_props(model, _metadata(network))
+    skeleton = network.skeleton
+    metadata = {
+        "skeleton": skeleton.name,
+        "keypoints": ",".join(skeleton.names),
+        "mirror": ",".join(str(index) for index in skeleton.mirror),
+        "stride": str(STRIDE),
+        "offset_unit": str(OFFSET_UNIT),
+        "disc_radius": str(DISC_RADIUS),
+        "disc_value": str(DISC_VALUE),
+        "mean_head": str(network.mean_head),
+        "input_means": "subtracted in the graph",
+    }
+    onnx.helper.set_model_props(model, metadata)
     content = model.SerializeToString()
 
     sizes = list(_CHECKED_SIZES) if size is None else [(size[0], size[1])]
@@ -118,7 +124,7 @@ def export(network: Refiner, path: Path, size: Sequence[int] | None = None) -> E
 
     with replacing(path) as temporary:
         temporary.write_bytes(content)
-    return Exported(len(content), probability, offset, sizes)
+    return Exported(probability, offset, sizes)
 
 
 def _onnx_model(graph: _Graph, size: Sequence[int] | None) -> Any:
@@ -127,42 +133,21 @@ def _onnx_model(graph: _Graph, size: Sequence[int] | None) -> Any:
     crops = torch.zeros(2, 3 + len(graph.network.skeleton), height, width, dtype=torch.uint8)
     names = {0: "batch"} if size is not None else {0: "batch", 2: "height", 3: "width"}
 
-    logger = logging.getLogger("torch.onnx")
-    level = logger.level
-    logger.setLevel(logging.ERROR)  # the exporter's warnings are about itself
-    try:
-        with warnings.catch_warnings():
-            warnings.simplefilter("ignore")
-            program = torch.onnx.export(
-                graph,
-                (crops,),
-                input_names=[INPUT],
-                output_names=list(OUTPUTS),
-                opset_version=_OPSET,
-                dynamo=True,
-                dynamic_shapes={INPUT: {axis: torch.export.Dim(name) for axis, name in names.items()}},
-                verbose=False,
-            )
-    finally:
-        logger.setLevel(level)
+    logging.getLogger("torch.onnx").setLevel(logging.ERROR)  # the exporter's warnings are about itself
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        program = torch.onnx.export(
+            graph,
+            (crops,),
+            input_names=[INPUT],
+            output_names=list(OUTPUTS),
+            opset_version=_OPSET,
+            dynamo=True,
+            dynamic_shapes={INPUT: {axis: torch.export.Dim(name) for axis, name in names.items()}},
+            verbose=False,
+        )
     assert program is not None
     return program.model_proto
-
-
-def _metadata(network: Refiner) -> dict[str, str]:
-    """Returns the metadata of a file."""
-    skeleton = network.skeleton
-    return {
-        "skeleton": skeleton.name,
-        "keypoints": ",".join(skeleton.names),
-        "mirror": ",".join(str(index) for index in skeleton.mirror),
-        "stride": str(STRIDE),
-        "offset_unit": str(OFFSET_UNIT),
-        "disc_radius": str(DISC_RADIUS),
-        "disc_value": str(DISC_VALUE),
-        "mean_head": str(network.mean_head),
-        "input_means": "subtracted in the graph",
-    }
 
 
 def _differences(graph: _Graph, session: Any, sizes: Sequence[tuple[int, int]]) -> tuple[float, float]:

@@ -27,7 +27,8 @@ class PaddedBatch:
     @classmethod
     def whole(cls, tensors: Tensor) -> "PaddedBatch":
         """Returns a batch of crops (B, C, H, W) that fill their canvases."""
-        sizes = torch.tensor([tensors.shape[2:]], device=tensors.device).expand(len(tensors), 2)
+        count, _, *sides = tensors.shape
+        sizes = torch.stack([torch.full((count,), side, device=tensors.device) for side in sides], dim=1)  # (B, 2)
         return cls(tensors, sizes, torch.zeros_like(sizes), is_padded=False)
 
     def with_tensors(self, tensors: Tensor) -> "PaddedBatch":
@@ -56,13 +57,9 @@ class PaddedBatch:
 
     def followed_by(self, other: "PaddedBatch") -> "PaddedBatch":
         """Concatenates two batches whose canvases have the same size."""
-        return replace(
-            self,
-            tensors=torch.cat([self.tensors, other.tensors]),
-            sizes=torch.cat([self.sizes, other.sizes]),
-            starts=torch.cat([self.starts, other.starts]),
-            is_padded=self.is_padded or other.is_padded,
-        )
+        fields = ("tensors", "sizes", "starts")
+        joined = (torch.cat([getattr(self, name), getattr(other, name)]) for name in fields)
+        return PaddedBatch(*joined, is_padded=self.is_padded or other.is_padded)
 
 
 def mirror_columns(maps: Tensor, starts: Tensor, lengths: Tensor) -> Tensor:

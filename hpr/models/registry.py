@@ -40,24 +40,6 @@ ARCHITECTURES = {
 """Architectures by the name that configurations and weight files use. A new network is one more entry."""
 
 
-def find_architecture(name: str) -> Architecture:
-    """Returns the architecture of that name.
-
-    Raises:
-        UserError: There is none, or timm is not installed.
-    """
-    if name.startswith(TIMM):
-        # Imported late: timm is optional and takes two seconds to import.
-        from hpr.models.backbones.timm import TimmBackbone
-
-        return Architecture(partial(TimmBackbone, name=name.removeprefix(TIMM)))
-
-    if name not in ARCHITECTURES:
-        known = ", ".join([*ARCHITECTURES, f"{TIMM}NAME"])
-        raise UserError(f"unknown architecture '{name}': expected one of {known}")
-    return ARCHITECTURES[name]
-
-
 def build_network(name: str, skeleton: Skeleton, input_kind: InputKind = "discs") -> Refiner:
     """Builds a network with random weights.
 
@@ -67,7 +49,17 @@ def build_network(name: str, skeleton: Skeleton, input_kind: InputKind = "discs"
         input_kind: How poses are drawn for the network.
 
     Raises:
-        UserError: There is no such architecture.
+        UserError: There is no such architecture, or timm is not installed.
     """
-    architecture = find_architecture(name)
+    if name.startswith(TIMM):
+        # Imported late: timm is optional and takes two seconds to import.
+        from hpr.models.backbones.timm import TimmBackbone
+
+        architecture = Architecture(partial(TimmBackbone, name=name.removeprefix(TIMM)))
+    elif name in ARCHITECTURES:
+        architecture = ARCHITECTURES[name]
+    else:
+        known = ", ".join([*ARCHITECTURES, f"{TIMM}NAME"])
+        raise UserError(f"unknown architecture '{name}': expected one of {known}")
+
     return Refiner(architecture.backbone, skeleton, architecture.mean_head, input_kind)

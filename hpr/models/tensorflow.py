@@ -26,8 +26,6 @@ Shape = tuple[int, ...]
 
 _OPTIMIZER_SLOT = re.compile(r"/(Momentum|Adam|Adam_1)$")
 _CHECKPOINT_FILE = re.compile(r"\.(index|meta|data-\d+-of-\d+)$")
-_MAX_UNPACKED = 2_000_000_000
-"""Largest checkpoint in a .zip, in bytes; the published one has 350 million."""
 
 _NORM_LEAVES = {"gamma": "weight", "beta": "bias", "moving_mean": "running_mean", "moving_variance": "running_var"}
 
@@ -111,13 +109,7 @@ def default_output(checkpoint: Path) -> Path:
 
 
 def variables(scope: str, shape: ResNetShape, refiner: bool) -> list[Variable]:
-    """Returns every variable of a network, in graph order.
-
-    Args:
-        scope: Scope of the backbone, such as "resnet_v1_101".
-        shape: Shape of the backbone.
-        refiner: Whether the network has the stem of the keypoint discs and the two heads.
-    """
+    """Returns every variable of a network in graph order; a refiner has a stem for the discs and two heads as well."""
     stem = "backbone.stem"
     table = [Variable(f"{scope}/conv1/weights", (7, 7, 3, shape.width), f"{stem}.conv.weight")]
     if refiner:
@@ -166,39 +158,28 @@ def _norm(prefix: str, channels: int, tensor: str) -> list[Variable]:
 @contextmanager
 def _located(checkpoint: Path) -> Iterator[str]:
     """Yields the path that TensorFlow wants: a prefix, or a V1 file; a .zip is unpacked meanwhile."""
-    if checkpoint.suffix == ".zip" and checkpoint.is_file():
-        with tempfile.TemporaryDirectory() as folder:
-            yield _unpack(checkpoint, Path(folder))
+    if checkpoint.suffix != ".zip" or not checkpoint.is_file():
+        prefix = _CHECKPOINT_FILE.sub("", str(checkpoint))
+        if not Path(f"{prefix}.index").is_file() and not Path(prefix).is_file():
+            raise UserError(
+                f"{prefix}: no such checkpoint; expected {prefix}.index and {Path(prefix).name}.data-00000-of-00001, "
+                "a .zip of the two, or a .ckpt file: set checkpoint=PATH"
+            )
+        yield prefix
         return
 
-    prefix = _CHECKPOINT_FILE.sub("", str(checkpoint))
-    if not Path(f"{prefix}.index").is_file() and not Path(prefix).is_file():
-        raise UserError(
-            f"{prefix}: no such checkpoint; expected {prefix}.index and {Path(prefix).name}.data-00000-of-00001, "
-            "a .zip of the two, or a .ckpt file: set checkpoint=PATH"
-        )
-    yield prefix
+    with tempfile.TemporaryDirectory() as folder:
+        try:
+            with zipfile.ZipFile(checkpoint) as file:
+                file.extractall(folder, [name for name in file.namelist() if _CHECKPOINT_FILE.search(name)])
+        # Encrypted archives and unknown compression raise some of these.
+        except (zipfile.BadZipFile, zlib.error, EOFError, OSError, RuntimeError, NotImplementedError) as error:
+            raise UserError(f"{checkpoint}: cannot be unpacked ({error}); download it again") from None
 
-
-def _unpack(archive: Path, folder: Path) -> str:
-    """Unpacks a .zip into a folder and returns the prefix of the one checkpoint in it."""
-    try:
-        with zipfile.ZipFile(archive) as file:
-            members = [member for member in file.infolist() if _CHECKPOINT_FILE.search(member.filename)]
-            size = sum(member.file_size for member in members)
-            if size > _MAX_UNPACKED:
-                expected = f"a checkpoint of up to {_MAX_UNPACKED:,} bytes"
-                raise UserError(f"{archive}: expected {expected}, found {size:,} bytes to be unpacked")
-            for member in members:
-                file.extract(member, folder)
-    # Encrypted archives and unknown compression raise some of these.
-    except (zipfile.BadZipFile, zlib.error, EOFError, OSError, RuntimeError, NotImplementedError) as error:
-        raise UserError(f"{archive}: cannot be unpacked ({error}); download it again") from None
-
-    found = sorted(folder.rglob("*.index"))
-    if len(found) != 1:
-        raise UserError(f"{archive}: expected one checkpoint (one file *.index) in it, found {len(found)}")
-    return str(found[0].with_suffix(""))
+        found = sorted(Path(folder).rglob("*.index"))
+        if len(found) != 1:
+            raise UserError(f"{checkpoint}: expected one checkpoint (one file *.index) in it, found {len(found)}")
+        yield str(found[0].with_suffix(""))
 
 
 def _open_checkpoint(path: str) -> Any:
@@ -238,20 +219,16 @@ def _scope_and_kind(shapes: dict[str, Shape], checkpoint: Path) -> tuple[str, st
 
 
 def _tensors(table: list[Variable], shapes: dict[str, Shape], reader: Any, checkpoint: Path) -> weights.Tensors:
-    """Reads the variables and returns our tensors, with the axes in torch's order.
-
-    Raises:
-        UserError: A variable is missing, has another shape or cannot be read.
-    """
-    for name, shape in ((variable.name, variable.shape) for variable in table):
-        if name not in shapes:
-            raise UserError(f"{checkpoint}: no variable {name} among its {len(shapes)}; another network's checkpoint?")
-        if shapes[name] != shape:
-            raise UserError(f"{checkpoint}: {name} has shape {list(shapes[name])}, expected {list(shape)}")
-
+    """Reads the variables and returns our tensors, with the axes in torch's order."""
     tensors: weights.Tensors = {}
     for variable in table:
-        value = _value(reader, variable.name, checkpoint).astype(np.float32, copy=False)
+        name, found = variable.name, shapes.get(variable.name)
+        if found is None:
+            raise UserError(f"{checkpoint}: no variable {name} among its {len(shapes)}; another network's checkpoint?")
+        if found != variable.shape:
+            raise UserError(f"{checkpoint}: {name} has shape {list(found)}, expected {list(variable.shape)}")
+
+        value = _value(reader, name, checkpoint).astype(np.float32, copy=False)
         if value.ndim == 4:  # [H, W, in, out] -> (out, in, H, W); transposed: [H, W, out, in] -> (in, out, H, W)
             value = value.transpose(3, 2, 0, 1)
         earlier = tensors.get(variable.tensor)

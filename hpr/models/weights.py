@@ -49,15 +49,8 @@ class Provenance:
         keypoints = ",".join(skeleton.names)
         return cls(source, step, architecture, "refiner", skeleton.name, keypoints, input_kind)
 
-    def metadata(self) -> dict[str, str]:
-        """Returns the metadata of a file; `input` only where it is not the published form."""
-        return {name: value for name, value in asdict(self).items() if (name, value) != ("input", "discs")}
-
     def checked_skeleton(self, path: Path) -> Skeleton:
-        """Returns the skeleton of a refiner's weights.
-
-        Args:
-            path: The weight file, for messages.
+        """Returns the skeleton of a refiner's weights; messages name their file, `path`.
 
         Raises:
             UserError: There is no skeleton of that name, or it has other keypoints.
@@ -82,9 +75,10 @@ def save(path: Path, tensors: Mapping[str, NDArray[Any]], provenance: Provenance
         UserError: The file cannot be written.
     """
     contiguous = {name: np.ascontiguousarray(value) for name, value in tensors.items()}
+    metadata = {name: value for name, value in asdict(provenance).items() if (name, value) != ("input", "discs")}
     with replacing(path) as temporary:
         # As bytes: safetensors' own function writes files that only their owner can read.
-        temporary.write_bytes(serialize(contiguous, {"format": "pt", **provenance.metadata()}))
+        temporary.write_bytes(serialize(contiguous, {"format": "pt", **metadata}))
 
 
 def load(path: Path) -> tuple[Tensors, Provenance]:

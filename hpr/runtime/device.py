@@ -22,8 +22,3 @@ def select_device(name: str) -> torch.device:
     if device.type == "cuda" and (device.index or 0) >= torch.cuda.device_count():
         raise UserError(f"device={name}: PyTorch sees {torch.cuda.device_count()} CUDA devices here; use device=cpu")
     return device
-
-
-def device_name(device: torch.device) -> str:
-    """Returns the model of a GPU, or "cpu"."""
-    return torch.cuda.get_device_name(device) if device.type == "cuda" else "cpu"

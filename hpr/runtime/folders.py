@@ -35,18 +35,13 @@ def lock_folder(folder: Path) -> Iterator[None]:
         raise UserError(f"{folder}: cannot be written ({error.strerror}); choose another output folder") from None
 
     try:
-        _remove_temporary(folder)
+        for path in [path for path in folder.rglob(".*") if _TEMPORARY.fullmatch(path.name)]:
+            if path.is_dir() and not path.is_symlink():
+                shutil.rmtree(path, ignore_errors=True)
+            elif path.is_file():
+                path.unlink(missing_ok=True)
         yield
         with suppress(OSError):  # Windows does not remove open files
             (folder / LOCK).unlink()
     finally:
         lock.release()
-
-
-def _remove_temporary(folder: Path) -> None:
-    for path in [path for path in folder.rglob(".*") if _TEMPORARY.fullmatch(path.name)]:
-        if path.is_dir() and not path.is_symlink():
-            shutil.rmtree(path, ignore_errors=True)
-        elif path.is_file():
-            with suppress(OSError):
-                path.unlink()

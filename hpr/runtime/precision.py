@@ -14,40 +14,26 @@ PrecisionName = Literal["fp32", "tf32", "bf16", "fp16"]
 PrecisionSetting = Literal["auto", "fp32", "tf32", "bf16", "fp16"]
 """What a user can choose."""
 
-_DTYPES = {"fp32": torch.float32, "tf32": torch.float32, "bf16": torch.bfloat16, "fp16": torch.float16}
+DTYPES = {"fp32": torch.float32, "tf32": torch.float32, "bf16": torch.bfloat16, "fp16": torch.float16}
+"""Data type of tensors in each precision."""
 
 
-def select_precision(name: str, device: torch.device) -> PrecisionName:
-    """Returns the precision of that name; "auto" changes no score on the device (docs/performance.md).
+def select_precision(name: str, device: torch.device, for_training: bool = False) -> PrecisionName:
+    """Returns the precision of that name; "auto" is the fastest one that harms neither scores nor training.
 
-    "auto" is TF32 on CUDA and fp32 on a CPU, even on one with bf16 arithmetic.
+    On a CPU that is fp32. On a GPU it is TF32 for refining (docs/performance.md), and bf16 for training where the GPU
+    has it (weights and averages stay in fp32); a GPU without TF32 computes in fp32 instead.
 
     Raises:
         UserError: There is no such precision.
     """
     if name == "auto":
-        return "tf32" if device.type == "cuda" else "fp32"
-    if name not in _DTYPES:
+        if device.type != "cuda":
+            return "fp32"
+        return "bf16" if for_training and torch.cuda.is_bf16_supported(including_emulation=False) else "tf32"
+    if name not in DTYPES:
         raise UserError(f"precision={name}: expected one of {', '.join(get_args(PrecisionSetting))}")
     return name  # type: ignore[return-value]
-
-
-def training_precision(name: PrecisionSetting, device: torch.device) -> PrecisionName:
-    """Returns the precision of that name for training; "auto" is the fastest one that trains well on the device.
-
-    "auto" is bf16 on a GPU with bf16 arithmetic (weights and averages stay in fp32), TF32 on an older GPU, where it
-    falls back to fp32 if there is no TF32 either, and fp32 on a CPU.
-    """
-    if name != "auto":
-        return name
-    if device.type != "cuda":
-        return "fp32"
-    return "bf16" if torch.cuda.is_bf16_supported(including_emulation=False) else "tf32"
-
-
-def dtype_of(precision: PrecisionName) -> torch.dtype:
-    """Returns the data type of tensors in a precision."""
-    return _DTYPES[precision]
 
 
 def slow_precision(precision: PrecisionName, device: torch.device) -> str | None:

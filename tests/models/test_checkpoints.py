@@ -64,25 +64,12 @@ def test_round_trip(skeleton: Skeleton, dtype: Any, path: Path) -> None:
     tensors = {name: tensor.astype(dtype) for name, tensor in network_tensors(network).items()}
     saved(path, network, tensors)
     assert weights.load(path)[1] == Provenance.of_refiner("test", "7", "demo", skeleton)
-    for loaded in (
-        load_network(path),
-        load_network(path, "demo", skeleton, "discs"),
-        start_network("demo", skeleton, path),
-        start_network("demo", skeleton, str(path)),
-    ):
+    for loaded in (load_network(path, "demo", skeleton, "discs"), start_network("demo", skeleton, str(path))):
         assert loaded.skeleton is skeleton
         assert loaded.mean_head == network.mean_head
         for name, tensor in network_tensors(loaded).items():
             assert tensor.dtype == np.float32
             np.testing.assert_array_equal(tensor, tensors[name].astype(np.float32), err_msg=name)
-
-
-def test_weights_are_written_whole_or_not_at_all(demo: Refiner, tmp_path: Path) -> None:
-    (tmp_path / "file").write_text("in the way")
-    with pytest.raises(UserError, match="cannot be written"):
-        saved(tmp_path / "file" / "a.safetensors", demo)
-    path = saved(tmp_path / "new" / "a.safetensors", demo)
-    assert [entry.name for entry in path.parent.iterdir()] == ["a.safetensors"]
 
 
 def test_import_loads_no_optional_library() -> None:
@@ -95,18 +82,11 @@ def test_import_loads_no_optional_library() -> None:
     [
         *(({"skeleton": name}, f"unknown skeleton '{name}': expected one of posetrack15, ") for name in ("", "COCO17")),
         *(
-            (
-                {"keypoints": names},
-                f"expected the keypoints of posetrack15 in its order, found '{names}'; port or train",
-            )
-            for names in ("", "nose", ",".join(reversed(NAMES)), ",".join(COCO17.names), ", ".join(NAMES))
+            ({"keypoints": names}, f"expected the keypoints of posetrack15 in its order, found '{names}'; port or")
+            for names in ("", ",".join(reversed(NAMES)), ", ".join(NAMES), ",".join([*NAMES, "tail"]))
         ),
-        ({"keypoints": ",".join([*NAMES, "tail"])}, "expected the keypoints of posetrack15 in its order"),
         ({"input": "rings"}, "expected input discs or confident_discs, found 'rings'"),
-        (
-            {"architecture": "resnet50"},
-            "expected weights of demo, found resnet50's; use model=resnet50 or another file",
-        ),
+        ({"architecture": "resnet50"}, "expected weights of demo, found resnet50's; use model=resnet50 or another"),
     ],
 )
 def test_provenance_that_does_not_fit(changes: dict[str, Any], message: str, demo: Refiner, path: Path) -> None:

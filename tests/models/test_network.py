@@ -34,16 +34,6 @@ def test_output_has_two_cells_per_sixteen_pixels(count: int, height: int) -> Non
     assert network.heatmap_size(torch.tensor([height, width])).tolist() == list(logits.shape[2:])
 
 
-@ALL
-def test_channels_are_those_of_the_skeleton(skeleton: Skeleton) -> None:
-    network, count = small_network(skeleton), len(skeleton)
-    assert network.skeleton is skeleton
-    logits, offsets = network(inputs(1, skeleton, 40, 30))
-    assert logits.shape == (1, count, 6, 4)
-    assert offsets.shape == (1, 2 * count, 6, 4)
-    assert network.input_mean.shape == (1, 3 + count, 1, 1)
-
-
 @pytest.fixture(scope="module")
 def published(weights: Path) -> Refiner:
     """The published network with the stand-in weights, as trained (batch norms not folded)."""
@@ -68,23 +58,7 @@ def test_golden_output(name: str, published: Refiner) -> None:
     np.testing.assert_allclose(offsets[0].permute(1, 2, 0), golden["locref"], atol=5e-4)
 
 
-def test_every_parameter_gets_a_gradient() -> None:
-    network = small_network()
-    logits, offsets = network(inputs(1, POSETRACK15, 64, 64))
-    (logits.square().sum() + offsets.square().sum()).backward()
-    assert [name for name, p in network.named_parameters() if p.grad is None or not p.grad.abs().sum() > 0] == []
-
-
 class TestMirror:
-    def test_heatmaps(self) -> None:
-        """Sides are swapped and columns mirrored."""
-        maps, expected = torch.zeros(1, 15, 2, 5), torch.zeros(1, 15, 2, 5)
-        maps[0, POSETRACK15.index("right_ankle"), 1, 0] = expected[0, POSETRACK15.index("left_ankle"), 1, 4] = 1
-        maps[0, POSETRACK15.index("nose"), 0, 2] = expected[0, POSETRACK15.index("nose"), 0, 2] = 2
-        network, batch = small_network(), inputs(1, POSETRACK15, 16, 40)
-        assert torch.equal(network.mirror_heatmaps(maps, batch), expected)
-        assert torch.equal(network.mirror_heatmaps(expected, batch), maps)
-
     @ALL
     def test_inputs(self, skeleton: Skeleton) -> None:
         """Pixels are mirrored; discs are those of the mirrored pose."""

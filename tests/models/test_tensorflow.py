@@ -16,7 +16,6 @@ from safetensors import safe_open
 
 from hpr.errors import UserError
 from hpr.models import tensorflow
-from hpr.models.checkpoints import load_network
 from hpr.models.resnet_shapes import RESNETS
 from hpr.models.weights import load
 from hpr.skeleton import POSETRACK15
@@ -125,19 +124,13 @@ def test_imagenet_backbone(tmp_path: Path) -> None:
     assert (provenance.kind, provenance.architecture, provenance.step) == ("backbone", "resnet50", "unknown")
     kernel = standin.imagenet()["resnet_v1_50/conv1/weights"]
     np.testing.assert_array_equal(tensors["backbone.stem.conv.weight"], kernel.transpose(3, 2, 0, 1))
-    with pytest.raises(UserError, match="expected a refiner's weights, found a backbone's"):
-        load_network(tmp_path / "resnet_v1_50.safetensors")
 
 
 @pytest.mark.parametrize(
     ("removed", "added", "message"),
     [
         ("", {}, "expected variables of one resnet_v1_50, _101 or _152, found 0 other variables"),
-        (
-            "",
-            {"vgg_16/conv1/weights": 1},
-            "expected variables of one resnet_v1_50, _101 or _152, found 1 other variables",
-        ),
+        ("", {"vgg_16/conv1/weights": 1}, "resnet_v1_50, _101 or _152, found 1 other variables"),
         ("", {"resnet_v1_18/conv1/weights": 1}, "unknown architecture 'resnet18'"),
         (f"{UNIT}/conv2/weights", {}, f"no variable {UNIT}/conv2/weights among its 524"),
         ("resnet_v1_101/conv1_extra/weights", {}, "no variable resnet_v1_101/conv1_extra/weights among"),
@@ -187,11 +180,6 @@ def test_unreadable_checkpoints(name: str, content: bytes | None, message: str, 
     assert [path.name for path in tmp_path.iterdir()] == [name] * (content is not None)
 
 
-def test_missing_data_file(snapshot: Path, tmp_path: Path) -> None:
-    shutil.copy(f"{snapshot}.index", tmp_path)
-    assert "No such file" in port_fails(f"checkpoint={tmp_path / 'snapshot-515000'}")
-
-
 @pytest.mark.parametrize("flag", [pytest.param(1, id="encrypted"), pytest.param(0, id="odd compression")])
 def test_odd_zip(flag: int, tmp_path: Path) -> None:
     with zipfile.ZipFile(tmp_path / "snapshot-1.zip", "w") as archive:
@@ -205,16 +193,6 @@ def test_odd_zip(flag: int, tmp_path: Path) -> None:
         tensorflow.port(tmp_path / "snapshot-1.zip", tmp_path / "out.safetensors")
 
 
-def test_zip_bomb(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(tensorflow, "_MAX_UNPACKED", 1000)
-    with zipfile.ZipFile(tmp_path / "snapshot-1.zip", "w", zipfile.ZIP_DEFLATED) as archive:
-        archive.writestr("snapshot-1.index", bytes(10))
-        archive.writestr("snapshot-1.data-00000-of-00001", bytes(1_000_000))
-        archive.writestr("holiday.jpg", bytes(1_000_000))  # this one is not unpacked
-    with pytest.raises(UserError, match="expected a checkpoint of up to 1,000 bytes, found 1,000,010 bytes"):
-        tensorflow.port(tmp_path / "snapshot-1.zip", tmp_path / "out.safetensors")
-
-
 def test_without_tensorflow(tmp_path: Path) -> None:
     (tmp_path / "snapshot-1.index").touch()
     program = (
@@ -222,13 +200,8 @@ def test_without_tensorflow(tmp_path: Path) -> None:
         "from pathlib import Path; from hpr.models.tensorflow import port\n"
         "port(Path(sys.argv[1]), Path('out'))"
     )
-    result = subprocess.run(
-        [sys.executable, "-c", program, tmp_path / "snapshot-1"],
-        capture_output=True,
-        text=True,
-        check=False,
-        cwd=tmp_path,
-    )
+    line = [sys.executable, "-c", program, tmp_path / "snapshot-1"]
+    result = subprocess.run(line, capture_output=True, text=True, check=False, cwd=tmp_path)
     assert "pip install -e '.[port]'" in result.stderr
 
 

@@ -16,7 +16,6 @@ from hpr.errors import UserError
 from hpr.models import weights
 from hpr.models.batch_norm import BatchNorm
 from hpr.models.checkpoints import load_network, network_tensors, start_network
-from hpr.models.network import Refiner
 from hpr.models.padding import PaddedBatch
 from hpr.models.registry import build_network
 from hpr.skeleton import COCO17, MPII16, POSETRACK15
@@ -59,9 +58,8 @@ def test_padded_crops_have_the_features_that_they_have_alone(name: str) -> None:
 def test_live_batch_norms_see_the_crops_only(name: str) -> None:
     """Whether canvases are larger or not; also where timm's norms have an activation."""
     network = build_network(f"timm/{name}", POSETRACK15)
-    crops, found = [torch.randn(18, *size) for size in SIZES], []
-    for width in (64, 128):
-        found.append(network.backbone(on_canvas(crops, 64, width))[..., :4])
+    crops = [torch.randn(18, *size) for size in SIZES]
+    found = [network.backbone(on_canvas(crops, 64, width))[..., :4] for width in (64, 128)]
     torch.testing.assert_close(found[0], found[1], rtol=0, atol=1e-4 * found[0].abs().max().item())
     norms = [module for module in network.modules() if isinstance(module, nn.BatchNorm2d)]
     assert norms
@@ -88,12 +86,6 @@ def trained(name: str) -> nn.Module:
     return lively(network)  # type: ignore[arg-type]
 
 
-def inputs(rgb: Tensor, network: Refiner) -> PaddedBatch:
-    """Returns a network's input, with noise for the keypoints' maps."""
-    maps = torch.randint(0, 256, (len(rgb), len(network.skeleton), *rgb.shape[2:])).float()
-    return PaddedBatch.whole(torch.cat([rgb, maps], dim=1))
-
-
 @pytest.mark.parametrize("ending", ["pth", "safetensors"])
 @pytest.mark.parametrize("name", ["resnet18.a1_in1k", "test_convnext", "tf_efficientnet_lite0", "repvgg_a0"])
 def test_started_from_imagenet_it_sees_what_timms_network_sees(name: str, ending: str, tmp_path: Path) -> None:
@@ -109,9 +101,10 @@ def test_started_from_imagenet_it_sees_what_timms_network_sees(name: str, ending
     with torch.inference_mode():
         pyramid = own.forward_intermediates((rgb / 255 - mean) / std, intermediates_only=True)
         expected = next(features for features in pyramid if features.shape[2] == 4)
-        batch = inputs(rgb, network)
-        found = network.backbone(batch.with_tensors(batch.tensors - network.input_mean))
-        outputs = [network(inputs(rgb, network)) for _ in range(2)]
+        noise = [torch.randint(0, 256, (1, 17, 64, 96)).float() for _ in range(2)]
+        batches = [PaddedBatch.whole(torch.cat([rgb, maps], dim=1)) for maps in noise]
+        found = network.backbone(batches[0].with_tensors(batches[0].tensors - network.input_mean))
+        outputs = [network(batch) for batch in batches]
     torch.testing.assert_close(found, expected, rtol=0, atol=1e-3 * expected.abs().max().item())
     assert all(torch.equal(one, other) for one, other in zip(*outputs, strict=True))
 
@@ -175,26 +168,23 @@ def test_refused_files(content: object, message: str, ending: str, tmp_path: Pat
     assert "\n" not in str(error.value)
 
 
-def test_pretrained_weights(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_pretrained_weights(monkeypatch: pytest.MonkeyPatch) -> None:
     """timm loads them; where it cannot, that is one line."""
     own, create = trained("test_resnet"), timm.create_model
+    downloads = iter([OSError("no\nconnection"), own])
 
-    def offline(name: str, pretrained: bool = False, **settings: object) -> nn.Module:
-        if pretrained:
-            raise OSError("no\nconnection")
-        network: nn.Module = create(name, **settings)
-        return network
+    def create_or_download(name: str, pretrained: bool = False, **settings: object) -> Any:
+        found = next(downloads) if pretrained else create(name, **settings)
+        if isinstance(found, Exception):
+            raise found
+        return found
 
-    with monkeypatch.context() as patch:
-        patch.setattr(timm, "create_model", offline)
-        with pytest.raises(UserError) as error:
-            start_network("timm/test_resnet", POSETRACK15, "pretrained")
+    monkeypatch.setattr(timm, "create_model", create_or_download)
+    with pytest.raises(UserError) as error:
+        start_network("timm/test_resnet", POSETRACK15, "pretrained")
     expected = "model.weights=pretrained: no weights of timm's test_resnet (OSError: no connection); use others"
     assert str(error.value) == expected
 
-    monkeypatch.setattr(
-        timm, "create_model", lambda name, pretrained=False, **settings: own if pretrained else create(name, **settings)
-    )
     network = start_network("timm/test_resnet", POSETRACK15, "pretrained")
     found = network.get_parameter("backbone.network.layer1.0.conv1.weight")
     assert torch.equal(found, own.get_parameter("layer1.0.conv1.weight"))
@@ -204,9 +194,7 @@ def test_pretrained_weights(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> 
 def test_only_timms_networks_start_from_such_weights(path: str) -> None:
     with pytest.raises(UserError, match=f"model.weights={path}: only timm's networks start from such weights"):
         start_network("resnet50", POSETRACK15, path)
-    with pytest.raises(
-        UserError, match=f"{path}: expected a refiner's weights, found a backbone's, which only training"
-    ):
+    with pytest.raises(UserError, match=f"{path}: expected a refiner's weights, found a backbone's, which only"):
         load_network(Path(path))
 
 

@@ -7,14 +7,12 @@ import pytest
 from hpr.runtime.processes import ALONE, Processes
 
 
-def test_alone(monkeypatch: pytest.MonkeyPatch) -> None:
-    for name in ("RANK", "WORLD_SIZE", "LOCAL_RANK", "LOCAL_WORLD_SIZE"):
+def test_what_torchrun_says(monkeypatch: pytest.MonkeyPatch) -> None:
+    variables = {"RANK": "9", "WORLD_SIZE": "16", "LOCAL_RANK": "1", "LOCAL_WORLD_SIZE": "8"}
+    for name in variables:
         monkeypatch.delenv(name, raising=False)
     assert Processes.from_environment() == ALONE
-
-
-def test_what_torchrun_says(monkeypatch: pytest.MonkeyPatch) -> None:
-    for name, value in (("RANK", "9"), ("WORLD_SIZE", "16"), ("LOCAL_RANK", "1"), ("LOCAL_WORLD_SIZE", "8")):
+    for name, value in variables.items():
         monkeypatch.setenv(name, value)
     assert Processes.from_environment() == Processes(9, 16, 1, 8)
 

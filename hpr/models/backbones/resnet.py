@@ -6,7 +6,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 from torch.nn.utils.fusion import fuse_conv_bn_eval
 
-from hpr.models.batch_norm import BATCH_NORM_EPSILON, BatchNorm
+from hpr.models.batch_norm import BatchNorm
 from hpr.models.network import Backbone
 from hpr.models.padding import PaddedBatch
 from hpr.models.resnet_shapes import EXPANSION, ResNetShape
@@ -14,27 +14,28 @@ from hpr.poses import IntArray
 
 
 class ConvNorm(nn.Module):
-    """A convolution without bias, padded by half its kernel on all sides, and batch norm."""
+    """A convolution without bias, padded by half its kernel on all sides, and batch norm.
+
+    `valid` (B, 1, H', W') is 1 on each crop's own cells of the result; None for crops that fill their canvas.
+    """
 
     def __init__(self, in_channels: int, out_channels: int, kernel: int, stride: int = 1, dilation: int = 1) -> None:
         padding = dilation * (kernel // 2)
         super().__init__()
         self.conv = nn.Conv2d(in_channels, out_channels, kernel, stride, padding, dilation, bias=False)
-        self.norm: nn.Module = BatchNorm(out_channels, eps=BATCH_NORM_EPSILON)
+        self.norm: nn.Module = BatchNorm(out_channels)
 
     def forward(self, x: Tensor, valid: Tensor | None = None) -> Tensor:
-        """Maps (B, in, H, W) to (B, out, H', W').
-
-        Args:
-            x: The features.
-            valid: (B, 1, H', W'), 1 on each crop's own cells of the result; None for crops that fill their canvas.
-        """
+        """Maps (B, in, H, W) to (B, out, H', W')."""
         y: Tensor = self.norm(self.conv(x), valid)
         return y
 
 
 class Bottleneck(nn.Module):
-    """1×1, 3×3 and 1×1 convolutions beside a shortcut; the stride is in the 3×3 and in the shortcut."""
+    """1×1, 3×3 and 1×1 convolutions beside a shortcut; the stride is in the 3×3 and in the shortcut.
+
+    Valid masks are as for `ConvNorm`: `valid` of the input's cells, `valid_after` of the result's.
+    """
 
     def __init__(self, in_channels: int, depth: int, stride: int, dilation: int) -> None:
         super().__init__()
@@ -49,13 +50,7 @@ class Bottleneck(nn.Module):
         self.shortcut = ConvNorm(in_channels, EXPANSION * depth, 1, stride) if projects else None
 
     def forward(self, x: Tensor, valid: Tensor | None = None, valid_after: Tensor | None = None) -> Tensor:
-        """Maps (B, in, H, W) to (B, 4 * depth, H', W'), H' = ceil(H / stride) and W' = ceil(W / stride).
-
-        Args:
-            x: The features.
-            valid: (B, 1, H, W), 1 on each crop's own cells of x; None for crops that fill their canvas.
-            valid_after: (B, 1, H', W'), 1 on each crop's own cells of the result.
-        """
+        """Maps (B, in, H, W) to (B, 4 * depth, H', W'), H' = ceil(H / stride) and W' = ceil(W / stride)."""
         shortcut = x[:, :, :: self.stride, :: self.stride]
         if self.shortcut is not None:
             shortcut = self.shortcut(x, valid_after)
@@ -101,12 +96,9 @@ class ResNet(Backbone):
         self.out_channels = channels
 
     def placement(self, sizes: IntArray) -> IntArray:
-        """See `Backbone`."""
         return np.asarray((sizes + 1) // 2 % 2 * 2)
 
     def forward(self, batch: PaddedBatch) -> Tensor:
-        """See `Backbone`."""
-
         def valid(stride: int, in_corner: bool = True) -> Tensor | None:
             return batch.valid(stride, in_corner).to(batch.tensors.dtype) if batch.is_padded else None
 
@@ -126,23 +118,16 @@ class ResNet(Backbone):
         return x if mask is None else x * mask
 
     def fold_batch_norms(self) -> None:
-        """See `Backbone`."""
-        fold_batch_norms(self)
-
-
-def fold_batch_norms(module: nn.Module) -> None:
-    """Replaces every `ConvNorm` of a module in evaluation mode by one convolution with a bias."""
-    for part in module.modules():
-        if isinstance(part, ConvNorm):
-            assert isinstance(part.norm, BatchNorm)
-            part.conv, part.norm = fuse_conv_bn_eval(part.conv, part.norm), _Folded()
+        for part in self.modules():
+            if isinstance(part, ConvNorm):
+                assert isinstance(part.norm, BatchNorm)
+                part.conv, part.norm = fuse_conv_bn_eval(part.conv, part.norm), _Folded()
 
 
 class _Folded(nn.Module):
     """Replaces a batch norm that has been folded into its convolution."""
 
     def forward(self, x: Tensor, valid: Tensor | None = None) -> Tensor:
-        """Returns x."""
         return x
 
 

@@ -60,7 +60,11 @@ class TimmBackbone(Backbone):
         own = [name for name, _ in self.network.named_parameters() if _plain(name) in kernels]
         self.input_kernels = tuple(f"network.{name}" for name in own)
 
-        _replace_batch_norms(self.network)
+        for parent in list(self.network.modules()):
+            for part, child in list(parent.named_children()):
+                if isinstance(child, nn.BatchNorm2d) and child.affine and child.track_running_stats:
+                    parent.add_module(part, BatchNormAct(child))
+
         for module in self.network.modules():
             if isinstance(module, nn.MaxPool2d):
                 module.register_forward_pre_hook(partial(self._mask_input, is_max=True))
@@ -71,7 +75,6 @@ class TimmBackbone(Backbone):
         self.is_maskable = self._try_masks(in_channels)
 
     def forward(self, batch: PaddedBatch) -> Tensor:
-        """See `Backbone`."""
         height, width = batch.tensors.shape[2:]
         tensors = F.pad(batch.tensors, (0, -width % self.stride, 0, -height % self.stride))
         if not batch.is_padded:
@@ -82,7 +85,7 @@ class TimmBackbone(Backbone):
         return self._masked_features(batch) if self.is_maskable else self._features_one_by_one(batch)
 
     def pretrained(self, source: str | Path) -> tuple[Tensors, Sequence[float]]:
-        """See `Backbone`.
+        """Returns ImageNet weights for training to start from; see `Backbone`.
 
         timm's networks expect RGB in 0..1 minus a mean, divided by a standard deviation: both are in `default_cfg`. The
         mean is returned; the deviation is folded into the kernels that see the input.
@@ -190,16 +193,7 @@ class BatchNormAct(BatchNorm):
         self.drop, self.act = (getattr(norm, name, nn.Identity()) for name in ("drop", "act"))
 
     def forward(self, x: Tensor, valid: Tensor | None = None) -> Tensor:
-        """See `BatchNorm`."""
         return torch.as_tensor(self.act(self.drop(super().forward(x, valid))))
-
-
-def _replace_batch_norms(network: nn.Module) -> None:
-    """Replaces all batch norms of a network by ones that take a valid mask."""
-    for parent in list(network.modules()):
-        for name, child in list(parent.named_children()):
-            if isinstance(child, nn.BatchNorm2d) and child.affine and child.track_running_stats:
-                parent.add_module(name, BatchNormAct(child))
 
 
 def _feature_extractor(name: str, in_channels: int) -> Any:
