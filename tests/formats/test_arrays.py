@@ -141,10 +141,6 @@ class TestWhatItSays:
         assert frame.person_scores.tolist() == [0.5, 2.5]
         assert frame.track_ids == (3, None)
 
-    def test_track_ids_that_are_texts(self, tmp_path: Path) -> None:
-        (frame,) = frames_of(people([1, 2], [3, 4], frames=[5, 5], track_ids=["b", ""]), tmp_path)
-        assert frame.track_ids == ("b", None)
-
     @pytest.mark.parametrize("name", SKELETONS)
     def test_skeletons(self, name: str, tmp_path: Path) -> None:
         count = len(SKELETONS[name])
@@ -178,16 +174,6 @@ class TestWriting:
         arrays["keypoints"] = arrays["keypoints"].astype(np.float32)
         return {**arrays, "all_frames": np.arange(12), "mine": np.arange(5), "odd": np.array("text")}
 
-    def test_is_written_as_it_was(self, tmp_path: Path) -> None:
-        """With unknown arrays, in the types of the file, and the same bytes each time."""
-        path = saved(tmp_path / "a.npz", self.arrays())
-        for name in ("b.npz", "c.npz"):
-            FORMAT.write(FORMAT.read(path), tmp_path / name)
-        assert_same(loaded(tmp_path / "b.npz"), self.arrays())
-        assert (tmp_path / "b.npz").read_bytes() == (tmp_path / "c.npz").read_bytes()
-        with zipfile.ZipFile(tmp_path / "b.npz") as archive:
-            assert {part.date_time for part in archive.infolist()} == {(1980, 1, 1, 0, 0, 0)}
-
     def test_python_objects_that_nobody_asks_for_are_kept(self, tmp_path: Path) -> None:
         np.savez(tmp_path / "a.npz", **people([1, 2], frames=[0]), info=np.array({"by": "me"}, object))
         FORMAT.write(FORMAT.read(tmp_path / "a.npz"), tmp_path / "b.npz")
@@ -195,11 +181,16 @@ class TestWriting:
             assert archive["info"].item() == {"by": "me"}
 
     def test_a_changed_pose(self, tmp_path: Path) -> None:
+        """In the types of the file, and the same bytes each time."""
         sequence = read(FORMAT, saved(tmp_path / "a.npz", self.arrays()))
-        FORMAT.write([with_frame(sequence, 2, with_first_at(sequence.frames[2], 7.5, 8))], tmp_path / "b.npz")
+        for name in ("b.npz", "c.npz"):
+            FORMAT.write([with_frame(sequence, 2, with_first_at(sequence.frames[2], 7.5, 8))], tmp_path / name)
         expected = self.arrays()
         expected["keypoints"][1, 0] = 7.5, 8
         assert_same(loaded(tmp_path / "b.npz"), expected)
+        assert (tmp_path / "b.npz").read_bytes() == (tmp_path / "c.npz").read_bytes()
+        with zipfile.ZipFile(tmp_path / "b.npz") as archive:
+            assert {part.date_time for part in archive.infolist()} == {(1980, 1, 1, 0, 0, 0)}
 
     def test_whole_numbers_become_others_where_they_have_to(self, tmp_path: Path) -> None:
         arrays = {
@@ -262,25 +253,25 @@ class TestSources:
 
 
 PERSON = people([1, 2], frames=[0])
+BOTH = people([1, 2], frames=[0], images=["a"])
 KINDS = st.sampled_from([np.dtype(kind) for kind in ("f8", "f4", "i8", "u1", "?", "U3", "S2")])
 NAMES = ["images", "frames", "all_images", "all_frames", "boxes", "person_scores", "track_ids", "skeleton", "other"]
+
+
+def named(count: int, **arrays: Any) -> dict[str, Any]:
+    """A person without a skeleton's name."""
+    return {"keypoints": np.ones((1, count, 2)), "frames": [0], **arrays}
 
 
 @pytest.mark.parametrize(
     ("arrays", "message"),
     [
         ({"poses": np.ones(3)}, r"expected the array keypoints \(N, K, 2\), found none we know"),
-        (
-            {**PERSON, "keypoints": np.ones((1, 17, 3))},
-            r"keypoints: expected the shape \(N, K, 2\), found \(1, 17, 3\); put the scores into an array scores",
-        ),
+        ({**PERSON, "keypoints": np.ones((1, 17, 3))}, "keypoints: .* found .*; put the scores into an array scores"),
         ({**PERSON, "keypoints": np.ones(34)}, r"keypoints: expected the shape \(N, K, 2\), found \(34,\)$"),
         ({**PERSON, "keypoints": np.ones((1, 17, 2), "U3")}, "keypoints: expected numbers, found <U3"),
         ({**PERSON, "keypoints": np.ones((1, 17, 2), complex)}, "keypoints: expected numbers, found complex128"),
-        (
-            {**PERSON, "keypoints": np.ones((1, 17, 2), object)},
-            "keypoints: holds Python objects; expected an array of numbers or of texts",
-        ),
+        ({**PERSON, "keypoints": np.ones((1, 17, 2), object)}, "keypoints: holds Python objects; expected an array"),
         ({**PERSON, "scores": np.ones((1, 17, 1))}, r"scores: expected the shape \(1, 17\), found \(1, 17, 1\)"),
         ({**PERSON, "boxes": np.ones((2, 4))}, r"boxes: expected the shape \(1, 4\), found \(2, 4\)"),
         ({**PERSON, "frames": [0.5]}, "frames: expected whole numbers, found float64"),
@@ -292,17 +283,11 @@ NAMES = ["images", "frames", "all_images", "all_frames", "boxes", "person_scores
         (people([1, 2]), r"expected the array frames \(N,\) or images \(N,\), which image each person is in"),
         ({**PERSON, "all_frames": [1, 2]}, r"frames\[0\]: expected an image of all_frames, found 0$"),
         (people([1, 2], all_images=["a"]), r"expected the array images \(N,\) beside all_images, found none"),
-        (
-            people([1, 2], frames=[0], images=["a"], all_images=["a"]),
-            "expected the array all_frames beside all_images, found none",
-        ),
-        (
-            people([1, 2], frames=[0], images=["a"], all_images=["a"], all_frames=[0, 1]),
-            "expected as many all_images as all_frames",
-        ),
+        ({**BOTH, "all_images": ["a"]}, "expected the array all_frames beside all_images, found none"),
+        ({**BOTH, "all_images": ["a"], "all_frames": [0, 1]}, "expected as many all_images as all_frames"),
         ({**PERSON, "all_frames": [[0]]}, r"all_frames: expected the shape \(1,\), found \(1, 1\)"),
         (
-            {"keypoints": np.ones((1, 17, 2)), "frames": [0]},
+            named(17),
             r"expected the array skeleton \(one of posetrack15, .*\) or keypoint_names \(17 texts\), found none",
         ),
         ({**PERSON, "skeleton": "coco"}, "skeleton: expected one of posetrack15, .*, found 'coco'"),
@@ -310,16 +295,10 @@ NAMES = ["images", "frames", "all_images", "all_frames", "boxes", "person_scores
         ({**PERSON, "skeleton": "mpii16"}, "keypoints: expected the 16 keypoints of mpii16, found 17"),
         (
             {**PERSON, "keypoint_names": list("abcdefghijklmnopq")},
-            "keypoint_names: expected those of the skeleton coco17, found others; leave out one",
+            "keypoint_names: expected those of the skeleton coco17",
         ),
-        (
-            {"keypoints": np.ones((1, 2, 2)), "frames": [0], "keypoint_names": ["a", "a"]},
-            "keypoint_names: expected each name once, found a, a",
-        ),
-        (
-            {"keypoints": np.ones((1, 0, 2)), "frames": [0], "keypoint_names": np.zeros(0, "U1")},
-            "keypoint_names: expected each name once, found none",
-        ),
+        (named(2, keypoint_names=["a", "a"]), "keypoint_names: expected each name once, found a, a"),
+        (named(0, keypoint_names=np.zeros(0, "U1")), "keypoint_names: expected each name once, found none"),
     ],
 )
 def test_what_cannot_be_read_is_refused(arrays: dict[str, Any], message: str, tmp_path: Path) -> None:
