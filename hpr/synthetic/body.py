@@ -22,60 +22,39 @@ ANGLES = (
 )
 """Degrees of freedom, in degrees; arms and legs hang straight down at 0."""
 
-POINTS = (
-    "pelvis",
-    "waist",
-    "chest",
-    "neck",
-    "head_bottom",
-    "head_centre",
-    "head_top",
-    "nose",
-    *(f"{side}_{name}" for side in ("left", "right") for name in ("shoulder", "elbow", "wrist", "hand")),
-    *(f"{side}_{name}" for side in ("left", "right") for name in ("hip", "knee", "ankle", "heel", "toe")),
-)
-"""Named points of a body; those that are keypoints have the names of `skeleton.POSETRACK15`."""
-
+_X, _Y, _Z = range(3)
 _MOTIONS = ("stand", "walk", "run", "gesture", "squat", "stoop", "dance")
 
 
-@dataclass(frozen=True)
+@dataclass
 class Motion:
     """Angles that swing around a mean: mean + amplitude * sin(2 pi (frequency * t + phase)).
 
     Attributes:
-        mean: (20,) degrees, in the order of ANGLES.
-        amplitude: (20,) degrees.
-        frequency: (20,) swings per second.
-        phase: (20,) fraction of a swing.
+        mean: Angle name → degrees.
+        amplitude: Angle name → degrees.
+        phase: Angle name → fraction of a swing.
+        frequency: (20,) swings per second, in the order of ANGLES.
         speed: Metres per second, forward.
     """
 
-    mean: FloatArray
-    amplitude: FloatArray
+    mean: dict[str, float]
+    amplitude: dict[str, float]
+    phase: dict[str, float]
     frequency: FloatArray
-    phase: FloatArray
-    speed: float
+    speed: float = 0.0
 
     def angles(self, time: float) -> dict[str, float]:
         """Returns the angles at a time in seconds, in radians."""
-        degrees = self.mean + self.amplitude * np.sin(2 * np.pi * (self.frequency * time + self.phase))
+        tables = (self.mean, self.amplitude, self.phase)
+        mean, amplitude, phase = (np.array([table[name] for name in ANGLES]) for table in tables)
+        degrees = mean + amplitude * np.sin(2 * np.pi * (self.frequency * time + phase))
         return dict(zip(ANGLES, np.deg2rad(degrees).tolist(), strict=True))
 
 
 @dataclass(frozen=True)
 class Build:
-    """Proportions of one body, relative to the mean adult's.
-
-    Attributes:
-        height: Height in metres.
-        arms: Length of the arms.
-        legs: Length of the legs.
-        torso: Length of the torso.
-        shoulders: Width of the shoulders.
-        hips: Width of the hips.
-        head: Size of the head.
-    """
+    """The height of one body in metres; lengths and widths relative to the mean adult's."""
 
     height: float
     arms: float
@@ -91,7 +70,8 @@ class Posture:
     """A body at one moment, around its pelvis.
 
     Attributes:
-        points: Position (3,) of each of POINTS, in metres from the point on the ground below the pelvis.
+        points: Name → position (3,) in metres from the point on the ground below the pelvis. Keypoints have the names
+            of `skeleton.POSETRACK15`.
         chest: (3, 3) rotation of the torso; its columns are the body's left, up and forward.
         head: (3, 3) rotation of the head.
     """
@@ -109,117 +89,90 @@ def draw_build(random: np.random.Generator) -> Build:
     return Build(height, arms, legs, torso, shoulders, hips, head)
 
 
-@dataclass
-class _Draft:
-    """A `Motion` before its angles are put in order.
-
-    Attributes:
-        mean: Angle name → degrees.
-        amplitude: Angle name → degrees.
-        phase: Angle name → fraction of a swing.
-        pace: Swings per second.
-        speed: Metres per second, forward.
-    """
-
-    mean: dict[str, float]
-    amplitude: dict[str, float]
-    phase: dict[str, float]
-    pace: float
-    speed: float = 0.0
-
-
 def draw_motion(random: np.random.Generator) -> Motion:
     """Draws a kind of motion and its details."""
-    draft = _draw_at_rest(random)
+    motion = _draw_at_rest(random)
 
     kind = _MOTIONS[random.integers(len(_MOTIONS))]
     if kind in ("walk", "run"):
-        _stride(draft, kind == "run", random)
+        _stride(motion, kind == "run", random)
     if kind in ("gesture", "dance", "squat", "stand") and (kind != "stand" or random.random() < 0.4):
-        _wave(draft, random)
+        _wave(motion, random)
     if kind == "dance":
-        _dance(draft, random)
+        _dance(motion, random)
     if kind == "squat":
-        _squat(draft, random)
+        _squat(motion, random)
     if kind == "stoop":
-        _stoop(draft, random)
-
-    tables = (draft.mean, draft.amplitude, draft.phase)
-    mean, amplitude, phase = (np.array([table[name] for name in ANGLES]) for table in tables)
+        motion.mean |= {"bend": random.uniform(30, 80), "head_pitch": random.uniform(-30, 10)}
+        motion.mean |= {f"{side}_swing": random.uniform(20, 100) for side in ("left", "right")}
 
     # A stride keeps arms and legs in step; in other motions every angle has its own pace.
-    variation = np.ones(len(ANGLES)) if kind in ("walk", "run") else random.uniform(0.6, 1.4, len(ANGLES))
-    return Motion(mean, amplitude, draft.pace * variation, phase, draft.speed)
+    if kind not in ("walk", "run"):
+        motion.frequency = motion.frequency * random.uniform(0.6, 1.4, len(ANGLES))
+    return motion
 
 
-def _draw_at_rest(random: np.random.Generator) -> _Draft:
+def _draw_at_rest(random: np.random.Generator) -> Motion:
     """Draws a person who stands and hardly moves."""
     mean = {name: random.normal(0, 4) for name in ANGLES}
     amplitude = {name: random.uniform(0, 3) for name in ANGLES}
     phase = {name: random.random() for name in ANGLES}
-    pace = random.uniform(0.3, 0.8)
+    frequency = np.full(len(ANGLES), random.uniform(0.3, 0.8))
     mean |= {"head_yaw": random.normal(0, 25), "head_pitch": random.normal(5, 12), "bend": random.normal(4, 6)}
     for side in ("left", "right"):
         mean |= {f"{side}_swing": random.normal(8, 12), f"{side}_lift": random.uniform(3, 20)}
         mean |= {f"{side}_elbow": random.uniform(5, 50), f"{side}_turn": random.normal(0, 20)}
         mean |= {f"{side}_spread": random.uniform(1, 10), f"{side}_thigh": random.normal(2, 5)}
         mean |= {f"{side}_knee": random.uniform(2, 14)}
-    return _Draft(mean, amplitude, phase, pace)
+    return Motion(mean, amplitude, phase, frequency)
 
 
-def _stride(draft: _Draft, runs: bool, random: np.random.Generator) -> None:
+def _stride(motion: Motion, runs: bool, random: np.random.Generator) -> None:
     """Makes a person walk or run: the legs swing against each other, and each arm against its leg."""
     stride = random.uniform(30, 45) if runs else random.uniform(18, 28)
-    draft.pace = random.uniform(1.2, 1.6) if runs else random.uniform(0.7, 1.1)
-    draft.speed = stride / (14 if runs else 20)
+    motion.frequency = np.full(len(ANGLES), random.uniform(1.2, 1.6) if runs else random.uniform(0.7, 1.1))
+    motion.speed = stride / (14 if runs else 20)
     begin = random.random()
     for side, half in (("left", 0.0), ("right", 0.5)):
         bent = random.uniform(45, 60) if runs else random.uniform(18, 28)
-        draft.mean |= {f"{side}_thigh": stride * 0.3, f"{side}_knee": bent, f"{side}_swing": 0.0}
-        draft.mean |= {f"{side}_elbow": random.uniform(70, 100) if runs else random.uniform(10, 35)}
-        draft.amplitude |= {f"{side}_thigh": stride, f"{side}_knee": bent - 3, f"{side}_swing": stride * 0.9}
-        draft.phase |= {
+        motion.mean |= {f"{side}_thigh": stride * 0.3, f"{side}_knee": bent, f"{side}_swing": 0.0}
+        motion.mean |= {f"{side}_elbow": random.uniform(70, 100) if runs else random.uniform(10, 35)}
+        motion.amplitude |= {f"{side}_thigh": stride, f"{side}_knee": bent - 3, f"{side}_swing": stride * 0.9}
+        motion.phase |= {
             f"{side}_thigh": begin + half,
             f"{side}_knee": begin + half - 0.2,
             f"{side}_swing": begin + half + 0.5,
         }
 
 
-def _wave(draft: _Draft, random: np.random.Generator) -> None:
+def _wave(motion: Motion, random: np.random.Generator) -> None:
     """Makes a person move their arms."""
     for side in ("left", "right"):
-        draft.mean |= {f"{side}_swing": random.uniform(-30, 150), f"{side}_lift": random.uniform(0, 90)}
-        draft.mean |= {f"{side}_elbow": random.uniform(0, 130), f"{side}_turn": random.uniform(-70, 70)}
+        motion.mean |= {f"{side}_swing": random.uniform(-30, 150), f"{side}_lift": random.uniform(0, 90)}
+        motion.mean |= {f"{side}_elbow": random.uniform(0, 130), f"{side}_turn": random.uniform(-70, 70)}
         for name in ("swing", "lift", "elbow"):
-            draft.amplitude[f"{side}_{name}"] = random.uniform(5, 40)
+            motion.amplitude[f"{side}_{name}"] = random.uniform(5, 40)
 
 
-def _dance(draft: _Draft, random: np.random.Generator) -> None:
+def _dance(motion: Motion, random: np.random.Generator) -> None:
     """Makes a person move their legs and trunk on the spot."""
     for side in ("left", "right"):
-        draft.mean |= {f"{side}_thigh": random.uniform(-15, 50), f"{side}_spread": random.uniform(0, 35)}
-        draft.mean |= {f"{side}_knee": random.uniform(5, 80)}
-        draft.amplitude |= {f"{side}_thigh": random.uniform(0, 25), f"{side}_knee": random.uniform(0, 20)}
-    draft.mean |= {"lean": random.normal(0, 10), "twist": random.normal(0, 20), "roll": random.normal(0, 8)}
+        motion.mean |= {f"{side}_thigh": random.uniform(-15, 50), f"{side}_spread": random.uniform(0, 35)}
+        motion.mean |= {f"{side}_knee": random.uniform(5, 80)}
+        motion.amplitude |= {f"{side}_thigh": random.uniform(0, 25), f"{side}_knee": random.uniform(0, 20)}
+    motion.mean |= {"lean": random.normal(0, 10), "twist": random.normal(0, 20), "roll": random.normal(0, 8)}
 
 
-def _squat(draft: _Draft, random: np.random.Generator) -> None:
+def _squat(motion: Motion, random: np.random.Generator) -> None:
     """Bends a person's knees."""
     deep = random.uniform(40, 95)
     for side in ("left", "right"):
-        draft.mean |= {
+        motion.mean |= {
             f"{side}_thigh": deep + random.normal(0, 8),
             f"{side}_knee": deep * 1.1,
             f"{side}_spread": random.uniform(3, 25),
         }
-    draft.mean["bend"] = random.uniform(0, 40)
-
-
-def _stoop(draft: _Draft, random: np.random.Generator) -> None:
-    """Bends a person's back."""
-    draft.mean |= {"bend": random.uniform(30, 80), "head_pitch": random.uniform(-30, 10)}
-    for side in ("left", "right"):
-        draft.mean[f"{side}_swing"] = random.uniform(20, 100)
+    motion.mean["bend"] = random.uniform(0, 40)
 
 
 def posture(build: Build, angles: dict[str, float], yaw: float) -> Posture:
@@ -231,10 +184,10 @@ def posture(build: Build, angles: dict[str, float], yaw: float) -> Posture:
         yaw: Rotation about the vertical, in radians; at 0 the body looks along z.
     """
     unit = build.height / 1.75
-    root = _about_y(yaw) @ _about_x(angles["lean"]) @ _about_z(angles["roll"])
-    lower = root @ _about_x(0.4 * angles["bend"]) @ _about_y(0.4 * angles["twist"])
-    chest = root @ _about_x(angles["bend"]) @ _about_y(angles["twist"])
-    head = chest @ _about_y(angles["head_yaw"]) @ _about_x(angles["head_pitch"] - 0.5 * angles["bend"])
+    root = _about(_Y, yaw) @ _about(_X, angles["lean"]) @ _about(_Z, angles["roll"])
+    lower = root @ _about(_X, 0.4 * angles["bend"]) @ _about(_Y, 0.4 * angles["twist"])
+    chest = root @ _about(_X, angles["bend"]) @ _about(_Y, angles["twist"])
+    head = chest @ _about(_Y, angles["head_yaw"]) @ _about(_X, angles["head_pitch"] - 0.5 * angles["bend"])
 
     torso, skull = unit * build.torso, unit * build.head
     points = {"pelvis": np.zeros(3)}
@@ -246,49 +199,44 @@ def posture(build: Build, angles: dict[str, float], yaw: float) -> Posture:
     points["head_top"] = points["head_bottom"] + head @ [0, 0.245 * skull, 0.01 * skull]
     points["nose"] = points["head_bottom"] + head @ [0, 0.10 * skull, 0.125 * skull]
     for side, sign in (("left", 1.0), ("right", -1.0)):
-        points |= _arm(side, sign, points["neck"], chest, unit, build, angles)
-        points |= _leg(side, sign, root, unit, build, angles)
+        turned = {name.removeprefix(f"{side}_"): angle for name, angle in angles.items() if name.startswith(side)}
+        limbs = _limbs(sign, points["neck"], root, chest, build, turned)
+        points |= {f"{side}_{name}": point for name, point in limbs.items()}
 
     ground = min(point[1] for name, point in points.items() if name.endswith(("heel", "toe", "ankle", "knee")))
     return Posture({name: point - [0, ground, 0] for name, point in points.items()}, chest, head)
 
 
-def _arm(
-    side: str, sign: float, neck: FloatArray, chest: FloatArray, unit: float, build: Build, angles: dict[str, float]
+def _limbs(
+    sign: float, neck: FloatArray, root: FloatArray, chest: FloatArray, build: Build, angles: dict[str, float]
 ) -> dict[str, FloatArray]:
+    """Returns the points of one side's arm and leg; `sign` is 1 for the left side and -1 for the right."""
+    unit = build.height / 1.75
+    upper = (
+        chest @ _about(_X, -angles["swing"]) @ _about(_Z, sign * angles["lift"]) @ _about(_Y, -sign * angles["turn"])
+    )
+    fore = upper @ _about(_X, -max(angles["elbow"], 0.0))
     shoulder = neck + chest @ [sign * 0.185 * unit * build.shoulders, -0.035 * unit, 0]
-    upper = chest @ _about_x(-angles[f"{side}_swing"]) @ _about_z(sign * angles[f"{side}_lift"])
-    upper = upper @ _about_y(-sign * angles[f"{side}_turn"])
-    fore = upper @ _about_x(-max(angles[f"{side}_elbow"], 0.0))
     elbow = shoulder + upper @ [0, -0.29 * unit * build.arms, 0]
     wrist = elbow + fore @ [0, -0.26 * unit * build.arms, 0]
     hand = wrist + fore @ [0, -0.09 * unit, 0.01 * unit]
-    return {f"{side}_shoulder": shoulder, f"{side}_elbow": elbow, f"{side}_wrist": wrist, f"{side}_hand": hand}
 
-
-def _leg(
-    side: str, sign: float, root: FloatArray, unit: float, build: Build, angles: dict[str, float]
-) -> dict[str, FloatArray]:
+    thigh = root @ _about(_X, -angles["thigh"]) @ _about(_Z, sign * angles["spread"])
+    shin = thigh @ _about(_X, max(angles["knee"], 0.0))
     hip = root @ [sign * 0.10 * unit * build.hips, -0.02 * unit, 0]
-    thigh = root @ _about_x(-angles[f"{side}_thigh"]) @ _about_z(sign * angles[f"{side}_spread"])
-    shin = thigh @ _about_x(max(angles[f"{side}_knee"], 0.0))
     knee = hip + thigh @ [0, -0.43 * unit * build.legs, 0]
     ankle = knee + shin @ [0, -0.41 * unit * build.legs, 0]
     heel, toe = ankle + shin @ [0, -0.07 * unit, -0.05 * unit], ankle + shin @ [0, -0.08 * unit, 0.17 * unit]
-    points = {"hip": hip, "knee": knee, "ankle": ankle, "heel": heel, "toe": toe}
-    return {f"{side}_{name}": point for name, point in points.items()}
+
+    arm = {"shoulder": shoulder, "elbow": elbow, "wrist": wrist, "hand": hand}
+    return {**arm, "hip": hip, "knee": knee, "ankle": ankle, "heel": heel, "toe": toe}
 
 
-def _about_x(angle: float) -> FloatArray:
-    c, s = np.cos(angle), np.sin(angle)
-    return np.array([[1, 0, 0], [0, c, -s], [0, s, c]])
-
-
-def _about_y(angle: float) -> FloatArray:
-    c, s = np.cos(angle), np.sin(angle)
-    return np.array([[c, 0, s], [0, 1, 0], [-s, 0, c]])
-
-
-def _about_z(angle: float) -> FloatArray:
-    c, s = np.cos(angle), np.sin(angle)
-    return np.array([[c, -s, 0], [s, c, 0], [0, 0, 1]])
+def _about(axis: int, angle: float) -> FloatArray:
+    """Returns the rotation (3, 3) about an axis."""
+    first, second = (axis + 1) % 3, (axis + 2) % 3
+    rotation = np.eye(3)
+    rotation[first, first] = rotation[second, second] = np.cos(angle)
+    rotation[second, first] = np.sin(angle)
+    rotation[first, second] = -rotation[second, first]
+    return rotation

@@ -41,16 +41,26 @@ _SHADES = ((1.0, 0.0, 0.72), (0.74, 0.22, 0.95), (0.38, 0.40, 1.12))  # size, sh
 
 Point = FloatArray
 
+Corners = list[tuple[float, float]]
+"""Corners of a patch of the torso, from (0, 0) right shoulder to (1, 1) left hip."""
+
+
+def _rectangle(left: float, top: float, right: float, bottom: float) -> Corners:
+    return [(left, top), (right, top), (right, bottom), (left, bottom)]
+
+
+_PATTERNS: dict[str, list[Corners]] = {
+    "plain": [],
+    "hoops": [_rectangle(0.04, top, 0.96, top + 0.1) for top in np.arange(0.08, 0.95, 0.22)],
+    "block": [_rectangle(0.0, 0.12, 1.0, 0.45)],
+    "stripes": [_rectangle(left, 0.0, left + 0.12, 1.0) for left in (0.05, 0.3, 0.55, 0.8)],
+    "sash": [[(0.0, 0.0), (0.2, 0.0), (1.0, 0.95), (0.8, 0.95)]],
+}
+
 
 @dataclass(frozen=True)
 class Seen:
-    """A point in space as the camera sees it.
-
-    Attributes:
-        xy: (2,) position in pixels.
-        depth: Distance from the camera in metres.
-        scale: Pixels per metre at that depth.
-    """
+    """A point in space as the camera sees it: pixels (2,), distance in metres, and pixels per metre there."""
 
     xy: Point
     depth: float
@@ -105,16 +115,11 @@ class Figure:
         build: Build,
         outfit: Outfit,
         see: Callable[[Point], Seen],
-        viewer: Callable[[Point], Point],
+        camera: Point,
     ) -> None:
-        """Projects a person into the image.
+        """Projects a person into the image, by a function that projects a point (3,) of the world.
 
-        Args:
-            posture: Points in the world.
-            build: Proportions.
-            outfit: Looks.
-            see: Projects a point (3,) of the world.
-            viewer: Returns the unit vector (3,) from a point to the camera.
+        `camera` is the camera's position (3,), which tells how far chest and head face it.
         """
         self._posture, self._outfit = posture, outfit
         self._see = see
@@ -122,8 +127,10 @@ class Figure:
         self._skull = self._unit * build.head
         self._girth = self._unit * outfit.girth
         self.seen = {name: see(point) for name, point in posture.points.items()}
-        self._chest_facing = float(posture.chest[:, 2] @ viewer(posture.points["chest"]))
-        self._head_facing = float(posture.head[:, 2] @ viewer(posture.points["head_centre"]))
+        to_camera = {name: camera - posture.points[name] for name in ("chest", "head_centre")}
+        to_camera = {name: direction / np.linalg.norm(direction) for name, direction in to_camera.items()}
+        self._chest_facing = float(posture.chest[:, 2] @ to_camera["chest"])
+        self._head_facing = float(posture.head[:, 2] @ to_camera["head_centre"])
 
     @property
     def depth(self) -> float:
@@ -159,55 +166,45 @@ class Figure:
         for side in ("left", "right"):
             for name, ends in limbs.items():
                 middle = sum(seen[f"{side}_{end}"].depth for end in ends) / 2
-                parts[f"{side}_{name}"] = (middle, partial(getattr(self, f"_{name}"), side))
+                parts[f"{side}_{name}"] = (middle, partial(self._limb, side, name))
         return parts
 
     def _between(self, a: str, b: str, share: float) -> Seen:
         points = self._posture.points
         return self._see(points[a] + (points[b] - points[a]) * share)
 
-    def _upper_arm(self, side: str, canvas: Canvas, owner: int) -> None:
-        radii = (0.054 * self._girth, 0.043 * self._girth)
-        shoulder, elbow = self.seen[f"{side}_shoulder"], self.seen[f"{side}_elbow"]
-        long = self._outfit.sleeves == "long"
-        canvas.tube(shoulder, elbow, radii, self._outfit.top if long else self._outfit.skin, owner)
-        if self._outfit.sleeves == "short":
-            end = self._between(f"{side}_shoulder", f"{side}_elbow", 0.6)
-            canvas.tube(shoulder, end, (1.12 * radii[0], 1.2 * radii[1]), self._outfit.top)
+    def _limb(self, side: str, name: str, canvas: Canvas, owner: int) -> None:
+        outfit, thick, unit = self._outfit, self._girth, self._unit
+        sleeve = outfit.top if outfit.sleeves == "long" else outfit.skin
+        upper_leg = outfit.skin if outfit.legs == "skirt" else outfit.bottom
+        lower_leg = outfit.bottom if outfit.legs == "trousers" else outfit.skin
+        tubes = {
+            "upper_arm": [("shoulder", "elbow", (0.054 * thick, 0.043 * thick), sleeve)],
+            "forearm": [
+                ("wrist", "hand", (0.028 * thick, 0.038 * unit), outfit.skin),
+                ("elbow", "wrist", (0.042 * thick, 0.031 * thick), sleeve),
+            ],
+            "thigh": [("hip", "knee", (0.090 * thick, 0.062 * thick), upper_leg)],
+            "shin": [("knee", "ankle", (0.060 * thick, 0.040 * thick), lower_leg)],
+            "foot": [("heel", "toe", (0.045 * unit, 0.035 * unit), outfit.shoes)],
+        }
+        for start, end, radii, colour in tubes[name]:
+            canvas.tube(self.seen[f"{side}_{start}"], self.seen[f"{side}_{end}"], radii, colour, owner)
 
-    def _forearm(self, side: str, canvas: Canvas, owner: int) -> None:
-        elbow, wrist, hand = (self.seen[f"{side}_{name}"] for name in ("elbow", "wrist", "hand"))
-        canvas.tube(wrist, hand, (0.028 * self._girth, 0.038 * self._unit), self._outfit.skin, owner)
-        colour = self._outfit.top if self._outfit.sleeves == "long" else self._outfit.skin
-        canvas.tube(elbow, wrist, (0.042 * self._girth, 0.031 * self._girth), colour, owner)
-
-    def _thigh(self, side: str, canvas: Canvas, owner: int) -> None:
-        hip, knee = self.seen[f"{side}_hip"], self.seen[f"{side}_knee"]
-        radii = (0.090 * self._girth, 0.062 * self._girth)
-        covered = self._outfit.legs != "skirt"
-        canvas.tube(hip, knee, radii, self._outfit.bottom if covered else self._outfit.skin, owner)
-
-    def _shin(self, side: str, canvas: Canvas, owner: int) -> None:
-        knee, ankle = self.seen[f"{side}_knee"], self.seen[f"{side}_ankle"]
-        colour = self._outfit.bottom if self._outfit.legs == "trousers" else self._outfit.skin
-        canvas.tube(knee, ankle, (0.060 * self._girth, 0.040 * self._girth), colour, owner)
-
-    def _foot(self, side: str, canvas: Canvas, owner: int) -> None:
-        radii = (0.045 * self._unit, 0.035 * self._unit)
-        canvas.tube(self.seen[f"{side}_heel"], self.seen[f"{side}_toe"], radii, self._outfit.shoes, owner)
+        if name == "upper_arm" and outfit.sleeves == "short":
+            cuff = self._between(f"{side}_shoulder", f"{side}_elbow", 0.6)
+            radii = (1.12 * (0.054 * thick), 1.2 * (0.043 * thick))
+            canvas.tube(self.seen[f"{side}_shoulder"], cuff, radii, outfit.top)
 
     def _neck(self, canvas: Canvas, owner: int) -> None:
-        radii = (0.058 * self._girth, 0.050 * self._unit)
-        canvas.tube(
-            self.seen["neck"], self._between("head_bottom", "head_centre", 0.4), radii, self._outfit.skin, owner
-        )
+        radii, end = (0.058 * self._girth, 0.050 * self._unit), self._between("head_bottom", "head_centre", 0.4)
+        canvas.tube(self.seen["neck"], end, radii, self._outfit.skin, owner)
 
     def _skirt(self, canvas: Canvas, owner: int) -> None:
         hips = [self.seen["left_hip"], self.seen["right_hip"], self.seen["waist"]]
         hem = [self._between(f"{side}_hip", f"{side}_knee", 0.75) for side in ("left", "right")]
         radii = [0.10 * self._girth] * 2 + [0.11 * self._girth] + [0.12 * self._girth] * 2
-        outline = _hull([s.xy for s in hips + hem], [s.scale * r for s, r in zip(hips + hem, radii, strict=True)])
-        canvas.solid(outline, 0.15 * hips[0].scale, self._outfit.bottom, owner)
+        canvas.solid(_hull_of(hips + hem, radii), 0.15 * hips[0].scale, self._outfit.bottom, owner)
 
     def _torso(self, canvas: Canvas, owner: int) -> None:
         outfit, girth = self._outfit, self._girth
@@ -217,30 +214,16 @@ class Figure:
         if outfit.coat:
             places += [self._between(f"{side}_hip", f"{side}_knee", 0.45) for side in ("left", "right")]
             radii += [0.11 * girth] * 2
-        outline = _hull([p.xy for p in places], [p.scale * r for p, r in zip(places, radii, strict=True)])
-        canvas.solid(outline, 0.15 * places[0].scale, outfit.top, owner)
-        self._pattern(canvas)
+        canvas.solid(_hull_of(places, radii), 0.15 * places[0].scale, outfit.top, owner)
+        for corners in _PATTERNS[outfit.pattern]:
+            canvas.fill(self._patch(corners), outfit.accent)
         self._front_or_back(canvas)
-
-    def _pattern(self, canvas: Canvas) -> None:
-        """Paints the shirt's pattern."""
-        colour = self._outfit.accent
-        if self._outfit.pattern == "hoops":
-            for top in np.arange(0.08, 0.95, 0.22):
-                canvas.fill(self._patch((0.04, top), (0.96, top), (0.96, top + 0.1), (0.04, top + 0.1)), colour)
-        elif self._outfit.pattern == "block":
-            canvas.fill(self._patch((0.0, 0.12), (1.0, 0.12), (1.0, 0.45), (0.0, 0.45)), colour)
-        elif self._outfit.pattern == "stripes":
-            for left in (0.05, 0.3, 0.55, 0.8):
-                canvas.fill(self._patch((left, 0.0), (left + 0.12, 0.0), (left + 0.12, 1.0), (left, 1.0)), colour)
-        elif self._outfit.pattern == "sash":
-            canvas.fill(self._patch((0.0, 0.0), (0.2, 0.0), (1.0, 0.95), (0.8, 0.95)), colour)
 
     def _front_or_back(self, canvas: Canvas) -> None:
         """Paints collar and placket on the front, a yoke on the back, and straps of a backpack."""
         points, chest, outfit = self._posture.points, self._posture.chest, self._outfit
         if self._chest_facing < -0.1:
-            canvas.fill(self._patch((0.08, 0.03), (0.92, 0.03), (0.92, 0.12), (0.08, 0.12)), _lit(outfit.top, 0.6))
+            canvas.fill(self._patch(_rectangle(0.08, 0.03, 0.92, 0.12)), _lit(outfit.top, 0.6))
             return
         if self._chest_facing < 0.1:
             return
@@ -253,12 +236,10 @@ class Figure:
         canvas.fill(np.array([self._see(point).xy for point in collar]), outfit.skin)
         if outfit.backpack is not None:
             for left in (0.18, 0.72):
-                canvas.fill(
-                    self._patch((left, 0.0), (left + 0.1, 0.0), (left + 0.1, 0.6), (left, 0.6)), outfit.backpack
-                )
+                canvas.fill(self._patch(_rectangle(left, 0.0, left + 0.1, 0.6)), outfit.backpack)
 
-    def _patch(self, *corners: tuple[float, float]) -> FloatArray:
-        """Returns a patch of the torso in the image: corners from (0, 0) right shoulder to (1, 1) left hip."""
+    def _patch(self, corners: Corners) -> FloatArray:
+        """Returns a patch of the torso in the image."""
         right_top, left_top = self.seen["right_shoulder"].xy, self.seen["left_shoulder"].xy
         right_bottom, left_bottom = self.seen["right_hip"].xy, self.seen["left_hip"].xy
         patch = []
@@ -272,11 +253,10 @@ class Figure:
             return
         points, chest = self._posture.points, self._posture.chest
         behind = -chest[:, 2] * 0.17 * self._girth
-        places = [
-            self._see(points[name] + behind + chest[:, 0] * s * 0.11) for name in ("neck", "waist") for s in (-1, 1)
-        ]
-        outline = _hull([p.xy for p in places], [0.07 * self._unit * p.scale for p in places])
-        canvas.solid(outline, 0.1 * places[0].scale, self._outfit.backpack or self._outfit.top, owner)
+        places = [points[name] + behind + chest[:, 0] * side * 0.11 for name in ("neck", "waist") for side in (-1, 1)]
+        seen = [self._see(place) for place in places]
+        outline = _hull_of(seen, [0.07 * self._unit] * 4)
+        canvas.solid(outline, 0.1 * seen[0].scale, self._outfit.backpack or self._outfit.top, owner)
 
     def _skull_outline(self, wider: float = 1.0) -> FloatArray:
         """Returns the head's outline (16, 2), an ellipse along the axis of the head."""
@@ -342,6 +322,13 @@ def _hull(centres: list[FloatArray], radii: list[float]) -> FloatArray:
     """Returns the convex outline (n, 2) of circles."""
     points = np.concatenate([centre + _CIRCLE * radius for centre, radius in zip(centres, radii, strict=True)])
     return np.asarray(cv2.convexHull(points.astype(np.float32))[:, 0], np.float64)
+
+
+def _hull_of(seen: list[Seen], radii: list[float]) -> FloatArray:
+    """Returns the convex outline (n, 2) of balls around points, with radii in metres."""
+    return _hull(
+        [point.xy for point in seen], [radius * point.scale for point, radius in zip(seen, radii, strict=True)]
+    )
 
 
 def _lit(colour: Colour, brightness: float) -> Colour:

@@ -13,7 +13,7 @@ from hpr.seeds import Purpose, generator
 from hpr.skeleton import POSETRACK15
 from hpr.synthetic.body import Build, Motion, Posture, draw_build, draw_motion, posture
 from hpr.synthetic.painting import PARTS, PARTS_PER_PERSON, Canvas, Figure, Seen, covers
-from hpr.synthetic.wardrobe import Outfit, draw_outfit
+from hpr.synthetic.wardrobe import Colour, Outfit, draw_outfit
 
 VISIBLE, SELF_HIDDEN, HIDDEN, OUTSIDE = range(4)
 """Whether a keypoint is visible, behind the person's own body, behind something else, or outside the image."""
@@ -27,9 +27,6 @@ class Actor:
     """A person throughout a clip.
 
     Attributes:
-        build: Proportions.
-        motion: Angles over time.
-        outfit: Clothes.
         start: (2,) x and z on the ground at time 0, in metres.
         yaw: Direction they look in, in radians; 0 is towards the camera.
         turning: Rotation in radians per second.
@@ -82,19 +79,6 @@ class Camera:
         turn = np.array([[np.cos(pan), 0, -np.sin(pan)], [0, 1, 0], [np.sin(pan), 0, np.cos(pan)]])
         tilt = np.array([[1, 0, 0], [0, np.cos(pitch), -np.sin(pitch)], [0, np.sin(pitch), np.cos(pitch)]])
         return np.asarray(tilt @ turn)
-
-
-@dataclass(frozen=True)
-class Obstacle:
-    """A flat object that hides people behind it.
-
-    Attributes:
-        corners: (n, 3) corners of its convex outline in the world.
-        colour: Its colour.
-    """
-
-    corners: FloatArray
-    colour: tuple[int, int, int]
 
 
 @dataclass(frozen=True)
@@ -191,29 +175,38 @@ class Clip:
             scale = camera.focal / depth
             return Seen(np.array([width / 2 + scale * x, height / 2 - scale * y]), depth, scale)
 
-        def viewer(point: FloatArray) -> FloatArray:
-            direction: FloatArray = position - point
-            return direction / np.linalg.norm(direction)
-
-        figures = {n: Figure(a.posture_at(time), a.build, a.outfit, see, viewer) for n, a in enumerate(self._actors)}
+        people = enumerate(self._actors)
+        figures = {i: Figure(one.posture_at(time), one.build, one.outfit, see, position) for i, one in people}
         figures = {index: figure for index, figure in figures.items() if figure.depth > _NEAREST}
 
         # People have indices from 0 up, obstacles from -1 down.
         layers = [(figure.depth, index) for index, figure in figures.items()]
-        layers += [(see(one.corners.mean(axis=0)).depth, -1 - i) for i, one in enumerate(self._obstacles)]
+        layers += [(see(corners.mean(axis=0)).depth, -1 - i) for i, (corners, _) in enumerate(self._obstacles)]
         for _, index in sorted(layers, reverse=True):
             if index >= 0:
                 figures[index].paint(canvas, index)
             else:
-                obstacle = self._obstacles[-1 - index]
-                outline = np.array([see(corner).xy for corner in obstacle.corners])
-                canvas.fill(outline, obstacle.colour, _OBJECT)
+                corners, colour = self._obstacles[-1 - index]
+                canvas.fill(np.array([see(corner).xy for corner in corners]), colour, _OBJECT)
         return figures
 
     @cached_property
     def _backdrop(self) -> Image:
-        """A cluttered picture, larger than the frame so that the camera can pan over it."""
-        return _draw_backdrop(self.size, np.random.default_rng(self._backdrop_seed))
+        """Floor, wall, soft blotches and a clutter of shapes, some like limbs; larger than the frame, for panning."""
+        random = np.random.default_rng(self._backdrop_seed)
+        width, height = int(self.size[0] * 1.4), int(self.size[1] * 1.2)
+        vivid = random.uniform(0.2, 1.0)
+        horizon = int(height * random.uniform(0.35, 0.7))
+        picture = np.empty((height, width, 3), np.uint8)
+        picture[:horizon], picture[horizon:] = _draw_colour(vivid, random), _draw_colour(vivid, random)
+        for _ in range(int(random.integers(8, 60))):
+            _draw_shape(picture, self.size[1], vivid, random)
+
+        spread, rows, columns = random.uniform(5, 30), int(random.integers(4, 24)), int(random.integers(4, 24))
+        coarse = random.normal(128, spread, (rows, columns, 3))
+        blotches = cv2.resize(np.clip(coarse, 0, 255).astype(np.uint8), (width, height), interpolation=cv2.INTER_LINEAR)
+        picture = cv2.addWeighted(picture, 1.0, blotches, 1.0, -128.0)
+        return np.asarray(cv2.GaussianBlur(picture, (0, 0), random.uniform(0.3, 2.5)), np.uint8)
 
     def _background(self, time: float) -> Image:
         """Returns the part of the backdrop that the camera looks at."""
@@ -227,29 +220,20 @@ class Clip:
 
 
 def _truth(figure: Figure, index: int, owner: NDArray[np.int16]) -> PersonTruth:
-    """Returns the keypoints of a person and whether they are visible.
-
-    Args:
-        figure: The person.
-        index: Index of the person.
-        owner: (H, W) owner of each pixel, as in `Canvas`.
-    """
+    """Returns the keypoints of a person with an index and whether they are visible; `owner` is that of a `Canvas`."""
     height, width = owner.shape
     keypoints = np.array([figure.seen[name].xy for name in POSETRACK15.names])
     occlusion = np.full(len(POSETRACK15), OUTSIDE)
     for i, (x, y) in enumerate(np.floor(keypoints).astype(int)):
-        if 0 <= x < width and 0 <= y < height:
-            occlusion[i] = _occlusion(POSETRACK15.names[i], index, int(owner[y, x]))
+        if not (0 <= x < width and 0 <= y < height):
+            continue
+        person, part = divmod(int(owner[y, x]), PARTS_PER_PERSON)
+        if person == index + 1:
+            occlusion[i] = VISIBLE if covers(PARTS[part], POSETRACK15.names[i]) else SELF_HIDDEN
+        else:
+            # At a keypoint on the outline the background may show: then nothing is in front of it.
+            occlusion[i] = VISIBLE if owner[y, x] == 0 else HIDDEN
     return PersonTruth(index, keypoints, occlusion, figure.head_outline())
-
-
-def _occlusion(keypoint: str, index: int, owner: int) -> int:
-    """Returns the occlusion of a person's keypoint at a pixel with an owner as in `Canvas`."""
-    person, part = divmod(owner, PARTS_PER_PERSON)
-    if person == index + 1:
-        return VISIBLE if covers(PARTS[part], keypoint) else SELF_HIDDEN
-    # At a keypoint on the outline the background may show: then nothing is in front of it.
-    return VISIBLE if owner == 0 else HIDDEN
 
 
 def _draw_camera(size: tuple[int, int], random: np.random.Generator) -> Camera:
@@ -279,17 +263,16 @@ def _draw_actors(camera: Camera, random: np.random.Generator, held_out: bool) ->
     return actors
 
 
-def _draw_obstacle(camera: Camera, random: np.random.Generator) -> Obstacle:
-    """Draws a box, a pole or a table top between the camera and the people."""
+def _draw_obstacle(camera: Camera, random: np.random.Generator) -> tuple[FloatArray, Colour]:
+    """Draws a box, a pole or a table top: its corners (4, 3) in the world, and its colour."""
     depth = random.uniform(1.5, 6.0)
     x = random.uniform(-0.5, 0.5) * camera.size[0] * depth / camera.focal
     wide, high = ((0.5, 0.8), (0.07, 2.5), (1.2, 0.12))[random.integers(3)]
     wide, high = wide * random.uniform(0.5, 1.3), high * random.uniform(0.6, 1.2)
     low = random.uniform(0.3, 1.0) if high < 0.3 else 0.0
-    corners = np.array(
-        [[x - wide / 2, low], [x + wide / 2, low], [x + wide / 2, low + high], [x - wide / 2, low + high]]
-    )
-    return Obstacle(np.column_stack([corners, np.full(4, -depth)]), _draw_colour(1.0, random))
+    left, right = x - wide / 2, x + wide / 2
+    corners = [[left, low, -depth], [right, low, -depth], [right, low + high, -depth], [left, low + high, -depth]]
+    return np.array(corners), _draw_colour(1.0, random)
 
 
 def _draw_finish(random: np.random.Generator) -> Finish:
@@ -299,31 +282,8 @@ def _draw_finish(random: np.random.Generator) -> Finish:
     return Finish(gain, random.uniform(0.8, 1.25), blur, shake, random.uniform(0, 5), int(random.integers(45, 96)))
 
 
-def _draw_backdrop(size: tuple[int, int], random: np.random.Generator) -> Image:
-    """Draws floor, wall, soft blotches and a clutter of shapes, some of which look like limbs."""
-    width, height = int(size[0] * 1.4), int(size[1] * 1.2)
-    vivid = random.uniform(0.2, 1.0)
-    horizon = int(height * random.uniform(0.35, 0.7))
-    picture = np.empty((height, width, 3), np.uint8)
-    picture[:horizon], picture[horizon:] = _draw_colour(vivid, random), _draw_colour(vivid, random)
-    for _ in range(int(random.integers(8, 60))):
-        _draw_shape(picture, size[1], vivid, random)
-
-    coarse = random.normal(128, random.uniform(5, 30), (int(random.integers(4, 24)), int(random.integers(4, 24)), 3))
-    blotches = cv2.resize(np.clip(coarse, 0, 255).astype(np.uint8), (width, height), interpolation=cv2.INTER_LINEAR)
-    picture = cv2.addWeighted(picture, 1.0, blotches, 1.0, -128.0)
-    return np.asarray(cv2.GaussianBlur(picture, (0, 0), random.uniform(0.3, 2.5)), np.uint8)
-
-
 def _draw_shape(picture: Image, unit: int, vivid: float, random: np.random.Generator) -> None:
-    """Draws a rectangle, an ellipse or a thick line.
-
-    Args:
-        picture: Picture to draw on.
-        unit: Unit of sizes, in pixels.
-        vivid: See `_draw_colour`.
-        random: Generator of random numbers.
-    """
+    """Draws a rectangle, an ellipse or a thick line of a size relative to `unit` in pixels."""
     height, width = picture.shape[:2]
     x, y = int(random.uniform(0, width)), int(random.uniform(0, height))
     colour = _draw_colour(vivid, random)
@@ -340,7 +300,7 @@ def _draw_shape(picture: Image, unit: int, vivid: float, random: np.random.Gener
         cv2.line(picture, (x, y), (int(x + across), int(y + down)), colour, thickness, cv2.LINE_AA)
 
 
-def _draw_colour(vivid: float, random: np.random.Generator) -> tuple[int, int, int]:
+def _draw_colour(vivid: float, random: np.random.Generator) -> Colour:
     """Draws a colour; `vivid` is 0 for grey to 1 for saturated."""
     colour = random.uniform(15, 240, 3)
     red, green, blue = (colour.mean() + vivid * (colour - colour.mean())).astype(int).tolist()
@@ -351,7 +311,12 @@ def _encode(image: Image, finish: Finish, noise: np.random.Generator) -> bytes:
     """Applies light and lens to an image (H, W, 3) RGB and returns it as a JPEG file."""
     if finish.blur > 0.2:
         image = cv2.GaussianBlur(image, (0, 0), finish.blur)
-    image = _blur_by_motion(image, finish.shake)
+    reach = np.round(finish.shake * min(1.0, 5 / max(float(np.linalg.norm(finish.shake)), 1e-6))).astype(int)
+    if reach.any():  # a movement of at most five pixels
+        middle = np.abs(reach)
+        kernel = np.zeros((2 * middle[1] + 1, 2 * middle[0] + 1), np.float32)
+        cv2.line(kernel, (middle - reach).tolist(), (middle + reach).tolist(), 1.0)
+        image = np.asarray(cv2.filter2D(image, -1, kernel / kernel.sum()), np.uint8)
 
     levels = np.arange(256) / 255
     tables = [255 * np.clip(levels**finish.gamma * gain, 0, 1) for gain in finish.gain]
@@ -364,14 +329,3 @@ def _encode(image: Image, finish: Finish, noise: np.random.Generator) -> bytes:
 
     bgr = cv2.cvtColor(image, cv2.COLOR_RGB2BGR)
     return cv2.imencode(".jpg", bgr, [cv2.IMWRITE_JPEG_QUALITY, finish.quality])[1].tobytes()
-
-
-def _blur_by_motion(image: Image, shake: FloatArray) -> Image:
-    """Returns an image with the motion blur of a movement (2,) in pixels, limited to five pixels."""
-    reach = np.round(shake * min(1.0, 5 / max(float(np.linalg.norm(shake)), 1e-6))).astype(int)
-    if not reach.any():
-        return image
-    middle = np.abs(reach)
-    kernel = np.zeros((2 * middle[1] + 1, 2 * middle[0] + 1), np.float32)
-    cv2.line(kernel, (middle - reach).tolist(), (middle + reach).tolist(), 1.0)
-    return np.asarray(cv2.filter2D(image, -1, kernel / kernel.sum()), np.uint8)

@@ -1,7 +1,7 @@
 """Clips of drawn people on disk, as a PoseTrack 2018 tree: images, annotations, and predictions with errors."""
 
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -53,37 +53,24 @@ def write_tree(
     """
     for seed in seeds:
         name = "clip_" + "_".join(f"{number:04d}" for number in seed)
-        truth, predictions = _draw_clip(folder, name, (purpose, *seed), frames, errors, held_out, size)
+        clip = Clip((purpose, *seed), held_out, size)
+        estimator = _Estimator(errors, {}, generator(Purpose.CLIP_ESTIMATE, purpose, *seed))
+        truth, predictions = [], []
+        for index in range(frames):
+            encoded, people = clip.encoded_frame(index / FRAMES_PER_SECOND)
+            image = f"images/{name}/{index:06d}.jpg"
+            with replacing(folder / image) as temporary:
+                temporary.write_bytes(encoded)
+
+            annotated = [person for person in people if keypoint_count(person) >= MIN_KEYPOINTS]
+            hidden = [person for person in people if 0 < keypoint_count(person) < MIN_KEYPOINTS]
+            regions = tuple(_region(person, clip.size) for person in hidden)
+            truth.append(_truth(image, annotated, regions, clip.size))
+            predictions.append(estimator.frame(image, annotated, regions, clip.size))
+
         PoseTrack18().write([PoseSequence(name, truth)], folder / "annotations" / f"{name}.json")
         PoseTrack18().write([PoseSequence(name, predictions)], folder / "predictions" / f"{name}.json")
         progress(1)
-
-
-def _draw_clip(
-    folder: Path,
-    name: str,
-    seed: tuple[int, ...],
-    frames: int,
-    errors: PoseErrors,
-    held_out: bool,
-    size: tuple[int, int] | None,
-) -> tuple[list[Frame], list[Frame]]:
-    """Writes the images of a clip; returns the ground truth and the predictions of its frames."""
-    clip = Clip(seed, held_out, size)
-    estimator = _Estimator(errors, {}, generator(Purpose.CLIP_ESTIMATE, *seed))
-    truth, predictions = [], []
-    for index in range(frames):
-        encoded, people = clip.encoded_frame(index / FRAMES_PER_SECOND)
-        image = f"images/{name}/{index:06d}.jpg"
-        with replacing(folder / image) as temporary:
-            temporary.write_bytes(encoded)
-
-        annotated = [person for person in people if keypoint_count(person) >= MIN_KEYPOINTS]
-        hidden = [person for person in people if 0 < keypoint_count(person) < MIN_KEYPOINTS]
-        regions = tuple(_region(person, clip.size) for person in hidden)
-        truth.append(_truth(image, annotated, regions, clip.size))
-        predictions.append(estimator.frame(image, annotated, regions, clip.size))
-    return truth, predictions
 
 
 def keypoint_count(person: PersonTruth) -> int:
@@ -115,21 +102,6 @@ def _truth(image: str, people: list[PersonTruth], regions: tuple[FloatArray, ...
 
 
 @dataclass
-class _Estimate:
-    """An estimate of one person.
-
-    Attributes:
-        pose: (15, 2) in image pixels, NaN where missing.
-        scores: (15,) scores of the keypoints.
-        track_id: Predicted track id.
-    """
-
-    pose: FloatArray
-    scores: FloatArray
-    track_id: int
-
-
-@dataclass
 class _Estimator:
     """Draws the estimates of a clip's frames, one frame after the other.
 
@@ -147,56 +119,52 @@ class _Estimator:
         self, image: str, people: list[PersonTruth], regions: tuple[FloatArray, ...], size: tuple[int, int]
     ) -> Frame:
         """Returns the prediction for a frame."""
-        self._switch_identities(people)
-        estimates = self._estimate_people(people, size)
-
-        poses = np.array([estimate.pose for estimate in estimates]).reshape(-1, len(POSETRACK15), 2)
-        scores = np.array([estimate.scores for estimate in estimates]).reshape(-1, len(POSETRACK15))
-        return Frame(
-            image,
-            POSETRACK15,
-            poses.round(2),
-            np.where(np.isnan(poses[..., 0]), 0, scores).round(3),
-            boxes=_boxes(poses),
-            track_ids=tuple(estimate.track_id for estimate in estimates),
-            ignore_regions=regions,
-            size=size,
-        )
-
-    def _switch_identities(self, people: list[PersonTruth]) -> None:
-        """Gives new people a track id; sometimes swaps the ids of two people."""
         for person in people:
             self.tracks.setdefault(person.track_id, person.track_id)
         if len(people) > 1 and self.random.random() < _IDENTITY_SWITCH:
             a, b = (people[i].track_id for i in self.random.choice(len(people), 2, replace=False))
             self.tracks[a], self.tracks[b] = self.tracks[b], self.tracks[a]
 
-    def _estimate_people(self, people: list[PersonTruth], size: tuple[int, int]) -> list[_Estimate]:
-        """Returns the estimates of a frame: some people are missed, some found twice, and some do not exist."""
-        poses, errors = _poses(people), self.errors
-        estimates = []
+        estimates = self._estimate_people(people, size)
+        poses = np.array([pose for pose, _, _ in estimates]).reshape(-1, len(POSETRACK15), 2)
+        scores = np.array([scores for _, scores, _ in estimates]).reshape(-1, len(POSETRACK15))
+        return Frame(
+            image,
+            POSETRACK15,
+            poses.round(2),
+            np.where(np.isnan(poses[..., 0]), 0, scores).round(3),
+            boxes=_boxes(poses),
+            track_ids=tuple(track_id for _, _, track_id in estimates),
+            ignore_regions=regions,
+            size=size,
+        )
+
+    def _estimate_people(
+        self, people: list[PersonTruth], size: tuple[int, int]
+    ) -> list[tuple[FloatArray, FloatArray, int]]:
+        """Returns poses (15, 2), scores (15,) and track ids; some people are missed, found twice or do not exist."""
+        poses, errors, estimates = _poses(people), self.errors, []
+
+        def estimate(index: int) -> tuple[FloatArray, FloatArray]:
+            pose, neighbours = poses[index], np.delete(poses, index, axis=0)
+            hidden = out_of_sight(people[index].keypoints, pose, size, self.random)
+            drawn, mistakes = errors.draw(pose, neighbours, POSETRACK15, self.random, hidden)
+            return drawn, errors.draw_scores(mistakes, self.random)
+
+        def new_track() -> int:
+            return 1000 + int(self.random.integers(1000))
+
         for i, person in enumerate(people):
             if self.random.random() >= errors.missed_person:
-                estimates.append(self._estimate(poses, i, person, size, self.tracks[person.track_id]))
+                estimates.append((*estimate(i), self.tracks[person.track_id]))
             if self.random.random() < errors.duplicate_person:
-                second = self._estimate(poses, i, person, size, self._new_track())
-                estimates.append(replace(second, scores=_DUPLICATE_SCORE * second.scores))
+                track_id = new_track()
+                pose, scores = estimate(i)
+                estimates.append((pose, _DUPLICATE_SCORE * scores, track_id))
             if self.random.random() < errors.false_person:
                 scores = self.random.uniform(0.05, 0.65, len(POSETRACK15))
-                estimates.append(_Estimate(false_estimate(poses, size, self.random), scores, self._new_track()))
+                estimates.append((false_estimate(poses, size, self.random), scores, new_track()))
         return estimates
-
-    def _estimate(
-        self, poses: FloatArray, index: int, person: PersonTruth, size: tuple[int, int], track_id: int
-    ) -> _Estimate:
-        """Returns an estimate of the person with an index among the annotated poses (N, 15, 2)."""
-        pose, neighbours = poses[index], np.delete(poses, index, axis=0)
-        hidden = out_of_sight(person.keypoints, pose, size, self.random)
-        estimate, mistakes = self.errors.draw(pose, neighbours, POSETRACK15, self.random, hidden)
-        return _Estimate(estimate, self.errors.draw_scores(mistakes, self.random), track_id)
-
-    def _new_track(self) -> int:
-        return 1000 + int(self.random.integers(1000))
 
 
 def _poses(people: list[PersonTruth]) -> FloatArray:

@@ -20,13 +20,10 @@ _SAMPLE_PATTERNS = ("plain", "stripes", "sash")
 
 @dataclass(frozen=True)
 class Outfit:
-    """The looks of one person.
+    """The looks of one person; cap and backpack are None if there is none.
 
     Attributes:
-        skin: Colour of the skin.
-        hair: Colour of the hair.
         long_hair: Whether the hair covers the neck.
-        cap: Colour of a cap, or None.
         top: Colour of the shirt or coat.
         accent: Colour of the pattern, and of collar and placket, which show the front.
         pattern: "plain", "hoops" around, "block" across the chest, "stripes" downwards or a "sash".
@@ -34,8 +31,6 @@ class Outfit:
         bottom: Colour of trousers or skirt.
         legs: "trousers", "shorts" or "skirt".
         coat: Whether the top reaches down the thighs.
-        shoes: Colour of the shoes.
-        backpack: Colour of a backpack, or None.
         girth: Thickness relative to the mean adult's.
     """
 
@@ -56,12 +51,7 @@ class Outfit:
 
 
 def draw_outfit(random: np.random.Generator, held_out: bool) -> Outfit:
-    """Draws the looks of a person.
-
-    Args:
-        random: Generator of random numbers.
-        held_out: Whether to use the colours and patterns that training never draws.
-    """
+    """Draws the looks of a person; if `held_out`, in colours and patterns that training never draws."""
     patterns = _SAMPLE_PATTERNS if held_out else _TRAINING_PATTERNS
     top, bottom = _cloth(random, held_out), _cloth(random, held_out)
     return Outfit(
@@ -90,7 +80,9 @@ def _cloth(random: np.random.Generator, held_out: bool) -> Colour:
         return _varied((level, level, level), random, 6)
     hues = _SAMPLE_HUES if held_out else _TRAINING_HUES
     low, high = hues[random.integers(len(hues))]
-    return _colour(random.uniform(low, high), random.uniform(0.3, 1.0), value)
+    pixel = np.array([[[360 * random.uniform(low, high), random.uniform(0.3, 1.0), value]]], np.float32)
+    red, green, blue = (255 * cv2.cvtColor(pixel, cv2.COLOR_HSV2RGB)[0, 0]).astype(int).tolist()
+    return red, green, blue
 
 
 def _contrasting(colour: Colour, random: np.random.Generator, held_out: bool) -> Colour:
@@ -99,12 +91,6 @@ def _contrasting(colour: Colour, random: np.random.Generator, held_out: bool) ->
         other = _cloth(random, held_out)
         if sum(abs(a - b) for a, b in zip(colour, other, strict=True)) > 150:
             return other
-
-
-def _colour(hue: float, saturation: float, value: float) -> Colour:
-    pixel = np.array([[[360 * hue, saturation, value]]], np.float32)
-    red, green, blue = (255 * cv2.cvtColor(pixel, cv2.COLOR_HSV2RGB)[0, 0]).astype(int).tolist()
-    return red, green, blue
 
 
 def _varied(colour: Colour, random: np.random.Generator, spread: float) -> Colour:
