@@ -8,7 +8,6 @@ import difflib
 import os
 import sys
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import AbstractContextManager, contextmanager
 from dataclasses import dataclass
 from importlib.resources import files
 from pathlib import Path
@@ -33,11 +32,6 @@ ASSETS = Path(__file__).resolve().parents[1] / "assets"
 OmegaConf.register_new_resolver("asset", lambda name: str(ASSETS / name), replace=True)
 
 Settings = TypeVar("Settings", bound=BaseModel)
-
-_COMPOSING_ERRORS = (HydraException, OmegaConfBaseException, ValueError, TypeError, AssertionError)
-"""What Hydra raises for words of the command line that it cannot use."""
-
-_NO_MEMORY = "there is not enough memory; smaller crops or batches, or fewer workers, need less"
 
 
 @dataclass(frozen=True)
@@ -70,21 +64,37 @@ def main(command: Command[Any], words: Sequence[str]) -> NoReturn:
     parser.add_argument("--cfg", choices=["job"])
     parser.add_argument("--config-dir", type=Path)
     try:
-        with _one_line_errors():
-            options, overrides = parser.parse_known_args(words)
-            composed = _compose(command, command.complete(overrides), options.config_dir)
-            if options.cfg:
-                print(OmegaConf.to_yaml(composed), end="")
-                sys.exit(0)
+        options, overrides = parser.parse_known_args(words)
+        composed = _compose(command, command.complete(overrides), options.config_dir)
+        if options.cfg:
+            print(OmegaConf.to_yaml(composed), end="")
+            sys.exit(0)
 
-            status = command.run(_validate(command, composed)) or 0
-            sys.stdout.flush()
+        status = command.run(_validate(command, composed)) or 0
+        sys.stdout.flush()
     except BrokenPipeError:  # the program that reads the output, such as head, has ended
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         sys.exit(0)
     except KeyboardInterrupt:
         sys.exit(130)  # the status that shells report for Ctrl-C
+    except Exception as error:
+        message = _message_for_user(error)
+        if message is None:
+            raise
+        print(f"error: {' '.join(message.splitlines())}", file=sys.stderr)
+        sys.exit(1)
     sys.exit(status)
+
+
+def _message_for_user(error: Exception) -> str | None:
+    """Returns what is wrong and what to do; None where it is not for the user to mend, but a defect of hpr."""
+    if isinstance(error, UserError | argparse.ArgumentError):
+        return str(error)
+    if isinstance(error, OSError) and error.filename is not None:
+        return f"{str(error.filename)[:MAX_VALUE]}: {error.strerror}"
+    if isinstance(error, MemoryError) or "can't allocate memory" in str(error):  # the latter is what PyTorch says
+        return "there is not enough memory; smaller crops or batches, or fewer workers, need less"
+    return None
 
 
 def compose(command: Command[Settings], *overrides: str) -> Settings:
@@ -109,28 +119,17 @@ def setting_names(command: Command[Any], *overrides: str) -> list[str]:
 
 
 def _compose(command: Command[Any], overrides: Sequence[str], config_dir: Path | None = None) -> DictConfig:
-    """Returns the configuration of a command with some words of the command line.
-
-    Raises:
-        UserError: A word cannot be used.
-    """
+    """Returns the configuration of a command with some words of the command line."""
     if config_dir is not None and not config_dir.is_dir():
         raise UserError(f"--config-dir {config_dir}: no such folder")
     others = ["pkg://hpr.conf"] if command.folder else []
     others += [str(config_dir.absolute())] if config_dir else []
     search_path = f"hydra.searchpath=[{','.join(map(repr, others))}]"
     try:
-        with _primary_folder(command):
+        with hydra.initialize_config_dir(str((command.folder or CONF).absolute()), version_base="1.3"):
             return hydra.compose(command.config, [search_path, *overrides])
-    except _COMPOSING_ERRORS as error:
+    except (HydraException, OmegaConfBaseException, ValueError, TypeError, AssertionError) as error:
         raise UserError(_explain(error, command, overrides)) from None
-
-
-def _primary_folder(command: Command[Any]) -> AbstractContextManager[None]:
-    """Returns Hydra's context for the folder that holds the command's YAML file."""
-    if command.folder is None:
-        return hydra.initialize_config_module("hpr.conf", version_base="1.3")
-    return hydra.initialize_config_dir(str(command.folder.absolute()), version_base="1.3")
 
 
 def _explain(error: Exception, command: Command[Any], overrides: Sequence[str]) -> str:
@@ -158,11 +157,7 @@ def _explain(error: Exception, command: Command[Any], overrides: Sequence[str]) 
 
 
 def _validate(command: Command[Settings], composed: DictConfig) -> Settings:
-    """Returns composed settings as the command's type.
-
-    Raises:
-        UserError: A setting has no value, or one that is not allowed.
-    """
+    """Returns composed settings as the command's type."""
 
     def without_missing(content: Any) -> Any:
         if not isinstance(content, dict):
@@ -179,29 +174,3 @@ def _validate(command: Command[Settings], composed: DictConfig) -> Settings:
         raise UserError(f"{missing} is not set; add {missing}=VALUE to the command") from None
     except OmegaConfBaseException as error:
         raise UserError(str(error).split("\n")[0]) from None
-
-
-@contextmanager
-def _one_line_errors() -> Iterator[None]:
-    """Ends the program with one line where an error is the user's to mend."""
-
-    def fail(message: str) -> NoReturn:
-        print(f"error: {' '.join(message.splitlines())}", file=sys.stderr)
-        sys.exit(1)
-
-    try:
-        yield
-    except (UserError, argparse.ArgumentError) as error:
-        fail(str(error))
-    except MemoryError:
-        fail(_NO_MEMORY)
-    except BrokenPipeError:
-        raise
-    except OSError as error:
-        if error.filename is None:
-            raise
-        fail(f"{str(error.filename)[:MAX_VALUE]}: {error.strerror}")
-    except RuntimeError as error:
-        if "can't allocate memory" not in str(error):  # how PyTorch says it
-            raise
-        fail(_NO_MEMORY)

@@ -6,10 +6,10 @@ from pathlib import Path, PurePath
 from hpr.cli import app
 from hpr.cli.progress import progress_bar, say
 from hpr.errors import UserError
-from hpr.formats import Format, get_format
+from hpr.formats import get_format
 from hpr.formats.conversion import losses, without_original
 from hpr.images import ImageSource, open_images
-from hpr.poses import Frame, PoseSequence
+from hpr.poses import Frame
 from hpr.settings import Section
 
 
@@ -36,8 +36,9 @@ def convert(settings: ConvertSettings) -> None:
         raise UserError("format=auto: expected the name of a format to write")
     target = get_format(settings.format, settings.annotations, settings.images)
     paths = source.sources(Path(settings.input))
-    outputs = _output_paths(paths, Path(settings.output), target)
-
+    output, ending = Path(settings.output), "" if target.is_folder else target.ending
+    is_single = len(paths) == 1 and (target.is_folder or output.suffix == ending)
+    outputs = [output] if is_single else [output / f"{path.stem}{ending}" for path in paths]
     for path, output in zip(paths, outputs, strict=True):
         if output.resolve() == path.resolve() or (output.exists() and not settings.overwrite):
             raise UserError(f"{output}: exists already; set another output, or overwrite=true")
@@ -47,7 +48,10 @@ def convert(settings: ConvertSettings) -> None:
         for path, output in zip(paths, outputs, strict=True):
             sequences = without_original(source.read(path))
             if images is not None:
-                sequences = [_with_images(sequence, images) for sequence in sequences]
+                sequences = [
+                    replace(sequence, frames=[_with_image(frame, images) for frame in sequence.frames])
+                    for sequence in sequences
+                ]
             target.write(sequences, output)
 
             for loss in losses(sequences, target.read(output)):
@@ -56,24 +60,13 @@ def convert(settings: ConvertSettings) -> None:
     print(f"converted {len(outputs)} from {source.name} to {target.name}: {outputs[0]}{' …' if outputs[1:] else ''}")
 
 
-def _output_paths(paths: list[Path], output: Path, target: Format) -> list[Path]:
-    """Returns where each source is written to: the output itself, or a file in it."""
-    if len(paths) == 1 and (target.is_folder or output.suffix == target.ending):
-        return [output]
-    return [output / f"{path.stem}{'' if target.is_folder else target.ending}" for path in paths]
-
-
-def _with_images(sequence: PoseSequence, images: ImageSource) -> PoseSequence:
-    """Returns a sequence whose frames have the sizes and the whole names of those images that exist."""
-
-    def with_image(frame: Frame) -> Frame:
-        if not images.has(frame):
-            return frame
-        path = PurePath(images.expected(frame))
-        name = str(path.relative_to(images.name)) if path.is_relative_to(images.name) else frame.image
-        return replace(frame, image=name, size=images.size(frame))
-
-    return replace(sequence, frames=[with_image(frame) for frame in sequence.frames])
+def _with_image(frame: Frame, images: ImageSource) -> Frame:
+    """Returns a frame with the size and the whole name of its image, if that exists."""
+    if not images.has(frame):
+        return frame
+    path = PurePath(images.expected(frame))
+    name = str(path.relative_to(images.name)) if path.is_relative_to(images.name) else frame.image
+    return replace(frame, image=name, size=images.size(frame))
 
 
 COMMAND = app.Command("convert", ConvertSettings, convert)

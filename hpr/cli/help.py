@@ -24,32 +24,17 @@ _DATASET_SETTINGS = (
 
 
 class Setting(NamedTuple):
-    """A setting as a configuration file has it.
-
-    Attributes:
-        name: Full name within the file, such as `training.batch_size`.
-        value: Default, as it stands there.
-        comment: What the comment above or beside it says.
-    """
+    """A setting as a configuration file has it: full name, such as `training.batch_size`, default and comment."""
 
     name: str
     value: str
     comment: str
 
 
-_OPTIONS = [
-    Setting("--cfg job", "", "print the composed settings and stop"),
-    Setting("--config-dir DIR", "", "folder with more choices of groups, such as DIR/pose_errors/mine.yaml"),
-]
-
-
 class Config(NamedTuple):
-    """A configuration file.
+    """A configuration file: lines of the comment at its top, its groups of settings, and its settings by full name.
 
-    Attributes:
-        header: Lines of the comment at its top.
-        groups: Groups of settings and their default choice: (group, name in the configuration, choice, comment).
-        settings: Settings in their order, those of included files first.
+    A group is (group, name in the configuration, default choice, comment).
     """
 
     header: list[str]
@@ -87,11 +72,7 @@ def read_config(path: Path) -> Config:
 
 
 def command_help(command: str) -> str:
-    """Returns the help of a command: examples first, then each setting with its default and its comment.
-
-    Args:
-        command: Name of the command's configuration file.
-    """
+    """Returns the help of the command of a configuration file: examples, then settings with defaults and comments."""
     name, config = command.replace("_", "-"), read_config(_CONF / f"{command}.yaml")
     examples = [line for line in config.header if line.startswith(("hpr ", "torchrun "))]
     lines = [f"hpr {name} NAME=VALUE …: {COMMANDS[name]}.", "", *(f"  {line}" for line in examples), ""]
@@ -104,7 +85,12 @@ def command_help(command: str) -> str:
         lines += ["", "Recipes: +experiment=NAME"]
         first_sentences = {recipe: " ".join(header[2:]).partition(". ")[0] for recipe, header in recipes.items()}
         lines += _format(Setting(recipe, "", sentence) for recipe, sentence in first_sentences.items())
-    return "\n".join([*lines, "", "Options", *_format(_OPTIONS)])
+
+    options = [
+        Setting("--cfg job", "", "print the composed settings and stop"),
+        Setting("--config-dir DIR", "", "folder with more choices of groups, such as DIR/pose_errors/mine.yaml"),
+    ]
+    return "\n".join([*lines, "", "Options", *_format(options)])
 
 
 def _command_settings(command: str, config: Config) -> Iterator[Setting]:
@@ -120,8 +106,7 @@ def _command_settings(command: str, config: Config) -> Iterator[Setting]:
             yield Setting(f"  {name}.*", "", f"as {group}.*")
             continue
         for setting in _group_settings(group, choice, choices):
-            is_of_data = group != "dataset" or setting.name.split(".")[0] in _DATASET_SETTINGS[command == "train"]
-            if is_of_data:
+            if group != "dataset" or setting.name.split(".")[0] in _DATASET_SETTINGS[command == "train"]:
                 own = config.settings.get(f"{group}.{setting.name}", setting)
                 yield Setting(f"  {group}.{setting.name}", own.value, own.comment)
 

@@ -19,8 +19,7 @@ from hpr.pose_errors.draw import KEYPOINT_KINDS
 from hpr.pose_errors.measure import ErrorCounter, ErrorRates
 from hpr.report.tables import format_table, number
 
-_GROUP = "pose_errors"
-"""Folder in which Hydra looks for the choices of the setting of that name."""
+_GROUP = "pose_errors"  # folder in which Hydra looks for the choices of the setting of that name
 
 
 class LearnErrorsSettings(ScoringSettings):
@@ -56,11 +55,7 @@ def learn_errors(settings: LearnErrorsSettings) -> None:
 
 
 def _check_output(output: str) -> Path:
-    """Returns the path to write to.
-
-    Raises:
-        UserError: `hpr train` would not find the file there.
-    """
+    """Returns the path to write to; refuses one where `hpr train` would not find the file."""
     path = Path(output)
     if path.absolute().parent.name != _GROUP or not re.fullmatch(r"[A-Za-z][\w-]*\.yaml", path.name):
         expected = f"expected a .yaml file in a folder named {_GROUP}, such as output/{_GROUP}/learnt.yaml"
@@ -72,39 +67,32 @@ def _check_output(output: str) -> Path:
 
 def _as_yaml(rates: ErrorRates, dataset: PredictionSettings, command: str) -> str:
     """Returns the content of the file that the command trains with."""
-
-    def as_comment(value: object) -> str:
-        return f"# {' '.join(str(value).split())}"
-
-    def as_value(value: float | Mapping[str, float]) -> str:
-        if isinstance(value, Mapping):
-            return f"{{{', '.join(f'{name}: {as_value(own)}' for name, own in value.items())}}}"
-        return str(value)
-
-    lines = [
-        as_comment(command),
-        f"# Measured by hpr learn-errors: {rates.matched_people} estimates of {rates.true_people} people.",
-        as_comment(f"predictions: {dataset.predictions}"),
-        as_comment(f"annotations: {dataset.annotations}"),
-        "_target_: hpr.pose_errors.draw.PoseErrors",
-        *(f"{name}: {as_value(value)}" for name, value in rates.arguments.items()),
+    comments = [
+        command,
+        f"Measured by hpr learn-errors: {rates.matched_people} estimates of {rates.true_people} people.",
+        f"predictions: {dataset.predictions}",
+        f"annotations: {dataset.annotations}",
     ]
+    lines = [f"# {' '.join(comment.split())}" for comment in comments]
+
+    lines.append("_target_: hpr.pose_errors.draw.PoseErrors")
+    for name, value in rates.arguments.items():
+        is_table = isinstance(value, Mapping)
+        text = f"{{{', '.join(f'{kind}: {rate}' for kind, rate in value.items())}}}" if is_table else value
+        lines.append(f"{name}: {text}")
     return "\n".join([*lines, ""])
 
 
 def _print_rates(rates: ErrorRates) -> None:
     """Prints the rates: a table by kind of keypoint, then those of whole people, factors and scores."""
-
-    def percent(share: float) -> str:
-        return number(100 * share)
-
     rows = [["%", *rates.tables, "keypoints"]]
     for kind in KEYPOINT_KINDS:
-        rows.append([kind, *(percent(table[kind]) for table in rates.tables.values()), str(rates.counts[kind])])
+        percentages = (number(100 * table[kind]) for table in rates.tables.values())
+        rows.append([kind, *percentages, str(rates.counts[kind])])
     print(format_table(rows))
 
     print(f"\n{rates.matched_people} of {rates.true_people} people have an estimate")
-    print(", ".join(f"{name} {percent(share)}%" for name, share in rates.people.items()))
+    print(", ".join(f"{name} {number(100 * share)}%" for name, share in rates.people.items()))
     print(", ".join(f"{name} {value:.2g}" for name, value in rates.factors.items()))
     scores = ", ".join(f"{name} {value:.2f}" for name, value in rates.scores.items())
     known = "" if rates.has_scores else " (plausible ones: no scores from 0 to 1 were found)"

@@ -32,7 +32,13 @@ def main(words: Sequence[str] | None = None) -> NoReturn:
     if name in COMMANDS:
         module_name = name.replace("-", "_")
         if {"-h", "--help"} & set(settings):
-            _print_help(module_name)
+            from hpr.cli.help import command_help
+
+            try:
+                print(command_help(module_name), flush=True)
+            except BrokenPipeError:  # the reader, such as head, has ended
+                os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+            sys.exit(0)
 
         # While libraries are loaded, Ctrl-C must not be an exception: some of them catch it and go on.
         previous = signal.signal(signal.SIGINT, lambda number, frame: os._exit(130))
@@ -49,13 +55,3 @@ def main(words: Sequence[str] | None = None) -> NoReturn:
     hint = f"did you mean {close[0]}?" if close else f"expected one of {', '.join(COMMANDS)}"
     print(f"error: there is no command '{name}'; {hint}", file=sys.stderr)
     sys.exit(1)
-
-
-def _print_help(module_name: str) -> NoReturn:
-    from hpr.cli.help import command_help
-
-    try:
-        print(command_help(module_name), flush=True)
-    except BrokenPipeError:  # the reader, such as head, has ended
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
-    sys.exit(0)

@@ -5,7 +5,7 @@ from collections.abc import Sequence
 from contextlib import nullcontext
 from dataclasses import dataclass, field, replace
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import torch
 
@@ -18,6 +18,8 @@ from hpr.crops import ScaleRule
 from hpr.errors import UserError
 from hpr.formats import Format
 from hpr.images import ImageSource, open_images
+from hpr.metrics.scores import Scores
+from hpr.metrics.truth import Truth
 from hpr.models.checkpoints import load_network
 from hpr.refine.engine import PoseRefiner
 from hpr.refine.files import FileAssembly, PoseFile, check_images, read_files
@@ -35,10 +37,6 @@ from hpr.runtime.processes import Processes
 from hpr.runtime.signals import stop_signals
 from hpr.settings import Section
 from hpr.skeleton import get_skeleton
-
-if TYPE_CHECKING:  # loaded when the first people have been refined: it takes longer than the rest
-    from hpr.metrics.scores import Scores
-    from hpr.metrics.truth import Truth
 
 _COLUMNS = ("sequence", "frames", "people", "refined", "unchanged", "kept", "dropped", "added")
 
@@ -68,20 +66,14 @@ class RefineSettings(Section):
 
 
 @dataclass(frozen=True)
-class _Input:
-    """What is refined.
-
-    Attributes:
-        file_format: Format of the predictions.
-        files: The predictions.
-        broken: Messages about files that are left out.
-        images: Where the pixels are.
-    """
+class Input:
+    """The predictions, what is wrong with files that are left out, the images, and the ground truth if there is any."""
 
     file_format: Format
     files: list[PoseFile]
     broken: list[str]
     images: ImageSource
+    scored: tuple[Truth, Scores] | None
 
 
 @dataclass
@@ -89,13 +81,12 @@ class _Share:
     """What one process did.
 
     Attributes:
-        device: Name of its device.
         tallies: Sequence name → its counts, of all files that the process has written.
-        parts: Refined parts of files that other processes have parts of, too.
+        parts: Refined parts of files that are shared with other processes.
         stopped: Whether a signal stopped the process before its end.
     """
 
-    device: str
+    device_name: str
     tallies: dict[str, Tally] = field(default_factory=dict)
     parts: list[RefinedPart] = field(default_factory=list)
     stopped: bool = False
@@ -112,9 +103,17 @@ def refine(settings: RefineSettings) -> int:
         UserError: An input is absent or broken, an output cannot be written, or another process of the run is gone.
     """
     keep_freed_memory()
-    _check_sample(settings.dataset)
-    processes = Processes.from_environment()
-    refiner = _load_refiner(settings, processes)
+    processes, model = Processes.from_environment(), settings.model
+    network = load_network(Path(model.weights), model.architecture, get_skeleton(model.skeleton), model.input)
+    refiner = PoseRefiner(
+        network,
+        str(processes.own_device(select_device(settings.device))),
+        settings.precision,
+        settings.flip,
+        scale=settings.scale,
+        iterations=settings.iterations,
+        margin=settings.margin,
+    )
     if processes.is_first and (warning := slow_precision(refiner.precision, refiner.device)):
         warn(warning)
 
@@ -138,11 +137,6 @@ def refine(settings: RefineSettings) -> int:
 def _refine_predictions(settings: RefineSettings, refiner: PoseRefiner, processes: Processes) -> dict[str, Any] | None:
     """Reads, checks, refines, writes, scores and reports; returns the report in the first process, None in others."""
     source, output = _read_input(settings, processes.is_first), Path(settings.output_dir)
-    scored = None
-    if processes.is_first and settings.dataset.annotations is not None:
-        # Before the long work, since it finds what is wrong with the annotations.
-        scored = _score_input(source, settings.dataset.annotations)
-
     with lock_folder(output) if processes.is_first else nullcontext():
         processes.wait()  # no process writes before the folder is known to be free
         start = time.perf_counter()
@@ -166,43 +160,25 @@ def _refine_predictions(settings: RefineSettings, refiner: PoseRefiner, processe
             return None
 
         tallies = {name: tally for sequences in finished.values() for name, tally in sequences.items()}
-        tallies |= _merge_shares(all_shares, assemble())
+        with assemble() as assembly:  # of the files that several processes have parts of
+            for share_of_rank in all_shares:
+                tallies |= share_of_rank.tallies
+                for part in share_of_rank.parts:
+                    tallies |= assembly.add(part)
+            tallies |= assembly.finish()
         figures = {"skipped_files": len(finished), "seconds": time.perf_counter() - start}
-        return _report(settings, refiner, source, scored, all_shares, dict(sorted(tallies.items())), figures)
+        return _report(settings, refiner, source, all_shares, dict(sorted(tallies.items())), figures)
 
 
-def _check_sample(dataset: PredictionSettings) -> None:
-    """Refuses the user's own files with dataset=sample, whose weights are not meant for them."""
-    folders = {"images": dataset.images, "predictions": dataset.predictions, "annotations": dataset.annotations}
-    for name, path in folders.items():
-        if dataset.name == "sample" and path is not None and not Path(str(path)).is_relative_to(app.ASSETS):
-            raise UserError(
-                f"dataset.{name}={path}: dataset=sample is the bundled clips; for files of your own add dataset=auto"
-            )
-
-
-def _load_refiner(settings: RefineSettings, processes: Processes) -> PoseRefiner:
-    model = settings.model
-    network = load_network(Path(model.weights), model.architecture, get_skeleton(model.skeleton), model.input)
-    device = processes.own_device(select_device(settings.device))
-    return PoseRefiner(
-        network,
-        str(device),
-        settings.precision,
-        settings.flip,
-        scale=settings.scale,
-        iterations=settings.iterations,
-        margin=settings.margin,
-    )
-
-
-def _read_input(settings: RefineSettings, is_first: bool) -> _Input:
-    """Reads all predictions, so that broken ones are found while nothing has been written.
-
-    Raises:
-        UserError: A file is broken, none of its images exists, or the output would replace it.
-    """
+def _read_input(settings: RefineSettings, is_first: bool) -> Input:
+    """Reads and scores the predictions, so that what is wrong with any input is found before the long work."""
     dataset, output = settings.dataset, Path(settings.output_dir)
+    for name in ("images", "predictions", "annotations"):
+        path = getattr(dataset, name)
+        # The sample's weights are not meant for files of the user.
+        if dataset.name == "sample" and path is not None and not Path(str(path)).is_relative_to(app.ASSETS):
+            remedy = "dataset=sample is the bundled clips; for files of your own add dataset=auto"
+            raise UserError(f"dataset.{name}={path}: {remedy}")
     if dataset.images is None:
         raise UserError("dataset.images is not set; add dataset.images=FOLDER, or a video or picture, to the command")
     file_format: Format = build("dataset.format", dataset.format)
@@ -222,16 +198,15 @@ def _read_input(settings: RefineSettings, is_first: bool) -> _Input:
         if folder.resolve() in (source, source.parent):
             raise UserError(f"{folder}: these are the predictions to be refined; set another output_dir")
     check_images(files, images)
-    return _Input(file_format, files, broken, images)
+    if not is_first or dataset.annotations is None:
+        return Input(file_format, files, broken, images, None)
 
-
-def _score_input(source: _Input, annotations: str) -> "tuple[Truth, Scores]":
-    """Returns the ground truth, and the scores of the predictions before they are refined."""
     from hpr.metrics.scoring import open_truth
 
-    with progress_bar("files", len(source.files), doing="scoring") as progress:
-        truth = open_truth(source.file_format, annotations)
-        return truth, truth.score({file.path.name: file.sequences for file in source.files}, progress)
+    with progress_bar("files", len(files), doing="scoring") as progress:
+        truth = open_truth(file_format, dataset.annotations)
+        scores = truth.score({file.path.name: file.sequences for file in files}, progress)
+    return Input(file_format, files, broken, images, (truth, scores))
 
 
 def _settings_of_results(settings: RefineSettings, refiner: PoseRefiner, file_format: Format) -> dict[str, Any]:
@@ -240,16 +215,12 @@ def _settings_of_results(settings: RefineSettings, refiner: PoseRefiner, file_fo
     return {
         "weights": content_hash(Path(settings.model.weights)),
         **settings.objective.model_dump(include={"keep", "add", "score"}),
-        "iterations": settings.iterations,
-        "margin": settings.margin,
-        "flip": settings.flip,
+        **settings.model_dump(include={"iterations", "margin", "flip", "scale", "side_files"}),
         "precision": refiner.precision,
         "device": refiner.device.type,
         "format": file_format.name,
         "annotations": dataset.annotations if "annotations" in file_format.reads_beside else None,
-        "side_files": settings.side_files,
         "images": dataset.images,
-        "scale": settings.scale,
         "version": hpr.__version__,
     }
 
@@ -278,9 +249,8 @@ def _refine_share(
     sequences, num_people = [file.sequences for file in files], sum(part.people for part in parts)
     with progress_bar("people", num_people, shown=processes.is_first) as progress, assembly:
         try:
-            for refined in refine_parts(
-                refiner, sequences, parts, images, settings.objective, progress, settings.strict
-            ):
+            stream = refine_parts(refiner, sequences, parts, images, settings.objective, progress, settings.strict)
+            for refined in stream:
                 for problem, count in refined.tally.bad_images.items():
                     warn(f"{problem}; its {count} poses stay unchanged")
                 note(assembly.add(refined))
@@ -291,36 +261,23 @@ def _refine_share(
     return own
 
 
-def _merge_shares(shares: Sequence[_Share], assembly: FileAssembly) -> dict[str, Tally]:
-    """Writes the files that several processes have parts of; returns the counts of all sequences by name."""
-    tallies = {name: tally for own in shares for name, tally in own.tallies.items()}
-    with assembly:
-        for part in (part for own in shares for part in own.parts):
-            tallies |= assembly.add(part)
-        return tallies | assembly.finish()
-
-
 def _report(
     settings: RefineSettings,
     refiner: PoseRefiner,
-    source: _Input,
-    scored: "tuple[Truth, Scores] | None",
+    source: Input,
     shares: Sequence[_Share],
     tallies: dict[str, Tally],
     figures: dict[str, Any],
 ) -> dict[str, Any]:
     """Scores and draws the results unless the run was stopped, and writes and returns the report."""
-    from hpr.cli.refine_results import inspect_results, movement_warnings, sum_tallies, write_report
+    from hpr.cli.refine_results import inspect_results, write_report
     from hpr.report.refine_report import Findings
 
-    total, output = sum_tallies(tallies), Path(settings.output_dir)
-    report: dict[str, Any] = {
-        **total.as_json(),
-        "warnings": movement_warnings(total),
-        "failed": total.failed,
+    output = Path(settings.output_dir)
+    facts: dict[str, Any] = {
         "broken_files": source.broken,
         "stopped": any(own.stopped for own in shares),
-        "device": " and ".join(sorted({own.device for own in shares})),
+        "device": " and ".join(sorted({own.device_name for own in shares})),
         "precision": refiner.precision,
         "format": source.file_format.name,
         "processes": len(shares),
@@ -332,10 +289,10 @@ def _report(
     }
 
     findings = Findings()
-    if not report["stopped"]:
+    if not facts["stopped"]:
         results = output / "predictions"
         try:
-            findings = inspect_results(source.file_format, source.files, results, source.images, tallies, scored)
+            findings = inspect_results(source, results, tallies)
             if settings.visualize:
                 from hpr.cli.visualize import draw, pair_sequences
 
@@ -345,11 +302,10 @@ def _report(
                 ]
                 pairs = pair_sequences(source.files, refined)
                 draw(pairs, source.images, output / "pictures", "side", every=1, overwrite=True)
-                report["pictures"].append("pictures")
+                facts["pictures"].append("pictures")
         except KeyboardInterrupt:
-            report["stopped"] = True
-    write_report(report, tallies, findings, output)
-    return report
+            facts["stopped"] = True
+    return write_report(facts, tallies, findings, output)
 
 
 def complete_overrides(overrides: Sequence[str]) -> list[str]:

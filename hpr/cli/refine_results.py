@@ -1,20 +1,16 @@
 """What `hpr refine` does with its results: score them, draw them, report them."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from contextlib import suppress
 from functools import cache
 from pathlib import Path
 from typing import Any
 
 from hpr.cli.progress import warn
+from hpr.cli.refine import Input
 from hpr.errors import UserError
 from hpr.files import write_json
-from hpr.formats import Format
-from hpr.images import ImageSource
 from hpr.metrics.frame_changes import frame_changes
-from hpr.metrics.scores import Scores
-from hpr.metrics.truth import Truth
-from hpr.refine.files import PoseFile
 from hpr.refine.tally import Tally
 from hpr.report.html import save_page
 from hpr.report.refine_report import NUM_PICTURES, Findings, moved_pictures, refine_page, worse_pictures
@@ -26,48 +22,19 @@ port the published weights (hpr port) or train (hpr train), and run
   hpr refine dataset.predictions=FILE_OR_FOLDER dataset.images=FOLDER [model.weights=FILE]"""
 
 
-def sum_tallies(tallies: Mapping[str, Tally]) -> Tally:
-    """Returns the counts of all sequences together."""
-    total = Tally()
-    for tally in tallies.values():
-        total.add(tally)
-    return total
-
-
-def movement_warnings(total: Tally) -> list[str]:
-    """Returns a warning where most poses have moved farther than a refiner should move them."""
-    num_moved = total.moved.total()
-    if 2 * total.moved_far <= num_moved:
-        return []
-    far = f"{total.moved_far} of {num_moved} refined poses moved by more than half a head"
-    return [f"{far}; these weights may not suit these images"]
-
-
-def inspect_results(
-    file_format: Format,
-    files: Sequence[PoseFile],
-    results: Path,
-    images: ImageSource,
-    tallies: Mapping[str, Tally],
-    scored: tuple[Truth, Scores] | None,
-) -> Findings:
+def inspect_results(source: Input, results: Path, tallies: Mapping[str, Tally]) -> Findings:
     """Draws the frames that changed most and, with ground truth, scores the results and finds what got worse.
 
-    Args:
-        file_format: Format of the files.
-        files: The predictions.
-        results: Folder of the refined files: these are read, not what is in memory.
-        images: Where the pixels are.
-        tallies: Sequence name → its counts.
-        scored: The ground truth and the scores before refining, if there are annotations.
+    The refined files in the folder `results` are read, not what is in memory.
     """
+    files, images = source.files, source.images
     outputs = {file.path.name: results / file.output_name for file in files}
-    read_refined = cache(lambda name: file_format.read(outputs[name]))
+    read_refined = cache(lambda name: source.file_format.read(outputs[name]))
     findings = Findings(moved=moved_pictures(tallies, files, read_refined, images))
-    if scored is None:
+    if source.scored is None:
         return findings
 
-    truth, before = scored
+    truth, before = source.scored
     refined = {name: read_refined(name) for name in outputs}
     after = truth.score(refined)
     findings.scores = (before, after)
@@ -82,13 +49,25 @@ def inspect_results(
     return findings
 
 
-def write_report(report: dict[str, Any], tallies: Mapping[str, Tally], findings: Findings, output: Path) -> None:
-    """Adds the scores to a report, and writes report.json and report.html to a folder."""
+def write_report(
+    facts: Mapping[str, Any], tallies: Mapping[str, Tally], findings: Findings, output: Path
+) -> dict[str, Any]:
+    """Adds the counts of all sequences and the scores to facts about a run; writes and returns the report."""
+    total = Tally()
+    for tally in tallies.values():
+        total.add(tally)
+
+    report: dict[str, Any] = {**total.as_json(), "warnings": [], "failed": total.failed, **facts}
+    num_moved = total.moved.total()
+    if 2 * total.moved_far > num_moved:  # farther than a refiner should move most poses
+        far = f"{total.moved_far} of {num_moved} refined poses moved by more than half a head"
+        report["warnings"].append(f"{far}; these weights may not suit these images")
     if findings.scores is not None:
         before, after = findings.scores
         report["metrics"] = {"before": before.summary(), "after": after.summary(), "warnings": after.warnings}
     write_json(output / "report.json", report, indent=4)
-    save_page(refine_page(report, sum_tallies(tallies), tallies, findings), output / report["page"])
+    save_page(refine_page(report, total, tallies, findings), output / report["page"])
+    return report
 
 
 def print_summary(report: Mapping[str, Any]) -> None:

@@ -26,9 +26,12 @@ class DatasetSettings(Section):
     """Poses, images and annotations (conf/dataset)."""
 
     name: str
+    root: str | None = None
+    images: str | list[str] | None = None
     format: Component
     outside: bool = False
     annotations: str | None = None
+    scale: ScaleRule
     training: Component | None = None
     validation: Component | None = None
 
@@ -36,10 +39,7 @@ class DatasetSettings(Section):
 class PredictionSettings(DatasetSettings):
     """A data set with predictions (conf/dataset)."""
 
-    root: str | None = None
-    images: str | list[str] | None = None
     predictions: str
-    scale: ScaleRule
 
 
 class ScoringSettings(Section):

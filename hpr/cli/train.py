@@ -40,10 +40,7 @@ from hpr.training.validation import Validation, ValidationResult
 class TrainingDataset(DatasetSettings):
     """A data set to train on (conf/dataset)."""
 
-    root: str | None = None
-    images: str | list[str] | None = None
     predictions: str | None = None
-    scale: ScaleRule
     parts: dict[str, NonNegative] | None = None
     validated: str | None = None
     sets: dict[str, Any] | None = None
@@ -68,11 +65,6 @@ class TrainSettings(Section):
     resume: bool
     output_dir: str
     objective: Component | None = None
-
-    @property
-    def subject(self) -> str:
-        """What is trained, in words."""
-        return f"{self.model.architecture} for {self.model.skeleton} on {self.dataset.name}"
 
 
 def train_refiner(settings: TrainSettings) -> int:
@@ -137,13 +129,13 @@ def _train(
                 processes=processes,
             )
 
-        callbacks: list[Callback] = []
         if processes.is_first:
             if warning := slow_precision(trainer.precision, device):
                 warn(warning)
+            what = f"{model.architecture} for {model.skeleton} on {dataset.name}"
             how = f"{trainer.num_steps} steps on {device} in {trainer.precision}"
-            print(f"run {folder}: {settings.subject}, {how}, {trainer.num_workers} processes for examples")
-            callbacks.append(Console(validation.before, training.log_every))
+            print(f"run {folder}: {what}, {how}, {trainer.num_workers} processes for examples")
+        callbacks = [Console(validation.before, training.log_every)] if processes.is_first else []
         scores = train(
             trainer, examples, validation, folder, settings.resume, model.architecture, callbacks, stop_requested
         )
@@ -153,11 +145,7 @@ def _train(
 
 
 def _build_optimizer(component: Component) -> Callable[..., torch.optim.Optimizer]:
-    """Returns a function that makes the optimizer, tried on one weight, since PyTorch checks its settings late.
-
-    Raises:
-        UserError: A setting is unknown or its value is not allowed.
-    """
+    """Returns a function that makes the optimizer, tried on one weight, since PyTorch checks its settings late."""
     optimizer: Callable[..., torch.optim.Optimizer] = build("optimizer", component)
     try:
         optimizer([torch.nn.Parameter(torch.zeros(1))])
@@ -170,7 +158,6 @@ class Console(Callback):
     """Shows a bar with loss and learning rate, or lines in a log, and a table at each validation."""
 
     def __init__(self, before: Scores, log_every: int) -> None:
-        """Sets what validations are compared with, and the number of steps between two lines."""
         self._before, self._log_every = before, log_every
 
     def on_start(self, step: int, num_steps: int) -> None:
