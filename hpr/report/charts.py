@@ -27,15 +27,12 @@ _STYLE = {
 
 
 def bars_svg(groups: Sequence[str], series: Mapping[str, Sequence[float]], label: str) -> Markup:
-    """Draws grouped bars with their values above them.
+    """Draws grouped bars with their values above them, as an SVG element.
 
     Args:
         groups: Names below the groups of bars.
         series: Name → one value per group; NaN leaves a gap.
         label: Label of the value axis.
-
-    Returns:
-        An SVG element.
     """
     groups, label = [_printable(group) for group in groups], _printable(label)
     with rc_context(_STYLE):
@@ -59,16 +56,13 @@ def bars_svg(groups: Sequence[str], series: Mapping[str, Sequence[float]], label
 
 
 def histogram_svg(counts: Sequence[int], edges: Sequence[str], label: str, unit: str) -> Markup:
-    """Draws a histogram.
+    """Draws a histogram as an SVG element.
 
     Args:
         counts: Count of each of n bins.
         edges: n + 1 texts for the edges of the bins; about five are shown.
         label: Label of the count axis.
         unit: Label of the other axis.
-
-    Returns:
-        An SVG element.
     """
     with rc_context(_STYLE):
         figure, axes = _new_figure()

@@ -46,21 +46,21 @@ def write_clip(pictures: Iterable[Image], frame_rate: float, path: Path) -> int:
             writer = cv2.VideoWriter(str(temporary), cv2.CAP_FFMPEG, _CODEC, frame_rate, (width, height))
         try:
             if not writer.isOpened():
-                found = f"{width} × {height} pixels, {frame_rate:g} a second"
-                raise UserError(
-                    f"{path}: OpenCV cannot write this clip (VP8, {found}); draw a folder of images instead"
-                )
+                found = f"VP8, {width} × {height} pixels, {frame_rate:g} a second"
+                raise UserError(f"{path}: OpenCV cannot write this clip ({found}); draw a folder of images instead")
             writer.write(first)
             count = 1
             for count, frame in enumerate(frames, 2):  # noqa: B007
-                is_same_size = frame.shape == first.shape
-                writer.write(
-                    frame if is_same_size else cv2.resize(frame, (width, height), interpolation=cv2.INTER_AREA)
-                )
+                writer.write(cv2.resize(frame, (width, height), interpolation=cv2.INTER_AREA))
         finally:
             writer.release()
 
-        if _count_frames(temporary) < count:  # OpenCV is silent about a full disk
+        # OpenCV is silent about a full disk, and the header's number of frames would include lost ones.
+        capture, num_readable = cv2.VideoCapture(str(temporary)), 0
+        while capture.grab():
+            num_readable += 1
+        capture.release()
+        if num_readable < count:
             raise UserError(f"{path}: cannot be written in full (is the disk full?); choose another output folder")
     return count
 
@@ -70,15 +70,6 @@ def _pad(picture: Image) -> Image:
     below, beside = (max(side + side % 2, _MIN_SIDE) - side for side in picture.shape[:2])
     bgr = cv2.cvtColor(picture, cv2.COLOR_RGB2BGR)
     return np.asarray(cv2.copyMakeBorder(bgr, 0, below, 0, beside, cv2.BORDER_REPLICATE), np.uint8)
-
-
-def _count_frames(path: Path) -> int:
-    """Returns how many frames can be read; the header's number would include lost ones."""
-    capture, count = cv2.VideoCapture(str(path)), 0
-    while capture.grab():
-        count += 1
-    capture.release()
-    return count
 
 
 @contextmanager

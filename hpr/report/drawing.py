@@ -83,15 +83,8 @@ def draw_poses(image: Image, poses: FloatArray, skeleton: Skeleton, thickness: f
 def draw_people(image: Image, people: DrawnPeople, thickness: float | None = None) -> Image:
     """Draws people as `draw_poses` does, with their scores, track ids and movements.
 
-    A line with a ring at its start leads from the previous position to each keypoint that moved visibly.
-
-    Args:
-        image: (H, W, 3) RGB.
-        people: Whom to draw.
-        thickness: See `draw_poses`. Small people have thinner limbs.
-
-    Returns:
-        (H, W, 3) RGB.
+    A line with a ring at its start leads from the previous position to each keypoint that moved visibly. Small people
+    have thinner limbs.
     """
     picture = image.copy()
     max_thickness = _default_thickness(image) if thickness is None else thickness

@@ -4,7 +4,6 @@ import base64
 import hashlib
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
-from functools import lru_cache
 from importlib.resources import files
 from pathlib import Path
 
@@ -35,13 +34,7 @@ _MAX_PICTURES, _MAX_ROWS, _MAX_LINES, _MAX_LETTERS = 16, 60, 20, 160
 
 @dataclass(frozen=True)
 class Fact:
-    """A number at the head of a page.
-
-    Attributes:
-        value: The number, with its unit.
-        label: What the number says.
-        note: A few words more.
-    """
+    """A number at the head of a page, with its unit; what it says, and a few words more."""
 
     value: str
     label: str
@@ -53,7 +46,6 @@ class Table:
     """A table whose first column holds names.
 
     Attributes:
-        title: Heading; may be empty.
         head: Titles of the columns. Cells below "difference" are coloured by their sign.
         rows: Rows of cells.
         is_text: Whether the other columns hold text instead of numbers.
@@ -70,8 +62,6 @@ class Picture:
     """One image, two with a slider between them, or these two and a third that can be laid over them.
 
     Attributes:
-        title: Heading.
-        caption: Text below the picture.
         images: Label → JPEG file; all of one size. Empty where there is a problem.
         problem: Why there is no image.
     """
@@ -100,11 +90,8 @@ class Section:
     """A section of a page.
 
     Attributes:
-        title: Heading.
         notes: Paragraphs.
         charts: Title → SVG element of `report.charts`.
-        tables: Tables.
-        pictures: Pictures.
         is_folded: Whether the tables are hidden until they are asked for.
     """
 
@@ -118,15 +105,7 @@ class Section:
 
 @dataclass(frozen=True)
 class Page:
-    """The content of a page.
-
-    Attributes:
-        title: Title of the page.
-        subtitle: Text below the title.
-        facts: The most important numbers.
-        warnings: What the user should look into.
-        sections: Everything else.
-    """
+    """The content of a page: the most important numbers, what the user should look into, and everything else."""
 
     title: str
     subtitle: str = ""
@@ -150,22 +129,15 @@ def render(page: Page) -> str:
     """Returns a page as HTML. All text is escaped, and only the page's own script can run."""
     script = files("hpr.report").joinpath("templates", "slider.js").read_text("utf-8")
     digest = base64.b64encode(hashlib.sha256(script.encode()).digest()).decode()
-    template = _environment().get_template("report.html.j2")
-    return template.render(page=page, script=Markup(script), script_hash=digest, limit=_limit)
 
-
-@lru_cache
-def _environment() -> Environment:
+    loader = PackageLoader("hpr.report")
     environment = Environment(
-        loader=PackageLoader("hpr.report"),
-        autoescape=True,
-        undefined=StrictUndefined,
-        trim_blocks=True,
-        lstrip_blocks=True,
+        loader=loader, autoescape=True, undefined=StrictUndefined, trim_blocks=True, lstrip_blocks=True
     )
     environment.filters["short"] = _shorten
     environment.globals |= {"MAX_PICTURES": _MAX_PICTURES, "MAX_ROWS": _MAX_ROWS, "MAX_LINES": _MAX_LINES}
-    return environment
+    template = environment.get_template("report.html.j2")
+    return template.render(page=page, script=Markup(script), script_hash=digest, limit=_limit)
 
 
 def _shorten(text: str, length: int = _MAX_LETTERS) -> str:

@@ -42,12 +42,7 @@ class SequencePair:
 
 @dataclass
 class Drawn:
-    """A summary of what was drawn.
-
-    Attributes:
-        frames: Number of frames drawn.
-        problems: Messages about frames that were left out.
-    """
+    """The number of frames that were drawn, and messages about those that were left out."""
 
     frames: int = 0
     problems: list[str] = field(default_factory=list)
@@ -95,11 +90,9 @@ def draw_pictures(
     drawn, names = Drawn(), SafeNames()
     for index, (before, after) in enumerate(pair.frames()):
         unnamed = "image" if before.number is None else f"{before.number:06}"
-        name = names.make(
-            image_stem(before.image) or unnamed
-        )  # also for skipped frames: names do not depend on `every`
+        name = names.make(image_stem(before.image) or unnamed)
         if index % every:
-            continue
+            continue  # it has been named, so that names do not depend on `every`
 
         if (image := _read(images, before, drawn)) is not None:
             save_jpeg(_draw(image, before, after, layout, _PICTURE_SIDE, _PICTURE_SIDE), folder / f"{name}.jpg")
@@ -118,47 +111,32 @@ def draw_clip(
 ) -> Drawn:
     """Writes a clip as long as the video, at most 1920 × 1080 pixels, with the people of the sequence's frames.
 
-    Args:
-        pair: The sequence.
-        video: The video.
-        path: Path of the clip.
-        layout: How input and refined poses are shown.
-        every: Draw every n-th frame.
-        progress: Called with the number of frames that are done.
+    The other arguments are those of `draw_pictures`.
 
     Raises:
         UserError: The clip cannot be written.
     """
     drawn = Drawn()
-    pictures = _clip_pictures(pair, video, layout, every, drawn, progress)
-    drawn.frames = write_clip(pictures, video.frame_rate / every, path)
+    frames = {before.number: (before, after) for before, after in pair.frames()}
+    empty = Frame.empty("", pair.before[0].skeleton)
+
+    def pictures() -> Iterator[Image]:
+        number = 0
+        while video.has(nobody := replace(empty, number=number)):
+            before, after = frames.get(number, (nobody, None if pair.after is None else nobody))
+            if (image := _read(video, before, drawn)) is not None:
+                yield _draw(image, before, after, layout, _CLIP_WIDTH, _CLIP_HEIGHT)
+            elif not video.has(nobody):
+                drawn.problems.pop()  # the video ends earlier than its header says
+            progress(1)
+            number += every
+
+    drawn.frames = write_clip(pictures(), video.frame_rate / every, path)
 
     end = video.frame_count
     beyond = [frame.number for frame in pair.before if frame.number is None or frame.number >= end > 0]
     drawn.problems += [f"{video.name}: has {end} frames, numbered from 0; the poses are of frame {n}" for n in beyond]
     return drawn
-
-
-def _clip_pictures(
-    pair: SequencePair,
-    video: Video,
-    layout: Layout,
-    every: int,
-    drawn: Drawn,
-    progress: Callable[[int], Any],
-) -> Iterator[Image]:
-    """Yields a picture of every n-th frame of a video, with or without people."""
-    frames = {before.number: (before, after) for before, after in pair.frames()}
-    empty = Frame.empty("", pair.before[0].skeleton)
-    number = 0
-    while video.has(nobody := replace(empty, number=number)):
-        before, after = frames.get(number, (nobody, None if pair.after is None else nobody))
-        if (image := _read(video, before, drawn)) is not None:
-            yield _draw(image, before, after, layout, _CLIP_WIDTH, _CLIP_HEIGHT)
-        elif not video.has(nobody):
-            drawn.problems.pop()  # the video ends earlier than its header says
-        progress(1)
-        number += every
 
 
 def _draw(image: Image, before: Frame, after: Frame | None, layout: Layout, width: int, height: int) -> Image:

@@ -67,7 +67,13 @@ def refine_page(report: Mapping[str, Any], total: Tally, tallies: Mapping[str, T
         Section("Settings", tables=[settings], is_folded=True),
     ]
     subtitle = f"{dataset['predictions']} ({report['format']}), objective {objective}"
-    return Page("Refined poses", subtitle, _facts(report, findings), _warnings(report, findings), sections)
+
+    warnings = ["the run was stopped before its end; the same command continues it"] if report["stopped"] else []
+    if report["failed"]:
+        warnings.append(f"{report['failed']} poses should have been refined and were not; see below")
+    warnings += [f"{problem}; this file was skipped" for problem in report["broken_files"]]
+    warnings += [*report["warnings"], *(findings.scores[1].warnings if findings.scores else [])]
+    return Page("Refined poses", subtitle, _facts(report, findings), warnings, sections)
 
 
 def moved_pictures(
@@ -78,11 +84,7 @@ def moved_pictures(
 ) -> list[Picture]:
     """Draws the frames whose poses moved farthest, the farthest first.
 
-    Args:
-        tallies: Sequence name → its counts.
-        files: The input.
-        refined: Returns the refined sequences of a file by its name.
-        images: Source of the images.
+    `tallies` are the counts of each sequence by name; `refined` returns the refined sequences of a file by its name.
     """
     moved_frames = ((name, moved) for name, tally in tallies.items() for moved in tally.moved_most)
     ranked = list(enumerate(nlargest(NUM_PICTURES, moved_frames, key=lambda one: one[1].heads)))
@@ -157,18 +159,6 @@ def _facts(report: Mapping[str, Any], findings: Findings) -> list[Fact]:
     return [*facts, Fact(f"{report['seconds']:,.1f} s", "time", where)]
 
 
-def _warnings(report: Mapping[str, Any], findings: Findings) -> list[str]:
-    """Returns what the user should look into."""
-    warnings = []
-    if report["stopped"]:
-        warnings.append("the run was stopped before its end; the same command continues it")
-    if report["failed"]:
-        warnings.append(f"{report['failed']} poses should have been refined and were not; see below")
-    warnings += [f"{problem}; this file was skipped" for problem in report["broken_files"]]
-    warnings += report["warnings"]
-    return [*warnings, *(findings.scores[1].warnings if findings.scores else [])]
-
-
 def _scores_section(findings: Findings) -> Section:
     title = "Scores before and after"
     if findings.scores is None:
@@ -182,14 +172,11 @@ def _scores_section(findings: Findings) -> Section:
             continue
         charts[metric] = bars_svg(before.columns, {"input": [*row.values()], "refined": [*refined.values()]}, "%")
         rows = [
-            (name, number(old), number(refined[name]), _difference(old, refined[name])) for name, old in row.items()
+            (name, number(old), number(refined[name]), number(refined[name] - old, sign=True))
+            for name, old in row.items()
         ]
         tables.append(Table(f"{metric} (%)", ("", "input", "refined", "difference"), rows))
     return Section(title, charts=charts, tables=tables)
-
-
-def _difference(before: float, after: float) -> str:
-    return number(after - before, sign=True)
 
 
 def _sequence_changes_section(findings: Findings) -> list[Section]:
@@ -207,7 +194,7 @@ def _sequence_changes_section(findings: Findings) -> list[Section]:
         rows = [[change.name] for change in own]
         for row, change in zip(rows, own, strict=True):
             for before, after in change.scores.values():
-                row += [f"{number(before)} → {number(after)}", _difference(before, after)]
+                row += [f"{number(before)} → {number(after)}", number(after - before, sign=True)]
         tables += [Table(title, head, rows)] if own else []
     return [Section("Sequences that gained and lost", [note], tables=tables)]
 

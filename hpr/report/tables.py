@@ -10,25 +10,14 @@ NOTHING = "–"
 
 
 def format_table(rows: Sequence[Sequence[str]], width: int = 8) -> str:
-    """Formats rows of cells as columns, the first one left-aligned, the others right-aligned.
-
-    Args:
-        rows: Rows of cells; they may have unequal lengths.
-        width: Minimum width of a column.
-    """
+    """Formats rows of cells as columns of a minimum width, the first left-aligned, the others right-aligned."""
     count = max((len(row) for row in rows), default=0)
     widths = [max([width, *(len(row[i]) + 2 * bool(i) for row in rows if i < len(row))]) for i in range(count)]
     return "\n".join(_line(row, widths) for row in rows)
 
 
 def format_row(cells: Sequence[object], first: int, width: int = 9) -> str:
-    """Formats one row of a table that is printed row by row.
-
-    Args:
-        cells: Cells of the row.
-        first: Width of the first column.
-        width: Width of the others.
-    """
+    """Formats one row of a table that is printed row by row, by the widths of the first and of the other columns."""
     return _line([str(cell) for cell in cells], [first, *[width] * (len(cells) - 1)])
 
 
@@ -79,11 +68,7 @@ def comparison_table(before: Scores, after: Scores) -> str:
 
 
 def metrics_table(named: Mapping[str, Scores]) -> str:
-    """Formats what training logs, with a row for each of some named scores.
-
-    Args:
-        named: Name of the row → scores by the same metrics; at least one.
-    """
+    """Formats what training logs, with a row for each name; all scores are by the same metrics."""
     columns = list(next(iter(named.values())).metrics)
     rows = [[name, *(number(scores.metrics[column]) for column in columns)] for name, scores in named.items()]
     return format_table([["", *columns], *rows])
