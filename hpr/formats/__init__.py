@@ -15,8 +15,7 @@ from hpr.formats.mpii import Mpii
 from hpr.formats.openpose import OpenPose
 from hpr.formats.posetrack17 import PoseTrack17
 from hpr.formats.posetrack18 import PoseTrack18, PoseTrack21
-from hpr.formats.ultralytics import Ultralytics
-from hpr.formats.ultralytics_labels import UltralyticsLabels
+from hpr.formats.ultralytics import Ultralytics, UltralyticsLabels
 from hpr.settings import checked
 
 __all__ = ["FORMATS", "Format", "PoseTrack17", "PoseTrack18", "PoseTrack21", "get_format", "pose_files", "recognise"]

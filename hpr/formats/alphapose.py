@@ -10,7 +10,7 @@ import numpy as np
 from hpr.errors import UserError
 from hpr.formats import fields
 from hpr.formats.records import ImageEntry, Original, Record, RecordFormat, gather_records, group_by_name
-from hpr.poses import Frame, IntArray, PoseSequence
+from hpr.poses import Frame, IntArray
 from hpr.skeleton import COCO17, HALPE26, OPENPOSE18
 
 _SKELETONS = {17: COCO17, 26: HALPE26, 68: HALPE26, 133: COCO17, 136: HALPE26}
@@ -105,9 +105,6 @@ class AlphaPose(RecordFormat):
         own = {image.name: people for image, people in zip(original.images, by_frame, strict=True)}
         return {name: {**entry, people_key: own[name]} for name, entry in original.document.items()}
 
-    def _new_document(self, sequence: PoseSequence) -> Any:
-        return []
-
 
 def _people_key(document: dict[str, Any]) -> str | None:
     """Returns the name of the list of people in the first image's entry; None if there is none."""
@@ -125,8 +122,6 @@ def _read_records(
         places = [f"{path}: {image!r}" for image in document]
         lists = fields.column(document.values(), places, people_key, list)
         records, wheres, indices = gather_records(lists, [f"{place}.{people_key}" for place in places])
-        for record, where in zip(records, wheres, strict=True):
-            fields.expect(record, dict, where)
         return records, wheres, list(document), indices
 
     if isinstance(document, dict) and "version" in document and "bodies" in document:

@@ -19,16 +19,13 @@ from hpr.skeleton import SKELETONS, Skeleton, skeleton_of
 
 Array = NDArray[Any]
 
-_NUMBERS = ("scores", "flags", "boxes", "head_boxes", "person_scores")
-"""Fields of `Frame` that a file can have as arrays, besides keypoints and track_ids."""
-
+_NUMBERS = ("scores", "flags", "boxes", "head_boxes", "person_scores")  # fields of `Frame` that a file can have
 _IMAGES = ("images", "frames", "all_images", "all_frames")
 _KNOWN = ("keypoints", *_NUMBERS, *_IMAGES, "track_ids", "skeleton", "keypoint_names")
 _SKELETONS_BY_NAMES = {skeleton.names: skeleton for skeleton in SKELETONS.values()}
 
 _MAX_NUMBER = 2**31
-_KINDS = {"fiu": "numbers", "fiub": "numbers", "iu": "whole numbers", "U": "texts"}
-"""What the kinds of numpy's types are called."""
+_KINDS = {"fiu": "numbers", "fiub": "numbers", "iu": "whole numbers", "U": "texts"}  # of numpy's types
 
 
 class Arrays(Format):
@@ -79,10 +76,8 @@ def _load(path: Path) -> tuple[dict[str, Array], dict[str, bytes]]:
     arrays: dict[str, Array] = {}
     others: dict[str, bytes] = {}
     content = io.BytesIO(read_bytes(path))
-    with (
-        fields.refuse_broken(f"{path}: cannot be read as an .npz file", "write it with np.savez"),
-        zipfile.ZipFile(content) as archive,
-    ):
+    broken = fields.refuse_broken(f"{path}: cannot be read as an .npz file", "write it with np.savez")
+    with broken, zipfile.ZipFile(content) as archive:
         for part in archive.namelist():
             name = part.removesuffix(".npy")
             if name in _KNOWN:

@@ -18,8 +18,7 @@ class Format(ABC):
     Attributes:
         name: What configurations call the format.
         looks_like: What a source is, in a few words, for people whose files were not recognised.
-        removes_unposed: Whether refining removes people without a present keypoint, as the published code does in
-            files of this format.
+        removes_unposed: Whether refining removes people without a present keypoint, as the published code does.
         skeletons: Those that a source can be in; the first is that of what is written from scratch.
         ending: Ending of the files.
         is_folder: Whether what is written from scratch is a folder with a file for each image.

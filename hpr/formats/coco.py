@@ -11,24 +11,8 @@ import numpy as np
 from hpr.errors import UserError
 from hpr.files import read_json, write_json
 from hpr.formats import fields
-from hpr.formats.coco_layout import (
-    CocoImage,
-    ImageId,
-    Layout,
-    ignore_polygons,
-    plain_layout,
-    read_images,
-    skeleton_of,
-)
-from hpr.formats.records import (
-    ImageEntry,
-    Original,
-    Record,
-    RecordFormat,
-    gather_people,
-    match_image_ids,
-    numbered_heads,
-)
+from hpr.formats.coco_layout import CocoImage, Layout, ignore_polygons, plain_layout, read_images, skeleton_of
+from hpr.formats.records import ImageEntry, Original, Record, RecordFormat, gather_people, numbered_heads
 from hpr.poses import BoolArray, FloatArray, Frame, IntArray, PoseSequence, image_stem, match_frames
 from hpr.skeleton import COCO17, CROWDPOSE14
 
@@ -113,7 +97,7 @@ class Coco(RecordFormat):
         layout, images, all_triples, _ = original.details
         rows = [row for row, record in enumerate(original.records) if layout.has(record)]
         records, wheres = [original.records[row] for row in rows], [f"{path}: annotations[{row}]" for row in rows]
-        indices = match_image_ids(records, wheres, [image.id for image in images], "the file's images")
+        indices = fields.match_image_ids(records, wheres, [image.id for image in images], "the file's images")
         triples = np.zeros((len(rows), len(layout.skeleton), 3))
         triples[np.isin(rows, original.people.records)] = all_triples[:, layout.slots]
         truth = GroundTruth(sequence, images, records, wheres, indices, triples)
@@ -196,7 +180,7 @@ class Coco(RecordFormat):
         own, wheres = [records[row] for row in rows], [f"{where}[{row}]" for row in rows]
         images = self._images_of_results(own, wheres) if is_results else read_images(document, path)
         expected = f"the images of {self.annotations}" if is_results else "the file's images"
-        indices = match_image_ids(own, wheres, [image.id for image in images], expected)
+        indices = fields.match_image_ids(own, wheres, [image.id for image in images], expected)
 
         lists = [record["keypoints"] for record in own]
         triples = fields.number_table(lists, (3 * layout.slot_count,), wheres, "keypoints")
@@ -225,20 +209,23 @@ class Coco(RecordFormat):
 
     # Writing
 
+    def _in_file_units(self, people: Frame, indices: IntArray, original: Original) -> Frame:
+        return _with_file_flags(people, original.details.has_scores)
+
     def _updated_record(self, record: Record, people: Frame, person: int, original: Original, index: int) -> Record:
-        layout, _, triples, has_scores = original.details
+        layout, _, triples, _ = original.details
         slotted = triples[index].copy()  # slots of other keypoints stay
-        slotted[layout.slots] = _written(people, person, has_scores)
+        slotted[layout.slots] = _written(people, person)
         count = {"num_keypoints": int((slotted[:, 2] > 0).sum())} if "num_keypoints" in record else {}
         return {**record, "keypoints": fields.plain(slotted.reshape(-1)), **count}
 
     def _new_record(self, people: Frame, person: int, original: Original) -> Record:
-        layout, _, _, has_scores = original.details
+        layout = original.details.layout
         if isinstance(original.document, list):
             (score,) = ranking_scores(people.select(np.array([person])))
-            return _new_result(people, person, float(score), layout, has_scores)
+            return _new_result(people, person, float(score), layout)
 
-        triples = layout.to_slots(_written(people, person, has_scores))
+        triples = layout.to_slots(_written(people, person))
         record = {"category_id": layout.category, "iscrowd": 0, "keypoints": fields.plain(triples.reshape(-1))}
         record |= {"num_keypoints": int((triples[:, 2] > 0).sum())}
         record |= fields.optional_fields(people, person, box="bbox")
@@ -314,30 +301,37 @@ def ranking_scores(frame: Frame) -> FloatArray:
     return np.where(np.isfinite(frame.person_scores), frame.person_scores, known)
 
 
-def results(frames: Sequence[Frame], image_ids: Sequence[ImageId | None], layout: Layout) -> list[Record]:
+def results(frames: Sequence[Frame], image_ids: Sequence[int | str | None], layout: Layout) -> list[Record]:
     """Returns results of frames of any skeleton; v is the score of a keypoint if there are any, else its flag."""
     people, indices = gather_people(frames, layout.skeleton)
-    has_scores = bool(np.isfinite(people.scores).any())
+    written = _with_file_flags(people, has_scores=bool(np.isfinite(people.scores).any()))
     found = []
     for person, (index, score) in enumerate(zip(indices, ranking_scores(people).tolist(), strict=True)):
-        found.append({"image_id": image_ids[index], **_new_result(people, person, score, layout, has_scores)})
+        found.append({"image_id": image_ids[index], **_new_result(written, person, score, layout)})
     return found
 
 
-def _new_result(people: Frame, person: int, score: float, layout: Layout, has_scores: bool) -> Record:
-    """Returns a result without the id of its image."""
-    triples = layout.to_slots(_written(people, person, has_scores))
+def _new_result(people: Frame, person: int, score: float, layout: Layout) -> Record:
+    """Returns a result without the id of its image; see `_with_file_flags`."""
+    triples = layout.to_slots(_written(people, person))
     record = {"category_id": layout.category, "keypoints": fields.plain(triples.reshape(-1)), "score": score}
     return {**record, **fields.optional_fields(people, person, box="bbox")}
 
 
-def _written(people: Frame, person: int, has_scores: bool) -> FloatArray:
-    """Returns (K, 3) x, y and v as a file has them: v is the score if the file's v are scores, else 0, 1 or 2."""
-    keypoints, scores, flags = people.keypoints[person], people.scores[person], people.flags[person]
-    v = np.where((flags == 0) | (flags == 1) | (flags == 2), flags, flags > 0)  # quicker than isin
+def _with_file_flags(people: Frame, has_scores: bool) -> Frame:
+    """Returns people whose flags are v as a file has it: the score if the file's v are scores, else 0, 1 or 2."""
+    scores, flags = people.scores, people.flags
+    v = np.where(np.isin(flags, (0, 1, 2)), flags, flags > 0)
     if has_scores:  # a score tells as well whether the keypoint is there, if it can
         with np.errstate(invalid="ignore"):
             is_telling = np.isfinite(scores) & ((scores > 0) == (flags > 0))
         v = np.where(is_telling, scores, flags > 0)
-    is_there = np.asarray(np.isfinite(keypoints).all(axis=-1, keepdims=True))  # (K, 1)
-    return np.where(is_there, np.concatenate([keypoints, v[:, None]], axis=-1), 0.0)
+
+    is_there = np.asarray(np.isfinite(people.keypoints).all(axis=-1))  # (N, K)
+    keypoints = np.where(is_there[..., None], people.keypoints, np.nan)  # NaN is written as 0
+    return replace(people, keypoints=keypoints, flags=np.where(is_there, v, 0.0))
+
+
+def _written(people: Frame, person: int) -> FloatArray:
+    """Returns (K, 3) x, y and v of a person as a file has them; see `_with_file_flags`."""
+    return np.concatenate([people.keypoints[person], people.flags[person, :, None]], axis=-1)

@@ -145,9 +145,9 @@ def skeleton_of(document: object) -> Skeleton | None:
 
 
 def _skeleton_of_annotations(document: dict[str, Any]) -> Skeleton:
-    images, annotations = _items(document["images"], dict), _items(document["annotations"], dict)
-    categories = _items(document.get("categories"), dict)
-    names = {name for category in categories for name in _items(category.get("keypoints"), str)}
+    images, annotations = items(document["images"], dict), items(document["annotations"], dict)
+    categories = items(document.get("categories"), dict)
+    names = {name for category in categories for name in items(category.get("keypoints"), str)}
     if "left_eye" in names:
         return COCO17
     if "head_bottom" in names:
@@ -161,7 +161,7 @@ def _skeleton_of_annotations(document: dict[str, Any]) -> Skeleton:
     return _BY_LENGTH.get(lengths.pop(), POSETRACK18) if len(lengths) == 1 else POSETRACK18
 
 
-def _items(value: object, kind: type) -> list[Any]:
+def items(value: object, kind: type) -> list[Any]:
     """Returns the items of a list that are of a kind; none of what is no list."""
     return [item for item in value if isinstance(item, kind)] if isinstance(value, list) else []
 

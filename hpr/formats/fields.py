@@ -7,13 +7,12 @@ from typing import Any
 import numpy as np
 
 from hpr.errors import UserError
-from hpr.poses import BoolArray, FloatArray, Frame, TrackId
+from hpr.poses import BoolArray, FloatArray, Frame, IntArray, TrackId
 from hpr.skeleton import Skeleton
 
 Kind = type | tuple[type, ...]
 
-IDENTIFIER = (int, str)
-"""Types of the id of an image or of a track."""
+IDENTIFIER = (int, str)  # types of the id of an image or of a track
 
 _KINDS: dict[Kind, str] = {list: "a list", dict: "an object", str: "a text"}
 
@@ -84,6 +83,32 @@ def track_id(value: Any, where: str) -> TrackId:
         value = int(value) if np.isfinite(value) else None
     found: TrackId = expect(value, (*IDENTIFIER, type(None)), where)
     return found
+
+
+def match_image_ids(records: Sequence[Any], wheres: Sequence[str], ids: Sequence[int | str], expected: str) -> IntArray:
+    """Returns (P,) the index of the image that each record's `image_id` means.
+
+    An id means the image with the same id, else that with the same number: "7", 7 and 7.0 are one. Messages call the
+    images `expected`.
+
+    Raises:
+        UserError: A record has no `image_id`, or one that no image has.
+    """
+    by_id: dict[Any, int] = {}
+    by_number: dict[int | None, int] = {}
+    for index, image_id in enumerate(ids):
+        by_id.setdefault(image_id, index)
+        by_number.setdefault(id_number(image_id), index)
+    by_number.pop(None, None)
+
+    indices = []
+    for record, where in zip(records, wheres, strict=True):
+        image_id = field(record, "image_id", (int, str, float), where)
+        found = by_id.get(image_id, by_number.get(id_number(image_id)))
+        if found is None:
+            raise UserError(f"{where}: image_id {summary(image_id)} is not among {expected}")
+        indices.append(found)
+    return np.array(indices, np.int64)
 
 
 def image_size(image: dict[str, Any]) -> tuple[int, int] | None:
@@ -176,7 +201,7 @@ def plain(values: FloatArray) -> list[Any]:
     """Returns an array as nested lists of JSON numbers: whole ones without a fraction, 0 for what is not finite."""
     finite = np.where(np.isfinite(values), values, 0.0).reshape(-1).tolist()
     numbers = [int(value) if value.is_integer() else value for value in finite]
-    return list(np.array(numbers, object).reshape(values.shape).tolist())
+    return numbers if values.ndim == 1 else list(np.array(numbers, object).reshape(values.shape).tolist())
 
 
 # People
@@ -241,12 +266,12 @@ def extent(people: Frame, person: int) -> FloatArray | None:
 
 
 def skeleton_of_length(length: int, dims: int, skeletons: Mapping[int, Skeleton], where: str) -> Skeleton:
-    """Returns the skeleton of keypoints that a file does not name. The only place that goes by their number.
+    """Returns the skeleton of keypoints that a file does not name, of `dims` items each in a list of a length.
 
-    Of a list of this length, `dims` items are of a keypoint; `skeletons` go by their number of keypoints.
+    The only function that goes by the number of keypoints, to which `skeletons` map.
 
     Raises:
-        UserError: No skeleton has so many keypoints.
+        UserError: No skeleton has that number of keypoints.
     """
     count, rest = divmod(length, dims)
     if rest or count not in skeletons:

@@ -216,15 +216,12 @@ def _natural_order(path: Path) -> list[Any]:
     return [(int(part), part) if i % 2 else part for i, part in enumerate(parts)]
 
 
-def first_with_people(path: Path, document: object) -> object:
-    """Returns the document of a file, or of the first file after it in its folder that is no empty list."""
-    if document != []:
-        return document
-    for other in sorted(path.parent.glob(f"*{path.suffix}"), key=_natural_order):
-        try:
-            found = read_json(other)
-        except UserError:
-            return document
-        if found != []:
-            return found
-    return document
+def first_record(path: Path, document: object) -> dict[str, Any]:
+    """Returns the first record of a JSON list, or of the first file beside it that is no empty list; {} without any."""
+    others = sorted(path.parent.glob(f"*{path.suffix}"), key=_natural_order) if document == [] else []
+    try:
+        found = next((content for content in map(read_json, others) if content != []), document)
+    except UserError:
+        return {}
+    first = found[0] if isinstance(found, list) and found else None
+    return first if isinstance(first, dict) else {}

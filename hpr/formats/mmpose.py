@@ -9,7 +9,7 @@ from hpr.errors import UserError
 from hpr.files import read_json
 from hpr.formats import fields
 from hpr.formats.base import pose_files
-from hpr.formats.frame_files import FrameFiles, first_with_people, written_pose
+from hpr.formats.frame_files import FrameFiles, first_record, written_pose
 from hpr.formats.records import ImageEntry, Original, Record, RecordFormat, gather_records
 from hpr.poses import FloatArray, Frame, PoseSequence
 from hpr.skeleton import COCO17, CROWDPOSE14, HALPE26, MPII16, Skeleton
@@ -45,11 +45,8 @@ class MMPose(FrameFiles):
         """See `Format`. A list without people is recognised by the files beside it."""
         if isinstance(document, dict):
             return isinstance(document.get(_DEMO), list)
-        document = first_with_people(path, document)
-        first = document[0] if isinstance(document, list) and document else None
-        if not isinstance(first, dict):
-            return False
-        return {"frame_id", "instances"} <= first.keys() or {"keypoints", "keypoint_scores"} <= first.keys()
+        keys = first_record(path, document).keys()
+        return {"frame_id", "instances"} <= keys or {"keypoints", "keypoint_scores"} <= keys
 
     def sources(self, location: Path) -> list[Path]:
         """See `Format`. Each video is one source, and a folder of images is one."""
@@ -71,11 +68,7 @@ class MMPose(FrameFiles):
         return RecordFormat._with_original(self, sequence)  # a new document is of a video, or of one image
 
     def _parse(self, document: Any, path: Path) -> Original:
-        """Parses a video.
-
-        The inferencer counts frames from 0; the demo scripts count from 1 (MMPose's base_mmpose_inferencer.py and
-        topdown_demo_with_mmdet.py).
-        """
+        """Parses a video. The inferencer counts frames from 0, the demo scripts from 1 (docs/formats.md, 7.4)."""
         entries, place = _entries(document, path)
         wheres = [f"{place}[{i}]" for i in range(len(entries))]
         ids = [fields.expect(entry, dict, where).get("frame_id") for entry, where in zip(entries, wheres, strict=True)]

@@ -18,8 +18,7 @@ from hpr.formats.records import ImageEntry, Original, Record, RecordFormat, grou
 from hpr.poses import FloatArray, Frame, PoseSequence
 from hpr.skeleton import MPII16
 
-_REFERENCE_HEIGHT = 200.0
-"""Pixels of a person of scale 1."""
+_REFERENCE_HEIGHT = 200.0  # pixels of a person of scale 1
 
 _NO_JOINTS = [[-1.0, -1.0]] * len(MPII16)  # as records of the test images have them
 _HIDDEN, _VISIBLE = [0.0] * len(MPII16), [1.0] * len(MPII16)
@@ -121,12 +120,6 @@ class Mpii(RecordFormat):
 
     def _new_heads(self, frames: Sequence[Frame], indices: list[int], original: Original) -> list[Record]:
         return [{"image": frames[index].image} for index in indices]
-
-    def _document(self, records: list[Record], by_frame: list[list[Record]], original: Original) -> Any:
-        return records
-
-    def _new_document(self, sequence: PoseSequence) -> Any:
-        return []
 
 
 def _square(record: Record) -> FloatArray:

@@ -14,8 +14,7 @@ from hpr.formats import fields
 from hpr.formats.records import Record
 from hpr.skeleton import MPII16
 
-HEAD_BOX = ("x1", "y1", "x2", "y2")
-"""Names of the corners of a head box."""
+HEAD_BOX = ("x1", "y1", "x2", "y2")  # names of a head box's corners
 
 _DATA_START = 128
 _COMPRESSED = 15  # miCOMPRESSED: the kind of a variable in MATLAB's description of its MAT-files
@@ -32,7 +31,13 @@ def read_mat(path: Path) -> tuple[list[str], list[Record]]:
     Raises:
         UserError: The file is absent, damaged or of another kind.
     """
-    variables = _load(path)
+    import scipy.io  # only where .mat files are read
+
+    content = read_bytes(path)
+    with fields.refuse_broken(f"{path}: cannot be read as a .mat file", "save it anew"):
+        _refuse_damaged(content, path)
+        variables: Struct = scipy.io.loadmat(io.BytesIO(content), mat_dtype=True)
+
     (release,) = _structs(variables.get("RELEASE")) or [{}]
     if "annolist" not in release:
         found = ", ".join(name for name in variables if not name.startswith("__")) or "nothing"
@@ -66,17 +71,6 @@ def _record(person: Struct) -> Record:
         if joint in _JOINTS:
             joints[int(joint)], flags[int(joint)] = [_number(point.get(axis)) for axis in "xy"], 1
     return {**record, "joints": joints, "joints_vis": flags}
-
-
-def _load(path: Path) -> dict[str, Any]:
-    """Returns the variables of a file, in MATLAB's own classes."""
-    import scipy.io  # only where .mat files are read
-
-    content = read_bytes(path)
-    with fields.refuse_broken(f"{path}: cannot be read as a .mat file", "save it anew"):
-        _refuse_damaged(content, path)
-        variables: dict[str, Any] = scipy.io.loadmat(io.BytesIO(content), mat_dtype=True)
-    return variables
 
 
 def _refuse_damaged(content: bytes, path: Path) -> None:

@@ -20,8 +20,7 @@ _UNUSED = (
     *("face_keypoints_2d", "hand_left_keypoints_2d", "hand_right_keypoints_2d"),
     *("pose_keypoints_3d", "face_keypoints_3d", "hand_left_keypoints_3d", "hand_right_keypoints_3d"),
 )
-_NOBODY = -1
-"""Track id of people who are not tracked."""
+_NOBODY = -1  # track id of people who are not tracked
 
 
 class OpenPose(FrameFiles):
@@ -42,7 +41,7 @@ class OpenPose(FrameFiles):
 
     def _parse_files(self, paths: list[Path], contents: list[Any]) -> Original:
         listed = fields.column(contents, map(str, paths), "people", list)
-        records, wheres, indices = gather_records(listed, (f"{path}: people" for path in paths))
+        records, wheres, indices = gather_records(listed, [f"{path}: people" for path in paths])
         posed = np.array([bool(values) for values in fields.column(records, wheres, _POSE, list)], bool)
         by_count = {len(skeleton): skeleton for skeleton in self.skeletons}
         triples, skeleton = fields.read_triples(records, wheres, _POSE, by_count)

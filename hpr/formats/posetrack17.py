@@ -45,7 +45,7 @@ class PoseTrack17(RecordFormat):
 
         records, wheres, indices = gather_records(lists, places)
         pairs = list(zip(records, wheres, strict=True))
-        points = [_points(fields.expect(record, dict, where), where) for record, where in pairs]
+        points = [_points(record, where) for record, where in pairs]
         poses = [_pose(own or [], where) for own, where in zip(points, wheres, strict=True)]
         triples = np.array(poses).reshape(-1, len(POSETRACK15), 3)  # also without people
         arrays = {

@@ -8,8 +8,8 @@ import numpy as np
 
 from hpr.errors import UserError
 from hpr.formats import fields
-from hpr.formats.coco_layout import skeleton_of
-from hpr.formats.records import ImageEntry, Original, Record, RecordFormat, match_image_ids, numbered_heads
+from hpr.formats.coco_layout import items, skeleton_of
+from hpr.formats.records import ImageEntry, Original, Record, RecordFormat, gather_records, numbered_heads
 from hpr.poses import FloatArray, Frame, PoseSequence
 from hpr.skeleton import POSETRACK15, POSETRACK18
 
@@ -53,14 +53,12 @@ class PoseTrack18(RecordFormat):
 
         names = _keypoint_names(document, path)
         slots = [names.index(name) if name in names else -1 for name in POSETRACK18.names]
-        records = fields.field(document, "annotations", list, str(path))
-        wheres = [f"{path}: annotations[{i}]" for i in range(len(records))]
-        for record, where in zip(records, wheres, strict=True):
-            fields.expect(record, dict, where)
+        annotations = fields.field(document, "annotations", list, str(path))
+        records, wheres, _ = gather_records([annotations], [f"{path}: annotations"])
         triples = fields.optional_table(records, wheres, "keypoints", (3 * len(names),), 0.0)
         triples = triples.reshape(-1, len(names), 3)  # (P, 3 * slots) -> (P, slots, 3)
         scores = fields.optional_table(records, wheres, "scores", (len(names),))
-        indices = match_image_ids(records, wheres, list(images), "the file's images")
+        indices = fields.match_image_ids(records, wheres, list(images), "the file's images")
 
         # A last column stands for the keypoints that the file has no slot for: slot -1.
         triples = np.pad(triples, ((0, 0), (0, 1), (0, 0)))[:, slots]  # (P, 17, 3)
@@ -133,14 +131,10 @@ class PoseTrack21(PoseTrack18):
         return skeleton_of(document) is POSETRACK18 and _is_of_2021(document)
 
 
-def _is_of_2021(document: object) -> bool:
+def _is_of_2021(document: Any) -> bool:
     """Returns whether a document has a field that only PoseTrack21's have."""
-    assert isinstance(document, dict)
-    for key, name in (("images", "has_labeled_person"), ("annotations", "person_id")):
-        entries = document[key] if isinstance(document[key], list) else []
-        if any(isinstance(entry, dict) and name in entry for entry in entries):
-            return True
-    return False
+    is_of_images = any("has_labeled_person" in image for image in items(document["images"], dict))
+    return is_of_images or any("person_id" in record for record in items(document["annotations"], dict))
 
 
 def _keypoint_names(document: dict[str, Any], path: Path) -> Sequence[str]:

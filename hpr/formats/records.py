@@ -6,19 +6,24 @@ a document, what a record looks like, and where a new record goes.
 """
 
 from abc import abstractmethod
-from collections.abc import Iterable, Sequence
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any, ClassVar, NamedTuple
 
 import numpy as np
 
-from hpr.errors import UserError
 from hpr.files import read_json, write_json
 from hpr.formats import fields
 from hpr.formats.base import Format
 from hpr.formats.conversion import without_original
 from hpr.poses import NO_RECORD, FloatArray, Frame, IntArray, PoseSequence
 from hpr.skeleton import Skeleton
+
+_PEOPLE_ARRAYS = (
+    *("keypoints", "scores", "flags", "boxes", "head_boxes"),
+    *("posed", "records", "confidences", "person_scores"),
+)
+"""Arrays of `Frame` over people."""
 
 Record = Any
 """What a file has for a person: an object of its JSON, or a line."""
@@ -56,8 +61,17 @@ class Original(NamedTuple):
     format_name: str = ""
 
     def sequence(self, name: str) -> PoseSequence:
-        """Returns the sequence of the source."""
-        return PoseSequence(name, split_people(self.people, self.images, self.image_indices), self)
+        """Returns the sequence of the source, whose frames have views of arrays over everyone."""
+        grouped = self.people.select(np.argsort(self.image_indices, kind="stable"))
+        arrays = {name: getattr(grouped, name) for name in (*_PEOPLE_ARRAYS, "track_ids")}
+        stops = np.cumsum(np.bincount(self.image_indices, minlength=len(self.images))).tolist()
+
+        frames = []
+        for image, start, stop in zip(self.images, [0, *stops], stops, strict=False):
+            own = {name: array[start:stop] for name, array in arrays.items()}
+            image_name, size, number, regions = image
+            frames.append(Frame(image_name, grouped.skeleton, size=size, number=number, ignore_regions=regions, **own))
+        return PoseSequence(name, frames, self)
 
 
 class RecordFormat(Format):
@@ -103,16 +117,18 @@ class RecordFormat(Format):
         del frames, original
         return [{} for _ in indices]
 
-    @abstractmethod
     def _document(self, records: list[Record], by_frame: list[list[Record]], original: Original) -> Any:
         """Returns the document with other records, given all of them and those of the people in each frame."""
+        del by_frame, original
+        return records
 
-    @abstractmethod
     def _new_document(self, sequence: PoseSequence) -> Any:
         """Returns a new document with the images of a sequence, and nobody in them."""
+        del sequence
+        return []
 
     def _in_file_units(self, people: Frame, indices: IntArray, original: Original) -> Frame:
-        """Returns people with coordinates as the file has them (pixels), given the index of everyone's frame."""
+        """Returns people with coordinates and flags as the file has them, given the index of everyone's frame."""
         del indices, original
         return people
 
@@ -194,28 +210,6 @@ class RecordFormat(Format):
         return updated
 
 
-# Frames and everyone in them
-
-_PEOPLE_ARRAYS = (
-    *("keypoints", "scores", "flags", "boxes", "head_boxes"),
-    *("posed", "records", "confidences", "person_scores"),
-)
-
-
-def split_people(people: Frame, images: Sequence[ImageEntry], indices: IntArray) -> list[Frame]:
-    """Returns a frame for each image, with views of arrays over the P people, who are in the images of indices (P,)."""
-    grouped = people.select(np.argsort(indices, kind="stable"))
-    arrays = {name: getattr(grouped, name) for name in (*_PEOPLE_ARRAYS, "track_ids")}
-    stops = np.cumsum(np.bincount(indices, minlength=len(images))).tolist()
-
-    frames = []
-    for image, start, stop in zip(images, [0, *stops], stops, strict=False):
-        own = {name: array[start:stop] for name, array in arrays.items()}
-        name, size, number, regions = image
-        frames.append(Frame(name, people.skeleton, size=size, number=number, ignore_regions=regions, **own))
-    return frames
-
-
 def gather_people(frames: Sequence[Frame], skeleton: Skeleton) -> tuple[Frame, IntArray]:
     """Returns all N people of some frames as if in one image, in a skeleton, and the index (N,) of everyone's frame."""
     parts = [Frame.empty("", skeleton), *(frame.in_skeleton(skeleton) for frame in frames)]
@@ -226,15 +220,13 @@ def gather_people(frames: Sequence[Frame], skeleton: Skeleton) -> tuple[Frame, I
     return Frame("", skeleton, track_ids=track_ids, **arrays), np.repeat(np.arange(len(frames)), counts)
 
 
-# Records of several images
-
-
-def gather_records(lists: list[list[Record]], wheres: Iterable[str]) -> tuple[list[Record], list[str], IntArray]:
-    """Returns the P records of several images, where each of them is, and the index (P,) of each one's image."""
+def gather_records(lists: list[list[Record]], wheres: Sequence[str]) -> tuple[list[Record], list[str], IntArray]:
+    """Returns the P records (objects) of several images, where each is, and the index (P,) of each one's image."""
     records = [record for own in lists for record in own]
     places = [f"{where}[{i}]" for own, where in zip(lists, wheres, strict=True) for i in range(len(own))]
-    counts = np.array([len(own) for own in lists], np.int64)
-    return records, places, np.repeat(np.arange(len(lists)), counts)
+    for record, place in zip(records, places, strict=True):
+        fields.expect(record, dict, place)
+    return records, places, np.repeat(np.arange(len(lists)), np.array([len(own) for own in lists], np.int64))
 
 
 def group_by_name(names: Sequence[str]) -> tuple[list[str], IntArray]:
@@ -248,31 +240,3 @@ def numbered_heads(original: Original, ids: Sequence[Any], indices: list[int], d
     known = [record.get("id") for record in original.records if isinstance(record, dict)]
     first = max((number for number in known if isinstance(number, int)), default=default - 1) + 1
     return [{"id": number, "image_id": ids[index]} for number, index in enumerate(indices, first)]
-
-
-def match_image_ids(
-    records: Sequence[Record], wheres: Sequence[str], ids: Sequence[int | str], expected: str
-) -> IntArray:
-    """Returns (P,) the index of the image that each record's `image_id` means.
-
-    An id means the image with the same id, else that with the same number: "7", 7 and 7.0 are one. Messages call the
-    images `expected`.
-
-    Raises:
-        UserError: A record has no `image_id`, or one that no image has.
-    """
-    by_id: dict[Any, int] = {}
-    by_number: dict[int | None, int] = {}
-    for index, image_id in enumerate(ids):
-        by_id.setdefault(image_id, index)
-        by_number.setdefault(fields.id_number(image_id), index)
-    by_number.pop(None, None)
-
-    indices = []
-    for record, where in zip(records, wheres, strict=True):
-        image_id = fields.field(record, "image_id", (int, str, float), where)
-        found = by_id.get(image_id, by_number.get(fields.id_number(image_id)))
-        if found is None:
-            raise UserError(f"{where}: image_id {fields.summary(image_id)} is not among {expected}")
-        indices.append(found)
-    return np.array(indices, np.int64)
