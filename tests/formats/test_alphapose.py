@@ -153,8 +153,9 @@ def test_from_scratch(tmp_path: Path) -> None:
     pose = some_keypoints(POSETRACK18, nose=(1.5, 2), head_top=(3, 4))
     scores = np.full((2, 17), np.nan)
     scores[0, POSETRACK18.index("nose")] = 0.25
-    arrays = {"boxes": np.array([[10, 20, 40, 60.5], [np.nan] * 4]), "person_scores": np.array([np.nan, 1.5])}
-    frame = Frame("x/a.jpg", POSETRACK18, np.stack([pose, pose]), scores, track_ids=("b", None), **arrays)
+    arrays: dict[str, Any] = {"boxes": np.array([[10, 20, 40, 60.5], [np.nan] * 4]), "track_ids": ("b", None)}
+    arrays["person_scores"] = np.array([np.nan, 1.5])
+    frame = Frame("x/a.jpg", POSETRACK18, np.stack([pose, pose]), scores, **arrays)
     sequence = PoseSequence("a", [Frame.empty("n.jpg", POSETRACK18), frame])
     assert rewritten(FORMAT, sequence, tmp_path / "b.json") == [
         person("x/a.jpg", [1.5, 2, 0.25, *[0] * 48], box=[10, 20, 30, 40.5], idx="b"),

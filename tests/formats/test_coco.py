@@ -263,7 +263,7 @@ class TestFromScratch:
     def test_results(self, scores: float, person_score: float, v: float, score: float, tmp_path: Path) -> None:
         """v is the score of a keypoint if there are any, else its flag."""
         own, keypoints = Coco(str(COCO_ANNOTATIONS)), some_keypoints(COCO17, nose=(1.5, 2))[None]
-        arrays = {"scores": np.full((1, 17), scores), "person_scores": np.array([person_score])}
+        arrays: dict[str, Any] = {"scores": np.full((1, 17), scores), "person_scores": np.array([person_score])}
         frame = Frame("000000000285.jpg", COCO17, keypoints, boxes=np.array([[1.0, 2, 4, 6]]), **arrays)
         found = rewritten(own, PoseSequence("a", [frame]), tmp_path / "a.json")
         record = {"image_id": 285, "category_id": 1, "keypoints": [1.5, 2, v, *[0] * 48], "score": score}

@@ -13,7 +13,7 @@ from conftest import GOLDEN
 from documents import changed, read, refusal, with_another, with_frame, with_keypoints, written
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from hypothesis.extra.numpy import arrays
+from hypothesis.extra.numpy import arrays as arrays_of
 
 from hpr.formats import FORMATS, Format, get_format, recognise
 from hpr.poses import NO_RECORD, Frame, PoseSequence, image_stem
@@ -60,10 +60,15 @@ def example(name: str, folder: Path) -> tuple[Format, Path]:
     format_name, path = EXAMPLES[name]
     if format_name == "npz":
         path = folder / path
-        ones = {"scores": np.full((3, 17), 0.25, np.float32), "flags": np.ones((3, 17)), "track_ids": np.arange(3)}
-        keypoints = np.arange(102.0).reshape(3, 17, 2)
-        kept = {"all_frames": np.arange(12), "mine": np.arange(5), "odd": np.array("text"), "skeleton": "coco17"}
-        np.savez(path, keypoints=keypoints, frames=np.array([9, 2, 9], np.int16), **ones, **kept)
+        arrays = {"scores": np.full((3, 17), 0.25, np.float32), "flags": np.ones((3, 17)), "track_ids": np.arange(3)}
+        arrays |= {"keypoints": np.arange(102.0).reshape(3, 17, 2), "frames": np.array([9, 2, 9], np.int16)}
+        arrays |= {
+            "all_frames": np.arange(12),
+            "mine": np.arange(5),
+            "odd": np.array("x"),
+            "skeleton": np.array("coco17"),
+        }
+        np.savez(path, **arrays)  # type: ignore[arg-type]
     return get_format(format_name, images=IMAGES), path
 
 
@@ -123,8 +128,8 @@ def assert_same_keypoints(found: Sequence[Frame], expected: Sequence[Frame], fil
     """Checks the keypoints of all people; PoseTrack's ears have no place."""
     for one, other in zip(found, expected, strict=True):
         own = POSETRACK15 if file_format.metric == "posetrack" else one.skeleton
-        poses = (frame.in_skeleton(own).keypoints for frame in (one, other))
-        np.testing.assert_allclose(*poses, rtol=0, atol=TOLERANCES.get(file_format.name, 1e-9))
+        first, second = (frame.in_skeleton(own).keypoints for frame in (one, other))
+        np.testing.assert_allclose(first, second, rtol=0, atol=TOLERANCES.get(file_format.name, 1e-9))
 
 
 def files_in(path: Path) -> dict[str, bytes]:
@@ -193,7 +198,7 @@ def test_whoever_is_dropped_is_gone_and_nothing_else(
     folder = tmp_path_factory.mktemp("fewer")
     file_format, source = example(name, folder)
     sequence = read(file_format, source)
-    masks = [data.draw(arrays(np.bool_, len(frame))) for frame in sequence.frames]
+    masks = [data.draw(arrays_of(np.bool_, len(frame))) for frame in sequence.frames]
     pairs = list(zip(sequence.frames, masks, strict=True))
     gone = {row for frame, mask in pairs for row in frame.records[~mask].tolist()}
     fewer = replace(sequence, frames=[frame.select(mask) for frame, mask in pairs])

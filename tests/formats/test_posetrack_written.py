@@ -252,9 +252,9 @@ def test_a_posetrack17_document(tmp_path: Path) -> None:
 def test_posetrack18_and_21_documents(tmp_path: Path) -> None:
     common = {"vid_id": "clip", "nframes": 2, "is_labeled": True}
     first = {"id": 0, "frame_id": 0, "file_name": "clip/n.jpg", "ignore_regions_x": [], "ignore_regions_y": []}
-    second = {"id": 1, "frame_id": 1, "file_name": "clip/0.jpg"}
+    second: dict[str, Any] = {"id": 1, "frame_id": 1, "file_name": "clip/0.jpg"}
     second |= {"ignore_regions_x": [[0, 2]], "ignore_regions_y": [[1, 3.5]]}
-    people = [
+    people: list[dict[str, Any]] = [
         {"bbox": [10, 20, 30, 40.5], "keypoints": [1.5, 2, 1, *[0] * 45, 7, 8, 1], "scores": [0.5, *[0] * 16]},
         {"track_id": "b", "bbox_head": [1, 2, 2, 2.5], "keypoints": [0] * 51, "scores": []},
     ]

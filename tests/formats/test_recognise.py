@@ -76,12 +76,10 @@ def test_documents(document: object, name: str | None, tmp_path: Path) -> None:
 @pytest.mark.parametrize("name", ["mmpose", "ultralytics"])
 def test_a_folder_whose_first_image_shows_nobody(name: str, tmp_path: Path) -> None:
     """The file beside it tells."""
-    record = {
-        "mmpose": {"keypoints": [[1, 2]], "keypoint_scores": [1]},
-        "ultralytics": {"keypoints": {"x": [], "y": []}},
-    }
+    people: dict[str, Any] = {"mmpose": {"keypoints": [[1, 2]], "keypoint_scores": [1]}}
+    people["ultralytics"] = {"box": {}, "keypoints": {"x": [], "y": []}}
     written(tmp_path / "a.json", [])
-    written(tmp_path / "b.json", [{"box": {}, **record[name]}])
+    written(tmp_path / "b.json", [people[name]])
     assert recognise(tmp_path) == name
 
 

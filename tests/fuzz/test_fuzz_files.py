@@ -109,8 +109,8 @@ def check_nothing_is_lost(file_format: Format, sequences: list[PoseSequence], so
         expected, own = one.in_skeleton(skeleton), other.in_skeleton(skeleton)
         assert len(expected) == len(own), "lost person"
         with np.errstate(invalid="ignore"):
-            close = np.isclose(own.keypoints, expected.keypoints, rtol=1e-6, atol=0.01).all(axis=-1)
-        assert close[expected.present].all(), f"lost pose: {expected.keypoints} became {own.keypoints}"
+            close = np.isclose(own.keypoints, expected.keypoints, rtol=1e-6, atol=0.01)
+        assert np.asarray(close)[expected.present].all(), f"lost pose: {expected.keypoints} became {own.keypoints}"
 
     regrouped = [changed(sequence, with_new_person) for sequence in sequences]
     found, _ = through(file_format, regrouped, folder / "new" / source.name)

@@ -115,8 +115,9 @@ def attempt(form: str, seed: int, draw: Random) -> str:
             assert_one_line(error)
             return "refused"
 
-    assert (image.ndim, image.shape[2], image.dtype) == (3, 3, np.uint8)
-    assert said == (image.shape[1], image.shape[0])
+    assert image.dtype == np.uint8
+    assert said is not None
+    assert image.shape == (said[1], said[0], 3)
     for refiner in refiners():
         for index, pose in enumerate(frame.poses):
             person = refiner.crop_person(image, pose, PersonKey(FrameKey(0, 0), index))
