@@ -13,7 +13,7 @@ from documents import moved, read, read_document, refusal, rewritten, some_keypo
 from hpr.errors import UserError
 from hpr.formats import get_format, recognise
 from hpr.formats.coco import Coco, CrowdPose, ranking_scores
-from hpr.poses import Frame, PoseSequence
+from hpr.poses import NO_RECORD, Frame, PoseSequence
 from hpr.skeleton import COCO17, CROWDPOSE14, POSETRACK15, POSETRACK18, Skeleton
 
 FILES = GOLDEN / "formats"
@@ -378,3 +378,10 @@ def test_results_of_other_images(tmp_path: Path) -> None:
 def test_huge_scores_have_a_mean() -> None:
     frame = Frame("a.jpg", COCO17, np.ones((1, 17, 2)), np.full((1, 17), 1.5e308))
     np.testing.assert_allclose(ranking_scores(frame), [1.5e308])
+
+
+def test_fields_that_nobody_knows_go_with_the_record(tmp_path: Path) -> None:
+    """Whoever has no record counts as new."""
+    sequence = read_document(Coco(), tmp_path, [result(odd=1), result(odd=2)])
+    sequence.frames[0] = replace(sequence.frames[0], records=np.array([NO_RECORD, 1]))
+    assert [record.get("odd") for record in rewritten(Coco(), sequence, tmp_path / "b.json")] == [2, None]

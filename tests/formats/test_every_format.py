@@ -10,13 +10,13 @@ import cv2
 import numpy as np
 import pytest
 from conftest import GOLDEN
-from documents import changed, read, refusal, with_another, with_frame, with_keypoints, written
+from documents import changed, read, refusal, with_another, with_frame, with_keypoints
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from hypothesis.extra.numpy import arrays as arrays_of
 
 from hpr.formats import FORMATS, Format, get_format, recognise
-from hpr.poses import NO_RECORD, Frame, PoseSequence, image_stem
+from hpr.poses import Frame, PoseSequence, image_stem
 from hpr.skeleton import COCO17, HALPE26, POSETRACK15, POSETRACK18, SKELETONS, Skeleton
 
 FILES = GOLDEN / "formats"
@@ -392,13 +392,3 @@ def test_odd_content_is_refused_in_one_line(name: str, broken: bytes | None, tmp
     if broken is not None:
         path.write_bytes(broken)
     assert ("no such file" in refusal(file_format, path)) == (broken is None)
-
-
-def test_people_count_as_new_without_a_record(tmp_path: Path) -> None:
-    """Fields that nobody knows go with the record."""
-    file_format = get_format("coco")
-    document = [{"image_id": 1, "category_id": 1, "keypoints": [1.5] * 51, "score": 0.5, "odd": 1}] * 2
-    sequence = read(file_format, written(tmp_path / "a.json", document))
-    frame = replace(sequence.frames[0], records=np.array([NO_RECORD, 1]))
-    path, _ = rewrite(file_format, with_frame(sequence, 0, frame), Path("a.json"), tmp_path / "out")
-    assert [record.get("odd") for record in content(path)] == [1, None]
