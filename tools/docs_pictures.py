@@ -1,11 +1,12 @@
 """Draws the pictures of the docs: python tools/docs_pictures.py REFINED, a folder written by `python refine.py`.
 
-Writes docs/refined_sample.jpg, people of the bundled sample before and after refining, and docs/pose_errors.jpg, the
-kinds of mistakes that training draws.
+Writes docs/refined_sample.jpg, the people of the bundled sample whose poses improved most, and docs/pose_errors.jpg,
+the kinds of mistakes that training draws.
 """
 
 import sys
 from collections.abc import Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -32,26 +33,34 @@ KINDS = ("jitter", "inversion", "swap", "miss", "absent")
 
 
 def refined_sample(predictions: Path, count: int = 6) -> Image:
-    """Draws the people whose poses refining changed most, each person of a clip once.
+    """Draws the people whose poses refining improved most by the annotations, each person of a clip once.
 
     Args:
         predictions: Folder of the refined sample.
         count: Number of people.
     """
     best: dict[object, tuple[float, list[Image]]] = {}
+    folders = SAMPLE / "predictions", predictions, SAMPLE / "annotations"
     for path in sorted(predictions.iterdir()):
-        given, refined = (PoseTrack18().read(folder / path.name)[0] for folder in (SAMPLE / "predictions", predictions))
-        for before, after in zip(given.frames, refined.frames, strict=True):
+        clips = [PoseTrack18().read(folder / path.name)[0].frames for folder in folders]
+        for given, refined, annotated in zip(*clips, strict=True):
+            before, after, truth = (frame.in_skeleton(POSETRACK15) for frame in (given, refined, annotated))
             previous, image = previous_poses(before, after), ImageFolder(SAMPLE).read(before)
-            for index, pose in enumerate(after.poses):
-                extent = np.ptp(pose, axis=0)[1]
-                moved = np.linalg.norm(pose - previous[index], axis=1).clip(0, extent / 2).mean() / extent
-                person = path.name, after.track_ids[index]
-                # Comparisons are False for NaN: a keypoint is missing.
-                if extent > HEIGHT / 2 and moved > best.get(person, (0.0, []))[0]:
+            for index, track_id in enumerate(after.track_ids):
+                if track_id not in truth.track_ids:
+                    continue
+                true = truth.poses[truth.track_ids.index(track_id)]
+                extent = np.ptp(true[~np.isnan(true[:, 0])], axis=0)[1]
+                poses = np.stack([previous[index], after.poses[index]])
+                old, new = np.linalg.norm(poses - true, axis=2).clip(0, extent / 2).mean(axis=1) / extent
+                # Comparisons are False for NaN, where a keypoint is missing.
+                if extent > HEIGHT / 2 and old - new > best.get((path.name, track_id), (0.0, []))[0]:
                     own = DrawnPeople.from_frame(after.select(np.array([index])), before)
-                    drawn = draw_people(image, DrawnPeople.from_frame(before)), draw_people(image, own)
-                    best[person] = float(moved), [crop(picture, pose) for picture in drawn]
+                    drawn = (
+                        draw_poses(image, poses[:1], POSETRACK15),
+                        draw_people(image, replace(own, track_ids=[None])),
+                    )
+                    best[path.name, track_id] = float(old - new), [crop(picture, true) for picture in drawn]
 
     chosen = sorted(best.values(), key=lambda one: -one[0])[:count]
     return side_by_side([panel for _, panels in chosen for panel in panels], ["input", "refined"] * len(chosen))
@@ -65,7 +74,7 @@ def pose_errors(errors: PoseErrors, seed: int = 3) -> Image:
     for index, model in enumerate(models.values(), 1):
         estimate, _ = model.draw(poses[0], poses[1:], POSETRACK15, generator(Purpose.PICTURE_ESTIMATE, seed, index))
         panels.append(crop(draw_poses(image, estimate[None], POSETRACK15), poses[0]))
-    return side_by_side(panels, ["truth", *models])
+    return side_by_side(panels, ["truth", *models], columns=4)
 
 
 def single_kind(kind: str) -> PoseErrors:
