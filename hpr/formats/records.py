@@ -170,11 +170,11 @@ class RecordFormat(Format):
         updated = self._updated_records(people, written, original)
 
         in_frames = dict(zip(people.records.tolist(), indices.tolist(), strict=True))  # row of a record → its frame
-        is_gone = set(original.people.records.tolist()) - in_frames.keys()
+        gone = set(original.people.records.tolist()) - in_frames.keys()
         records: list[Record] = []
         by_frame: list[list[Record]] = [[] for _ in frames]
         for row, before in enumerate(original.records):
-            if row in is_gone:
+            if row in gone:
                 continue
             records.append(updated.get(row, before))
             if row in in_frames:
