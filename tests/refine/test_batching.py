@@ -14,6 +14,7 @@ from hypothesis import strategies as st
 from hpr.codec import draw_discs
 from hpr.crops import Crop
 from hpr.models.checkpoints import load_network
+from hpr.models.network import Refiner
 from hpr.models.padding import PaddedBatch
 from hpr.poses import FrameKey
 from hpr.refine.batching import PersonCrop, canvas_size, collate, group
@@ -22,6 +23,7 @@ from hpr.refine.results import Outcome, PersonKey, RefinedPose
 from hpr.skeleton import COCO17, POSETRACK15, Skeleton
 
 CPU = torch.device("cpu")
+DEMO = ROOT / "hpr" / "assets" / "demo.safetensors"
 ROOM = 2
 
 ROUNDING = 1e-5
@@ -41,10 +43,10 @@ def person(height: int, width: int, index: int = 0, skeleton: Skeleton = POSETRA
     return PersonCrop(key_of(index), Crop(1.0, (width, height), (0, 0, width, height)), pixels, keypoints)
 
 
-def refiners(skeleton: Skeleton = POSETRACK15, device: str = "cpu", **changes: Any) -> tuple[PoseRefiner, PoseRefiner]:
+def refiners(network: Refiner | None = None, device: str = "cpu", **changes: Any) -> tuple[PoseRefiner, PoseRefiner]:
     """Returns an engine that refines people one at a time, and one that refines all in one batch."""
     torch.manual_seed(0)
-    network = small_network(skeleton)
+    network = network or small_network()
     alone, together = (PoseRefiner(network, device, batch_pixels=pixels, **changes) for pixels in (0, 10**9))
     return alone, together
 
@@ -73,15 +75,16 @@ def test_padding_changes_nothing(flip: bool, sizes: list[tuple[int, int]]) -> No
 
 
 @pytest.mark.parametrize(
-    ("skeleton", "sizes"),
+    ("network", "sizes"),
     [
-        pytest.param(POSETRACK15, [(32 + i, 63 - i) for i in range(32)], id="every remainder of the stride"),
-        pytest.param(COCO17, [(40 + 3 * i, 50 - i) for i in range(6)], id="another skeleton"),
+        pytest.param(small_network(), [(32 + i, 63 - i) for i in range(32)], id="every remainder of the stride"),
+        pytest.param(small_network(COCO17), [(40 + 3 * i, 50 - i) for i in range(6)], id="another skeleton"),
+        pytest.param(load_network(DEMO), [(40 + 3 * i, 50 - i) for i in range(3)], id="the bundled network"),
     ],
 )
-def test_padding_changes_nothing_of(skeleton: Skeleton, sizes: list[tuple[int, int]]) -> None:
-    alone, together = refiners(skeleton)
-    people = [person(*size, index, skeleton) for index, size in enumerate(sizes)]
+def test_padding_changes_nothing_of(network: Refiner, sizes: list[tuple[int, int]]) -> None:
+    alone, together = refiners(network)
+    people = [person(*size, index, network.skeleton) for index, size in enumerate(sizes)]
     assert_same(alone.refine_crops(people), together.refine_crops(people), len(people))
 
 
@@ -93,13 +96,6 @@ def test_padding_changes_nothing_on_cuda() -> None:
     results = [sorted(engine.refine_crops(people), key=lambda result: result.key) for engine in (alone, together)]
     for one, other in zip(*results, strict=True):
         np.testing.assert_allclose(one.keypoints, other.keypoints, rtol=0, atol=0.005)
-
-
-def test_padding_changes_nothing_for_the_bundled_network() -> None:
-    network = load_network(ROOT / "hpr" / "assets" / "demo.safetensors")
-    alone, together = (PoseRefiner(network, "cpu", batch_pixels=pixels) for pixels in (0, 10**9))
-    people = [person(40 + 3 * i, 50 - i, i) for i in range(3)]
-    assert_same(alone.refine_crops(people), together.refine_crops(people), len(people))
 
 
 def test_the_masks_are_needed(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -133,11 +129,6 @@ class TestGroup:
             height, width = canvas_size(batch, ROOM)
             assert len(batch) == 1 or len(batch) * height * width <= 50_000
 
-    def test_equal_sizes_are_not_padded(self) -> None:
-        people = [person(21, 33, index) for index in range(3)]
-        assert canvas_size(people, ROOM) == (21, 33)
-        assert not collate(people, small_network(), CPU).is_padded
-
     @settings(deadline=None)
     @given(sizes=st.lists(st.tuples(st.integers(1, 300), st.integers(1, 300)), min_size=1, max_size=5))
     def test_canvases_have_room(self, sizes: list[tuple[int, int]]) -> None:
@@ -151,16 +142,6 @@ class TestGroup:
 
 
 class TestCollate:
-    def test_one_crop(self) -> None:
-        own = person(21, 33)
-        batch = collate([own], small_network(), CPU)
-        assert batch.tensors.shape == (1, 18, 21, 33)
-        assert batch.tensors.dtype == torch.uint8
-        np.testing.assert_array_equal(batch.tensors[0, :3].permute(1, 2, 0), own.pixels)
-        assert torch.equal(batch.tensors[:, 3:], draw_discs(torch.from_numpy(own.keypoints)[None], 21, 33))
-        assert batch.sizes.tolist() == [[21, 33]]
-        assert batch.starts.tolist() == [[0, 0]]
-
     def test_crops_lie_where_the_backbone_wants_them(self) -> None:
         """The drawn pose is shifted as well, with all of its discs, even those beyond the crop's border."""
         network = small_network(COCO17)
@@ -220,9 +201,6 @@ class TestOutOfMemory:
 class TestWindows:
     """People are batched within a window of a few batches; results do not wait for everyone."""
 
-    def test_nobody(self) -> None:
-        assert list(refiners()[0].refine_crops([])) == []
-
     def test_results_come_while_there_is_more(self) -> None:
         engine = PoseRefiner(small_network(), "cpu", batch_pixels=30 * 30)
         taken = []
@@ -236,12 +214,12 @@ class TestWindows:
         assert {result.key for result in results} == {key_of(index) for index in range(10)}
         assert len(taken) <= 12
 
-    @pytest.mark.parametrize("batch_pixels", [0, 5_000, 10**9])
-    def test_everyone_comes_back_with_their_key(self, batch_pixels: int) -> None:
+    @pytest.mark.parametrize(("count", "batch_pixels"), [(0, 0), (23, 0), (23, 5_000), (23, 10**9)])
+    def test_everyone_comes_back_with_their_key(self, count: int, batch_pixels: int) -> None:
         engine = PoseRefiner(small_network(), "cpu", batch_pixels=batch_pixels)
         people = [
             RefinedPose(key_of(index), Outcome.CROP_SIZE) if index % 4 == 0 else person(20 + index % 3, 30, index)
-            for index in range(23)
+            for index in range(count)
         ]
         results = list(engine.refine_crops(people))
-        assert sorted(result.key.person for result in results) == list(range(23))
+        assert sorted(result.key.person for result in results) == list(range(count))

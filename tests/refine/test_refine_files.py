@@ -1,15 +1,14 @@
 """Whole files: read once, refined in parts, and written as soon as each is complete."""
 
 import json
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pytest
-import torch
-from conftest import GOLDEN, POSETRACK, small_network
+from conftest import GOLDEN, POSETRACK
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
@@ -17,12 +16,9 @@ from hpr.errors import UserError
 from hpr.formats import Format, PoseTrack17, PoseTrack18
 from hpr.images import ImageFolder
 from hpr.poses import Frame, PoseSequence
-from hpr.refine.engine import PoseRefiner
 from hpr.refine.files import FileAssembly, PoseFile, check_images, read_files
-from hpr.refine.objective import MAP
 from hpr.refine.results import Outcome
 from hpr.refine.sharing import Part, RefinedPart, share
-from hpr.refine.stream import refine_parts, refine_sequences
 from hpr.refine.tally import Tally
 from hpr.skeleton import POSETRACK15
 
@@ -97,15 +93,6 @@ class TestReadFiles:
         (file,) = read_files(POSETRACK[name], folder / "seq_a.json")
         assert file.path == folder / "seq_a.json"
 
-    def test_a_broken_one(self, tmp_path: Path) -> None:
-        written(PoseTrack18(), tmp_path, {"a": [1]})
-        (tmp_path / "b.json").write_text("{")
-        with pytest.raises(UserError, match=r"b.json: not valid JSON"):
-            read_files(PoseTrack18(), tmp_path)
-        broken: list[str] = []
-        assert len(read_files(PoseTrack18(), tmp_path, broken=broken)) == 1
-        assert len(broken) == 1
-
 
 class TestCheckImages:
     def test_nothing_to_be_found(self, tmp_path: Path) -> None:
@@ -121,13 +108,6 @@ class TestCheckImages:
         (tmp_path / "a").mkdir()
         (tmp_path / "a" / "1.jpg").touch()
         check_images(files, ImageFolder(tmp_path))
-
-    def test_all_outside(self, tmp_path: Path) -> None:
-        (tmp_path / "0.jpg").touch()
-        (tmp_path / "inner").mkdir()
-        with pytest.raises(UserError, match=r"add dataset.outside=true"):
-            check_images([pose_file("..", [1])], ImageFolder(tmp_path / "inner"))
-        check_images([pose_file("..", [1])], ImageFolder(tmp_path / "inner", outside=True))
 
 
 @pytest.mark.parametrize("name", POSETRACK)
@@ -180,23 +160,6 @@ class TestFileAssembly:
             assert assembly.incomplete() == []
         assert writes == ["b.json", "a.json"]
 
-    @pytest.mark.parametrize("processes", [2, 3])
-    def test_a_file_that_processes_share(self, processes: int, name: str, tmp_path: Path) -> None:
-        """Each process writes the files of which it has all parts; the first writes those shared by several."""
-        files = written(POSETRACK[name], tmp_path / "in", {"a": [2] * 9, "b": [1], "c": [1], "d": []})
-        shares = shares_of(files, processes)
-        rest, names = list[RefinedPart](), list[str]()
-        for own in shares:
-            with FileAssembly(POSETRACK[name], files, shares, tmp_path / "out") as assembly:
-                names += add_all(assembly, (refined_part(files, part) for part in own))
-                rest += assembly.incomplete()
-        assert sorted(documents(tmp_path / "out")) == ["b.json", "c.json", "d.json"]
-        assert sorted(names) == ["b", "c", "d"]
-        assert {refined.part.file for refined in rest} == {0}
-        with FileAssembly(POSETRACK[name], files, shares, tmp_path / "out") as assembly:
-            assert list(add_all(assembly, rest)) == ["a"]
-        assert documents(tmp_path / "out") == self.expected(name, files, tmp_path / "expected")
-
     def test_a_folder_that_cannot_be_written(self, name: str, tmp_path: Path) -> None:
         files = written(POSETRACK[name], tmp_path / "in", {"a": [1]})
         (tmp_path / "out").write_text("in the way")
@@ -206,21 +169,6 @@ class TestFileAssembly:
             pytest.raises(UserError, match=r"a.json: cannot be written"),
         ):
             add_all(assembly, [refined_part(files, part) for part in shares[0]])
-
-    def test_complete_files_are_written_if_the_run_is_stopped(self, name: str, tmp_path: Path) -> None:
-        files = written(POSETRACK[name], tmp_path / "in", {"a": [1], "b": [1]})
-        shares = shares_of(files, 1)
-
-        def parts() -> Iterator[RefinedPart]:
-            yield refined_part(files, shares[0][0])
-            raise KeyboardInterrupt
-
-        with (
-            pytest.raises(KeyboardInterrupt),
-            FileAssembly(POSETRACK[name], files, shares, tmp_path / "out") as assembly,
-        ):
-            add_all(assembly, parts())
-        assert list(documents(tmp_path / "out")) == ["a.json"]
 
 
 @pytest.mark.parametrize(
@@ -242,25 +190,3 @@ def test_people_without_a_keypoint(file_format: Format, expected: list[tuple[int
     (found,) = file_format.read(tmp_path / "out" / "a.json")
     assert [frame.track_ids for frame in found.frames] == expected
     assert np.isnan(found.frames[-1].keypoints).all()
-
-
-@pytest.mark.parametrize("processes", [1, 3])
-def test_shares_of_all_processes_are_the_whole(processes: int, posetrack17_root: Path, tmp_path: Path) -> None:
-    """A file has the same poses whether it was split or not."""
-    torch.manual_seed(0)
-    refiner = PoseRefiner(small_network(), "cpu", flip=False)
-    images = ImageFolder(posetrack17_root)
-    files = read_files(PoseTrack17(), GOLDEN / "posetrack17" / "predictions")
-    shares, steps = shares_of(files, processes), list[int]()
-    with FileAssembly(PoseTrack17(), files, shares, tmp_path) as assembly:
-        for own in shares:
-            sequences = [file.sequences for file in files]
-            add_all(assembly, refine_parts(refiner, sequences, own, images, MAP, steps.append))
-        assert assembly.incomplete() == []
-    assert sum(steps) == sum(file.sequences[0].people for file in files)
-
-    for file in files:
-        (expected,) = refine_sequences(refiner, file.sequences, images, MAP)
-        (found,) = PoseTrack17().read(tmp_path / file.path.name)
-        for after, alone, before in zip(found.frames, expected.frames, file.sequences[0].frames, strict=True):
-            np.testing.assert_allclose(after.poses, alone.select(before.is_posed).poses, rtol=0, atol=0.005)

@@ -3,7 +3,6 @@
 from collections.abc import Iterator
 from pathlib import Path
 
-import cv2
 import numpy as np
 import pytest
 from browser import needs_browser, opened
@@ -25,13 +24,7 @@ def plain(colour: tuple[int, int, int], width: int = 64, height: int = 48) -> Im
 
 def frames_of(path: Path) -> list[Image]:
     video = Video(path)
-    frames: list[Image] = []
-    while video.has(frame := Frame(path.name, COCO17, np.empty((0, 17, 2)), number=len(frames))):
-        try:
-            frames.append(video.read(frame))
-        except UserError:
-            break
-    return frames
+    return [video.read(Frame(path.name, COCO17, np.empty((0, 17, 2)), number=n)) for n in range(video.frame_count)]
 
 
 def test_no_picture_no_file(tmp_path: Path) -> None:
@@ -44,7 +37,10 @@ def test_no_picture_no_file(tmp_path: Path) -> None:
     [(64, 48, (48, 64)), (65, 49, (50, 66)), (1, 1, (8, 8))],
     ids=["even", "odd", "one pixel"],
 )
-def test_what_was_written_is_read(width: int, height: int, expected: tuple[int, int], tmp_path: Path) -> None:
+def test_what_was_written_is_read(
+    width: int, height: int, expected: tuple[int, int], tmp_path: Path, capfd: pytest.CaptureFixture[str]
+) -> None:
+    """WebM with VP8, which browsers play; neither OpenCV nor FFmpeg print anything."""
     colours = [RED, BLUE, RED]
     assert write_clip((plain(colour, width, height) for colour in colours), 12.5, tmp_path / "a.webm") == 3
     frames = frames_of(tmp_path / "a.webm")
@@ -53,14 +49,9 @@ def test_what_was_written_is_read(width: int, height: int, expected: tuple[int, 
         np.testing.assert_allclose(frame.mean(axis=(0, 1)), colour, atol=12)
     assert Video(tmp_path / "a.webm").frame_rate == pytest.approx(12.5)
     assert [path.name for path in tmp_path.iterdir()] == ["a.webm"]
-
-
-def test_it_is_what_browsers_play(tmp_path: Path) -> None:
-    """WebM with VP8."""
-    write_clip([plain(RED)], 25, tmp_path / "a.webm")
-    capture = cv2.VideoCapture(str(tmp_path / "a.webm"))
-    assert int(capture.get(cv2.CAP_PROP_FOURCC)).to_bytes(4, "little") == b"VP80"
     assert b"webm" in (tmp_path / "a.webm").read_bytes()[:64]
+    assert b"V_VP8" in (tmp_path / "a.webm").read_bytes()
+    assert capfd.readouterr() == ("", "")
 
 
 @needs_browser
@@ -71,12 +62,6 @@ def test_chromium_plays_it(tmp_path: Path) -> None:
     page = tmp_path / "page.html"
     page.write_text(f"<video src=a.webm preload=auto></video><script>onload = () => {{ {look} }}</script>")
     assert "<title>64,48,4</title>" in opened(page, tmp_path).stdout
-
-
-def test_nothing_is_printed(tmp_path: Path, capfd: pytest.CaptureFixture[str]) -> None:
-    """Neither by OpenCV itself, which calls the codec by another name."""
-    write_clip([plain(RED)], 25, tmp_path / "a.webm")
-    assert capfd.readouterr() == ("", "")
 
 
 def test_pictures_of_another_size(tmp_path: Path) -> None:

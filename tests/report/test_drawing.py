@@ -1,12 +1,10 @@
 """Poses on pictures."""
 
-from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pytest
 
-from hpr.errors import UserError
 from hpr.poses import Frame
 from hpr.report.drawing import (
     GAP,
@@ -17,7 +15,6 @@ from hpr.report.drawing import (
     draw_poses,
     previous_poses,
     resize,
-    save_jpeg,
 )
 from hpr.skeleton import COCO17, POSETRACK15, Skeleton, skeleton_of
 
@@ -81,6 +78,13 @@ def test_nobody_in_every_layout(layout: Layout) -> None:
     assert np.array_equal(draw_change(GREY, nobody, None, layout), GREY)
 
 
+def test_titles_where_there_is_room() -> None:
+    somewhere = DrawnPeople.from_frame(frame(pose(nose=(1e6, 20)), track_ids=(1,)))  # out of sight
+    picture = draw_change(np.full((360, 640, 3), 128, np.uint8), somewhere, somewhere, "side")
+    assert picture[:40, :120].max() == picture[:40, 644:764].max() == 255
+    assert (picture[40:, :640] == 128).all()
+
+
 @pytest.mark.parametrize(
     ("layout", "shift", "limb", "former", "way"),
     [
@@ -101,14 +105,6 @@ def test_layouts(layout: Layout, shift: int, limb: str, former: str, way: str) -
         assert coloured(picture, 80, 80) == "nothing"
 
 
-def test_titles_where_there_is_room() -> None:
-    nobody = DrawnPeople.from_frame(Frame.empty("a.jpg", POSETRACK15))
-    picture = draw_change(np.full((360, 640, 3), 128, np.uint8), nobody, nobody, "side")
-    assert picture[:40, :120].max() == 255
-    assert picture[:40, 644:764].max() == 255
-    assert (picture[40:, :640] == 128).all()
-
-
 def test_what_moved_little_has_no_line() -> None:
     before, after = frame(pose(nose=(60, 60))), frame(pose(nose=(62, 61)))
     with_line = draw_people(GREY, DrawnPeople.from_frame(after, before))
@@ -118,10 +114,8 @@ def test_what_moved_little_has_no_line() -> None:
 def test_size_says_the_score() -> None:
     sizes = []
     for score in (0.0, 0.5, np.nan, 1.0, 7.0):
-        scores = np.full((1, 15), score)
-        sizes.append(
-            (draw_people(GREY, DrawnPeople.from_frame(frame(pose(nose=(60, 60)), scores=scores))) != 128).sum()
-        )
+        own = frame(pose(nose=(60, 60)), scores=np.full((1, 15), score))
+        sizes.append((draw_people(GREY, DrawnPeople.from_frame(own)) != 128).sum())
     assert sizes[0] < sizes[1] == sizes[2] < sizes[3] == sizes[4]
 
 
@@ -136,12 +130,7 @@ def test_track_ids_are_written(place: tuple[float, float]) -> None:
     assert all((one != other).any() for i, one in enumerate(pictures) for other in pictures[:i])
 
 
-def test_nobody_in_sight_has_no_track_id() -> None:
-    somewhere = frame(pose(nose=(1e6, 20)), track_ids=(1,))
-    assert np.array_equal(draw_people(GREY, DrawnPeople.from_frame(somewhere)), GREY)
-
-
-@pytest.mark.parametrize("size", [(1, 1), (20, 30), (100, 100), (4320, 7680)], ids=str)
+@pytest.mark.parametrize("size", [(1, 1), (20, 30), (100, 100), (1080, 1920)], ids=str)
 def test_any_size_of_image(size: tuple[int, int]) -> None:
     image = np.full((*size, 3), 128, np.uint8)
     places = np.random.default_rng(0).random((3, 17, 2)) * size[::-1]
@@ -202,16 +191,3 @@ def test_people_follow_their_image(factor: float) -> None:
     own = DrawnPeople.from_frame(frame(pose(nose=(39.5, 59.5)))).scaled(scale, shift)
     ys, xs = np.nonzero(larger[..., 0] > 190)
     np.testing.assert_allclose(own.poses[0, POSETRACK15.index("nose")], [xs.mean(), ys.mean()], atol=0.01)
-
-
-def test_faces_have_limbs_of_their_own() -> None:
-    keypoints = np.full((1, 17, 2), np.nan)
-    keypoints[0, COCO17.indices("left_eye", "left_ear")] = [[40, 60], [80, 60]]
-    picture = draw_poses(GREY, keypoints, COCO17)
-    assert picture[60, 60, 2] > picture[60, 60, 0]  # blue
-
-
-def test_folder_that_cannot_be_written_to(tmp_path: Path) -> None:
-    (tmp_path / "file").touch()
-    with pytest.raises(UserError, match="cannot be written"):
-        save_jpeg(GREY, tmp_path / "file" / "a.jpg")
