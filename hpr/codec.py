@@ -90,13 +90,6 @@ def draw_discs(keypoints: Tensor, height: int, width: int, scores: Tensor | None
     return flat[:size].view(batch, count, height, width)  # (B * K * H * W,) -> (B, K, H, W)
 
 
-def any_disc(pose: FloatArray, height: int, width: int) -> bool:
-    """Returns whether the disc of any keypoint of a pose (K, 2) in crop_xy reaches into a crop."""
-    nearest = np.clip(pose, 0, [width - 1, height - 1])  # (K, 2), the nearest pixels of the crop
-    with np.errstate(over="ignore", invalid="ignore"):  # absurd coordinates; NaN for missing keypoints
-        return bool((((pose - nearest) ** 2).sum(axis=1) <= DISC_RADIUS**2).any())
-
-
 # Pose to targets
 
 

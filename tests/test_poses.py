@@ -97,7 +97,6 @@ def test_wrong_number_of_track_ids() -> None:
         pytest.param(np.nan, np.nan, 0, False, id="nothing"),
         pytest.param(np.nan, np.nan, 1, False, id="a flag alone"),
         pytest.param(10, 20, 1, True, id="flag 1"),
-        pytest.param(10, 20, 2, True, id="flag 2"),
         pytest.param(10, 20, 0.01, True, id="a score in place of the flag"),
         pytest.param(10, 20, 0, False, id="flag 0"),
         pytest.param(10, 20, -1, False, id="negative flag"),
@@ -105,11 +104,9 @@ def test_wrong_number_of_track_ids() -> None:
         pytest.param(-499.9, 20, 1, True, id="outside the image"),
         pytest.param(CUTOFF, 20, 1, False, id="x at the cutoff"),
         pytest.param(10, -500, 1, False, id="y at the cutoff"),
-        pytest.param(-600, -600, 1, False, id="both below the cutoff"),
         pytest.param(1e300, 20, 1, True, id="far away"),
         pytest.param(np.inf, 20, 1, False, id="x infinite"),
         pytest.param(10, -np.inf, 1, False, id="y infinite"),
-        pytest.param(np.inf, np.inf, 1, False, id="both infinite"),
     ],
 )
 def test_keypoints_that_refining_starts_from(x: float, y: float, flag: float, present: bool) -> None:

@@ -26,6 +26,7 @@ class BatchNorm(nn.BatchNorm2d):
         y: Tensor
         y, mean, variance, count = _MaskedNorm.apply(x, valid, self.weight, self.bias, self.eps, self.is_synchronized)
 
+        assert self.momentum is not None
         with torch.no_grad():
             self.get_buffer("running_mean").lerp_(mean, self.momentum)
             self.get_buffer("running_var").lerp_(variance * count / (count - 1).clamp(min=1), self.momentum)

@@ -57,9 +57,9 @@ class PaddedBatch:
 
     def followed_by(self, other: "PaddedBatch") -> "PaddedBatch":
         """Concatenates two batches whose canvases have the same size."""
-        fields = ("tensors", "sizes", "starts")
-        joined = (torch.cat([getattr(self, name), getattr(other, name)]) for name in fields)
-        return PaddedBatch(*joined, is_padded=self.is_padded or other.is_padded)
+        pairs = ((self.tensors, other.tensors), (self.sizes, other.sizes), (self.starts, other.starts))
+        tensors, sizes, starts = (torch.cat(pair) for pair in pairs)
+        return PaddedBatch(tensors, sizes, starts, self.is_padded or other.is_padded)
 
 
 def mirror_columns(maps: Tensor, starts: Tensor, lengths: Tensor) -> Tensor:

@@ -39,7 +39,8 @@ def lock_folder(folder: Path) -> Iterator[None]:
             if path.is_dir() and not path.is_symlink():
                 shutil.rmtree(path, ignore_errors=True)
             elif path.is_file():
-                path.unlink(missing_ok=True)
+                with suppress(OSError):
+                    path.unlink()
         yield
         with suppress(OSError):  # Windows does not remove open files
             (folder / LOCK).unlink()

@@ -13,14 +13,7 @@ from hpr.errors import UserError
 
 @dataclass(frozen=True)
 class Processes:
-    """This process among all processes of a run.
-
-    Attributes:
-        rank: Index of this process.
-        count: Number of processes (world size).
-        local_rank: Index of this process on its machine.
-        local_count: Number of processes on this machine.
-    """
+    """This process (`rank` of `count`) among all of a run, and among those on its machine (`local_rank`)."""
 
     rank: int
     count: int

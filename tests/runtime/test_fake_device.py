@@ -27,7 +27,7 @@ from hpr.refine.engine import PoseRefiner
 from hpr.refine.results import Outcome, PersonKey, RefinedPose
 from hpr.runtime.processes import ALONE
 from hpr.skeleton import POSETRACK15
-from hpr.training.averaging import update_average
+from hpr.training.loop import update_average
 from hpr.training.examples import Example
 from hpr.training.loop import Trainer, TrainingSettings
 from hpr.training.schedules import WarmUpCosine
