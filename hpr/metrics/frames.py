@@ -46,7 +46,7 @@ class ScoredFrame:
     @cached_property
     def distances(self) -> FloatArray:
         """(P, G, 15) between keypoints in head sizes; infinite where one is missing or they are too far apart."""
-        with np.errstate(invalid="ignore", divide="ignore"):  # infinite coordinates, heads without a size
+        with np.errstate(all="ignore"):  # infinite and huge coordinates, heads without a size
             offsets = self.estimate.keypoints[:, None] - self.truth.keypoints[None]  # (P, G, 15, 2)
             distances = np.linalg.norm(offsets, axis=-1) / head_sizes(self.truth.head_boxes)[None, :, None]
         return np.where(distances <= MATCH_DISTANCE, distances, np.inf)

@@ -4,6 +4,7 @@ import io
 import math
 from collections.abc import Sequence
 from contextlib import redirect_stdout
+from dataclasses import replace
 from functools import cached_property
 from typing import Any
 
@@ -16,6 +17,7 @@ from hpr.formats import fields
 from hpr.formats.coco import Coco, CrowdPose, GroundTruth, plain_layout, results
 from hpr.metrics.scores import Scores
 from hpr.metrics.truth import SILENT, ImageTruth, NamedSequences, Progress, keyed_frames
+from hpr.poses import FloatArray, Frame
 
 EASY_BELOW, HARD_ABOVE = 0.1, 0.8
 """Crowd indices of CrowdPose's easy and hard images."""
@@ -27,6 +29,9 @@ _CROWDPOSE_COLUMNS = ("AP", "AP50", "AP75", "easy", "medium", "hard", "AR")
 
 _AREA_OF_BOX = 0.53
 """A person's area as a share of the box's, where annotations have none, as in CrowdPose's tool."""
+
+_FARTHEST = 1e12
+"""Pixels; larger coordinates, which only broken files have, count as this far away."""
 
 
 class OksTruth(ImageTruth):
@@ -67,7 +72,7 @@ class OksTruth(ImageTruth):
         known = [(frame, index) for frame, index in zip(frames, indices, strict=True) if index is not None]
         numbers = [self._numbers[index] for _, index in known]
 
-        people = results([frame for frame, _ in known], numbers, self._layout)
+        people = results([_bounded_frame(frame) for frame, _ in known], numbers, self._layout)
         if any("bbox" not in person for person in people):  # pycocotools measures all people in one way
             people = [{key: value for key, value in person.items() if key != "bbox"} for person in people]
 
@@ -116,7 +121,7 @@ class OksTruth(ImageTruth):
     def _people(self) -> list[dict[str, Any]]:
         """Returns the annotations with all fields that pycocotools needs and files may lack."""
         truth = self._annotated
-        triples = np.where(np.isfinite(truth.triples), truth.triples, 0.0)
+        triples = _bounded(np.where(np.isfinite(truth.triples), truth.triples, 0.0))
         flat = triples.reshape(len(triples), 3 * triples.shape[1]).tolist()  # (M, K, 3) -> (M, 3 * K)
         counts = (triples[..., 2] > 0).sum(axis=1).tolist()
 
@@ -137,10 +142,21 @@ class OksTruth(ImageTruth):
             UserError: The box or the area is broken, or there is neither.
         """
         has_box = bool(record.get("bbox"))
-        box = fields.numbers(record["bbox"], 4, f"{where}.bbox").tolist() if has_box else [0.0] * 4
-        area = fields.numbers([record.get("area")], 1, f"{where}.area").item()
+        box = _bounded(fields.numbers(record["bbox"], 4, f"{where}.bbox")).tolist() if has_box else [0.0] * 4
+        area = _bounded(fields.numbers([record.get("area")], 1, f"{where}.area")).item()
         if self._is_crowdpose or math.isnan(area):
             if not has_box:
                 raise UserError(f"{where}: expected a bbox, from which the person's area is taken, found none")
             area = _AREA_OF_BOX * box[2] * box[3]
-        return box, area
+        return box, max(area, 0.0)
+
+
+def _bounded(values: FloatArray) -> FloatArray:
+    """Returns finite numbers whose squares pycocotools can add: what is farther away is as wrong."""
+    return np.where(np.isfinite(values), np.clip(values, -_FARTHEST, _FARTHEST), values)
+
+
+def _bounded_frame(frame: Frame) -> Frame:
+    """Returns a frame without huge numbers, which would be whole numbers of hundreds of digits in the results."""
+    arrays = {name: _bounded(getattr(frame, name)) for name in ("keypoints", "scores", "boxes", "person_scores")}
+    return replace(frame, **arrays)
