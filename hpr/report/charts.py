@@ -3,6 +3,7 @@
 import io
 import re
 from collections.abc import Mapping, Sequence
+from typing import Any
 
 import numpy as np
 from markupsafe import Markup
@@ -16,7 +17,7 @@ _SERIES_COLOURS = ("#9aa5b1", "#1f77b4", "#d9670a", "#2ca02c")
 _TEXT_COLOUR = "#010203"
 """Replaced by currentColor, so that axes and text follow the page."""
 
-_STYLE = {
+_STYLE: dict[Any, Any] = {
     "font.size": 8,
     "svg.fonttype": "none",  # text stays text, in the page's font
     "text.parse_math": False,  # names may contain dollar signs
