@@ -30,11 +30,7 @@ def average_precision(found: FloatArray, annotated: IntArray) -> dict[str, Float
     """Returns AP and, over all predictions, precision and recall: each (15,), in percent.
 
     All three are 0 for a keypoint that is never predicted. AP and recall are NaN for one that is predicted but never
-    annotated.
-
-    Args:
-        found: (N, 15, 2) see `detections`.
-        annotated: (15,) see `detections`.
+    annotated. The arguments are what `detections` returns.
     """
     rows = []
     for keypoint in range(NUM_KEYPOINTS):
@@ -64,13 +60,7 @@ def _matched(frame: ScoredFrame) -> BoolArray:
 
 
 def _curve(scores: FloatArray, matched: BoolArray, annotated: int) -> tuple[float, float, float]:
-    """Returns area under the precision-recall curve, precision and recall of one keypoint, each from 0 to 1.
-
-    Args:
-        scores: (n,) scores of its predictions.
-        matched: (n,) which of them are true positives.
-        annotated: How often the ground truth has it.
-    """
+    """Returns area under the precision-recall curve, precision and recall of one keypoint's n predictions."""
     if len(scores) == 0:
         return 0.0, 0.0, 0.0
 

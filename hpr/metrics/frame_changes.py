@@ -10,7 +10,7 @@ from scipy.optimize import linear_sum_assignment
 from hpr.crops import STANDARD_SCALE, body_scale
 from hpr.metrics.frames import MATCH_DISTANCE
 from hpr.metrics.truth import NamedSequences, Truth
-from hpr.poses import FloatArray, Frame, head_sizes
+from hpr.poses import Frame, head_sizes
 
 
 class Found(NamedTuple):
@@ -97,20 +97,16 @@ def found_keypoints(truth: Frame, estimate: Frame) -> Found:
 
     People pair so that as many keypoints as possible are right. What is not annotated does not count.
     """
+    sizes = head_sizes(truth.head_boxes)  # (G,)
+    for person in np.flatnonzero(~(sizes > 0)):  # without a head box: by the limbs
+        sizes[person] = STANDARD_SCALE * 50 / body_scale(truth.poses[person], truth.skeleton, truth.boxes[person])
+
     poses = estimate.skeleton.convert(estimate.poses, truth.skeleton)  # (P, K, 2)
     with np.errstate(invalid="ignore", over="ignore", divide="ignore"):
         offsets = poses[None] - truth.poses[:, None]  # (G, P, K, 2)
-        distances = np.linalg.norm(offsets, axis=-1) / _known_head_sizes(truth)[:, None, None]
+        distances = np.linalg.norm(offsets, axis=-1) / sizes[:, None, None]
 
     right = distances <= MATCH_DISTANCE  # (G, P, K)
     wrong = distances > MATCH_DISTANCE
     pairs = linear_sum_assignment(right.sum(axis=-1), maximize=True)
     return Found(int(right[pairs].sum()), int(wrong[pairs].sum()))
-
-
-def _known_head_sizes(truth: Frame) -> FloatArray:
-    """Returns (G,) head sizes in pixels: by the head boxes, and where there is none, by the people's limbs."""
-    sizes = head_sizes(truth.head_boxes)
-    for person in np.flatnonzero(~(sizes > 0)):
-        sizes[person] = STANDARD_SCALE * 50 / body_scale(truth.poses[person], truth.skeleton, truth.boxes[person])
-    return sizes

@@ -56,14 +56,10 @@ def scored_frames(pairs: Sequence[FramePair], name: str) -> tuple[list[ScoredFra
     """Removes what is not scored from the frames of a clip (section 4, steps 2 and 3).
 
     Every keypoint that a file has counts. Within a frame, people without a list of keypoints are left out, and then
-    keypoints in an ignore region and people who have no others.
-
-    Args:
-        pairs: Frames of the clip, of any skeleton; their keypoints are found by name.
-        name: Name of the clip, for messages.
+    keypoints in an ignore region and people who have no others. Keypoints of any skeleton are found by name.
 
     Returns:
-        The frames, and warnings.
+        The frames, and warnings, which name the clip.
 
     Raises:
         UserError: A head box is missing.

@@ -42,14 +42,7 @@ class OksTruth(ImageTruth):
     """
 
     def __init__(self, truth: GroundTruth, file_format: Coco, origin: str, whole: bool = True) -> None:
-        """Prepares for scoring.
-
-        Args:
-            truth: The annotations.
-            file_format: Format of the annotations; people are scored in its skeleton.
-            origin: What messages call the annotations, such as their file.
-            whole: Whether all annotated images are scored, also those without a prediction.
-        """
+        """Prepares for scoring in the skeleton of the annotations' format; see `ImageTruth` for the others."""
         super().__init__(truth.sequence.frames, origin, whole)
         self._annotated = truth
         self._layout = plain_layout(file_format.skeletons[0])
@@ -136,11 +129,7 @@ class OksTruth(ImageTruth):
         return people
 
     def _box_and_area(self, record: dict[str, Any], where: str) -> tuple[list[float], float]:
-        """Returns a person's box, and the area: in CrowdPose and where there is none, a share of the box's.
-
-        Raises:
-            UserError: The box or the area is broken, or there is neither.
-        """
+        """Returns a person's box, and the area: in CrowdPose and where there is none, a share of the box's."""
         has_box = bool(record.get("bbox"))
         box = _bounded(fields.numbers(record["bbox"], 4, f"{where}.bbox")).tolist() if has_box else [0.0] * 4
         area = _bounded(fields.numbers([record.get("area")], 1, f"{where}.area")).item()

@@ -7,7 +7,6 @@ found (the Hungarian method).
 """
 
 import math
-from collections.abc import Sequence
 
 import numpy as np
 from scipy.optimize import linear_sum_assignment
@@ -42,7 +41,10 @@ class PckhTruth(ImageTruth):
         """See `Truth`."""
         predicted = dict(predicted)  # each file is read once
         pairs, warnings = self.pairs(predicted, progress)
-        in_order = _is_same_list(self.frames, [frame for _, _, frame in keyed_frames(predicted)])
+        # The same number of people for the same images in the same order.
+        lists = [[(f.image, f.records.tolist()) for f in self.frames]]
+        lists.append([(f.image, f.records.tolist()) for _, _, f in keyed_frames(predicted)])
+        in_order = lists[0] == lists[1]
         found, annotated = np.zeros(len(MPII16)), np.zeros(len(MPII16))
         people = headless = 0
 
@@ -69,14 +71,6 @@ class PckhTruth(ImageTruth):
         return Scores({"PCKh": row}, _MEAN, logged, row[_MEAN], people=people, warnings=warnings)
 
 
-def _is_same_list(truth: Sequence[Frame], predicted: Sequence[Frame]) -> bool:
-    """Returns whether both list the same number of people for the same images in the same order."""
-    return len(truth) == len(predicted) and all(
-        one.image == other.image and np.array_equal(one.records, other.records)
-        for one, other in zip(truth, predicted, strict=True)
-    )
-
-
 def _annotated(frame: Frame) -> BoolArray:
     """Returns (G, 16) which keypoints the ground truth has."""
     own = frame.in_skeleton(MPII16)
@@ -84,13 +78,7 @@ def _annotated(frame: Frame) -> BoolArray:
 
 
 def _found(pair: FramePair, scored: IntArray, in_order: bool) -> FloatArray:
-    """Returns (16,) the number of people for whom each keypoint is found.
-
-    Args:
-        pair: An image.
-        scored: Indices of the annotated people who are scored.
-        in_order: Whether the prediction of a person has the person's index.
-    """
+    """Returns (16,) for how many people each keypoint is found; in order, a prediction has its person's index."""
     truth, estimate = pair.truth.in_skeleton(MPII16), pair.estimate.in_skeleton(MPII16)
     with np.errstate(invalid="ignore", divide="ignore", over="ignore"):  # missing keypoints, heads without a size
         offsets = estimate.keypoints[None] - truth.keypoints[:, None]  # (G, P, 16, 2)

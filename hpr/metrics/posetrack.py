@@ -46,12 +46,7 @@ class PoseTrackTruth(Truth):
     """Annotated clips. Files pair by their names, the sequences of two files by theirs."""
 
     def __init__(self, files: NamedSequences, origin: str = "the annotations") -> None:
-        """Prepares for scoring; a file is read when the first prediction for it is looked up, and kept.
-
-        Args:
-            files: Annotated files.
-            origin: What messages call them, such as their folder.
-        """
+        """Prepares for scoring; a file is read when the first prediction for it is looked up, and kept."""
         self.origin, self._files = origin, files
         self._known: dict[str, Sequence[PoseSequence]] = {}
 
@@ -84,11 +79,7 @@ class PoseTrackTruth(Truth):
     def _clips(
         self, predicted: NamedSequences, progress: Progress, warnings: list[str]
     ) -> Iterator[tuple[str, list[FramePair]]]:
-        """Yields the name of each sequence and its frames; adds to the warnings.
-
-        Raises:
-            UserError: No two files have the same name, or one is broken.
-        """
+        """Yields the name of each sequence and its frames; adds to the warnings."""
         names = sorted(self._files.keys() & predicted.keys())
         if predicted and not names:
             expected = f"expected a file named like one of the predictions, such as {min(predicted)}"
@@ -120,10 +111,7 @@ class PoseTrackTruth(Truth):
 def _paired_clips(
     truth: Sequence[PoseSequence], predicted: Sequence[PoseSequence]
 ) -> list[tuple[int, PoseSequence, PoseSequence]]:
-    """Pairs the sequences of two files: by their names, unless each file has only one.
-
-    Returns the index of a predicted sequence, its truth and the sequence; one without a partner gets an empty one.
-    """
+    """Pairs sequences, each predicted one after its index and its truth: by name, unless each file has only one."""
     if len(truth) == len(predicted) == 1:
         return [(0, truth[0], predicted[0])]
 
@@ -138,11 +126,7 @@ def _paired_clips(
 
 
 def _score_clip(name: str, pairs: Sequence[FramePair], mota_threshold: float) -> tuple[_ScoredClip, list[str]]:
-    """Scores one sequence; see `Truth.score`.
-
-    Raises:
-        UserError: A head box is missing.
-    """
+    """Scores one sequence; see `Truth.score`. A missing head box is a `UserError`."""
     frames, warnings = scored_frames(pairs, name)
     clip = _ScoredClip(name, *detections(frames))
     if problem := track_id_problem(frames):

@@ -84,13 +84,7 @@ class ImageTruth(Truth):
     all_images_annotated = True
 
     def __init__(self, frames: Sequence[Frame], origin: str = "the annotations", whole: bool = True) -> None:
-        """Prepares for scoring.
-
-        Args:
-            frames: Annotated images.
-            origin: What messages call the ground truth.
-            whole: Whether all annotated images count, also those without a prediction.
-        """
+        """Prepares for scoring; with `whole`, all annotated images count, also those without a prediction."""
         self.frames, self.origin, self.whole = frames, origin, whole
 
     def pairs(self, predicted: NamedSequences, progress: Progress = SILENT) -> tuple[list[FramePair], list[str]]:
@@ -142,16 +136,11 @@ def pair_frames(
 ) -> tuple[list[FramePair], list[str]]:
     """Pairs the frames of a clip by the names of their images; by position where the names say nothing.
 
-    The public PoseTrack tool pairs by position and does not look at the names.
-
-    Args:
-        truth: The annotated clip; its frames without a person are not annotated and left out.
-        predicted: The predicted clip.
-        file: Name of the predicted file.
-        sequence: Index of the predicted clip in its file.
+    The public PoseTrack tool pairs by position and does not look at the names. Frames without an annotated person are
+    not annotated and left out.
 
     Returns:
-        The annotated frames with their predictions, and warnings.
+        The annotated frames with their predictions, in which `file` and `sequence` say where these are; and warnings.
 
     Raises:
         UserError: The names say nothing, and the clips have different numbers of frames.
