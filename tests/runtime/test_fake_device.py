@@ -27,9 +27,8 @@ from hpr.refine.engine import PoseRefiner
 from hpr.refine.results import Outcome, PersonKey, RefinedPose
 from hpr.runtime.processes import ALONE
 from hpr.skeleton import POSETRACK15
-from hpr.training.loop import update_average
 from hpr.training.examples import Example
-from hpr.training.loop import Trainer, TrainingSettings
+from hpr.training.loop import Trainer, TrainingSettings, update_average
 from hpr.training.schedules import WarmUpCosine
 
 NETWORKS: dict[str, Callable[[], Refiner]] = {
