@@ -5,7 +5,7 @@ import io
 import json
 import math
 from collections.abc import Sequence
-from contextlib import redirect_stdout, suppress
+from contextlib import redirect_stdout
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -122,7 +122,7 @@ def test_golden_files(name: str, results: str) -> None:
 
 
 @pytest.mark.parametrize(("name", "annotations"), [*TRUTH.items(), *REAL_TRUTH.items()])
-@settings(deadline=None, max_examples=25)
+@settings(deadline=None, max_examples=12)
 @given(seed=st.integers(0, 10**6), boxes=st.booleans(), ties=st.booleans())
 def test_any_results(
     name: str, annotations: Path, seed: int, boxes: bool, ties: bool, tmp_path_factory: pytest.TempPathFactory
@@ -222,19 +222,6 @@ class TestTrapsOfPycocotools:
             score(path, [])
         assert str(error.value).startswith(f"{path}: {message}")
 
-    @settings(deadline=None, max_examples=60)
-    @given(data=st.data())
-    def test_wild_annotations(self, data: st.DataObject, tmp_path_factory: pytest.TempPathFactory) -> None:
-        plain = st.none() | st.booleans() | st.integers(-1, 3) | st.just(10**400) | st.floats() | st.text(max_size=2)
-        value = data.draw(plain | st.lists(plain, max_size=4) | st.dictionaries(st.text(max_size=2), plain, max_size=1))
-        truth = self.people()
-        holders = [truth["annotations"][0], truth["images"][0], truth["categories"][0], truth]
-        holder = data.draw(st.sampled_from(holders))
-        holder[data.draw(st.sampled_from([*holder, "crowdIndex"]))] = value
-        path = written(tmp_path_factory.mktemp("wild") / "gt.json", truth)
-        with suppress(UserError):
-            score(path, Coco().read(RESULTS))
-
 
 class TestTruth:
     def test_scoring_leaves_it_as_it_was(self) -> None:
@@ -264,14 +251,3 @@ class TestTruth:
         assert part.selection == pytest.approx(100)
         assert part.warnings == []
         assert score(TRUTH["coco"], some).selection < 100
-
-    def test_ignore_regions_of_pairs_are_outlines(self, tmp_path: Path) -> None:
-        """As in training, also in an image where nobody has keypoints."""
-        content = json.loads(TRUTH["coco"].read_text())
-        crowd = {"id": 1, "image_id": content["images"][0]["id"], "category_id": 1, "iscrowd": 1, "bbox": [0, 0, 9, 9]}
-        crowd["segmentation"] = [[0, 0, 9, 0, 0, 9]]
-        path = written(tmp_path / "gt.json", {**content, "annotations": [crowd]})
-        pairs, warnings = opened(path).pairs({"a.json": [CLIP]})
-        assert [region.tolist() for region in pairs[0].truth.ignore_regions] == [[[0, 0], [9, 0], [0, 9]]]
-        assert [pair.estimate for pair in pairs] == CLIP.frames
-        assert warnings == []

@@ -129,15 +129,6 @@ class TestWhoIsCompared:
         found = row(frame("a.jpg", POSE, OTHER), frame("a.jpg", both, arms, first=5))
         assert found["Mean"] == pytest.approx(100 * (5 + 7) / 28)
 
-    def test_images_by_name_in_several_files(self) -> None:
-        """An image without a person is not annotated."""
-        truth = [frame("x/a.jpg", POSE), frame("y/a.jpg", OTHER, first=1), Frame.empty("c.jpg", MPII16)]
-        files = {name: [PoseSequence("", [frame(f"{name}/a.jpg", pose)])] for name, pose in (("y", OTHER), ("x", POSE))}
-        done: list[int] = []
-        found = PckhTruth(truth).score(files, done.append)
-        assert (found.totals["PCKh"], found.warnings, done) == (100, [], [1, 1])
-        assert PckhTruth(truth).score({"y": files["y"]}).totals["PCKh"] == 50
-
 
 class TestHeadBoxes:
     truth = frame("a.jpg", POSE, POSE)

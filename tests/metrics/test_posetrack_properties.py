@@ -32,7 +32,7 @@ def same(first: Scores, second: Scores, names: Iterable[str] = AP_SCORES + MOT_S
         np.testing.assert_allclose(values, others, atol=1e-9, err_msg=name)
 
 
-@settings(deadline=None, max_examples=60)
+@settings(deadline=None, max_examples=25)
 @given(RANDOM_SEEDS)
 def test_truth_against_itself_is_perfect(seed: int) -> None:
     truth, _ = wild_clip(seed)
@@ -45,7 +45,7 @@ def test_truth_against_itself_is_perfect(seed: int) -> None:
         assert (np.isnan(values) | np.isclose(values, 100)).all(), name
 
 
-@settings(deadline=None, max_examples=60)
+@settings(deadline=None, max_examples=25)
 @given(RANDOM_SEEDS)
 def test_the_order_of_people_does_not_matter(seed: int) -> None:
     truth, predicted = wild_clip(seed, frames=2)
@@ -64,7 +64,7 @@ def test_the_order_of_people_does_not_matter(seed: int) -> None:
     same(before, score((shuffled(truth), predicted)), AP_SCORES)
 
 
-@settings(deadline=None, max_examples=60)
+@settings(deadline=None, max_examples=25)
 @given(RANDOM_SEEDS)
 def test_mending_a_keypoint_never_lowers_its_scores(seed: int) -> None:
     """With one person a frame, so that mending one keypoint does not change who is assigned to whom."""
@@ -88,7 +88,7 @@ def test_mending_a_keypoint_never_lowers_its_scores(seed: int) -> None:
                 assert after.by_keypoint[name][other] == before.by_keypoint[name][other]
 
 
-@settings(deadline=None, max_examples=25)
+@settings(deadline=None, max_examples=10)
 @given(RANDOM_SEEDS)
 def test_counts_are_those_of_motmetrics(seed: int) -> None:
     import motmetrics
