@@ -147,5 +147,10 @@ def _bounded(values: FloatArray) -> FloatArray:
 
 def _bounded_frame(frame: Frame) -> Frame:
     """Returns a frame without huge numbers, which would be whole numbers of hundreds of digits in the results."""
-    arrays = {name: _bounded(getattr(frame, name)) for name in ("keypoints", "scores", "boxes", "person_scores")}
-    return replace(frame, **arrays)
+    return replace(
+        frame,
+        keypoints=_bounded(frame.keypoints),
+        scores=_bounded(frame.scores),
+        boxes=_bounded(frame.boxes),
+        person_scores=_bounded(frame.person_scores),
+    )

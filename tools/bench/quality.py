@@ -189,7 +189,7 @@ def _false_shares(
         is_false = np.isnan(true[..., 0]) & ~np.isnan(estimated[..., 0])
         left.append(~np.isnan(final[is_false][:, 0]))
         points, size = estimated[is_false], np.array(frames[0].size)
-        outside.append(((points < 1) | (points >= size - 1)).any(axis=1))
+        outside.append(np.asarray(((points < 1) | (points >= size - 1)).any(axis=1)))
     is_left, is_outside = np.concatenate(left), np.concatenate(outside)
     return _percent(is_left), _percent(is_left[~is_outside]), _percent(is_left[is_outside])
 
