@@ -26,7 +26,7 @@ class GroundTruth:
     Attributes:
         sequence: The images as frames with the people who have keypoints; crowds and the other people are ignore
             regions.
-        images: Of the file, in the order of the frames.
+        images: Images of the file, in the order of the frames.
         records: The M people and crowds as the file has them.
         wheres: M, where each of them is, for messages.
         image_indices: (M,) which of the images each of them is in.

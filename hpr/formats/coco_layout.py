@@ -28,7 +28,7 @@ class Layout:
     """How a file keeps the keypoints of a person.
 
     Attributes:
-        skeleton: Of the K keypoints.
+        skeleton: Skeleton of the K keypoints.
         slots: (K,) the index of each keypoint's triple in a record.
         slot_count: Number of triples of a record.
         categories: Ids of the category that people are in; empty where the file does not say, or everyone is.

@@ -29,7 +29,7 @@ class FramePair(NamedTuple):
         truth: The annotated frame.
         estimate: The predicted people; nobody where the image has no prediction.
         file: Name of the predicted file; None where the image has no prediction.
-        key: Indices of the predicted sequence in its file and of the frame in it; None likewise.
+        key: Indices of the predicted sequence in its file and of the frame in it; None where the image has no prediction.
     """
 
     truth: Frame

@@ -66,7 +66,7 @@ def rescore(before: Frame, merged: Frame, rule: ScoreRule) -> Frame:
 
     Args:
         before: The frame as it was read.
-        merged: From `merge_refined`; its first keypoints are those of `before`.
+        merged: Result of `merge_refined`; its first keypoints are those of `before`.
         rule: See `Objective.score`.
     """
     if rule == "input":

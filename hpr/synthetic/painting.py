@@ -208,13 +208,13 @@ class Figure:
 
     def _torso(self, canvas: Canvas, owner: int) -> None:
         outfit, girth = self._outfit, self._girth
-        places = [self.seen[f"{side}_{name}"] for name in ("shoulder", "hip") for side in ("left", "right")]
-        places += [self.seen["neck"], self.seen["waist"]]
+        points = [self.seen[f"{side}_{name}"] for name in ("shoulder", "hip") for side in ("left", "right")]
+        points += [self.seen["neck"], self.seen["waist"]]
         radii = [0.060 * girth] * 2 + [0.085 * girth] * 2 + [0.065 * girth, 0.14 * girth]
         if outfit.coat:
-            places += [self._between(f"{side}_hip", f"{side}_knee", 0.45) for side in ("left", "right")]
+            points += [self._between(f"{side}_hip", f"{side}_knee", 0.45) for side in ("left", "right")]
             radii += [0.11 * girth] * 2
-        canvas.solid(_hull_of(places, radii), 0.15 * places[0].scale, outfit.top, owner)
+        canvas.solid(_hull_of(points, radii), 0.15 * points[0].scale, outfit.top, owner)
         for corners in _PATTERNS[outfit.pattern]:
             canvas.fill(self._patch(corners), outfit.accent)
         self._front_or_back(canvas)
