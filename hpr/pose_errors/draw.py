@@ -33,20 +33,13 @@ KIND_BY_NAME = {
 class Mistake(IntEnum):
     """What happened to a keypoint."""
 
-    NEAR = 0
-    """Within the spread of careful annotators."""
-    JITTER = 1
-    """Off, but at the same part of the body."""
-    INVERSION = 2
-    """At the left keypoint instead of the right one or the reverse."""
-    SWAP = 3
-    """At the keypoint of a neighbour."""
-    MISS = 4
-    """Somewhere else."""
-    ABSENT = 5
-    """Not estimated."""
-    EXTRA = 6
-    """Estimated, although it is not to be found in the image."""
+    NEAR = 0  # within the spread of careful annotators
+    JITTER = 1  # off, but at the same part of the body
+    INVERSION = 2  # at the left keypoint instead of the right one or the reverse
+    SWAP = 3  # at the keypoint of a neighbour
+    MISS = 4  # somewhere else
+    ABSENT = 5  # not estimated
+    EXTRA = 6  # estimated, although it is not to be found in the image
 
 
 SCORED = ("near", "jitter", "inversion", "swap", "miss", "extra")
@@ -135,20 +128,16 @@ class PoseErrors:
         random: np.random.Generator,
         hidden: FloatArray | None = None,
     ) -> tuple[FloatArray, IntArray]:
-        """Draws an estimate of a pose.
+        """Draws an estimate of a pose (K, 2) of true keypoints, NaN where there are none.
 
-        Args:
-            pose: (K, 2) true keypoints in pixels, NaN where there are none.
-            neighbours: (M, K, 2) true keypoints of the other people in the image.
-            skeleton: Skeleton of the K keypoints.
-            random: Source of all draws.
-            hidden: (K, 2) positions of keypoints that are not to be found in the image, NaN where unknown.
+        `neighbours` (M, K, 2) are the other people in the image, and `hidden` (K, 2) the positions of keypoints that
+        are not to be found in the image, NaN where unknown.
 
         Returns:
             Keypoints (K, 2), NaN where absent, and the Mistake of each (K,). At least one of the true keypoints stays.
         """
         present, size = ~np.isnan(pose[:, 0]), person_size(pose)
-        kinds = _kinds(skeleton)
+        kinds = keypoint_kinds(skeleton.names)
         mistakes = np.where(present, self._draw_mistakes(pose, neighbours, skeleton, random), Mistake.ABSENT)
 
         # Estimates lie about the true positions, or about those that are mistaken for them.
@@ -188,7 +177,7 @@ class PoseErrors:
         self, pose: FloatArray, neighbours: FloatArray, skeleton: Skeleton, random: np.random.Generator
     ) -> IntArray:
         """Draws the mistake of each keypoint (K,), as if all were present."""
-        kinds = _kinds(skeleton)
+        kinds = keypoint_kinds(skeleton.names)
         chances = {mistake: by_kind[kinds] for mistake, by_kind in self._chances.items()}  # (K,) each
         if (~np.isnan(pose[:, 0])).sum() < FEW_KEYPOINTS:
             chances[Mistake.MISS] *= self._few_keypoints_miss
@@ -205,28 +194,16 @@ class PoseErrors:
 def out_of_sight(
     keypoints: FloatArray, pose: FloatArray, image_size: tuple[int, int], random: np.random.Generator
 ) -> FloatArray:
-    """Returns where (K, 2) an estimator looks for keypoints that are not to be found, NaN for the others.
+    """Returns where (K, 2) an estimator looks for known `keypoints` that are not to be found, NaN for those of `pose`.
 
     Half of the estimators look beyond the image's border; the others return positions at the border.
-
-    Args:
-        keypoints: (K, 2) known keypoints of a person, including hidden ones and those outside the image.
-        pose: (K, 2) keypoints to be found, NaN for the others.
-        image_size: Width and height.
-        random: Source of all draws.
     """
     hidden = np.where(np.isnan(pose), keypoints, np.nan)
     return hidden if random.random() < 0.5 else np.clip(hidden, 0, np.array(image_size) - 1.0)
 
 
 def false_estimate(poses: FloatArray, image_size: tuple[int, int], random: np.random.Generator) -> FloatArray:
-    """Draws an estimate (K, 2) at a random position, where usually nobody is: one of the poses, made smaller.
-
-    Args:
-        poses: (N, K, 2) of at least one person, each with a keypoint.
-        image_size: Width and height.
-        random: Source of all draws.
-    """
+    """Draws an estimate (K, 2) at a random position, where usually nobody is: one of the poses (N, K, 2), smaller."""
     pose = poses[random.integers(len(poses))] * random.uniform(0.5, 1.0)
     return np.asarray(pose + random.uniform(0, image_size) - np.nanmean(pose, axis=0))
 
@@ -264,16 +241,15 @@ def _check_names(table: Mapping[str, float], names: Sequence[str], what: str) ->
         raise UserError(f"pose errors: expected {what} for each of {', '.join(names)}; found {found}")
 
 
-def _kinds(skeleton: Skeleton) -> IntArray:
+def keypoint_kinds(names: Sequence[str]) -> IntArray:
     """Returns the index (K,) of each keypoint's kind in KEYPOINT_KINDS.
 
     Raises:
         ValueError: A keypoint is of no known kind.
     """
-    unknown = [name for name in skeleton.names if kind(name) not in KIND_BY_NAME]
-    if unknown:
-        raise ValueError(f"skeleton {skeleton.name}: no probabilities of mistakes are known for {', '.join(unknown)}")
-    return np.array([KEYPOINT_KINDS.index(KIND_BY_NAME[kind(name)]) for name in skeleton.names])
+    if unknown := [name for name in names if kind(name) not in KIND_BY_NAME]:
+        raise ValueError(f"no probabilities of mistakes are known for {', '.join(unknown)}")
+    return np.array([KEYPOINT_KINDS.index(KIND_BY_NAME[kind(name)]) for name in names], np.int64)
 
 
 def _draw_guesses(
@@ -281,8 +257,7 @@ def _draw_guesses(
 ) -> FloatArray:
     """Draws where (K, 2) an estimator puts keypoints that are not to be found.
 
-    A guess is about the true position where this is known; else about an adjacent keypoint of the skeleton, or about
-    any keypoint if no adjacent one is there.
+    A guess is about the true position if known; else about an adjacent keypoint or, without any, another one.
     """
     size, present = person_size(pose), ~np.isnan(pose[:, 0])
     guesses = np.empty_like(pose)

@@ -15,7 +15,7 @@ are found are scaled up to the share that `PoseErrors` has to draw. docs/notes/p
 expectation maximisation.
 """
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
@@ -36,6 +36,7 @@ from hpr.pose_errors.draw import (
     PLAUSIBLE_SPREAD,
     SCORED,
     Mistake,
+    keypoint_kinds,
     overlap,
     person_size,
 )
@@ -83,19 +84,18 @@ _KEYPOINT = np.dtype(
 
 @dataclass(frozen=True)
 class ErrorRates:
-    """Measured rates.
+    """Measured rates; tables, factors, people and scores are arguments of `PoseErrors`.
 
     Attributes:
-        tables: "jitter", "miss", "inversion", "swap", "absent" and "extra", each by KEYPOINT_KINDS, as arguments of
-            `PoseErrors`.
-        factors: "crowded_swap" and "few_keypoints_miss", as arguments of `PoseErrors`.
-        people: "shift", "missed_person", "false_person" and "duplicate_person", as arguments of `PoseErrors`.
+        tables: "jitter", "miss", "inversion", "swap", "absent" and "extra", each by KEYPOINT_KINDS.
+        factors: "crowded_swap" and "few_keypoints_miss".
+        people: "shift", "missed_person", "false_person" and "duplicate_person".
         scores: Mean score of each of SCORED.
         score_spread: Standard deviation of the scores about these means.
+        has_scores: Whether scores were measured; otherwise they are the plausible ones.
         counts: True keypoints of matched people by KEYPOINT_KINDS.
         true_people: Number of annotated people.
         matched_people: Number of annotated people who have an estimate.
-        has_scores: Whether scores were measured; otherwise they are the plausible ones.
     """
 
     tables: Mapping[str, Mapping[str, float]]
@@ -103,10 +103,10 @@ class ErrorRates:
     people: Mapping[str, float]
     scores: Mapping[str, float]
     score_spread: float
+    has_scores: bool
     counts: Mapping[str, int]
     true_people: int
     matched_people: int
-    has_scores: bool
 
     @property
     def arguments(self) -> dict[str, Any]:
@@ -126,14 +126,10 @@ class ErrorCounter:
         self._shiftable = self._shifted = 0
 
     def add(self, truth: Frame, predicted: Frame) -> None:
-        """Adds an image.
+        """Adds the annotated people of an image and the estimated ones, in any skeletons.
 
-        Keypoints are compared by name; those that `PoseErrors` cannot draw are left out. Estimates in ignore regions
-        that belong to no annotated person do not count.
-
-        Args:
-            truth: Annotated people; those without a keypoint are left out.
-            predicted: Estimated people, in any skeleton; those without a keypoint are left out.
+        Keypoints are compared by name; those that `PoseErrors` cannot draw, and people without any, are left out.
+        Estimates in ignore regions that belong to no annotated person do not count.
         """
         skeleton = truth.skeleton
         usable = np.array([name in predicted.skeleton and kind(name) in KIND_BY_NAME for name in skeleton.names])
@@ -150,7 +146,15 @@ class ErrorCounter:
         is_like = likeness[people, matches] > 0
         people, matches = people[is_like], matches[is_like]
 
-        left = np.setdiff1d(np.flatnonzero(~_inside(estimates, truth.ignore_regions)), matches)
+        # An estimate is in ignore regions if more than half of its keypoints are.
+        present = ~np.isnan(estimates[..., 0])
+        inside = np.zeros_like(present)
+        for region in truth.ignore_regions:
+            if len(region) > 2:
+                inside[present] |= shapely.contains_xy(shapely.Polygon(region), estimates[present])
+        is_ignored = inside.sum(axis=1) > present.sum(axis=1) / 2
+
+        left = np.setdiff1d(np.flatnonzero(~is_ignored), matches)
         duplicates = int((likeness[:, left] > 0).any(axis=0).sum())
         self._true += len(counted)
         self._matched += len(matches)
@@ -168,7 +172,15 @@ class ErrorCounter:
         Raises:
             UserError: Nobody is annotated, or no estimate belongs to an annotated person.
         """
-        self._check()
+        if not self._annotated:
+            raise UserError("expected annotated people with keypoints, found none")
+        if not self._predicted:
+            raise UserError(f"expected predictions for the {self._annotated} annotated people, found none")
+        if not self._true:
+            raise UserError("expected keypoints that both sides know by the same names, found none")
+        if not self._matched:
+            raise UserError(f"expected predictions near the {self._true} annotated people, found none")
+
         seen = np.concatenate(self._keypoints)
         # A keypoint that the truth or the estimates never have says nothing about the estimator.
         is_estimated = np.isin(seen["mistake"], [Mistake.ABSENT], invert=True)
@@ -190,41 +202,33 @@ class ErrorCounter:
             Mistake.ABSENT: present.astype(float),
             Mistake.EXTRA: (~present).astype(float),
         }
-        kinds = _kinds(seen["name"])
+        unique, inverse = np.unique(seen["name"], return_inverse=True)
+        kinds = keypoint_kinds(unique.tolist())[inverse]
         tables = {
-            name.name.lower(): _named(_rates(kinds, (mistake == name) & (exposure > 0), exposure))
+            name.name.lower(): _rates(kinds, (mistake == name) & (exposure > 0), exposure)
             for name, exposure in exposures.items()
         }
         counts = np.bincount(kinds[present], minlength=len(KEYPOINT_KINDS)).tolist()
-        means, spread, has_scores = _scores(seen)
-        return ErrorRates(
-            tables,
-            factors,
-            self._people_rates(),
-            means,
-            spread,
-            dict(zip(KEYPOINT_KINDS, counts, strict=True)),
-            self._true,
-            self._matched,
-            has_scores,
-        )
+        by_kind = dict(zip(KEYPOINT_KINDS, counts, strict=True))
 
-    def _check(self) -> None:
-        if not self._annotated:
-            raise UserError("expected annotated people with keypoints, found none")
-        if not self._predicted:
-            raise UserError(f"expected predictions for the {self._annotated} annotated people, found none")
-        if not self._true:
-            raise UserError("expected keypoints that both sides know by the same names, found none")
-        if not self._matched:
-            raise UserError(f"expected predictions near the {self._true} annotated people, found none")
+        # Shifts are drawn evenly from a square; those within a circle about its centre are not found.
+        findable = 1 - np.pi * _LEAST_SHIFT**2 / (2 * _LARGEST_SHIFT) ** 2
+        people = {
+            "shift": self._shifted / max(self._shiftable, 1) / findable,
+            "missed_person": 1 - self._matched / self._true,
+            "false_person": self._false / self._true,
+            "duplicate_person": self._duplicate / self._true,
+        }
+        people = {name: round(min(share, 1.0), _DIGITS) for name, share in people.items()}
+        return ErrorRates(tables, factors, people, *_scores(seen), by_kind, self._true, self._matched)
 
     def _compare(
         self, pose: FloatArray, estimate: FloatArray, scores: FloatArray, others: FloatArray, skeleton: Skeleton
     ) -> NDArray[Any]:
         """Returns (K,) of _KEYPOINT for a person (K, 2) with an estimate (K, 2), beside other people (M, K, 2)."""
-        tolerance = _tolerances(pose, skeleton)
-        shift = _common_shift(estimate - pose, tolerance, person_size(pose))
+        size = person_size(pose)
+        tolerance = size * 2 * np.array(skeleton.sigmas)  # distance in pixels at which the similarity is exp(-1/2)
+        shift = _common_shift(estimate - pose, tolerance, size)
         if shift is not None:
             self._shiftable += 1
             self._shifted += bool(shift.any())
@@ -252,17 +256,6 @@ class ErrorCounter:
         found["score"] = np.where(is_estimated, scores, np.nan)
         return found
 
-    def _people_rates(self) -> dict[str, float]:
-        # Shifts are drawn evenly from a square; those within a circle about its centre are not found.
-        findable = 1 - np.pi * _LEAST_SHIFT**2 / (2 * _LARGEST_SHIFT) ** 2
-        shares = {
-            "shift": self._shifted / max(self._shiftable, 1) / findable,
-            "missed_person": 1 - self._matched / self._true,
-            "false_person": self._false / self._true,
-            "duplicate_person": self._duplicate / self._true,
-        }
-        return {name: round(min(share, 1.0), _DIGITS) for name, share in shares.items()}
-
 
 def _similarity(estimate: FloatArray, aim: FloatArray, tolerance: FloatArray) -> FloatArray:
     """Returns the keypoint similarity (..., K) of positions (..., K, 2); NaN where one is missing."""
@@ -270,17 +263,13 @@ def _similarity(estimate: FloatArray, aim: FloatArray, tolerance: FloatArray) ->
     return np.asarray(np.exp(-squares / (2 * tolerance**2)))
 
 
-def _tolerances(pose: FloatArray, skeleton: Skeleton) -> FloatArray:
-    """Returns the distance (K,) in pixels at which the keypoints of a person (K, 2) have similarity exp(-1/2)."""
-    return person_size(pose) * 2 * np.array(skeleton.sigmas)
-
-
 def _likeness(poses: FloatArray, estimates: FloatArray, skeleton: Skeleton) -> FloatArray:
     """Returns how similar estimates (P, K, 2) are to people (G, K, 2): (G, P) from 0 to 1; 0 where they do not match.
 
     Similarity to a keypoint's mirror partner counts as well, so that inverted estimates still match.
     """
-    tolerance = np.array([_tolerances(pose, skeleton) for pose in poses]).reshape(-1, 1, len(skeleton))  # (G, 1, K)
+    sizes = np.array([person_size(pose) for pose in poses]).reshape(-1, 1, 1)
+    tolerance = sizes * 2 * np.array(skeleton.sigmas)  # (G, 1, K)
     own = _similarity(estimates[None], poses[:, None], tolerance)  # (G, P, K)
     partner = _similarity(estimates[None], poses[:, None, list(skeleton.mirror)], tolerance)
     both = ~np.isnan(own)
@@ -291,23 +280,10 @@ def _likeness(poses: FloatArray, estimates: FloatArray, skeleton: Skeleton) -> F
     return np.asarray(np.where(share >= _MATCHING_SHARE, likeness, 0.0))
 
 
-def _inside(poses: FloatArray, regions: Sequence[FloatArray]) -> BoolArray:
-    """Returns (N,) whether more than half of a pose's keypoints (N, K, 2) lie in regions, polygons (n, 2)."""
-    present = ~np.isnan(poses[..., 0])
-    inside = np.zeros_like(present)
-    for region in regions:
-        if len(region) > 2:
-            inside[present] |= shapely.contains_xy(shapely.Polygon(region), poses[present])
-    return np.asarray(inside.sum(axis=1) > present.sum(axis=1) / 2)
-
-
 def _common_shift(offsets: FloatArray, tolerance: FloatArray, size: float) -> FloatArray | None:
-    """Returns the displacement (2,) of a whole pose in pixels; zero if there is none, None for too few keypoints.
+    """Returns the displacement (2,) of a whole pose by the offsets (K, 2) of its keypoints, in pixels.
 
-    Args:
-        offsets: (K, 2) from the true keypoints to the estimated ones, NaN where either is missing.
-        tolerance: (K,) in pixels.
-        size: Of the person in pixels.
+    It is zero if there is none, and None for too few keypoints.
     """
     known = ~np.isnan(offsets[:, 0])
     if known.sum() < _SHIFT_KEYPOINTS:
@@ -321,18 +297,8 @@ def _common_shift(offsets: FloatArray, tolerance: FloatArray, size: float) -> Fl
     return shift if is_shifted else np.zeros(2)
 
 
-def _kinds(names: NDArray[Any]) -> IntArray:
-    """Returns the indices (n,) into KEYPOINT_KINDS of keypoints with these names (n,)."""
-    unique, inverse = np.unique(names, return_inverse=True)
-    kinds = [KEYPOINT_KINDS.index(KIND_BY_NAME[kind(name)]) for name in unique.tolist()]
-    return np.array(kinds, np.int64)[inverse]
-
-
 def _factor(name: str, seen: NDArray[Any], mistake: Mistake, counted: BoolArray, special: BoolArray) -> float:
-    """Returns how many times as often a mistake is made where `special` holds, among the `counted` keypoints (n,).
-
-    It is the plausible factor where keypoints or mistakes are too few to tell.
-    """
+    """Returns how many times as often a mistake is made where `special` holds; the plausible factor if few are seen."""
     groups = [counted & special, counted & ~special]
     found = [int((seen["mistake"][group] == mistake).sum()) for group in groups]
     if min(group.sum() for group in groups) < _COMPARABLE or sum(found) < _FEWEST:
@@ -341,28 +307,16 @@ def _factor(name: str, seen: NDArray[Any], mistake: Mistake, counted: BoolArray,
     return round(float(np.clip(rate / max(usual, 1e-9), *_FACTOR_RANGE)), _DIGITS)
 
 
-def _rates(kinds: IntArray, is_found: BoolArray, exposure: FloatArray) -> FloatArray:
-    """Returns the rate of a mistake by KEYPOINT_KINDS (7,).
-
-    Args:
-        kinds: (n,) of the keypoints.
-        is_found: (n,) which keypoints have the mistake.
-        exposure: (n,) weights of the keypoints that could have it.
-    """
+def _rates(kinds: IntArray, is_found: BoolArray, exposure: FloatArray) -> dict[str, float]:
+    """Returns the rate of a mistake by KEYPOINT_KINDS; `exposure` (n,) weighs the keypoints that could have it."""
     found, total = (np.bincount(kinds, values, len(KEYPOINT_KINDS)) for values in (is_found, exposure))
     mean = found.sum() / max(total.sum(), 1e-9)
-    return np.asarray(np.clip((found + _PRIOR * mean) / (total + _PRIOR), 0, 1))
-
-
-def _named(rates: FloatArray) -> dict[str, float]:
-    return dict(zip(KEYPOINT_KINDS, rates.round(_DIGITS).tolist(), strict=True))
+    rates = np.clip((found + _PRIOR * mean) / (total + _PRIOR), 0, 1).round(_DIGITS)
+    return dict(zip(KEYPOINT_KINDS, rates.tolist(), strict=True))
 
 
 def _scores(seen: NDArray[Any]) -> tuple[dict[str, float], float, bool]:
-    """Returns the mean score of each of SCORED, the standard deviation about these, and whether any was measured.
-
-    Scores on a scale that does not end at 1 count as none.
-    """
+    """Returns mean scores, their spread, and whether any was measured; those beyond 1 count as none."""
     seen = seen[np.isfinite(seen["score"])]
     if not len(seen) or np.median(seen["score"]) > 1:
         return dict(PLAUSIBLE_SCORES), PLAUSIBLE_SPREAD, False

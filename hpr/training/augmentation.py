@@ -81,7 +81,7 @@ class Augmentation:
         angle = random.uniform(-self._rotation, self._rotation)
         red, green, blue = random.uniform(0, 255, 3).tolist()
         rotation = Rotation((x, y), angle, (red, green, blue))
-        return _only_inside(person.moved(person.image.rotated(rotation), rotation.apply))
+        return _only_inside(person.moved(replace(person.image, rotation=rotation), rotation.apply))
 
     def truncate(self, person: AnnotatedPerson, random: np.random.Generator) -> AnnotatedPerson:
         """Cuts the image off within the person, at one side; keypoints beyond are no longer to be found."""
@@ -95,8 +95,7 @@ class Augmentation:
             return person
 
         corner = np.array([start, 0.0]) if axis == 0 else np.array([0.0, start])
-        truncated = person.moved(person.image.cut(axis, start, stop), lambda points: points - corner)
-        truncated = _only_inside(truncated)
+        truncated = _only_inside(person.moved(person.image.cut(axis, start, stop), lambda points: points - corner))
         num_left = (~np.isnan(truncated.pose[:, 0])).sum()
         return truncated if num_left >= _MIN_KEYPOINTS else person
 

@@ -17,22 +17,10 @@ class Callback:
     """Hooks that rank 0 calls during training. By default they do nothing."""
 
     def on_start(self, step: int, num_steps: int) -> None:
-        """Training starts.
-
-        Args:
-            step: Number of steps done before, by the run that is resumed.
-            num_steps: Number of steps in all.
-        """
+        """Training starts, of `num_steps` steps, of which a run that is resumed has done `step` before."""
 
     def on_step(self, step: int, losses: Losses, gradient_norm: Tensor, lr: float) -> None:
-        """A step is done.
-
-        Args:
-            step: Number of steps done.
-            losses: Losses of the step, on the device: reading their values waits for it.
-            gradient_norm: Norm of the gradient before clipping, on the device.
-            lr: Learning rate.
-        """
+        """A step is done. Its losses and the gradient's norm before clipping are on the device: reading them waits."""
 
     def on_validation(self, step: int, result: ValidationResult) -> None:
         """The averaged weights have been validated after a step."""

@@ -44,12 +44,7 @@ class Progress:
 
 
 def save_checkpoint(path: Path, parts: dict[str, Any], progress: Progress) -> None:
-    """Writes everything that is needed to resume a run as if it had never stopped.
-
-    Args:
-        path: The file.
-        parts: Objects with a state_dict by name: network, averaged network, optimizer, scaler.
-        progress: Progress of the run.
+    """Writes everything that is needed to resume a run as if it had never stopped: objects with a state_dict by name.
 
     Raises:
         UserError: The file cannot be written.
@@ -65,12 +60,7 @@ def save_checkpoint(path: Path, parts: dict[str, Any], progress: Progress) -> No
 
 
 def load_checkpoint(path: Path, parts: dict[str, Any], device: torch.device) -> Progress:
-    """Restores the state of a run.
-
-    Args:
-        path: The file.
-        parts: Objects as for `save_checkpoint`.
-        device: Device of the tensors.
+    """Restores the state of the objects that `save_checkpoint` had, and returns the run's progress.
 
     Raises:
         UserError: The checkpoint is absent, damaged or of another run.
@@ -93,30 +83,19 @@ def load_checkpoint(path: Path, parts: dict[str, Any], device: torch.device) -> 
     return Progress(state["step"], state["best"])
 
 
-def save_weights(path: Path, network: Refiner, source: str, step: int, architecture: str) -> None:
-    """Writes a network's weights for `model.weights=FILE`.
-
-    Args:
-        path: The file.
-        network: The network.
-        source: The run that trained it.
-        step: Number of steps of training.
-        architecture: Name of the network's architecture.
+def save_weights(path: Path, network: Refiner, step: int, architecture: str) -> None:
+    """Writes a network's weights after a number of steps into a run's folder, for `model.weights=FILE`.
 
     Raises:
         UserError: The file cannot be written.
     """
+    source = str(path.parent)
     provenance = weights.Provenance.of_refiner(source, str(step), architecture, network.skeleton, network.input_kind)
     weights.save(path, network_tensors(network), provenance)
 
 
 def start_folder(folder: Path, config: dict[str, Any], resume: bool) -> None:
-    """Writes the configuration and the state of the code into a run's folder, or checks it for a resumed run.
-
-    Args:
-        folder: The run's folder.
-        config: All settings, in nested groups.
-        resume: Whether the run is resumed.
+    """Writes the settings, in nested groups, and the state of the code into a run's folder, or compares them.
 
     Raises:
         UserError: Another run is in the folder, or the run to be resumed had other settings.
@@ -126,30 +105,28 @@ def start_folder(folder: Path, config: dict[str, Any], resume: bool) -> None:
         if (folder / CHECKPOINT).exists():
             raise UserError(f"{folder}: a run is there; continue it by resume=true, or set another output_dir")
         with replacing(saved) as temporary:
-            temporary.write_text(OmegaConf.to_yaml({**config, "code": _code_state()}))
+            changed = _git("status", "--porcelain", "--untracked-files=no")
+            code = {"commit": _git("rev-parse", "HEAD"), "changed_files": changed}
+            temporary.write_text(OmegaConf.to_yaml({**config, "code": code}))
         return
 
     if not saved.is_file():
         raise UserError(f"{folder}: no run to resume; set output_dir to the folder of one")
-    before, now = _flat(_saved_settings(saved)), _flat(config)
+    try:
+        settings = OmegaConf.to_container(OmegaConf.load(saved))
+    except (OSError, UnicodeDecodeError, YAMLError, OmegaConfBaseException):
+        settings = None
+    if not isinstance(settings, dict) or not settings:
+        raise UserError(f"{saved}: not the settings of a run; set output_dir to the folder of one")
+
+    before, now = _flat(settings), _flat(config)
     for name in sorted((before.keys() | now.keys()) - _MAY_CHANGE):
         if before.get(name) != now.get(name):
             had = f"this run had {name}={before.get(name)}, not {now.get(name)}"
             raise UserError(f"{folder}: {had}; give the same settings")
 
 
-def _saved_settings(path: Path) -> dict[str, Any]:
-    """Returns the settings that a run was started with."""
-    try:
-        settings = OmegaConf.to_container(OmegaConf.load(path))
-    except (OSError, UnicodeDecodeError, YAMLError, OmegaConfBaseException):
-        settings = None
-    if not isinstance(settings, dict) or not settings:
-        raise UserError(f"{path}: not the settings of a run; set output_dir to the folder of one")
-    return {str(name): value for name, value in settings.items()}
-
-
-def _flat(config: dict[str, Any], prefix: str = "") -> dict[str, Any]:
+def _flat(config: dict[Any, Any], prefix: str = "") -> dict[str, Any]:
     """Returns the settings of nested groups by their full names."""
     flat: dict[str, Any] = {}
     for name, value in config.items():
@@ -157,16 +134,11 @@ def _flat(config: dict[str, Any], prefix: str = "") -> dict[str, Any]:
     return flat
 
 
-def _code_state() -> dict[str, str]:
-    """Returns git's commit and the files that differ from it; "unknown" outside a repository."""
-
-    def git(*words: str) -> str:
-        command, folder = ["git", *words], Path(__file__).parent
-        try:
-            result = subprocess.run(command, cwd=folder, capture_output=True, text=True, check=False)
-        except FileNotFoundError:
-            return "unknown"
-        return result.stdout.strip() if result.returncode == 0 else "unknown"
-
-    changed = git("status", "--porcelain", "--untracked-files=no")
-    return {"commit": git("rev-parse", "HEAD"), "changed_files": changed}
+def _git(*words: str) -> str:
+    """Returns what git says about this code; "unknown" outside a repository."""
+    command, folder = ["git", *words], Path(__file__).parent
+    try:
+        result = subprocess.run(command, cwd=folder, capture_output=True, text=True, check=False)
+    except FileNotFoundError:
+        return "unknown"
+    return result.stdout.strip() if result.returncode == 0 else "unknown"

@@ -2,19 +2,21 @@
 
 import zlib
 from abc import ABC, abstractmethod
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence, Sized
 from dataclasses import dataclass, replace
+from functools import reduce
 from pathlib import Path
-from typing import Literal
+from typing import Annotated, Literal
 
 import numpy as np
+from pydantic import Field
 
 from hpr.errors import UserError
 from hpr.formats import Format
 from hpr.images import ImageSource
 from hpr.poses import BoolArray, FloatArray, Frame, IntArray
 from hpr.seeds import Purpose, generator
-from hpr.settings import checked
+from hpr.settings import NonNegative, checked
 from hpr.skeleton import POSETRACK15, Skeleton
 from hpr.training.lazy_image import LazyImage
 
@@ -29,6 +31,9 @@ Annotations = str | Path | Sequence[str | Path]
 
 _IMAGES_PER_HELD_OUT = 10
 
+_ROUND = 1000
+"""Image visits in a round, of which each dataset gets its exact share; weights count to a thousandth."""
+
 
 @dataclass(frozen=True)
 class AnnotatedPerson:
@@ -40,7 +45,7 @@ class AnnotatedPerson:
         neighbours: (M, K, 2) true keypoints of the image's other people.
         keypoints: (K, 2) all known keypoints, including hidden ones and those outside the image.
         labelled: (K,) keypoints whose annotation says where they are or that they are not there. The others are left
-            out of the loss. By default all.
+            out of the loss.
         ignored: Polygons (n, 2) in image_xy around people who are not annotated; no loss there.
         is_complete: Whether a keypoint that the skeleton lacks counts as labelled and not there.
     """
@@ -49,34 +54,18 @@ class AnnotatedPerson:
     pose: FloatArray
     neighbours: FloatArray
     keypoints: FloatArray
-    labelled: BoolArray = None  # type: ignore[assignment]
+    labelled: BoolArray
     ignored: tuple[FloatArray, ...] = ()
     is_complete: bool = False
 
-    def __post_init__(self) -> None:
-        """Marks all keypoints as labelled by default."""
-        if self.labelled is None:
-            object.__setattr__(self, "labelled", np.ones(len(self.pose), bool))
-
     @classmethod
     def from_poses(cls, image: LazyImage, poses: FloatArray, keypoints: FloatArray, index: int) -> "AnnotatedPerson":
-        """Returns one of an image's N people.
-
-        Args:
-            image: The image.
-            poses: (N, K, 2) keypoints that the network is to find.
-            keypoints: (N, K, 2) all known keypoints.
-            index: Index of the person.
-        """
-        return cls(image, poses[index], np.delete(poses, index, axis=0), keypoints[index])
+        """Returns one of N people, whose keypoints are all labelled, by `pose` and `keypoints` of all, (N, K, 2)."""
+        labelled = np.ones(poses.shape[1], bool)
+        return cls(image, poses[index], np.delete(poses, index, axis=0), keypoints[index], labelled)
 
     def moved(self, image: LazyImage, move: Callable[[FloatArray], FloatArray]) -> "AnnotatedPerson":
-        """Returns the person in a changed image.
-
-        Args:
-            image: The changed image.
-            move: Maps points (..., 2) of the present image to the changed one.
-        """
+        """Returns the person in a changed image, to which `move` maps points (..., 2) of the present one."""
         return replace(
             self,
             image=image,
@@ -87,12 +76,7 @@ class AnnotatedPerson:
         )
 
     def in_skeleton(self, own: Skeleton, other: Skeleton) -> "AnnotatedPerson":
-        """Returns the person with the keypoints of another skeleton, matched by name.
-
-        Args:
-            own: Skeleton of this person.
-            other: Skeleton of the result; keypoints that `own` lacks are unlabelled, or not there if `is_complete`.
-        """
+        """Returns a person of the skeleton `own` with the keypoints of another, matched by name."""
         pose, keypoints = own.convert(np.stack([self.pose, self.keypoints]), other)
         labelled = own.convert(self.labelled[None].astype(np.float64), other, float(self.is_complete))[0] > 0
         neighbours = own.convert(self.neighbours, other)
@@ -172,7 +156,7 @@ class AnnotatedPeople(PeopleDataset):
         """See `PeopleDataset`."""
         epoch, position = divmod(index, len(self))
         if self._order is None or self._order[0] != epoch:
-            self._order = (epoch, self._shuffled(generator(Purpose.TRAINING_ORDER, self._seed, epoch)))
+            self._order = (epoch, self._shuffled(epoch))
         frame_index, person_index = self._order[1][position].tolist()
         frame = self._frames[frame_index]
         if self._latest is None or self._latest[0] != frame_index:
@@ -184,8 +168,9 @@ class AnnotatedPeople(PeopleDataset):
         labelled = ~np.isnan(person.pose[:, 0]) | self._always_labelled
         return replace(person, labelled=labelled, ignored=frame.ignore_regions)
 
-    def _shuffled(self, random: np.random.Generator) -> IntArray:
+    def _shuffled(self, epoch: int) -> IntArray:
         """Returns the order of an epoch: (people, 2) with each person's frame index and index in the frame."""
+        random = generator(Purpose.TRAINING_ORDER, self._seed, epoch)
         frames = np.repeat(np.arange(len(self._counts)), self._counts)
         people = np.arange(len(frames)) - np.repeat(np.cumsum(self._counts) - self._counts, self._counts)
 
@@ -195,6 +180,75 @@ class AnnotatedPeople(PeopleDataset):
         _, groups = np.unique(group_ids, return_inverse=True)
         order = np.argsort(random.permutation(groups.max() + 1)[groups], kind="stable")
         return np.column_stack([frames, people[mixed]])[order]
+
+
+class Mixture(PeopleDataset):
+    """People of several datasets, in a skeleton of all their keypoints.
+
+    A visit is four people in a row, usually of one image. The visits of a round are shared out among the datasets by
+    weight and then shuffled. Each dataset gives its people in its own order, so that all of them come before one comes
+    again.
+    """
+
+    @checked
+    def __init__(
+        self,
+        parts: Mapping[str, Callable[..., PeopleDataset]],
+        weights: Annotated[Mapping[str, NonNegative], Field(min_length=1)],
+        seed: int,
+    ) -> None:
+        """Opens the datasets that have a weight.
+
+        Args:
+            parts: Constructors of the datasets by name; each takes a `seed`.
+            weights: Weights of the datasets by name; datasets without a weight above 0 are not opened.
+            seed: Seed of the order.
+
+        Raises:
+            UserError: A weight names no dataset, none is above 0, or a dataset cannot be read.
+        """
+        if unknown := weights.keys() - parts.keys():
+            raise UserError(f"dataset.parts.{min(unknown)}: expected one of {', '.join(parts)}")
+        names = [name for name, weight in weights.items() if weight > 0]
+        if not names:
+            raise UserError("dataset.parts: expected a weight above 0, found none; set dataset.parts.NAME=1")
+
+        self._parts: list[PeopleDataset] = [parts[name](seed=seed) for name in names]
+        self.skeleton = reduce(Skeleton.joined, (part.skeleton for part in self._parts))
+        self._seed = seed
+
+        # Each dataset has at least one visit in a round.
+        shares = np.array([weights[name] for name in names])  # (parts,)
+        ends = np.round(np.cumsum(shares / shares.sum()) * _ROUND)
+        self._visits = np.maximum(np.diff(ends, prepend=0.0), 1).astype(np.int64)  # (parts,)
+        self._visits[self._visits.argmax()] += _ROUND - self._visits.sum()
+        self._latest: tuple[int, IntArray] | None = None  # round, its order
+
+    def __len__(self) -> int:
+        """Returns the number of people of all datasets: the length of an epoch, whatever the weights."""
+        return sum(len(part) for part in self._parts if isinstance(part, Sized))
+
+    def person(self, index: int) -> AnnotatedPerson:
+        """See `PeopleDataset`."""
+        visit, offset = divmod(index, PEOPLE_PER_IMAGE)
+        round_index, slot = divmod(visit, _ROUND)
+        if self._latest is None or self._latest[0] != round_index:
+            self._latest = (round_index, self._shuffled(round_index))
+
+        part_index, own_visit = self._latest[1][slot].tolist()
+        part: PeopleDataset = self._parts[part_index]
+        person = part.person(own_visit * PEOPLE_PER_IMAGE + offset)
+        return person.in_skeleton(part.skeleton, self.skeleton)
+
+    def _shuffled(self, round_index: int) -> IntArray:
+        """Returns a round's order: (visits, 2) with the index of the dataset and the number of its visits before."""
+        parts = np.repeat(np.arange(len(self._visits)), self._visits)
+        order = generator(Purpose.TRAINING_MIXTURE, self._seed, round_index).permutation(parts)
+
+        # A dataset's visits stay in their order.
+        own_visits = np.empty(_ROUND, np.int64)
+        own_visits[np.argsort(order, kind="stable")] = np.concatenate([np.arange(count) for count in self._visits])
+        return np.column_stack([order, round_index * self._visits[order] + own_visits])
 
 
 def annotated_skeleton(file_format: Format) -> Skeleton:
@@ -238,22 +292,20 @@ def read_frames(file_format: Format, annotations: Path) -> list[Frame]:
 def posed_frames(
     frames: Sequence[Frame], annotations: Path, training: bool, validation_file: str | Path | None = None
 ) -> list[Frame]:
-    """Returns the frames in which somebody has a keypoint.
+    """Returns the annotated frames in which somebody has a keypoint.
 
     Args:
         frames: Annotated frames.
         annotations: The folder or file that they were read from, for messages.
         training: Whether the frames are for training rather than validation.
-        validation_file: The dataset's validation annotations. Where this file does not exist, the frames serve both
-            uses: those of a tenth of the images are for validation. Otherwise, and where it is None, all frames are
-            returned.
+        validation_file: The dataset's validation annotations. Where this file does not exist, a tenth of the images is
+            for validation only, and the others for training only. Otherwise all serve both.
 
     Raises:
         UserError: There is no such frame.
     """
-    is_split = validation_file is not None and not Path(validation_file).exists()
     posed = [frame for frame in frames if frame.is_posed.any()]
-    if is_split:
+    if validation_file is not None and not Path(validation_file).exists():
         posed = [frame for frame in posed if is_for_training(frame.image) == training]
     if not posed:
         use = "" if training else " to validate on"

@@ -2,18 +2,17 @@
 
 from collections.abc import Sequence
 from dataclasses import replace
+from functools import partial
 from typing import NamedTuple
 
 import numpy as np
 import torch
 from numpy.typing import NDArray
-from torch import Tensor
 from torch.utils.data import Dataset, default_collate
 
 from hpr import codec
 from hpr.crops import Crop, ScaleRule, body_scale, person_region, person_scale
 from hpr.errors import UserError
-from hpr.images import Image
 from hpr.models.network import Refiner
 from hpr.models.padding import PaddedBatch
 from hpr.pose_errors.draw import Mistake, PoseErrors, false_estimate, out_of_sight, overlap
@@ -86,10 +85,14 @@ class Examples(Dataset[Example]):
         self._people, self._errors, self._augmentation = people, errors, augmentation
         self._canvas = (canvas[0], canvas[1])
         self._cells = (network.heatmap_size(canvas[0]), network.heatmap_size(canvas[1]))
-        self._skeleton, self._mean_head = network.skeleton, network.mean_head
-        self._placement = network.backbone.placement
-        self._max_crop = self._largest_crop()
-        self._scale, self._seed = scale, seed
+        self._skeleton, self._placement, self._seed = network.skeleton, network.backbone.placement, seed
+        size = body_scale if scale == "body" else person_scale
+        self._scale_of = partial(size, skeleton=network.skeleton, mean_head=network.mean_head)
+
+        # Height and width of the largest crop that fits on the canvas where the network places it.
+        self._max_crop = np.array(self._canvas)
+        while ((excess := self._max_crop + self._placement(self._max_crop[None])[0] - self._canvas) > 0).any():
+            self._max_crop -= excess > 0
 
     def __getitem__(self, index: int) -> Example:
         """Returns an example."""
@@ -97,7 +100,12 @@ class Examples(Dataset[Example]):
         random = generator(Purpose.TRAINING_EXAMPLE, self._seed, index)
         jitter = random.uniform(*self._augmentation.scale)
         person = self._person(index)
-        reduction = self._reduction(person)
+
+        # The reduction suits the crops of all people in an image, so that it is decoded once.
+        poses = [pose for pose in (person.pose, *person.neighbours) if not np.isnan(pose).all()]
+        largest = max(self._scale_of(pose) for pose in poses) * self._augmentation.scale[1]
+        reduction = person.image.reduction_for(largest)
+
         person = self._augmentation.rotate(person, random)
         person = self._augmentation.truncate(person, random)
         estimate, truth, mistakes = self._draw_estimate(person, random)
@@ -121,16 +129,15 @@ class Examples(Dataset[Example]):
             scores, labelled = scores[sides], labelled[sides]
             ignored = [codec.mirror_points(polygon, width) for polygon in ignored]
 
-        canvas, size, start = self._on_canvas(pixels)
+        size = np.array(pixels.shape[:2])
+        start = self._placement(size[None])[0]
+        canvas = np.zeros((*self._canvas, 3), np.uint8)
+        canvas[start[0] : start[0] + size[0], start[1] : start[1] + size[1]] = pixels
         cells = codec.cells_within(ignored, *self._cells)
         return Example(canvas, size, start, estimate, truth, jitter, scores, labelled, cells, colour)
 
     def _person(self, index: int) -> AnnotatedPerson:
-        """Returns a person in the network's skeleton: the index-th, or the next one with a keypoint of it.
-
-        Raises:
-            UserError: Very many people in a row have none.
-        """
+        """Returns a person in the network's skeleton: the index-th, or the next one with a keypoint of it."""
         for candidate in range(index, index + _MAX_SKIPPED):
             person = self._people.person(candidate).in_skeleton(self._people.skeleton, self._skeleton)
             if not np.isnan(person.pose).all():
@@ -138,26 +145,10 @@ class Examples(Dataset[Example]):
         found = f"{_MAX_SKIPPED} in a row without any"
         raise UserError(f"training set: expected people with keypoints of {self._skeleton.name}, found {found}")
 
-    def _reduction(self, person: AnnotatedPerson) -> int:
-        """Returns the reduction that suits the crops of all people in an image, so that it is decoded once."""
-        poses = [pose for pose in (person.pose, *person.neighbours) if not np.isnan(pose).all()]
-        largest = max(self._scale_of(pose) for pose in poses) * self._augmentation.scale[1]
-        return person.image.reduction_for(largest)
-
-    def _scale_of(self, pose: FloatArray) -> float:
-        """Returns the scale of a person with a pose (K, 2)."""
-        if self._scale == "body":
-            return body_scale(pose, self._skeleton, mean_head=self._mean_head)
-        return person_scale(pose, self._skeleton, self._mean_head)
-
     def _draw_estimate(
         self, person: AnnotatedPerson, random: np.random.Generator
     ) -> tuple[FloatArray, FloatArray, IntArray]:
-        """Draws an estimate.
-
-        Returns:
-            The estimate (K, 2), the truth (K, 2) that it should be refined to, and the Mistakes in it (K,).
-        """
+        """Draws an estimate (K, 2); returns also the truth (K, 2) to refine it to, and the Mistakes in it (K,)."""
         truth, neighbours, skeleton = person.pose, person.neighbours, self._skeleton
         image_size = person.image.size
         near = np.where(np.isnan(truth[:, 0]), Mistake.ABSENT, Mistake.NEAR)
@@ -190,35 +181,9 @@ class Examples(Dataset[Example]):
         x1, y1 = min(x0 + room[0], crop.box[2]), min(y0 + room[1], crop.box[3])
         return replace(crop, box=(x0, y0, int(x1), int(y1)))
 
-    def _largest_crop(self) -> IntArray:
-        """Returns height and width (2,) of the largest crop that fits on the canvas where the network places it."""
-        size = np.array(self._canvas)
-        while True:
-            excess = size + self._placement(size[None])[0] - self._canvas
-            if (excess <= 0).all():
-                return size
-            size -= excess > 0
-
-    def _on_canvas(self, pixels: Image) -> tuple[Image, IntArray, IntArray]:
-        """Returns a crop (h, w, 3) on the canvas (H, W, 3), its size (2,), and where it starts (2,)."""
-        size = np.array(pixels.shape[:2])
-        start = self._placement(size[None])[0]
-        canvas = np.zeros((*self._canvas, 3), np.uint8)
-        canvas[start[0] : start[0] + size[0], start[1] : start[1] + size[1]] = pixels
-        return canvas, size, start
-
 
 def prepare(batch: Example, network: Refiner, device: torch.device) -> tuple[PaddedBatch, codec.Targets]:
-    """Turns collated examples into what the network and the losses take.
-
-    Args:
-        batch: B examples from a loader.
-        network: The network to be trained.
-        device: Device of the result.
-
-    Returns:
-        The crops (B, 3 + K, H, W) uint8 on their canvases, and the targets.
-    """
+    """Turns B collated examples into crops (B, 3 + K, H, W) uint8 on their canvases, and the targets of the losses."""
     height, width = batch.pixels.shape[1:3]
     # Computed from the loader's tensors, which are on the host, so that no device has to be waited for.
     is_padded = any(size != [height, width] for size in torch.as_tensor(batch.size).tolist())
@@ -236,24 +201,17 @@ def prepare(batch: Example, network: Refiner, device: torch.device) -> tuple[Pad
 
 
 def measure_input_means(network: Refiner, examples: Dataset[Example]) -> None:
-    """Sets the input means of the keypoints' maps that are only a guess so far, from the first examples.
-
-    The mean is over each crop's own pixels. Weight files hold it.
-
-    Args:
-        network: On the host; it stays as it is if all its means are known.
-        examples: Examples that it is going to learn from.
-    """
+    """Sets input means that are only a guess so far, on the host: over the own pixels of the first examples' crops."""
     if not network.unmeasured:
         return
 
-    def means(example: Example) -> Tensor:
-        """Returns the mean of each map (K,)."""
-        crops, _ = prepare(default_collate([example]), network, torch.device("cpu"))
+    means = []  # (K,) each
+    for index in range(_EXAMPLES_FOR_MEANS):
+        crops, _ = prepare(default_collate([examples[index]]), network, torch.device("cpu"))
         valid = crops.valid().double()  # (1, 1, H, W)
-        return (crops.tensors[:, 3:] * valid).sum(dim=(0, 2, 3)) / valid.sum()
+        means.append((crops.tensors[:, 3:] * valid).sum(dim=(0, 2, 3)) / valid.sum())
 
-    measured = torch.stack([means(examples[index]) for index in range(_EXAMPLES_FOR_MEANS)]).mean(dim=0)  # (K,)
+    measured = torch.stack(means).mean(dim=0)
     mean = network.input_mean.flatten().double()
     indices = torch.tensor(network.unmeasured)
     mean[3 + indices] = measured[indices]

@@ -47,7 +47,7 @@ class Rotation(NamedTuple):
 
 @dataclass(frozen=True)
 class LazyImage:
-    """An image that may be rotated and then cut, without pixels until they are asked for.
+    """An image that may be rotated (`replace(image, rotation=…)`) and then cut, without pixels until they are needed.
 
     Attributes:
         read: Returns the stored image's pixels with its sides divided by one of `reductions`, rounded up.
@@ -89,18 +89,8 @@ class LazyImage:
         """Width and height."""
         return self.width, self.height
 
-    def rotated(self, rotation: Rotation) -> "LazyImage":
-        """Returns the image, which must not be cut, with its content rotated."""
-        return replace(self, rotation=rotation)
-
     def cut(self, axis: int, start: int, stop: int) -> "LazyImage":
-        """Returns a part of the image.
-
-        Args:
-            axis: 0 to cut columns off, 1 to cut rows off.
-            start: First column or row, a multiple of `CUT_STEP`.
-            stop: End of the columns or rows, exclusive.
-        """
+        """Returns the columns (axis 0) or rows (axis 1) from `start`, a multiple of `CUT_STEP`, up to `stop`."""
         x, y = self.corner
         if axis == 0:
             return replace(self, width=stop - start, corner=(x + start, y))
@@ -111,13 +101,8 @@ class LazyImage:
         return self._region(slice(0, self.height), slice(0, self.width), 1)
 
     def reduction_for(self, scale: float) -> int:
-        """Returns the largest reduction at which a crop still has fewer pixels than the reduced image.
-
-        Args:
-            scale: Pixels of the crop per pixel of the image.
-        """
-        possible = (r for r in self.reductions if r == 1 or r * scale <= _MAX_REDUCED_SCALE)
-        return max(possible)
+        """Returns the largest reduction at which a crop of a scale still has fewer pixels than the reduced image."""
+        return max(r for r in self.reductions if r == 1 or r * scale <= _MAX_REDUCED_SCALE)
 
     def crop(self, crop: Crop, reduction: int = 1) -> Image:
         """Returns the pixels (height, width, 3) of a crop.
@@ -137,32 +122,17 @@ class LazyImage:
         rows, columns = slice(rows.start + y, rows.stop + y), slice(columns.start + x, columns.stop + x)
         if self.rotation is None:
             return image[rows, columns]
-        return rotate_region(image, self.rotation, rows, columns, reduction)
 
+        size = (columns.stop - columns.start, rows.stop - rows.start)
+        matrix = self.rotation.matrix(reduction)
+        matrix[:, 2] -= columns.start, rows.start
+        source, corner = _source_region(image, matrix, size)
+        matrix[:, 2] += matrix[:, :2] @ corner
 
-def rotate_region(image: Image, rotation: Rotation, rows: slice, columns: slice, reduction: int) -> Image:
-    """Returns a region of a rotated image.
-
-    Args:
-        image: (H, W, 3), with sides divided by `reduction`.
-        rotation: Rotation in pixels of the whole image.
-        rows: Rows of the rotated image.
-        columns: Columns of the rotated image.
-        reduction: Number that the image's sides were divided by.
-
-    Returns:
-        (rows, columns, 3) uint8.
-    """
-    size = (columns.stop - columns.start, rows.stop - rows.start)
-    matrix = rotation.matrix(reduction)
-    matrix[:, 2] -= columns.start, rows.start
-    source, corner = _source_region(image, matrix, size)
-    matrix[:, 2] += matrix[:, :2] @ corner
-
-    # OpenCV warps four channels in less than half the time that it takes for three.
-    source = cv2.cvtColor(source, cv2.COLOR_RGB2RGBA)
-    region = cv2.warpAffine(source, matrix, size, borderMode=cv2.BORDER_CONSTANT, borderValue=rotation.fill)
-    return np.asarray(cv2.cvtColor(region, cv2.COLOR_RGBA2RGB), np.uint8)
+        # OpenCV warps four channels in less than half the time that it takes for three.
+        source = cv2.cvtColor(source, cv2.COLOR_RGB2RGBA)
+        region = cv2.warpAffine(source, matrix, size, borderMode=cv2.BORDER_CONSTANT, borderValue=self.rotation.fill)
+        return np.asarray(cv2.cvtColor(region, cv2.COLOR_RGBA2RGB), np.uint8)
 
 
 def _source_region(image: Image, matrix: FloatArray, size: tuple[int, int]) -> tuple[Image, IntArray]:

@@ -1,7 +1,7 @@
 """Batches of examples for the training loop, made by worker processes."""
 
 import signal
-from collections.abc import Generator, Iterator
+from collections.abc import Generator
 
 import cv2
 import torch
@@ -16,22 +16,18 @@ from hpr.training.examples import Example
 def example_batches(
     examples: Dataset[Example], steps: range, batch_size: int, accumulate: int, num_workers: int, processes: Processes
 ) -> Generator[list[Example], None, None]:
-    """Yields this rank's share of each step, in `accumulate` parts.
-
-    Args:
-        examples: Examples by index, without end.
-        steps: The steps to be done.
-        batch_size: Examples in a step, over all ranks and parts.
-        accumulate: Parts that each rank takes its share of a step in.
-        num_workers: Processes that make examples; 0 makes them in this process.
-        processes: The ranks.
+    """Yields this rank's share of each step, in `accumulate` parts; 0 workers make the examples in this process.
 
     Raises:
         UserError: An example cannot be read.
     """
+    # Each rank takes consecutive examples of a step, part by part.
+    size = batch_size // (processes.count * accumulate)
+    own_parts = range(processes.rank * accumulate, (processes.rank + 1) * accumulate)
+    starts = (step * batch_size + part * size for step in steps for part in own_parts)
     loader = DataLoader(
         examples,
-        batch_sampler=_indices(steps, batch_size, accumulate, processes),
+        batch_sampler=(list(range(start, start + size)) for start in starts),
         num_workers=num_workers,
         worker_init_fn=_start_worker,
         pin_memory=torch.cuda.is_available(),
@@ -52,15 +48,6 @@ def example_batches(
         if isinstance(batches, _MultiProcessingDataLoaderIter):
             # An exception's traceback would keep the workers from the garbage collector beyond the program's end.
             batches._shutdown_workers()
-
-
-def _indices(steps: range, batch_size: int, accumulate: int, processes: Processes) -> Iterator[list[int]]:
-    """Yields the indices of the examples in each part of this rank, in the order of the steps."""
-    size = batch_size // (processes.count * accumulate)
-    for step in steps:
-        first = step * batch_size + processes.rank * accumulate * size
-        for start in range(first, first + accumulate * size, size):
-            yield list(range(start, start + size))
 
 
 def _start_worker(worker: int) -> None:

@@ -7,9 +7,9 @@ A step is queued on the device without waiting for it. The host waits only where
 import copy
 import math
 from collections.abc import Callable, Sequence, Sized
-from contextlib import AbstractContextManager, nullcontext
+from contextlib import nullcontext
 from pathlib import Path
-from typing import Annotated, Any, Literal
+from typing import Annotated, Literal
 
 import torch
 from pydantic import Field
@@ -28,7 +28,6 @@ from hpr.models.padding import PaddedBatch
 from hpr.runtime.precision import DTYPES, PrecisionSetting, fp32_arithmetic, select_precision
 from hpr.runtime.processes import Processes
 from hpr.settings import BatchSize, Count, Positive, Section, Workers
-from hpr.training.averaging import update_average
 from hpr.training.callbacks import Callback, TensorBoard
 from hpr.training.checkpoint import CHECKPOINT, Progress, load_checkpoint, save_checkpoint, save_weights
 from hpr.training.dataset import PeopleDataset
@@ -63,9 +62,7 @@ class TrainingSettings(Section):
         max_gradient_norm: Gradients are clipped to this norm; None leaves them as they are.
         ema: Decay of the averaged weights.
         num_workers: Processes that make examples; 0 makes them in this one; None takes this rank's share of the cores.
-        validate_every: Steps.
-        checkpoint_every: Steps.
-        log_every: Steps.
+        validate_every, checkpoint_every, log_every: Steps.
     """
 
     steps: Count | None
@@ -82,12 +79,7 @@ class TrainingSettings(Section):
     log_every: Count
 
     def with_steps(self, people: PeopleDataset, dataset: str, default: int | None) -> "TrainingSettings":
-        """Returns the settings with the number of steps.
-
-        Args:
-            people: The dataset.
-            dataset: Name of the dataset, for messages.
-            default: Number of steps where neither steps nor epochs are set; None if there is no default.
+        """Returns the settings with the number of steps for a dataset with a name and, perhaps, a default number.
 
         Raises:
             UserError: The number of steps is not set, is set twice, or is set in epochs of an endless dataset.
@@ -117,11 +109,11 @@ class Trainer:
         num_steps: Number of steps of the whole run.
         precision: Precision of the network's computations.
         num_workers: Processes that make examples.
-        device: Device of the network.
-        processes: The ranks.
         network: The network that is trained.
         averaged: The network with averaged weights, which is used for refining.
         progress: Progress of the run.
+        state: The objects whose state a checkpoint holds, by name.
+        lr: Learning rate of the latest step.
     """
 
     def __init__(
@@ -133,21 +125,12 @@ class Trainer:
         device: torch.device,
         processes: Processes,
     ) -> None:
-        """Prepares a training.
-
-        Args:
-            network: Network to be trained.
-            optimizer: Makes the optimizer from groups of parameters.
-            schedule: Learning rate by step.
-            settings: How to train; with a number of steps, see `TrainingSettings.with_steps`.
-            device: Device to train on.
-            processes: The ranks.
+        """Prepares a training; `optimizer` makes one from groups of parameters, and the settings have `with_steps`.
 
         Raises:
             UserError: A batch cannot be split evenly, or the network is too narrow to be trained on a CPU.
         """
-        if device.type == "cpu":
-            _check_width(network)
+        _check_width(network, device)
         parts = processes.count * settings.accumulate
         if settings.batch_size % parts:
             split = f"{processes.count} processes × accumulate={settings.accumulate}"
@@ -157,8 +140,7 @@ class Trainer:
         self.num_steps = settings.steps
         self.precision = select_precision(settings.precision, device, for_training=True)
         self.num_workers = processes.spare_cores if settings.num_workers is None else settings.num_workers
-        self.progress = Progress()
-        self._schedule = schedule
+        self.progress, self.lr, self._schedule = Progress(), 0.0, schedule
 
         # Each rank sees a few examples of a step: batch norms take their statistics over all of them.
         if settings.batch_norm == "live" and processes.count > 1:
@@ -166,37 +148,30 @@ class Trainer:
         # Convolutions are fastest in channels-last order.
         self.network = network.to(device, memory_format=torch.channels_last)  # type: ignore[call-overload]
         self.averaged: Refiner = copy.deepcopy(self.network)
-        self._optimizer = optimizer(parameter_groups(self.network))
+        # Biases and batch norms have no weight decay.
+        parameters = list(self.network.parameters())
+        kernels, others = [p for p in parameters if p.ndim > 1], [p for p in parameters if p.ndim <= 1]
+        self._optimizer = optimizer([{"params": kernels}, {"params": others, "weight_decay": 0.0}])
         # fp16 underflows for some gradients: the loss is scaled up, and the gradients are scaled down again.
         self._scaler = torch.amp.GradScaler(device.type, enabled=self.precision == "fp16")
+        self.state = {"network": self.network, "averaged": self.averaged}
+        self.state |= {"optimizer": self._optimizer, "scaler": self._scaler}
         self._replica: nn.Module = self.network
         if processes.count > 1:
             self._replica = DistributedDataParallel(self.network, [device] if device.type == "cuda" else None)
         # Step, part loss, offset loss and gradient norm of the latest step, or of the first step with a NaN.
         self._last_stats = torch.zeros(4, device=device)
 
-    @property
-    def lr(self) -> float:
-        """Learning rate of the latest step."""
-        return float(self._optimizer.param_groups[0]["lr"])
-
-    def state(self) -> dict[str, Any]:
-        """Returns the objects whose state a checkpoint holds."""
-        names = ("network", "averaged", "optimizer", "scaler")
-        return dict(zip(names, (self.network, self.averaged, self._optimizer, self._scaler), strict=True))
-
     def step(self, batches: list[Example]) -> tuple[Losses, Tensor]:
-        """Does one optimizer step without waiting for the device.
-
-        Args:
-            batches: This rank's share of the step, in parts.
+        """Does one optimizer step on this rank's share of it, in parts, without waiting for the device.
 
         Returns:
             The losses of the whole step over all ranks, and the gradient's norm before clipping; on the device.
         """
         # The learning rate is a function of the step alone, so that a run can continue anywhere.
+        self.lr = self._schedule(self.progress.step, self.num_steps)
         for group in self._optimizer.param_groups:
-            group["lr"] = self._schedule(self.progress.step, self.num_steps)
+            group["lr"] = self.lr
         # Frozen batch norms use their stored statistics and do not update them.
         set_mode(self.network, self.settings.batch_norm)
 
@@ -208,7 +183,8 @@ class Trainer:
         # Parts accumulate gradients; the last one all-reduces them.
         total = torch.zeros(2, device=self.device)
         for number, (crops, targets) in enumerate(prepared, start=1):
-            with self._without_all_reduce() if number < len(prepared) else nullcontext():
+            waits = number < len(prepared) and isinstance(self._replica, DistributedDataParallel)
+            with self._replica.no_sync() if waits else nullcontext():  # type: ignore[operator]
                 losses = self._accumulate_gradients(crops, targets, counts)
             total += torch.stack([losses.part.detach(), losses.offset.detach()])
         losses = Losses(*self.processes.summed(total))
@@ -232,9 +208,6 @@ class Trainer:
 
         Call before saving, validating or logging. Steps are queued without waiting, so a NaN surfaces here;
         `_last_stats` keeps the numbers of the first bad step.
-
-        Args:
-            stop_requested: Whether this rank wants to stop.
 
         Raises:
             UserError: The loss or the gradient's norm is not finite.
@@ -270,10 +243,6 @@ class Trainer:
             torch.autograd.backward(self._scaler.scale(losses.total * self.processes.count))
         return losses
 
-    def _without_all_reduce(self) -> AbstractContextManager[None]:
-        """Keeps gradients on this rank for now."""
-        return self._replica.no_sync() if isinstance(self._replica, DistributedDataParallel) else nullcontext()
-
 
 def train(
     trainer: Trainer,
@@ -307,7 +276,7 @@ def train(
     """
     settings, processes = trainer.settings, trainer.processes
     if resume:
-        trainer.progress = load_checkpoint(folder / CHECKPOINT, trainer.state(), trainer.device)
+        trainer.progress = load_checkpoint(folder / CHECKPOINT, trainer.state, trainer.device)
     progress, scores = trainer.progress, None
     callbacks = [TensorBoard(folder / "curves", settings.log_every), *callbacks] if processes.is_first else []
 
@@ -329,8 +298,8 @@ def train(
             if validation and (is_last or step % settings.validate_every == 0):
                 scores = _validate(trainer, validation, callbacks, folder, architecture)
             if processes.is_first and (is_last or is_stopped or step % settings.checkpoint_every == 0):
-                save_checkpoint(folder / CHECKPOINT, trainer.state(), progress)
-                save_weights(folder / "last.safetensors", trainer.averaged, str(folder), step, architecture)
+                save_checkpoint(folder / CHECKPOINT, trainer.state, progress)
+                save_weights(folder / "last.safetensors", trainer.averaged, step, architecture)
             if is_stopped and not is_last:
                 scores = None
                 break
@@ -363,7 +332,7 @@ def _validate(
     progress, scores = trainer.progress, result.scores
     if scores.selection > progress.best:
         progress.best = scores.selection
-        save_weights(folder / "best.safetensors", trainer.averaged, str(folder), progress.step, architecture)
+        save_weights(folder / "best.safetensors", trainer.averaged, progress.step, architecture)
     return scores
 
 
@@ -374,21 +343,36 @@ def _synchronizes(trainer: Trainer) -> bool:
     return step == 1 or any(step % every == 0 for every in (*intervals, SYNCHRONIZE_EVERY.get(trainer.device.type, 1)))
 
 
-def _check_width(network: nn.Module) -> None:
+def _check_width(network: nn.Module, device: torch.device) -> None:
     """Refuses a network that a CPU cannot train; see `MIN_CPU_CHANNELS`."""
-    for name, module in network.named_modules():
+    for name, module in network.named_modules() if device.type == "cpu" else ():
         if isinstance(module, nn.Conv2d) and module.kernel_size == (1, 1) and module.in_channels < MIN_CPU_CHANNELS:
-            found = f"{name} has {module.in_channels} input channels"
-            raise UserError(
-                f"model: expected {MIN_CPU_CHANNELS} or more to train on a CPU, {found}; use a wider network"
-            )
+            expected = f"expected {MIN_CPU_CHANNELS} or more to train on a CPU"
+            raise UserError(f"model: {expected}, {name} has {module.in_channels} input channels; use a wider network")
 
 
-def parameter_groups(network: nn.Module) -> list[dict[str, Any]]:
-    """Returns the kernels, and without weight decay the biases and batch norms."""
-    parameters = list(network.parameters())
-    kernels, others = [p for p in parameters if p.ndim > 1], [p for p in parameters if p.ndim <= 1]
-    return [{"params": kernels}, {"params": others, "weight_decay": 0.0}]
+@torch.no_grad()
+def update_average(averaged: nn.Module, network: nn.Module, decay: float, count: int) -> None:
+    """Updates an average of weights after a step; it forgets faster while it is young.
+
+    The numbers are those of `torch.optim.swa_utils.AveragedModel` with this average. That class keeps its count in a
+    tensor and reads it from the device once for each tensor of the network: 1,050 waits a step for resnet101.
+
+    Args:
+        averaged: The network with averaged weights, changed in place.
+        network: The network that is trained.
+        decay: Share of the average that an update keeps once there have been many updates.
+        count: Number of updates before; the first update copies.
+    """
+    decay = min(decay, (1 + count) / (10 + count)) if count else 0.0
+    tensors = ([*module.parameters(), *module.buffers()] for module in (averaged, network))
+    pairs = list(zip(*tensors, strict=True))
+    floats = [(own, current) for own, current in pairs if own.is_floating_point()]
+    torch._foreach_lerp_([own for own, _ in floats], [current for _, current in floats], 1 - decay)
+
+    for own, current in pairs:
+        if not own.is_floating_point():  # batch norms' counts of batches
+            own.copy_(current)
 
 
 def set_mode(network: nn.Module, batch_norm: BatchNormMode) -> None:

@@ -65,14 +65,7 @@ class Validation:
         scale: ScaleRule = "published",
         processes: Processes = ALONE,
     ) -> None:
-        """Scores the estimates, on rank 0.
-
-        Args:
-            truth: The ground truth.
-            estimates: Files of estimates, the same on all ranks.
-            images: Source of the images.
-            scale: How a person's size is measured.
-            processes: The ranks.
+        """Scores the estimates, which are the same on all ranks, on rank 0.
 
         Raises:
             UserError: Nothing can be scored.
@@ -105,24 +98,18 @@ class Validation:
         Returns:
             The result on rank 0, None on other ranks.
         """
-        refined = self.refine(PoseRefiner(network, device, scale=self._scale))
-        if refined is None:
-            return None
-        return ValidationResult(self._truth.score(refined, mota_threshold=MOTA.keep), self._draw_people(refined))
-
-    def refine(self, refiner: PoseRefiner) -> dict[str, list[PoseSequence]] | None:
-        """Refines this rank's share of the estimates; returns all refined files on rank 0, None on other ranks."""
-        files = list(self._estimates.values())
+        refiner, files = PoseRefiner(network, device, scale=self._scale), list(self._estimates.values())
         own = share(files, self._processes.count)[self._processes.rank]
         gathered = self._processes.gathered(list(refine_parts(refiner, files, own, self._images, MAP)))
         if not self._processes.is_first:
             return None
 
-        parts = [refined for of_rank in gathered for refined in of_rank]
-        return {
-            name: join_parts(sequences, [refined for refined in parts if refined.part.file == index])
+        parts = [part for of_rank in gathered for part in of_rank]
+        refined = {
+            name: join_parts(sequences, [part for part in parts if part.part.file == index])
             for index, (name, sequences) in enumerate(self._estimates.items())
         }
+        return ValidationResult(self._truth.score(refined, mota_threshold=MOTA.keep), self._draw_people(refined))
 
     def _draw_people(self, refined: NamedSequences) -> Image | None:
         """Returns the picture of `ValidationResult`."""
@@ -232,11 +219,7 @@ def _with_head_boxes(frame: Frame) -> Frame:
 
 
 def _read_estimates(file_format: Format, predictions: Path, truth: Sequence[Frame]) -> PoseSequence:
-    """Reads an estimator's people in annotated frames; nobody in frames that it has no prediction for.
-
-    Raises:
-        UserError: The predictions are absent or broken.
-    """
+    """Reads an estimator's people in annotated frames; nobody in frames that it has no prediction for."""
     sequences = [own for path in file_format.sources(predictions) for own in file_format.read(path)]
     found = [frame for sequence in sequences for frame in sequence.frames]
     indices = match_frames([frame.image for frame in truth], [frame.image for frame in found])

@@ -47,12 +47,7 @@ def test_weights_are_a_refiners(skeleton: Skeleton, tmp_path: Path) -> None:
     assert refined.keypoints.shape == (1, len(skeleton), 2)
 
 
-def test_nothing_to_resume_from(tmp_path: Path) -> None:
-    with pytest.raises(UserError, match="no checkpoint to resume from"):
-        run(tmp_path, resume=True)
-
-
-@pytest.mark.parametrize("share", [None, 0.1, 0.3, 0.5, 0.7, 0.9])
+@pytest.mark.parametrize("share", [None, 0.1, 0.5, 0.9])
 def test_a_damaged_checkpoint(share: float | None, tmp_path: Path) -> None:
     """Cut off, or with a changed block at a share of its length."""
     run(tmp_path, steps=1)
@@ -78,6 +73,8 @@ def test_a_folder_holds_one_run(tmp_path: Path) -> None:
         start_folder(tmp_path, {"seed": 0, "training": {"steps": 7, "num_workers": 2}}, resume=True)
     with pytest.raises(UserError, match="no run to resume"):
         start_folder(tmp_path / "other", {}, resume=True)
+    with pytest.raises(UserError, match="no checkpoint to resume from"):
+        run(tmp_path / "other", resume=True)
 
 
 @pytest.mark.parametrize("text", ["", "[1, 2]", "seed: [", "5", "\x00"])

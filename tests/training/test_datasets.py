@@ -4,29 +4,20 @@ import json
 import math
 import re
 from pathlib import Path
-from typing import ClassVar
 
 import numpy as np
 import pytest
-import torch
 import trees
-from conftest import fail, small_network, succeed
-from dots import QUIET, batch, examples
+from conftest import fail, succeed
+from dots import pose_errors
 
-from hpr import codec
 from hpr.cli import app, train
 from hpr.cli.components import build
-from hpr.formats import PoseTrack18
-from hpr.formats.coco import Coco, CrowdPose
-from hpr.formats.mpii import Mpii
-from hpr.images import ImageFolder
-from hpr.models.losses import refinement_losses
 from hpr.poses import Frame
+from hpr.runtime.processes import ALONE
 from hpr.skeleton import POSETRACK15
-from hpr.training.dataset import AnnotatedPeople, PeopleDataset
-from hpr.training.examples import prepare
+from hpr.training.dataset import PeopleDataset
 
-REAL = Path("/work/shared/real")
 NAMES = tuple(trees.IMAGES)
 SMALL = ["canvas=[96,96]", "training.steps=2", "training.batch_size=2", "training.num_workers=0", "device=cpu"]
 SCORES = {"coco": "AP +AP50 +AP75 +AR", "crowdpose": "AP +AP50 +AP75 +AR", "mpii": "PCKh +Head +Shoulder"}
@@ -53,27 +44,24 @@ def people_of(name: str, root: Path, *words: str) -> PeopleDataset:
     return people
 
 
-def validated_files(name: str, root: Path) -> tuple[Path, Path]:
-    """Returns the annotations of the validation, and the folder of the images."""
-    path = root / trees.annotations(name, "val")
-    if name.startswith("posetrack"):
-        return path.parent, root
-    return path, root / ("val2017" if name == "coco" else "images")
+@pytest.mark.parametrize("name", NAMES)
+def test_validation_of_drawn_estimates(name: str, root: Path) -> None:
+    settings = app.compose(train.COMMAND, f"dataset={name}", f"dataset.root={root}", "dataset.validation.share=1.0")
+    assert settings.dataset.validation is not None
+    words = {"folder": root, "errors": pose_errors(), "scale": "published", "processes": ALONE}
+    validation = build("dataset.validation", settings.dataset.validation, progress=lambda files: None, **words)
+    assert " +".join(validation.before.metrics).startswith(SCORES.get(name, "mAP +MOTA +PCKh"))
 
 
-OTHERS = [pytest.param(name, marks=pytest.mark.slow) for name in NAMES if name != "coco"]
-
-
-@pytest.mark.parametrize("name", ["coco", *OTHERS])
+@pytest.mark.parametrize("name", ["coco", pytest.param("posetrack18", marks=pytest.mark.slow)])
 def test_train_save_refine_and_score(name: str, root: Path, tmp_path: Path) -> None:
     run, out = tmp_path / "run", tmp_path / "out"
-    skeleton = {"coco": "coco17", "mpii": "mpii16"}.get(name, "posetrack15")
-    model = ["model=demo", f"model.skeleton={skeleton}"]
+    model = ["model=demo", f"model.skeleton={'coco17' if name == 'coco' else 'posetrack15'}"]
     words = [*SMALL, *model, f"dataset={name}", f"dataset.root={root}", "dataset.validation.share=1.0"]
-    printed = succeed("train.py", *words, f"output_dir={run}")
-    assert re.search(SCORES.get(name, "mAP +MOTA +PCKh"), printed)
+    succeed("train.py", *words, f"output_dir={run}")
 
-    annotations, images = validated_files(name, root)
+    path = root / trees.annotations(name, "val")
+    annotations, images = (path, root / "val2017") if name == "coco" else (path.parent, root)
     words = [f"dataset={name}", f"dataset.predictions={annotations}", f"dataset.annotations={annotations}"]
     words += [f"dataset.images={images}", *model, f"model.weights={run / 'best.safetensors'}", "device=cpu"]
     succeed("refine.py", *words, f"output_dir={out}")
@@ -116,7 +104,6 @@ class TestAnnotatedPeople:
             has_absent |= bool((~present).any())
         assert has_absent
 
-    def test_everything_counts_where_nothing_is_masked(self, name: str, root: Path) -> None:
         person = people_of(name, root, "dataset.training.unlabelled=absent").person(0)
         assert person.labelled.all()
         assert person.is_complete
@@ -131,48 +118,3 @@ class TestAnnotatedPeople:
             assert sorted([tuple(region.min(axis=0)) for region in regions]) == [(x, y), (150, 100)]
             ends = [(x + width - 1, y + height - 1), (170, 130)]
             assert sorted([tuple(region.max(axis=0)) for region in regions]) == ends
-
-    def test_an_image_is_decoded_once_for_its_people(self, name: str, root: Path) -> None:
-        people = people_of(name, root)
-        assert len({id(people.person(index).image) for index in range(6)}) <= 4
-
-
-@pytest.mark.skipif(not REAL.is_dir(), reason="needs the real files")
-class TestRealPhotographs:
-    """One training example of each set; the masks were looked at in a picture of them."""
-
-    SETS: ClassVar = {
-        "coco": (Coco(), "person_keypoints.json"),
-        "crowdpose": (CrowdPose(), "crowdpose.json"),
-        "mpii": (Mpii(), "annotations.json"),
-        "posetrack18": (PoseTrack18(), "annotations"),
-    }
-
-    def people(self, name: str) -> AnnotatedPeople:
-        file_format, annotations = self.SETS[name]
-        return AnnotatedPeople(file_format, REAL / name / annotations, ImageFolder(REAL / name), seed=0)
-
-    @pytest.mark.parametrize("name", SETS)
-    def test_an_example(self, name: str) -> None:
-        people = self.people(name)
-        example = batch(0, 1, examples(QUIET, people, canvas=(256, 256), skeleton=people.skeleton))
-        crops, targets = prepare(example, small_network(people.skeleton), torch.device("cpu"))
-        losses = refinement_losses(torch.zeros_like(targets.parts), torch.zeros_like(targets.offsets), targets)
-        assert torch.isfinite(losses.total)
-        assert targets.parts.any()
-        assert crops.tensors.shape == (1, 3 + len(people.skeleton), 256, 256)
-
-    def test_a_person_without_keypoints_is_masked(self) -> None:
-        """Behind the batter, at (440, 73) to (458, 106)."""
-        regions = [person.ignored for person in map(self.people("coco").person, range(6)) if person.ignored]
-        (region,) = regions[0]
-        assert region.min(axis=0).tolist() == pytest.approx([440.85, 73.13], abs=1)
-        assert region.max(axis=0).tolist() == pytest.approx([457.64, 105.58], abs=1)
-
-    def test_the_audience_is_masked_and_the_dancers_are_not(self) -> None:
-        person = self.people("posetrack18").person(0)
-        width, height = person.image.size
-        audience = codec.cells_within(person.ignored, height // 8, width // 8)
-        assert 0.2 < audience.mean() < 0.7
-        x, y = (np.nanmean(person.pose, axis=0) / 8).astype(int)
-        assert not audience[y, x]

@@ -11,12 +11,9 @@ from conftest import lively, small_network
 from dots import CANVAS, EVERYTHING, QUIET, DotPeople, PosesOnly, SizedPerson, batch, dot_colours, examples, only
 from dots import pose_errors as errors_of
 
-from hpr import codec
-from hpr.codec import mirror_pose
-from hpr.crops import Crop
 from hpr.errors import UserError
 from hpr.formats import PoseTrack18
-from hpr.images import Image, ImageFolder
+from hpr.images import ImageFolder
 from hpr.models.losses import refinement_losses
 from hpr.poses import Frame, PoseSequence
 from hpr.skeleton import COCO17, MPII16, POSETRACK15, POSETRACK18, Skeleton
@@ -52,28 +49,11 @@ def test_truth_stays_on_its_pixels(skeleton: Skeleton) -> None:
         assert checked >= 4
 
 
-def test_a_person_larger_than_the_canvas_is_cut_and_a_smaller_one_padded() -> None:
-    big = examples(QUIET, SizedPerson(400), chance=0.0)[0]
-    assert big.size.tolist() == list(CANVAS)
-    small = examples(QUIET, SizedPerson(40), chance=0.0, canvas=(400, 400))[0]
-    assert small.size[0] < 400
-    assert not small.pixels[small.size[0] :].any()
-
-
-@pytest.mark.parametrize("skeleton", [POSETRACK15, COCO17, MPII16])
-def test_mirroring_twice_is_nothing(skeleton: Skeleton) -> None:
-    pose = np.random.default_rng(0).uniform(0, 50, (len(skeleton), 2))
-    pose[3] = np.nan
-    mirrored = mirror_pose(pose, 50, skeleton)
-    np.testing.assert_allclose(mirror_pose(mirrored, 50, skeleton), pose)
-    discs, flipped = (codec.draw_discs(torch.from_numpy(own)[None], 40, 50) for own in (pose, mirrored))
-    assert torch.equal(codec.swap_sides(discs.flip(-1), skeleton), flipped)
-
-
 def test_occluded_keypoints_are_not_to_be_found() -> None:
     num_hidden = 0
+    quiet, occluded = examples(QUIET), examples(only(occlusion=1.0))
     for index in range(20):
-        before, after = examples(QUIET)[index], examples(only(occlusion=1.0))[index]
+        before, after = quiet[index], occluded[index]
         changed = (before.pixels != after.pixels).any(axis=2)
         hidden = np.isnan(after.truth[:, 0])
         num_hidden += hidden.sum()
@@ -100,22 +80,9 @@ def test_prepared_batch_masks_the_border(skeleton: Skeleton) -> None:
         assert valid.sum() == height * width
         assert targets.cells[i, 0].sum() == network.heatmap_size(height) * network.heatmap_size(width)
 
-
-def test_prepared_batch_without_a_border() -> None:
     crops, targets = prepare(batch(0, 2, examples(QUIET, SizedPerson(400), chance=0.0)), small_network(), CPU)
     assert not crops.is_padded
     assert targets.cells.all()
-
-
-def test_crop_windows_stay_within_the_crop() -> None:
-    maker = examples()
-    crop = Crop(1.0, (1000, 1000), (100, 200, 900, 230))
-    for seed in range(50):
-        pose = np.random.default_rng(seed).uniform(-300, 1200, (15, 2))
-        window = maker._window(crop, pose, np.random.default_rng(seed))
-        assert 100 <= window.box[0] < window.box[2] <= 900
-        assert (window.box[1], window.box[3]) == (200, 230)
-        assert window.width == CANVAS[1]
 
 
 class TestOtherSkeletons:
@@ -148,12 +115,13 @@ class TestGoodEstimates:
 
     @pytest.mark.parametrize("chance", [0.0, 0.4, 1.0])
     def test_exact(self, chance: float) -> None:
-        made = [examples(only(exact=chance), chance=0.1)[index] for index in range(100)]
-        share = np.mean([np.array_equal(example.estimate, example.truth) for example in made])
-        assert share == pytest.approx(chance, abs=0.15)
+        source = examples(only(exact=chance), chance=0.1)
+        share = np.mean([np.array_equal(source[index].estimate, source[index].truth) for index in range(50)])
+        assert share == pytest.approx(chance, abs=0.2)
 
     def test_nearly_exact(self) -> None:
-        made = [examples(only(nearly_exact=1.0), chance=1.0)[index] for index in range(20)]
+        source = examples(only(nearly_exact=1.0), chance=1.0)
+        made = [source[index] for index in range(20)]
         distances = np.array([np.linalg.norm(example.estimate - example.truth, axis=1) for example in made])
         assert 0 < distances.max() < 15
 
@@ -172,11 +140,6 @@ def test_false_estimates_have_no_truth() -> None:
 
 
 class TestRotatedAndTruncated:
-    def test_not_at_all(self) -> None:
-        person, random = DotPeople().person(0), np.random.default_rng(0)
-        assert QUIET.rotate(person, random) is person
-        assert QUIET.truncate(person, random) is person
-
     @pytest.mark.parametrize("index", range(8))
     def test_a_rotated_pose_stays_on_its_pixels(self, index: int) -> None:
         person = only(rotation=30.0).rotate(DotPeople().person(index), np.random.default_rng(index))
@@ -253,26 +216,14 @@ class TestMasks:
         assert example.ignored[y, x]
         assert not example.ignored.all()
 
-    def test_ignored_regions_rotate_with_the_image(self) -> None:
-        for index in range(5):
-            person = only(rotation=90.0).rotate(MaskedPeople().person(index), np.random.default_rng(index))
-            np.testing.assert_allclose(person.ignored[0].mean(axis=0), person.keypoints[3], atol=1e-6)
-
     @pytest.mark.parametrize(("is_complete", "known"), [(False, 13), (True, 17)])
     def test_keypoints_that_a_dataset_does_not_have(self, is_complete: bool, known: int) -> None:
         person = replace(DotPeople().person(0), is_complete=is_complete).in_skeleton(POSETRACK15, COCO17)
         assert person.labelled.sum() == known
 
-    def test_nothing_labelled_gives_a_finite_loss(self) -> None:
-        made = batch(0, 2)
-        made = made._replace(labelled=made.labelled & False, truth=made.truth * np.nan)
-        _, targets = prepare(made, small_network(), CPU)
-        losses = refinement_losses(torch.zeros_like(targets.parts), torch.zeros_like(targets.offsets), targets)
-        assert losses.total.item() == 0
-
 
 @pytest.mark.parametrize("mode", ["live", "frozen"])
-@pytest.mark.parametrize("side", [80, 90, 91, 93])
+@pytest.mark.parametrize("side", [80, 91])
 def test_padded_examples_are_seen_as_alone(side: int, mode: BatchNormMode) -> None:
     """Losses and gradients of crops on a larger canvas are those of the crops without one."""
     padded = batch(0, 3, examples(only(exact=1.0), SizedPerson(side), canvas=(192, 160)))
@@ -316,20 +267,6 @@ def tree(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return folder
 
 
-class CountingFolder(ImageFolder):
-    """Keeps the reductions by which images were decoded."""
-
-    decoded: list[int]
-
-    def __init__(self, root: Path) -> None:
-        super().__init__(root)
-        object.__setattr__(self, "decoded", [])
-
-    def read(self, frame: Frame, reduction: int = 1) -> Image:
-        self.decoded.append(reduction)
-        return super().read(frame, reduction)
-
-
 class TestPhotographs:
     """JPEG files, whose images are kept for the next person, and decoded to fewer pixels where all people are large."""
 
@@ -338,9 +275,8 @@ class TestPhotographs:
         **{"rotation": 20.0, "truncation": 0.3},
     )
 
-    def examples(self, tree: Path, images: ImageFolder | None = None, chance: float = 0.1) -> Examples:
-        people = AnnotatedPeople(PoseTrack18(), tree / "annotations", images or ImageFolder(tree), seed=0)
-        return examples(self.SHRINKING, people, chance)
+    def examples(self, tree: Path) -> Examples:
+        return examples(self.SHRINKING, AnnotatedPeople(PoseTrack18(), tree / "annotations", ImageFolder(tree), seed=0))
 
     def test_an_example_alone_is_as_after_others(self, tree: Path) -> None:
         others = self.examples(tree)
@@ -349,11 +285,3 @@ class TestPhotographs:
             for made in (self.examples(tree)[index], others[index]):
                 for found, expected in zip(made, in_order[index], strict=True):
                     np.testing.assert_array_equal(found, expected)
-
-    def test_each_image_is_decoded_once(self, tree: Path) -> None:
-        images = CountingFolder(tree)
-        maker = self.examples(tree, images, chance=0.0)
-        for index in range(12):
-            _ = maker[index]
-        assert len(images.decoded) == 3
-        assert max(images.decoded) > 1

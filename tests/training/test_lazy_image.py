@@ -1,5 +1,6 @@
 """Images that are rotated, cut and cropped: content stays in its position, however few pixels are decoded."""
 
+from dataclasses import replace
 from pathlib import Path
 
 import cv2
@@ -13,7 +14,7 @@ from hpr.images import Image, ImageFolder
 from hpr.pixels import REDUCTIONS
 from hpr.poses import Frame
 from hpr.skeleton import POSETRACK15
-from hpr.training.lazy_image import CUT_STEP, LazyImage, Rotation, rotate_region
+from hpr.training.lazy_image import CUT_STEP, LazyImage, Rotation
 
 FILL = (10.0, 200.0, 30.0)
 
@@ -67,8 +68,8 @@ def test_how_far_an_image_can_be_reduced(name: str, scale: float, expected: int,
 
 
 @pytest.mark.parametrize("reduction", REDUCTIONS[1:])
-@pytest.mark.parametrize("size", [(240, 200), (241, 207), (233, 201)])
-@pytest.mark.parametrize("angle", [None, 0.0, 17.0, -40.0])
+@pytest.mark.parametrize("size", [(240, 200), (233, 207)])
+@pytest.mark.parametrize("angle", [None, 17.0, -40.0])
 @pytest.mark.parametrize("cut", [None, (0, 64, 232), (1, 0, 152)])
 def test_content_stays_in_its_position(
     reduction: int, size: tuple[int, int], angle: float | None, cut: tuple[int, int, int] | None, tmp_path: Path
@@ -76,7 +77,7 @@ def test_content_stays_in_its_position(
     """A tenth of a pixel of the crop, in either direction, on the whole and in each quarter."""
     lazy = written(tmp_path, gradient(size[1], size[0]))
     if angle is not None:
-        lazy = lazy.rotated(Rotation((110.3, 91.8), angle, (0.0, 0.0, 0.0)))
+        lazy = replace(lazy, rotation=Rotation((110.3, 91.8), angle, (0.0, 0.0, 0.0)))
     lazy = lazy if cut is None else lazy.cut(*cut)
     scale = 0.75 / reduction
     crop = whole(lazy, scale)
@@ -93,18 +94,19 @@ def test_content_stays_in_its_position(
 @given(
     centre=st.tuples(st.floats(-50, 150), st.floats(-50, 150)),
     angle=st.floats(-180, 180),
-    rows=st.tuples(st.integers(0, 59), st.integers(1, 60)),
-    columns=st.tuples(st.integers(0, 79), st.integers(1, 80)),
+    rows=st.tuples(st.integers(0, 6), st.integers(1, 7)),
+    columns=st.tuples(st.integers(0, 9), st.integers(1, 10)),
 )
 @settings(max_examples=60, deadline=None)
 def test_a_region_is_that_of_the_whole_rotated_image(
     centre: tuple[float, float], angle: float, rows: tuple[int, int], columns: tuple[int, int]
 ) -> None:
-    image, rotation = noise(60, 80), Rotation(centre, angle, FILL)
-    expected = cv2.warpAffine(image, rotation.matrix(), (80, 60), borderMode=cv2.BORDER_CONSTANT, borderValue=FILL)
-    down, across = slice(rows[0], max(rows[0] + 1, rows[1])), slice(columns[0], max(columns[0] + 1, columns[1]))
-    found = rotate_region(image, rotation, down, across, 1)
-    apart = np.abs(found.astype(int) - expected[down, across])
+    image, rotation = noise(56, 80), Rotation(centre, angle, FILL)
+    expected = cv2.warpAffine(image, rotation.matrix(), (80, 56), borderMode=cv2.BORDER_CONSTANT, borderValue=FILL)
+    (top, bottom), (left, right) = ((CUT_STEP * own[0], CUT_STEP * max(own[0] + 1, own[1])) for own in (rows, columns))
+    lazy = replace(LazyImage.from_array(image), rotation=rotation)
+    found = lazy.cut(0, left, right).cut(1, top, bottom).pixels()
+    apart = np.abs(found.astype(int) - expected[top:bottom, left:right])
     # OpenCV rounds positions to a fraction of a pixel, which may fall to either side.
     assert np.quantile(apart, 0.99) <= 2
 
@@ -132,5 +134,5 @@ def test_an_image_is_decoded_once_and_only_when_it_is_needed(tmp_path: Path) -> 
     lazy = LazyImage.from_frame(_Counting(tmp_path), Frame.empty("a.jpg", POSETRACK15))
     assert (lazy.size, _Counting.decoded) == ((40, 30), 0)
     for _ in range(2):
-        lazy.rotated(Rotation((1, 1), 5, FILL)).crop(whole(lazy, 1.0))
+        replace(lazy, rotation=Rotation((1, 1), 5, FILL)).crop(whole(lazy, 1.0))
     assert _Counting.decoded == 1

@@ -1,11 +1,8 @@
 """The training loop on a few small examples."""
 
-import copy
 import multiprocessing
 import os
 import signal
-import subprocess
-import sys
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -15,8 +12,7 @@ import numpy as np
 import pytest
 import torch
 from dots import QUIET, DotPeople, batch, examples, training_settings
-from pydantic import ValidationError
-from runs import SGD, run, same_state, state, trainer
+from runs import SGD, run, state, trainer
 from torch.utils._python_dispatch import TorchDispatchMode
 
 from hpr.cli.train import Console
@@ -28,7 +24,7 @@ from hpr.models.losses import Losses
 from hpr.models.network import Refiner
 from hpr.models.resnet_shapes import ResNetShape
 from hpr.runtime.processes import ALONE
-from hpr.skeleton import COCO17, MPII16, POSETRACK15, Skeleton
+from hpr.skeleton import COCO17, POSETRACK15, Skeleton
 from hpr.training import loop
 from hpr.training.callbacks import Callback, TensorBoard
 from hpr.training.dataset import AnnotatedPerson, PeopleDataset
@@ -42,12 +38,12 @@ def scores(selection: float) -> Scores:
 
 
 class TestTrainer:
-    @pytest.mark.parametrize("skeleton", [POSETRACK15, COCO17, MPII16])
+    @pytest.mark.parametrize("skeleton", [POSETRACK15, COCO17])
     def test_learns(self, skeleton: Skeleton) -> None:
-        model = trainer(steps=30, rate=0.02, skeleton=skeleton)
+        model = trainer(steps=20, rate=0.02, skeleton=skeleton)
         made = [batch(0, 4, examples(skeleton=skeleton))]
-        totals = [model.step(copy.deepcopy(made))[0].total for _ in range(26)]
-        assert totals[-1] < 0.5 * totals[0]
+        totals = [model.step(made)[0].total for _ in range(16)]
+        assert totals[-1] < 0.6 * totals[0]
 
     @pytest.mark.parametrize("precision", ["bf16", "tf32"])
     def test_mixed_precision_is_near(self, precision: str) -> None:
@@ -76,13 +72,6 @@ class TestTrainer:
         assert is_kept == (mode == "frozen")
         assert not torch.equal(before[f"{norm}.weight"], after[f"{norm}.weight"])
 
-    def test_averaged_weights_follow(self) -> None:
-        model = trainer(steps=20)
-        for _ in range(12):
-            model.step([batch(0, 4)])
-        current, averaged = model.network.part_head.weight, model.averaged.part_head.weight
-        assert 0 < (current - averaged).abs().mean() < 0.02
-
     def test_a_loss_that_is_not_finite_stops_and_names_its_terms(self) -> None:
         model = trainer()
         with torch.no_grad():
@@ -108,19 +97,6 @@ class TestTrainer:
         moved = [(state(model.network)["part_head.bias"] - before).abs().max() for model in (limited, free)]
         assert moved[0] < 1e-9 < 1e-6 < moved[1]
 
-    def test_cudnn_benchmarks_in_training_alone(self) -> None:
-        model, seen = trainer(), []
-        model.network.register_forward_hook(lambda *_: seen.append(torch.backends.cudnn.benchmark))
-        model.step([batch(0, 4)])
-        assert seen == [True]
-        assert not torch.backends.cudnn.benchmark
-
-    def test_sgd(self) -> None:
-        model = trainer(optimizer=partial(SGD, momentum=0.9))
-        before = state(model.network)
-        model.step([batch(0, 4)])
-        assert not same_state(before, state(model.network))
-
     def test_a_network_too_narrow_for_a_cpu(self) -> None:
         """With fewer than eight channels, PyTorch's gradients corrupt memory on a CPU without AVX-512."""
         narrow = Refiner(partial(ResNet, shape=ResNetShape((1, 2, 2, 1), width=4)), POSETRACK15)
@@ -133,21 +109,6 @@ class TestTrainer:
 
 
 class TestSettings:
-    @pytest.mark.parametrize(
-        ("changes", "message"),
-        [
-            ({"batch_norm": "cold"}, r"batch_norm\n.*'live' or 'frozen'"),
-            ({"precision": "fp8"}, r"precision\n.*'fp32', 'tf32', 'bf16' or 'fp16'"),
-            ({"steps": 0}, r"steps\n.*greater than"),
-            ({"ema": 1.0}, r"ema\n.*less than 1"),
-            ({"batches": 3}, r"batches\n.*not permitted"),
-        ],
-    )
-    def test_wrong_settings(self, changes: dict[str, Any], message: str) -> None:
-        """The words that a user sees are tested with the command."""
-        with pytest.raises(ValidationError, match=message):
-            training_settings(**changes)
-
     @pytest.mark.parametrize(
         ("epochs", "people", "batch_size", "steps"),
         [(1, 1, 64, 1), (0.001, 5, 64, 1), (1, 64, 64, 1), (1, 65, 64, 2), (140, 150_000, 128, 164_063)],
@@ -218,7 +179,7 @@ class TestSynchronize:
     def steps(self, folder: Path, monkeypatch: pytest.MonkeyPatch, stop_at: int = 99, **changes: Any) -> list[int]:
         """Trains on a CPU that synchronizes as seldom as a GPU, and returns after which steps it does."""
         monkeypatch.setitem(loop.SYNCHRONIZE_EVERY, "cpu", loop.SYNCHRONIZE_EVERY["cuda"])
-        model = trainer(**{"steps": 13, "batch_size": 1, "log_every": 100, **changes})
+        model = trainer(**{"steps": 11, "batch_size": 1, "log_every": 100, **changes})
         steps, synchronize = [], model.synchronize
 
         def noted(stop_requested: bool) -> bool:
@@ -232,9 +193,8 @@ class TestSynchronize:
     @pytest.mark.parametrize(
         ("changes", "expected"),
         [
-            ({}, [1, 10, 13]),
-            ({"log_every": 6}, [1, 6, 10, 12, 13]),
-            ({"checkpoint_every": 4}, [1, 4, 8, 10, 12, 13]),  # before anything is saved
+            ({}, [1, 10, 11]),
+            ({"log_every": 6, "checkpoint_every": 4}, [1, 4, 6, 8, 10, 11]),  # before anything is logged or saved
             ({"stop_at": 3}, [1, 10]),
         ],
     )
@@ -247,10 +207,10 @@ class TestSynchronize:
     def test_nothing_waits_between(self, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
         """Neither the loop nor its callbacks: TensorBoard's files, a bar with the loss."""
         monkeypatch.setitem(loop.SYNCHRONIZE_EVERY, "cpu", loop.SYNCHRONIZE_EVERY["cuda"])
-        model = trainer(steps=24, batch_size=1, log_every=7, optimizer=partial(SGD, momentum=0.9))
+        model = trainer(steps=17, batch_size=1, log_every=7, optimizer=partial(SGD, momentum=0.9))
         with Reads(model) as reads:
             train(model, examples(QUIET), None, tmp_path, False, "demo", [Console(scores(1.0), 7)])
-        assert reads.after == {0, 1, 7, 14, 21}  # the loader's seed is a tensor; then what is logged
+        assert reads.after == {0, 1, 7, 14}  # the loader's seed is a tensor; then what is logged
 
     def test_weights_that_a_step_has_spoilt_are_not_saved(
         self, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
@@ -321,18 +281,12 @@ class TestCallbacks:
         assert recorder.events[-1] == ("end",)
         assert capfd.readouterr() == ("", "")
 
-    def test_a_resumed_run(self, tmp_path: Path) -> None:
+    def test_a_resumed_run_and_the_end_after_an_error(self, tmp_path: Path) -> None:
         run(tmp_path, stop_at=2, steps=3)
         recorder = Recorder()
-        train(trainer(steps=3), examples(), None, tmp_path, True, "demo", [recorder])
-        assert recorder.events[0] == ("start", 2, 3)
-        assert [event[0] for event in recorder.events] == ["start", "step", "end"]
-
-    def test_the_end_after_an_error(self, tmp_path: Path) -> None:
-        recorder = Recorder()
         with pytest.raises(UserError):
-            train(trainer(), examples(QUIET, Unreadable()), None, tmp_path, False, "demo", [recorder])
-        assert recorder.events == [("start", 0, 4), ("end",)]
+            train(trainer(steps=3), examples(QUIET, Unreadable()), None, tmp_path, True, "demo", [recorder])
+        assert recorder.events == [("start", 2, 3), ("end",)]
 
     def test_validations(self, tmp_path: Path) -> None:
         recorder, model, validation = Recorder(), trainer(steps=5, validate_every=2), FakeValidation([1.0, 3.0, 2.0])
@@ -360,9 +314,3 @@ class TestTensorBoard:
         found = cv2.imdecode(np.frombuffer(content[content.index(b"\x89PNG") :], np.uint8), cv2.IMREAD_COLOR)
         assert found is not None
         assert found.shape == picture.shape
-
-    def test_it_is_imported_late_and_needs_no_jinja2(self) -> None:
-        """Training starts fast; the pages for a browser are the report's."""
-        code = "import sys, hpr.training.loop; print({'tensorboardX', 'jinja2', 'matplotlib'} & set(sys.modules))"
-        result = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
-        assert result.stdout.strip() == "set()"

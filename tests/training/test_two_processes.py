@@ -7,6 +7,8 @@ import pytest
 import torch
 import two_processes
 from conftest import ROOT, torchrun
+from dots import examples
+from torch.utils.data import default_collate
 
 from hpr.runtime.processes import ALONE
 
@@ -26,10 +28,11 @@ def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
 @pytest.mark.parametrize("case", two_processes.CASES)
 def test_two_are_one(case: str, folder: Path) -> None:
     """Also live batch norms, whose statistics are over both, in each part of a step."""
-    model = two_processes.trainer(case, ALONE)
-    batches = []
-    for step in range(two_processes.STEPS):
-        batches.append([two_processes.stacked(part) for part in two_processes.parts(case, step, 2)])
+    model, source = two_processes.trainer(case, ALONE), examples()
+    batches = [
+        [default_collate([source[index] for index in part]) for part in two_processes.parts(case, step, 2)]
+        for step in range(two_processes.STEPS)
+    ]
     one = two_processes.results(model, two_processes.steps(model, batches))
 
     two = torch.load(folder / f"{case}.pt", weights_only=True)

@@ -21,7 +21,7 @@ from hpr.metrics.scoring import open_truth
 from hpr.metrics.truth import FilesByName
 from hpr.poses import Frame, PoseSequence
 from hpr.runtime.processes import Processes
-from hpr.skeleton import COCO17, MPII16, POSETRACK15, Skeleton
+from hpr.skeleton import COCO17, POSETRACK15, Skeleton
 from hpr.synthetic.tree import write_tree
 from hpr.synthetic.validation import synthetic_validation
 from hpr.training.validation import PEOPLE_DRAWN, Validation, annotated_validation
@@ -31,7 +31,7 @@ from hpr.training.validation import PEOPLE_DRAWN, Validation, annotated_validati
 def tree(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """Two small clips on disk."""
     folder = tmp_path_factory.mktemp("tree")
-    write_tree(folder, [(3, 0), (3, 1)], frames=2, errors=pose_errors(0.05), held_out=False, size=(200, 150))
+    write_tree(folder, [(3, 3), (3, 4)], frames=2, errors=pose_errors(0.05), held_out=False, size=(200, 150))
     return folder
 
 
@@ -48,7 +48,7 @@ def test_scores_before_are_those_of_the_files(tree: Path) -> None:
 
 def test_estimates_are_drawn_where_there_are_none(tree: Path) -> None:
     first, second = (validation(tree, None).before for _ in range(2))
-    assert first == second
+    assert repr(first) == repr(second)  # NaN is not equal to itself
     assert 20 < first.metrics["mAP"] < 95
     exact = validation(tree, None, errors=0.0).before
     assert exact.metrics["mAP"] > first.metrics["mAP"]
@@ -77,7 +77,7 @@ def test_synthetic_clips(tmp_path: Path) -> None:
 
 
 def test_predictions_without_annotations(tree: Path, tmp_path: Path) -> None:
-    with pytest.raises(UserError, match=r"clip_0003_0000\.json: no such file"):
+    with pytest.raises(UserError, match=r"clip_0003_0003\.json: no such file"):
         annotated_validation(PoseTrack18(), tmp_path, tree / "predictions", ImageFolder(tree), tmp_path, pose_errors())
 
 
@@ -139,14 +139,6 @@ class TestPicture:
         is_same = [np.array_equal(*columns) for columns in zip(*pictures, strict=True)]
         assert is_same == [True, False, True]
 
-    def test_no_image(self, tree: Path, tmp_path: Path) -> None:
-        location, predictions = tree / "annotations", tree / "predictions"
-        arguments = (location, predictions, ImageFolder(tmp_path), tree, pose_errors())
-        clips = annotated_validation(PoseTrack18(), *arguments)
-        result = clips.after(small_network(), "cpu")
-        assert result is not None
-        assert result.picture is None
-
 
 class TestImages:
     """Data sets of single images, in their own skeletons."""
@@ -183,13 +175,6 @@ class TestImages:
         for share in (1.0, 0.5):
             clips = annotated_validation(Coco(), path, path, ImageFolder(tree), tmp_path, pose_errors(), share=share)
             assert clips.before.selection == pytest.approx(100.0)
-
-    def test_all_images_are_for_training(self, tree: Path, tmp_path: Path) -> None:
-        path, frame = tmp_path / "a.json", Frame("000000101.jpg", MPII16, np.ones((1, 16, 2)))
-        Mpii().write([PoseSequence("a", [frame])], path)
-        arguments = (path, None, ImageFolder(tree), tmp_path, pose_errors())
-        with pytest.raises(UserError, match="expected people with keypoints to validate on, found none"):
-            annotated_validation(Mpii(), *arguments, validation_file=tmp_path / "none")
 
 
 def read(path: Path) -> Sequence[Frame]:

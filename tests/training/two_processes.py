@@ -8,7 +8,6 @@ from typing import Any
 import torch
 from conftest import small_network
 from dots import batch, examples, training_settings
-from torch.utils.data import default_collate
 
 from hpr.runtime.processes import Processes
 from hpr.training.examples import Example
@@ -18,7 +17,7 @@ from hpr.training.schedules import WarmUpCosine
 CASES = {"live": ("live", 1), "live in parts": ("live", 2), "frozen in parts": ("frozen", 2)}
 """Batch norms, and the number of parts of a step."""
 
-STEPS, BATCH_SIZE = 3, 8
+STEPS, BATCH_SIZE = 3, 4
 STOPPED_AT = 2
 
 
@@ -78,13 +77,6 @@ def main(folder: Path) -> None:
     train(model, examples(), None, run, False, "demo", stop_requested=stop_requested)
     (folder / f"stopped_{processes.rank}").write_text(f"{model.progress.step}")
     processes.leave()
-
-
-def stacked(indices: list[int]) -> Example:
-    """Returns examples as a loader stacks them."""
-    source = examples()
-    made: Example = default_collate([source[index] for index in indices])
-    return made
 
 
 if __name__ == "__main__":
