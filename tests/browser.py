@@ -1,5 +1,6 @@
 """Pages in a real browser: Chromium without a window, if one is installed."""
 
+import html
 import json
 import re
 import shutil
@@ -62,9 +63,7 @@ onload = () => {
 def opened(page: Path, folder: Path) -> subprocess.CompletedProcess[str]:
     """Opens a page and returns the process, which has printed what the page has become once all is loaded.
 
-    Args:
-        page: A file.
-        folder: That the browser can write to.
+    The browser writes to the folder.
     """
     assert CHROMIUM is not None
     line = [CHROMIUM, *_FLAGS.split(), f"--user-data-dir={folder / 'profile'}", "--dump-dom", page.as_uri()]
@@ -72,13 +71,7 @@ def opened(page: Path, folder: Path) -> subprocess.CompletedProcess[str]:
 
 
 def look(page: Path, folder: Path, widths: tuple[int, ...] = (360, 1400)) -> list[dict[str, Any]]:
-    """Opens a page in frames of some widths and returns what is shown in each.
-
-    Args:
-        page: A file.
-        folder: That the browser can write to.
-        widths: Of the frames, in pixels.
-    """
+    """Opens a page in frames of some widths in pixels and returns what is shown in each."""
     form = '<iframe src="{}" style="width:{}px;height:900px;border:0"></iframe>'
     outer = folder / "frames.html"
     outer.write_text(_LOOK + "".join(form.format(page.as_uri(), width) for width in widths))
@@ -86,11 +79,5 @@ def look(page: Path, folder: Path, widths: tuple[int, ...] = (360, 1400)) -> lis
     found = re.search("SEEN(.*)DONE", result.stdout, re.DOTALL)
     assert found is not None, result.stdout[-2000:] + result.stderr[-2000:]
     assert "CONSOLE" not in result.stderr, result.stderr
-    seen: list[dict[str, Any]] = json.loads(_unescaped(found[1]))
+    seen: list[dict[str, Any]] = json.loads(html.unescape(found[1]).replace("\N{NO-BREAK SPACE}", " "))
     return seen
-
-
-def _unescaped(text: str) -> str:
-    for entity, letter in (("&lt;", "<"), ("&gt;", ">"), ("&nbsp;", " "), ("&amp;", "&")):
-        text = text.replace(entity, letter)
-    return text

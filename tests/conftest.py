@@ -52,11 +52,7 @@ COMMAND_SECONDS = 240
 def succeed(program: str | Command[Any], *settings: object, cwd: Path = ROOT, status: int = 0) -> str:
     """Runs a command that has to end with a status, in this process, and returns what it printed.
 
-    Args:
-        program: Name of a command of `hpr`, a file that stands for one (refine.py), or a command outside of hpr.
-        *settings: Words of the command line.
-        cwd: The folder to run it in.
-        status: The exit status.
+    The program is the name of a command of `hpr`, a file that stands for one (refine.py), or a command outside of hpr.
     """
     found, printed, errors = _run(program, settings, cwd)
     assert found == status, printed + errors
@@ -89,39 +85,18 @@ def _run(program: str | Command[Any], settings: tuple[object, ...], cwd: Path) -
     return status, printed.getvalue(), errors.getvalue()
 
 
-def command(program: str, *settings: object, cwd: Path = ROOT, **changes: str) -> subprocess.CompletedProcess[str]:
-    """Runs a program of the project as a user would, in a process of its own.
-
-    Args:
-        program: A file of the repository, or "-m" before the name of a module.
-        *settings: Words of the command line.
-        cwd: The folder to run it in.
-        **changes: To the environment.
-    """
-    file = program if program == "-m" else str(ROOT / program)
-    line = [sys.executable, file, *(str(word) for word in settings)]
-    return subprocess.run(
-        line,
-        cwd=cwd,
-        capture_output=True,
-        text=True,
-        check=False,
-        timeout=COMMAND_SECONDS,
-        env={**os.environ, **changes},
-    )
+def command(program: str, *settings: object) -> subprocess.CompletedProcess[str]:
+    """Runs a file of the repository, or "-m" and a module, in a process of its own, as a user would."""
+    line = [sys.executable, program if program == "-m" else str(ROOT / program), *map(str, settings)]
+    return subprocess.run(line, cwd=ROOT, capture_output=True, text=True, check=False, timeout=COMMAND_SECONDS)
 
 
 def torchrun(program: str, *settings: object) -> subprocess.CompletedProcess[str]:
     """Runs a program of the project in two processes on this machine."""
     line = [sys.executable, "-m", "torch.distributed.run", "--nproc-per-node=2", "--standalone", str(ROOT / program)]
-    return subprocess.run(
-        [*line, *(str(word) for word in settings)],
-        capture_output=True,
-        text=True,
-        check=False,
-        timeout=COMMAND_SECONDS,
-        env={**os.environ, "OMP_NUM_THREADS": "1"},
-    )
+    line += map(str, settings)
+    env = {**os.environ, "OMP_NUM_THREADS": "1"}
+    return subprocess.run(line, capture_output=True, text=True, check=False, timeout=COMMAND_SECONDS, env=env)
 
 
 @contextmanager

@@ -69,21 +69,17 @@ def test_choices_compose_and_build(group: str, choice: str) -> None:
         elif group == "dataset":
             if choice != "auto":  # which looks into the file
                 build("format", dict(node.format))
-            assert all(callable(pkgutil.resolve_name(part["_target_"])) for part in _parts(node))
+            parts = [node[key] for key in node if not OmegaConf.is_missing(node, key)]
+            targets = [part["_target_"] for part in parts if isinstance(part, DictConfig) and "_target_" in part]
+            assert all(callable(pkgutil.resolve_name(target)) for target in targets)
         elif group == "model":
             assert node.architecture in ARCHITECTURES or node.architecture.startswith(TIMM)
             assert node.skeleton in SKELETONS
 
 
-def _parts(node: DictConfig) -> list[DictConfig]:
-    parts = [node[key] for key in node if not OmegaConf.is_missing(node, key)]
-    return [part for part in parts if isinstance(part, DictConfig) and "_target_" in part]
-
-
 def test_bare_command_brings_its_own_model() -> None:
     cfg = compose("refine")
-    assert cfg.dataset.name == "sample"
-    assert cfg.model.architecture == "demo"
+    assert (cfg.dataset.name, cfg.model.architecture) == ("sample", "demo")
     assert compose("refine", "model=resnet50").model.architecture == "resnet50"
 
 
@@ -95,7 +91,6 @@ def test_recipes_for_one_and_for_eight_gpus_see_the_same_examples() -> None:
     assert sizes[0] / (1 - one.training.ema) == pytest.approx(sizes[1] / (1 - eight.training.ema))
     assert eight.schedule.peak_lr / one.schedule.peak_lr == pytest.approx((sizes[1] / sizes[0]) ** 0.5)
     assert one.augmentation == eight.augmentation
-    assert one.augmentation.rotation == 40
 
 
 def test_the_published_recipe_is_the_parents() -> None:
@@ -137,7 +132,7 @@ def test_objective_of_a_data_set(name: str) -> None:
 
 @pytest.mark.parametrize(
     ("words", "expected"),
-    [([], 1), (["iterations=3"], 3), (["objective.iterations=2"], 2), (["objective.iterations=2", "iterations=3"], 3)],
+    [([], 1), (["objective.iterations=2"], 2), (["objective.iterations=2", "iterations=3"], 3)],
 )
 def test_iterations(words: list[str], expected: int) -> None:
     assert compose("refine", *words).iterations == expected

@@ -5,6 +5,8 @@ import sys
 
 import pytest
 
+import hpr
+
 HEAVY = ("torch", "torchvision", "timm", "tensorflow", "hydra", "omegaconf", "cv2", "matplotlib", "tensorboardX")
 
 
@@ -15,32 +17,19 @@ def run(program: str) -> "subprocess.CompletedProcess[str]":
     return subprocess.run(line, capture_output=True, text=True, check=False, timeout=100)
 
 
-@pytest.mark.parametrize(
-    "program",
-    [
-        "import hpr; assert hpr.__version__; assert hpr.__all__ == ['PoseRefiner', 'RefinedPoses']",
-        "import hpr.skeleton, hpr.poses, hpr.errors, hpr.files",
-        "from hpr.formats import FORMATS, recognise",
-        "import hpr.models.weights",
-        "import hpr.report.tables",
-    ],
-)
-def test_what_needs_no_heavy_library(program: str) -> None:
-    result = run(program)
+def test_what_needs_no_heavy_library() -> None:
+    rooms = "skeleton, hpr.poses, hpr.errors, hpr.files, hpr.formats, hpr.models.weights, hpr.report.tables"
+    result = run(f"import hpr.{rooms}; assert hpr.__version__")
     assert result.returncode == 0, result.stderr
 
 
 def test_the_engine_is_loaded_on_first_use() -> None:
-    result = run("import hpr\nhpr.PoseRefiner")
-    assert "import of torch halted" in result.stderr or "import of cv2 halted" in result.stderr
     program = "import hpr, sys; assert 'torch' not in sys.modules; hpr.PoseRefiner; assert 'torch' in sys.modules"
     used = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, check=False, timeout=100)
     assert used.returncode == 0, used.stderr
 
 
 def test_what_is_not_there() -> None:
-    import hpr
-
     assert set(hpr.__all__) == {"PoseRefiner", "RefinedPoses"}
     with pytest.raises(AttributeError, match="module 'hpr' has no attribute 'Refiner'"):
         _ = hpr.Refiner

@@ -4,37 +4,38 @@ import json
 from dataclasses import replace
 from pathlib import Path
 
-import cv2
 import numpy as np
 import pytest
 from conftest import fail, succeed
 
 from hpr.cli.app import ASSETS
 from hpr.formats import FORMATS, PoseTrack18, get_format
-from hpr.formats.arrays import Arrays
 from hpr.formats.conversion import without_original
+from hpr.images import read_image
 from hpr.poses import PoseSequence
+from hpr.report.clip import write_clip
 from hpr.skeleton import POSETRACK15
 
 SAMPLE = ASSETS / "sample"
-IN_VIDEO = ("mmpose", "npz", "openpose", "alphapose")
-DEMO = ["model=demo", "device=cpu", "flip=false"]
+DEMO = ["model=demo", "device=cpu", "flip=false", "margin=50"]
 
 
 @pytest.fixture(scope="module")
 def clip(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """Two frames of the sample in PoseTrack's format, and their images."""
+    """Two frames of the sample in PoseTrack's format, their images, and in the folder `truth` their annotations."""
     folder = tmp_path_factory.mktemp("clip")
-    document = json.loads((SAMPLE / "predictions" / "clip_0002_0001.json").read_text())
-    document["images"] = document["images"][:2]
-    known = {image["id"] for image in document["images"]}
-    document["annotations"] = [person for person in document["annotations"] if person["image_id"] in known]
     (folder / "images").mkdir()
-    for number, image in enumerate(document["images"]):
-        picture = folder / "images" / f"{number:06}.jpg"
-        picture.write_bytes((SAMPLE / image["file_name"]).read_bytes())
-        image["file_name"] = picture.name
-    (folder / "clip.json").write_text(json.dumps(document))
+    (folder / "truth").mkdir()
+    for kind, target in (("predictions", folder), ("annotations", folder / "truth")):
+        document = json.loads((SAMPLE / kind / "clip_0002_0001.json").read_text())
+        document["images"] = document["images"][:2]
+        known = {image["id"] for image in document["images"]}
+        document["annotations"] = [person for person in document["annotations"] if person["image_id"] in known]
+        for number, image in enumerate(document["images"]):
+            picture = folder / "images" / f"{number:06}.jpg"
+            picture.write_bytes((SAMPLE / image["file_name"]).read_bytes())
+            image["file_name"] = picture.name
+        (target / "clip.json").write_text(json.dumps(document))
     return folder
 
 
@@ -76,38 +77,20 @@ def test_every_format_is_written_recognised_and_refined(name: str, clip: Path, t
     assert all(0.01 < distance < 50 for distance in moved)
 
 
-@pytest.mark.parametrize("name", IN_VIDEO)
+@pytest.mark.parametrize("name", ["mmpose", "openpose", "alphapose"])
 def test_pixels_from_a_video(name: str, clip: Path, tmp_path: Path) -> None:
-    pictures = [cv2.imread(str(clip / "images" / f"{number:06}.jpg")) for number in (0, 1)]
-    assert pictures[0] is not None
-    height, width = pictures[0].shape[:2]
-    video = cv2.VideoWriter(str(tmp_path / "clip.mp4"), cv2.VideoWriter.fourcc(*"mp4v"), 25, (width, height))
-    for picture in pictures:
-        assert picture is not None
-        video.write(picture)
-    video.release()
+    video = tmp_path / "clip.webm"
+    write_clip([read_image(clip / "images" / f"{number:06}.jpg") for number in (0, 1)], 25, video)
 
     (sequence,) = without_original(PoseTrack18().read(clip / "clip.json"))
     names = ["0.jpg", "1.jpg"] if name == "alphapose" else ["clip_000000000000.jpg", "clip_000000000001.jpg"]
     frames = [replace(frame, number=n, image=names[n]) for n, frame in enumerate(sequence.frames)]
     source = tmp_path / ("clip" if FORMATS[name].is_folder else f"clip{FORMATS[name].ending}")
     get_format(name).write([replace(sequence, frames=frames)], source)
-    settings = [f"dataset.predictions={source}", f"dataset.images={tmp_path / 'clip.mp4'}"]
+    settings = [f"dataset.predictions={source}", f"dataset.images={video}"]
     succeed("refine.py", *DEMO, *settings, f"output_dir={tmp_path / 'out'}")
     report = json.loads((tmp_path / "out" / "report.json").read_text())
     assert report["persons"]["refined"] == sequence.people
-
-
-def test_keypoints_without_a_place_go_to_side_files(clip: Path, tmp_path: Path) -> None:
-    source = converted(clip, "coco", tmp_path)
-    settings = [f"dataset.predictions={source}", f"dataset.images={clip / 'images'}", f"output_dir={tmp_path / 'out'}"]
-    succeed("refine.py", *DEMO, *settings, "objective=map", "side_files=true")
-    (side,) = Arrays().read(tmp_path / "out" / "all_keypoints" / "clip.npz")
-    for frame in side.frames:
-        assert {"left_eye", "head_top"} <= set(frame.skeleton.names)
-        tops = frame.skeleton.indices("head_bottom", "head_top")
-        assert np.isfinite(frame.keypoints[:, tops]).all()
-        assert ((frame.scores[:, tops] > 0) & (frame.scores[:, tops] <= 1)).all()
 
 
 def test_what_is_lost_is_said(clip: Path, tmp_path: Path) -> None:
@@ -148,17 +131,7 @@ def test_files_of_no_known_format(tmp_path: Path) -> None:
 @pytest.mark.parametrize(("name", "metric", "column"), [("coco", "OKS", "AP"), ("mpii", "PCKh", "Mean")])
 def test_scores_are_those_of_the_annotations(name: str, metric: str, column: str, clip: Path, tmp_path: Path) -> None:
     """Before and after, in one table and in the report; the same by the command for scoring."""
-    document = json.loads((SAMPLE / "annotations" / "clip_0002_0001.json").read_text())
-    given = json.loads((clip / "clip.json").read_text())
-    document["images"] = [
-        {**image, "file_name": own["file_name"]}
-        for image, own in zip(document["images"], given["images"], strict=False)
-    ]
-    known = {image["id"] for image in document["images"]}
-    document["annotations"] = [person for person in document["annotations"] if person["image_id"] in known]
-    (tmp_path / "truth").mkdir()
-    (tmp_path / "truth" / "clip.json").write_text(json.dumps(document))
-    truth = converted(tmp_path / "truth", name, tmp_path, clip / "images")
+    truth = converted(clip / "truth", name, tmp_path, clip / "images")
     (tmp_path / "in").mkdir()
     source = converted(clip, name, tmp_path / "in")
 

@@ -10,15 +10,11 @@ from hpr.metrics.posetrack import AP_SCORES, MOT_SCORES
 from hpr.skeleton import POSETRACK15
 
 TRUTH, PREDICTION = GOLDEN / "evaluation" / "gt", GOLDEN / "evaluation" / "pred"
+BOTH = [f"dataset.annotations={TRUTH}", f"dataset.predictions={PREDICTION}"]
 
 
 def test_table_and_file(tmp_path: Path) -> None:
-    output = succeed(
-        "evaluate",
-        f"dataset.annotations={TRUTH}",
-        f"dataset.predictions={PREDICTION}",
-        f"output={tmp_path / 'metrics.json'}",
-    )
+    output = succeed("evaluate", *BOTH, f"output={tmp_path / 'metrics.json'}")
     rows = [line.split() for line in output.split("\n")]
     assert rows[0] == ["Head", "Shou", "Elb", "Wri", "Hip", "Knee", "Ankl", "Total"]
     public = json.loads((GOLDEN / "evaluation" / "poseval.json").read_text())
@@ -39,16 +35,10 @@ def test_table_and_file(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("settings", "message"),
     [
-        (
-            [f"dataset.predictions={PREDICTION}"],
-            "dataset.annotations is not set; add dataset.annotations=",
-        ),
-        ([f"dataset.annotations={TRUTH}"], "dataset.predictions is not set; add dataset.predictions=VALUE"),
-        (
-            ["dataset.annotations=/no/where", f"dataset.predictions={PREDICTION}"],
-            "/no/where: no such file or folder",
-        ),
-        (["dataset=posetrack17", f"dataset.annotations={TRUTH}", f"dataset.predictions={PREDICTION}"], "'annolist'"),
+        (BOTH[1:], "dataset.annotations is not set; add dataset.annotations="),
+        (BOTH[:1], "dataset.predictions is not set; add dataset.predictions=VALUE"),
+        ([*BOTH, "dataset.annotations=/no/where"], "/no/where: no such file or folder"),
+        ([*BOTH, "dataset=posetrack17"], "'annolist'"),
     ],
 )
 def test_bad_input(settings: list[str], message: str) -> None:

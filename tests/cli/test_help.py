@@ -5,7 +5,7 @@ import subprocess
 import sys
 
 import pytest
-from conftest import ROOT, succeed
+from conftest import ROOT, command, succeed
 
 from hpr.cli.app import CONF, setting_names
 from hpr.cli.help import read_config
@@ -14,23 +14,23 @@ from hpr.cli.main import COMMANDS
 LIBRARIES = ("hydra", "omegaconf", "pydantic", "numpy", "torch", "cv2", "tqdm")
 
 
-@pytest.mark.parametrize("words", [[], ["--help"], ["-h"]])
-def test_commands(words: list[str]) -> None:
-    line = [sys.executable, "-m", "hpr", *words]
-    printed = subprocess.run(line, capture_output=True, text=True, check=True, cwd=ROOT).stdout
-    assert re.findall(r"^  ([\w-]+)  ", printed, re.MULTILINE) == list(COMMANDS)
+def test_commands() -> None:
+    """In a process of its own without a word, and by either option."""
+    for printed in (command("-m", "hpr").stdout, succeed("--help"), succeed("-h")):
+        assert re.findall(r"^  ([\w-]+)  ", printed, re.MULTILINE) == list(COMMANDS)
 
 
-@pytest.mark.parametrize("command", COMMANDS)
-def test_every_setting_has_its_comment(command: str) -> None:
-    printed = succeed(command, "--help")
+@pytest.mark.parametrize("name", COMMANDS)
+def test_every_setting_has_its_comment(name: str) -> None:
+    printed = succeed(name, "--help")
     examples, _, settings = printed.partition("\n\n  ")
-    assert f"hpr {command} NAME=VALUE …: {COMMANDS[command]}." in examples
-    assert re.search(rf"^(hpr|torchrun .*-m hpr) {command}\b", settings, re.MULTILINE), "examples come first"
+    assert f"hpr {name} NAME=VALUE …: {COMMANDS[name]}." in examples
+    assert re.search(rf"^(hpr|torchrun .*-m hpr) {name}\b", settings, re.MULTILINE), "examples come first"
 
     entries = re.split(r"\n(?= +[\w.]+=)", printed.partition("\n\nOptions")[0])[1:]
     assert all(re.match(r" +\S+(=\[.*\]|=\{.*\})?\s+\S", entry) for entry in entries), printed
-    assert all(f" {name}=" in printed for name in read_config(CONF / f"{command.replace('-', '_')}.yaml").settings)
+    settings_of_file = read_config(CONF / f"{name.replace('-', '_')}.yaml").settings
+    assert all(f" {setting}=" in printed for setting in settings_of_file)
 
 
 def test_help_is_of_the_real_configuration() -> None:
@@ -47,7 +47,6 @@ def test_help_is_of_the_real_configuration() -> None:
 def test_help_loads_no_library() -> None:
     """So that it takes a tenth of a second."""
     blocked = "".join(f"sys.modules[{name!r}] = None\n" for name in LIBRARIES)
-    for words in (["--help"], ["refine", "--help"], ["train", "--help"]):
-        program = f"import sys\n{blocked}from hpr.cli.main import main\nmain({words})"
-        result = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, check=False, cwd=ROOT)
-        assert result.returncode == 0, result.stderr
+    program = f"import sys\n{blocked}from hpr.cli.main import main\nmain(['train', '--help'])"
+    result = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, check=False, cwd=ROOT)
+    assert result.returncode == 0, result.stderr

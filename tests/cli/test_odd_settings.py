@@ -23,7 +23,6 @@ KINDS = "head, shoulder, elbow, wrist, hip, knee, ankle"
     [
         ("train", "augmentation.scale", "[1.15,0.85]", "expected the smaller factor first"),
         ("train", "augmentation.scale", "[1,1e9]", "augmentation.scale.1=1000000000.0: expected less than or equal"),
-        ("train", "augmentation.scale", "[0,1]", "augmentation.scale.0=0: expected greater than or equal to 0.1"),
         ("train", "augmentation.scale", "1.5", "augmentation.scale=1.5: expected a list"),
         ("train", "augmentation.shift", "nan", "augmentation.shift=nan: expected"),
         ("train", "augmentation._target_", "text", "augmentation: text cannot be built (No module named 'text')"),
@@ -38,9 +37,7 @@ KINDS = "head, shoulder, elbow, wrist, hip, knee, ankle"
         ("train", "optimizer._partial_", "inf", "optimizer._partial_=inf: expected true or false"),
         ("train", "model", "[0,0]", "expected one name for a group of settings"),
         ("train", "pose_errors.miss.hip", "???", f"expected a probability for each of {KINDS}; found head, shoulder"),
-        ("train", "+pose_errors.miss.tail", "0.1", f"expected a probability for each of {KINDS}; found head, shoulder"),
         ("train", "seed", HUGE, "expected less than 9223372036854775808"),
-        ("train", "training.accumulate", "0", "expected greater than or equal to 1"),
         ("train", "training.ema", "2", "expected less than 1"),
         ("train", "training.epochs", "nan", "training.epochs=nan: expected"),
         ("train", "training.max_gradient_norm", "inf", "expected a finite number"),
@@ -48,9 +45,7 @@ KINDS = "head, shoulder, elbow, wrist, hip, knee, ankle"
         ("make-sample", "width", "x" * 3000, "width=xxxxx"),
         ("make-sample", "output_dir", "null", "output_dir=null: expected a valid string"),
         ("make-sample", "pose_errors", "1e9", "Config group override must be a string or a list"),
-        ("make-sample", "pose_errors.shift", "2", "pose_errors.shift=2: expected less than or equal to 1"),
         ("evaluate", "dataset.format.location", "5", "dataset.format.location=5: expected a valid string"),
-        ("evaluate", "dataset.format.location", "[1]", "dataset.format.location=[1]: expected a valid string"),
     ],
 )
 def test_refused(command: str, name: str, value: object, expected: str, tmp_path: Path) -> None:
@@ -60,37 +55,31 @@ def test_refused(command: str, name: str, value: object, expected: str, tmp_path
 
 
 @pytest.mark.parametrize(
-    ("name", "value", "expected"),
+    ("choice", "setting", "expected"),
     [
-        ("training.annotations", "5", "dataset.training.annotations=5: expected a valid string"),
-        ("training.images", "1.5", "dataset.training.images=1.5: expected an instance of ImageSource"),
-        ("training.images.location", "5", "dataset.training.images.location=5: expected a valid string"),
-        ("training.images._target_", "true", "dataset.training.images._target_=true: expected the name of a class"),
-        ("images", "5", "dataset.images=5: expected a valid string"),
+        ("dataset=posetrack18", "dataset.training.images=1.5", ": expected an instance of ImageSource"),
+        ("dataset=posetrack18", "dataset.training.images.location=5", ": expected a valid string"),
+        ("dataset=posetrack18", "dataset.training.images._target_=true", ": expected the name of a class"),
+        ("dataset=posetrack18", "dataset.images=5", ": expected a valid string"),
+        ("schedule=steps", "schedule.until=[1,2]", ": expected 4 rising steps, one for each of the rates"),
+        ("schedule=steps", "schedule.until=[4,3,2,1]", ": expected 4 rising steps, one for each of the rates"),
     ],
 )
-def test_within_a_data_set(name: str, value: str, expected: str, tmp_path: Path) -> None:
-    words = [*PLAIN["train"], "dataset=posetrack18", f"dataset.{name}={value}", f"output_dir={tmp_path / 'out'}"]
-    assert expected in fail("train", *words)
-
-
-@pytest.mark.parametrize("until", ["[1,2]", "[1,2,3,3]", "[4,3,2,1]"])
-def test_steps_of_a_schedule(until: str, tmp_path: Path) -> None:
-    message = fail("train", *PLAIN["train"], "schedule=steps", f"schedule.until={until}", cwd=tmp_path)
-    assert "expected 4 rising steps, one for each of the rates" in message
+def test_refused_in_another_choice(choice: str, setting: str, expected: str, tmp_path: Path) -> None:
+    message = fail("train", *PLAIN["train"], choice, setting, cwd=tmp_path)
+    assert setting.partition("=")[0] in message
+    assert expected in message
 
 
 @pytest.mark.parametrize(
     ("module", "words", "message"),
     [
         (refine, ["dataset.annotatoins=a"], "there is no setting 'dataset.annotatoins'; did you mean dataset.annotat"),
-        (refine, ["dataset=posetrack18", "dataset.anotations=a"], "did you mean dataset.annotations?"),
         (refine, ["datset=sample"], "'datset'; did you mean dataset?"),
         (refine, ["zzz=1"], "there is no setting 'zzz'; --help lists the settings"),
         (refine, ["dataset.anything.at.all=a"], "there is no setting 'dataset.anything.at.all'"),
         (evaluate, ["dataset=odd"], "dataset=odd: there is no such dataset; expected one of alphapose, auto, coco"),
         (make_sample, ["clips"], "'clips': expected NAME=VALUE"),
-        (train, ["schedule.rates=[1]"], "there is no setting 'schedule.rates'"),
         (train, ["schedule=steps", "schedule.ratse=[1]"], "did you mean schedule.rates?"),
         (train, ["dataset=posetrack18", "dataset.training.anotations=a"], "did you mean dataset.training.annotations?"),
     ],

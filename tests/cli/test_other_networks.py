@@ -13,7 +13,7 @@ from hpr.models.checkpoints import load_network
 from hpr.models.weights import load
 from hpr.skeleton import COCO17, POSETRACK18, get_skeleton
 
-TOY = ["canvas=[96,96]", "training.steps=4", "training.batch_size=4", "training.num_workers=0", "device=cpu"]
+TOY = ["canvas=[96,96]", "training.steps=2", "training.batch_size=4", "training.num_workers=0", "device=cpu"]
 TOY += ["dataset.validation.clips=1", "dataset.validation.frames=2"]
 
 
@@ -21,9 +21,7 @@ TOY += ["dataset.validation.clips=1", "dataset.validation.frames=2"]
 @pytest.mark.parametrize(
     "model",
     [
-        pytest.param(["model=timm"], id="another backbone"),
-        pytest.param(["model=demo", "model.skeleton=coco17"], id="another skeleton"),
-        pytest.param(["model=timm", "model.skeleton=mpii16"], id="both"),
+        pytest.param(["model=timm", "model.skeleton=mpii16"], id="another backbone and skeleton"),
         pytest.param(["model=timm", "model.architecture=timm/test_convnext"], id="a network without batch norms"),
         pytest.param(["model=demo_confidence", "model.skeleton=coco17"], id="discs with scores"),
     ],
@@ -40,7 +38,8 @@ def test_trains_and_refines(model: list[str], tmp_path: Path) -> None:
 
     clips = run / "validation"
     settings = ["dataset=posetrack18", f"dataset.root={clips}", f"dataset.predictions={clips / 'predictions'}"]
-    settings += [*model, f"model.weights={weights}", "objective=map", f"output_dir={tmp_path / 'out'}", "device=cpu"]
+    settings += [*model, f"model.weights={weights}", "objective=map", "flip=false", "margin=50", "device=cpu"]
+    settings.append(f"output_dir={tmp_path / 'out'}")
     succeed("refine.py", *settings)
     report = json.loads((tmp_path / "out" / "report.json").read_text())
     assert report["persons"]["refined"] == report["persons"]["seen"] > 0
@@ -61,10 +60,9 @@ def test_weights_of_another_skeleton_are_a_start(tmp_path: Path) -> None:
     assert len(network.skeleton) == 17
 
 
-@pytest.mark.slow
 def test_weights_for_another_input_are_refused(tmp_path: Path) -> None:
     """By refining and by training."""
     asset = "model.weights=${asset:demo.safetensors}"
     for program in ("refine.py", "train.py"):
         message = fail(program, "model=demo_confidence", asset, f"output_dir={tmp_path}", "device=cpu")
-        assert "expected weights of input=confident_discs, found input=discs" in message
+        assert "expected weights of input=confident_discs, found discs" in message

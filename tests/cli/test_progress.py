@@ -9,15 +9,6 @@ from hpr.cli import progress
 from hpr.cli.progress import describe_pace, progress_bar, warn
 
 
-class Clock:
-    """Tells the time that a test sets."""
-
-    now = 100.0
-
-    def __call__(self) -> float:
-        return self.now
-
-
 class Terminal(io.StringIO):
     """What is written to a terminal."""
 
@@ -41,10 +32,10 @@ def test_pace(done: int, seconds: float, left: int | None, expected: str) -> Non
 
 
 def test_lines_in_a_log_come_now_and_then(capsys: pytest.CaptureFixture[str]) -> None:
-    clock = Clock()
-    with progress_bar("files", 60, doing="reading", clock=clock) as advance:
+    now = 100.0
+    with progress_bar("files", 60, doing="reading", clock=lambda: now) as advance:
         for _ in range(40):
-            clock.now += 2
+            now += 2
             advance(1)
     captured = capsys.readouterr()
     assert captured.out == ""
@@ -55,19 +46,13 @@ def test_lines_in_a_log_come_now_and_then(capsys: pytest.CaptureFixture[str]) ->
 
 
 def test_in_a_log_a_line_without_a_total(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:
-    monkeypatch.setattr(progress, "LINE_EVERY", 0.0)
-    with progress_bar("people") as advance:
-        advance(2)
-    with progress_bar("people", shown=False) as advance:
-        advance(2)
+    """None for short work, and none from a process that shows nothing."""
+    for seconds, shown in ((progress.LINE_EVERY, True), (0.0, False), (0.0, True)):
+        monkeypatch.setattr(progress, "LINE_EVERY", seconds)
+        with progress_bar("people", shown=shown) as advance:
+            advance(2)
     (line,) = capsys.readouterr().err.splitlines()
     assert line.startswith("2 people, ")
-
-
-def test_short_work_prints_nothing(capsys: pytest.CaptureFixture[str]) -> None:
-    with progress_bar("people", 2) as advance:
-        advance(2)
-    assert capsys.readouterr() == ("", "")
 
 
 def test_in_a_terminal_a_bar(monkeypatch: pytest.MonkeyPatch) -> None:

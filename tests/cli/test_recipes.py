@@ -1,5 +1,6 @@
 """The recipes in conf/experiment: each trains on annotated files, and `hpr refine` takes its weights."""
 
+import itertools
 import json
 from contextlib import nullcontext
 from pathlib import Path
@@ -13,14 +14,8 @@ from hpr.cli import train
 from hpr.models.weights import load
 
 RECIPES = sorted(path.stem for path in (ROOT / "conf" / "experiment").glob("*.yaml"))
-SHORT = [
-    "training.steps=2",
-    "training.epochs=null",
-    "training.batch_size=4",
-    "training.num_workers=0",
-    "canvas=[96,96]",
-]
-SHORT += ["model=demo", "model.weights=${asset:demo.safetensors}", "device=cpu"]
+SHORT = ["training.steps=2", "training.epochs=null", "training.batch_size=4", "training.num_workers=0"]
+SHORT += ["canvas=[96,96]", "model=demo", "model.weights=${asset:demo.safetensors}", "device=cpu"]
 
 
 @pytest.fixture(scope="module")
@@ -40,7 +35,9 @@ def dataset(tree: Path) -> list[str]:
 
 @pytest.mark.parametrize("recipe", RECIPES)
 def test_trains_and_refines(recipe: str, tree: Path, tmp_path: Path) -> None:
+    """That for fine-tuning on learnt mistakes, and with the estimator's own predictions as the validation."""
     learnt = ["--config-dir", str(tree), "pose_errors=learnt", "pose_errors@validation_errors=learnt"]
+    learnt.append(f"dataset.validation.predictions={tree / 'predictions'}")
     words = [*(learnt if recipe == "fine_tune" else []), f"+experiment={recipe}", *dataset(tree)]
     printed = succeed("train.py", *words, *SHORT, f"output_dir={tmp_path / 'run'}")
     assert "after 2 steps" in printed
@@ -48,45 +45,27 @@ def test_trains_and_refines(recipe: str, tree: Path, tmp_path: Path) -> None:
     assert load(weights)[1].step == "2"
 
     estimates = [f"dataset.predictions={tree / 'predictions'}", f"dataset.annotations={tree / 'annotations'}"]
-    refined = ["model=demo", f"model.weights={weights}", "flip=false", f"output_dir={tmp_path / 'out'}", "device=cpu"]
-    succeed("refine.py", *dataset(tree)[:2], *estimates, *refined)
+    refined = ["model=demo", f"model.weights={weights}", "flip=false", "margin=50", "device=cpu"]
+    succeed("refine.py", *dataset(tree)[:2], *estimates, *refined, f"output_dir={tmp_path / 'out'}")
     report = json.loads((tmp_path / "out" / "report.json").read_text())
     assert report["persons"]["refined"] == report["persons"]["seen"] > 0
 
 
-def test_epochs_are_steps_by_the_number_of_people(tree: Path, tmp_path: Path) -> None:
-    (path,) = (tree / "annotations").glob("*.json")
-    people = sum(any(person["keypoints"][2::3]) for person in json.loads(path.read_text())["annotations"])
-    words = [*dataset(tree), *SHORT[2:], "training.steps=null", "training.epochs=1.5"]
-    printed = succeed("train.py", *words, f"output_dir={tmp_path}")
-    steps = -(-people * 3 // 8)
-    assert f"after {steps} steps" in printed
-    kept = OmegaConf.load(tmp_path / "config.yaml").training
-    assert (kept.steps, kept.epochs) == (steps, 1.5)
-    assert "nothing to do" in succeed("train.py", *words, f"output_dir={tmp_path}", "resume=true")
-
-
-class _StopsAfter:
-    """Asks a training to stop after some steps, as Ctrl-C does."""
-
-    def __init__(self, steps: int) -> None:
-        self._left = steps
-
-    def __call__(self) -> bool:
-        self._left -= 1
-        return self._left <= 0
-
-
 def test_a_run_in_epochs_continues_bit_for_bit(tree: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """Across the end of an epoch, after which the people come in another order."""
+    (path,) = (tree / "annotations").glob("*.json")
+    people = sum(any(person["keypoints"][2::3]) for person in json.loads(path.read_text())["annotations"])
+    steps = -(-people * 5 // 4)
     words = [*dataset(tree), *SHORT[2:], "training.batch_size=2", "training.steps=null", "training.epochs=2.5"]
     straight, stopped = (tmp_path / name for name in ("straight", "stopped"))
-    printed = succeed("train.py", *words, f"output_dir={straight}")
-    steps = int(load(straight / "last.safetensors")[1].step)
-    assert f"after {steps} steps" in printed
+    assert f"after {steps} steps" in succeed("train.py", *words, f"output_dir={straight}")
+    kept = OmegaConf.load(straight / "config.yaml").training
+    assert (kept.steps, kept.epochs) == (steps, 2.5)
 
-    with monkeypatch.context() as patch:
-        patch.setattr(train, "stop_signals", lambda finish_step: nullcontext(_StopsAfter(steps // 2)))
+    num_asked = itertools.count(1)
+    with monkeypatch.context() as patch:  # as by Ctrl-C in the middle
+        stop_signals = nullcontext(lambda: next(num_asked) >= steps // 2)
+        patch.setattr(train, "stop_signals", lambda finish_step: stop_signals)
         printed = succeed("train.py", *words, f"output_dir={stopped}", status=130)
     assert f"stopped after step {steps // 2};" in printed
     succeed("train.py", *words, f"output_dir={stopped}", "resume=true")

@@ -4,15 +4,13 @@ import json
 import shutil
 from dataclasses import replace
 from pathlib import Path
-from typing import Any
 
-import cv2
 import numpy as np
 import pytest
 from conftest import GOLDEN, fail, succeed
 
 from hpr.cli.app import ASSETS
-from hpr.formats import FORMATS, PoseTrack18, get_format
+from hpr.formats import PoseTrack18, get_format
 from hpr.formats.conversion import without_original
 from hpr.images import read_image
 from hpr.poses import Frame
@@ -53,21 +51,17 @@ def test_pictures_before_and_after(layout: str, tmp_path: Path) -> None:
 
 
 def test_input_alone(tmp_path: Path) -> None:
-    succeed("visualize", *words(tmp_path, input=PREDICTIONS / "seq_a.json"))
+    """What is there already is only overwritten if that is wanted."""
+    own, folder = words(tmp_path, input=PREDICTIONS / "seq_a.json"), tmp_path / "out" / "seq_a"
+    succeed("visualize", *own)
+    assert f"error: {folder}: exists already; set another output_dir, or overwrite=true" == fail("visualize", *own)
+    succeed("visualize", *own, "overwrite=true")
     (sequence,) = PoseTrack18().read(PREDICTIONS / "seq_a.json")
     for frame in sequence.frames:
-        picture = read_image(tmp_path / "out" / "seq_a" / f"{Path(frame.image).stem}.jpg")
+        picture = read_image(folder / f"{Path(frame.image).stem}.jpg")
         image = read_image(GOLDEN / frame.image)
         assert picture.shape == image.shape
         assert (np.abs(picture.astype(int) - image).max() > 60) == bool(frame.is_posed.any())
-
-
-def test_existing_pictures_are_not_overwritten_unasked(tmp_path: Path) -> None:
-    own = words(tmp_path, input=PREDICTIONS / "seq_a.json")
-    succeed("visualize", *own)
-    folder = tmp_path / "out" / "seq_a"
-    assert f"error: {folder}: exists already; set another output_dir, or overwrite=true" == fail("visualize", *own)
-    succeed("visualize", *own, "overwrite=true")
 
 
 def test_missing_images_are_counted(tmp_path: Path) -> None:
@@ -114,28 +108,6 @@ def test_clip_of_a_video(clip: Path, tmp_path: Path) -> None:
     assert video.frame_rate == pytest.approx(12.5)
 
 
-@pytest.mark.parametrize("name", list(FORMATS))
-def test_any_format(name: str, clip: Path, tmp_path: Path) -> None:
-    (sequence,) = without_original(get_format("npz").read(clip / "before" / "video.npz"))
-    sequence = replace(
-        sequence, frames=[replace(frame, image="a.png", size=(640, 360)) for frame in sequence.frames[:1]]
-    )
-    cv2.imwrite(str(tmp_path / "a.png"), np.full((360, 640, 3), 128, np.uint8))
-    source = tmp_path / ("poses" if FORMATS[name].is_folder else f"poses{FORMATS[name].ending}")
-    file_format = get_format(name, images=str(tmp_path))
-    number = 0 if name == "mmpose" else None
-    file_format.write([replace(sequence, frames=[replace(sequence.frames[0], number=number)])], source)
-    settings: dict[str, Any] = {"input": source, "images": tmp_path / "a.png"}
-    if name == "mmpose":  # which does not name images
-        write_clip([np.full((360, 640, 3), 128, np.uint8)], 25, tmp_path / "video.webm")
-        settings["images"] = tmp_path / "video.webm"
-    succeed("visualize", *words(tmp_path, **settings))
-    (path,) = (tmp_path / "out").rglob("*.*")
-    picture = read_image(path) if path.suffix == ".jpg" else Video(path).read(replace(sequence.frames[0], number=0))
-    assert picture.shape == (360, 640, 3)
-    assert (np.ptp(picture.astype(int), axis=2) > 60).sum() > 500
-
-
 @pytest.mark.parametrize(
     ("settings", "message"),
     [
@@ -152,22 +124,6 @@ def test_wrong_words(settings: dict[str, object], message: str, tmp_path: Path) 
     assert not (tmp_path / "out").exists()
 
 
-def write_changed(folder: Path, change: str) -> None:
-    """Writes refined files that do not fit the input."""
-    shutil.copytree(REFINED, folder)
-    document = json.loads((folder / "seq_a.json").read_text())
-    if change == "file":
-        (folder / "seq_a.json").unlink()
-    elif change == "frames":
-        document["images"].pop()
-        known = {image["id"] for image in document["images"]}
-        document["annotations"] = [own for own in document["annotations"] if own["image_id"] in known]
-        (folder / "seq_a.json").write_text(json.dumps(document))
-    else:
-        document["images"][1]["file_name"] = "images/another.png"
-        (folder / "seq_a.json").write_text(json.dumps(document))
-
-
 @pytest.mark.parametrize(
     ("change", "message"),
     [
@@ -177,23 +133,33 @@ def write_changed(folder: Path, change: str) -> None:
     ],
 )
 def test_refined_files_that_do_not_fit(change: str, message: str, tmp_path: Path) -> None:
-    write_changed(tmp_path / "refined", change)
+    shutil.copytree(REFINED, tmp_path / "refined")
+    path = tmp_path / "refined" / "seq_a.json"
+    document = json.loads(path.read_text())
+    if change == "file":
+        path.unlink()
+    elif change == "frames":
+        last = document["images"].pop()["id"]
+        document["annotations"] = [own for own in document["annotations"] if own["image_id"] != last]
+        path.write_text(json.dumps(document))
+    else:
+        document["images"][1]["file_name"] = "images/another.png"
+        path.write_text(json.dumps(document))
+
     assert message in fail("visualize", *words(tmp_path, refined=tmp_path / "refined"))
     assert not (tmp_path / "out").exists()
 
 
 def test_refining_draws_what_it_did(tmp_path: Path, clip: Path) -> None:
     """Of a folder and of a video; the refined poses are those on the right."""
-    demo = ["model=demo", "device=cpu", "flip=false", "visualize=true"]
+    demo = ["model=demo", "device=cpu", "flip=false", "margin=50", "visualize=true"]
     given = [f"dataset.predictions={clip / 'before' / 'video.npz'}", f"dataset.images={clip / 'video.webm'}"]
     printed = succeed("refine.py", *demo, *given, f"output_dir={tmp_path / 'refined'}")
     (name,) = files_in(tmp_path / "refined" / "pictures")
     assert f"drew 3 frames: {tmp_path / 'refined' / 'pictures' / name}" in printed
     assert ", pictures\n" in printed
-    own = words(
-        tmp_path, input=clip / "before", refined=tmp_path / "refined" / "predictions", images=clip / "video.webm"
-    )
-    succeed("visualize", *own)
+    results = tmp_path / "refined" / "predictions"
+    succeed("visualize", *words(tmp_path, input=clip / "before", refined=results, images=clip / "video.webm"))
     by_command, by_refining = (Video(tmp_path / folder / name) for folder in ("out", "refined/pictures"))
     for number in range(3):
         frame = Frame("", POSETRACK15, np.empty((0, 15, 2)), number=number)
