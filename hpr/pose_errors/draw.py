@@ -106,18 +106,17 @@ class PoseErrors:
         """
         self.missed_person, self.false_person, self.duplicate_person = missed_person, false_person, duplicate_person
         self._chances = {
-            Mistake.JITTER: strength * _by_kind(jitter),
-            Mistake.INVERSION: strength * _by_kind(inversion),
-            Mistake.SWAP: strength * _by_kind(swap),
-            Mistake.MISS: strength * _by_kind(miss),
+            Mistake.JITTER: strength * _values(jitter),
+            Mistake.INVERSION: strength * _values(inversion),
+            Mistake.SWAP: strength * _values(swap),
+            Mistake.MISS: strength * _values(miss),
         }  # the order is part of what a seed draws
-        self._absent = strength * _by_kind(absent)
-        self._extra = strength * _by_kind(dict.fromkeys(KEYPOINT_KINDS, 0.0) if extra is None else extra)
+        self._absent = strength * _values(absent)
+        self._extra = strength * _values(dict.fromkeys(KEYPOINT_KINDS, 0.0) if extra is None else extra)
         self._shift = strength * shift
         self._crowded_swap, self._few_keypoints_miss = crowded_swap, few_keypoints_miss
-        means = PLAUSIBLE_SCORES if scores is None else scores
-        _check_names(means, SCORED, "a mean score")
-        self._scores = np.array([means.get(mistake.name.lower(), 0.0) for mistake in Mistake])  # (7,)
+        means = _values(PLAUSIBLE_SCORES if scores is None else scores, SCORED, "mean score")
+        self._scores = np.insert(means, Mistake.ABSENT, 0.0)  # (7,)
         self._score_spread = score_spread
 
     def draw(
@@ -229,16 +228,12 @@ def overlap(pose: FloatArray, other: FloatArray) -> bool:
     return bool((low < high).all())
 
 
-def _by_kind(table: Mapping[str, float]) -> FloatArray:
-    """Returns the probabilities (7,) of a table in the order of KEYPOINT_KINDS."""
-    _check_names(table, KEYPOINT_KINDS, "a probability")
-    return np.array([table[name] for name in KEYPOINT_KINDS])
-
-
-def _check_names(table: Mapping[str, float], names: Sequence[str], what: str) -> None:
+def _values(table: Mapping[str, float], names: Sequence[str] = KEYPOINT_KINDS, what: str = "probability") -> FloatArray:
+    """Returns the values of a table in the order of the names that it must have."""
     if set(table) != set(names):
         found = ", ".join(table) or "none"
-        raise UserError(f"pose errors: expected {what} for each of {', '.join(names)}; found {found}")
+        raise UserError(f"pose errors: expected a {what} for each of {', '.join(names)}; found {found}")
+    return np.array([table[name] for name in names])
 
 
 def keypoint_kinds(names: Sequence[str]) -> IntArray:

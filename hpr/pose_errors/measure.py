@@ -51,8 +51,7 @@ _LEAST_SHIFT, _LARGEST_SHIFT = 0.08, 0.2
 """In sizes of the person: the smallest common displacement that is told from jitter, and the largest in x or y that
 `PoseErrors` draws."""
 
-_SHIFT_KEYPOINTS = 5
-"""Poses with fewer estimated keypoints are not examined for shifts."""
+_SHIFT_KEYPOINTS = 5  # poses with fewer estimated keypoints are not examined for shifts
 
 _PRIOR = 10.0
 """Rates of rare keypoints are pulled towards the mean of all kinds, as if this many keypoints had the mean rate."""
