@@ -33,8 +33,7 @@ class FrameChange(NamedTuple):
         frame: Its index in the sequence.
         truth: The annotated people.
         poses: The estimates before and after.
-        before: Keypoints found before.
-        after: Keypoints found after.
+        before, after: Keypoints found before and after.
     """
 
     sequence: str

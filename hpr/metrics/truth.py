@@ -18,7 +18,6 @@ Progress = Callable[[int], Any]
 
 SILENT: Progress = lambda files: None  # noqa: E731
 
-
 _KeyedFrame = tuple[str, FrameKey, Frame]
 
 
@@ -28,8 +27,8 @@ class FramePair(NamedTuple):
     Attributes:
         truth: The annotated frame.
         estimate: The predicted people; nobody where the image has no prediction.
-        file: Name of the predicted file; None where the image has no prediction.
-        key: Indices of the predicted sequence in its file and of the frame in it; None where the image has no prediction.
+        file: Name of the predicted file; None where the image has no prediction, as is `key`.
+        key: Indices of the predicted sequence in its file and of the frame in it.
     """
 
     truth: Frame
