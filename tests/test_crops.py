@@ -1,5 +1,6 @@
 """The size of people, their crops, and the crops' pixels and coordinates."""
 
+from itertools import pairwise
 from typing import Any
 
 import numpy as np
@@ -98,7 +99,7 @@ def test_scale_of_other_skeletons(skeleton: Skeleton) -> None:
     assert head_of(person_scale(whole, skeleton, 55.0)) == pytest.approx(expected, abs=1e-12)
 
 
-def standing(size: float = 1.0) -> FloatArray:
+def standing() -> FloatArray:
     """A man of 1.75 m who faces the camera with his arms a little away from him, at a centimetre per pixel: (15, 2).
 
     The lengths are those of a body in space, as in an anatomist's drawing. The diagonal of his head box is 35 px.
@@ -114,12 +115,8 @@ def standing(size: float = 1.0) -> FloatArray:
         "knee": (11, 127),
         "ankle": (12, 168),
     }
-    sides = {"left": 1, "right": -1, "": 1}
-    found = [
-        np.array(points[kind(name)]) * [sides[name.partition("_")[0] if kind(name) != name else ""], 1]
-        for name in POSETRACK15.names
-    ]
-    return 200 + size * np.array(found)
+    found = [np.array(points[kind(name)]) * [-1 if name.startswith("right_") else 1, 1] for name in POSETRACK15.names]
+    return 200 + np.array(found)
 
 
 def without(pose: FloatArray, *kinds: str) -> FloatArray:
@@ -130,6 +127,7 @@ def without(pose: FloatArray, *kinds: str) -> FloatArray:
 
 HEAD = ("head_bottom", "head_top")
 LEGS = ("hip", "knee", "ankle")
+LEG = {"left_hip": (0, 0), "left_knee": (0, 61), "left_ankle": (0, 91)}
 
 
 class TestBodyScale:
@@ -146,19 +144,18 @@ class TestBodyScale:
             pytest.param((*HEAD, "nose", *LEGS, "wrist"), id="shoulders and elbows"),
         ],
     )
-    @pytest.mark.parametrize("size", [0.2, 1.0, 9.0])
-    def test_people_who_stand(self, absent: tuple[str, ...], size: float) -> None:
-        diagonal = head_of(body_scale(without(standing(size), *absent), POSETRACK15))
-        assert diagonal == pytest.approx(35 * size, rel=0.1)
+    def test_people_who_stand(self, absent: tuple[str, ...]) -> None:
+        assert head_of(body_scale(without(standing(), *absent), POSETRACK15)) == pytest.approx(35, rel=0.1)
 
-    @pytest.mark.parametrize("kind_of_limb", [("elbow",), ("wrist",), ("knee",), ("elbow", "wrist"), ("knee", "ankle")])
-    def test_foreshortened_limbs(self, kind_of_limb: tuple[str, ...]) -> None:
+    @pytest.mark.parametrize(
+        "limbs", ["shoulder elbow", "elbow wrist", "hip knee", "shoulder elbow wrist", "hip knee ankle"]
+    )
+    def test_foreshortened_limbs(self, limbs: str) -> None:
         """A limb that points to the camera has no length; most others still have theirs."""
         pose = without(standing(), *HEAD)
-        ends = {"elbow": "shoulder", "wrist": "elbow", "knee": "hip", "ankle": "knee"}
-        for name in kind_of_limb:
-            for side in ("left_", "right_"):
-                pose[POSETRACK15.index(side + name)] = pose[POSETRACK15.index(side + ends[name])] + 1
+        for side in ("left_", "right_"):
+            for start, end in pairwise(POSETRACK15.indices(*(side + name for name in limbs.split()))):
+                pose[end] = pose[start] + 1
         assert head_of(body_scale(pose, POSETRACK15)) == pytest.approx(35, rel=0.1)
 
     def test_one_keypoint_far_off(self) -> None:
@@ -204,7 +201,6 @@ class TestBodyScale:
             pytest.param({"nose": (9, 9)}, [10, 20, 55, 110], 20.0, id="one keypoint and a box"),
             pytest.param({"nose": (9, 9)}, [10, 20, 100, 65], 20.0, id="a box that is wider than high"),
             pytest.param({"nose": (9, 9)}, [10, 20, 10.5, 20], 55.0, id="a box without extent"),
-            pytest.param({"nose": (9, 9)}, [20, 30, 0, 0], 55.0, id="a box turned round"),
             pytest.param({"nose": (9, 9)}, [-np.inf, 0, np.inf, 9], 55.0, id="a box without end"),
             pytest.param({"nose": (9, 9)}, [0, 0, 1e6, 9], 55.0, id="a box too large to be true"),
             pytest.param({"left_hip": (0, 0), "left_knee": (0, 61)}, None, 50.0, id="one limb"),
@@ -213,17 +209,10 @@ class TestBodyScale:
             pytest.param({"left_hip": (0, 0), "left_knee": (0, 0.9)}, None, 55.0, id="a limb under a pixel"),
             pytest.param({"left_hip": (0, 0), "left_knee": (0, 1e300)}, None, 55.0, id="absurd"),
             pytest.param({"left_hip": (-1e308, 0), "left_knee": (1e308, 0)}, None, 55.0, id="beyond numbers"),
-            pytest.param(
-                {"left_hip": (0, 0), "left_knee": (0, 61), "left_ankle": (0, 91)},
-                [0, 0, 900, 900],
-                50.0,
-                id="two limbs: the longer",
-            ),
+            pytest.param(LEG, [0, 0, 900, 900], 50.0, id="two limbs: the longer"),
         ],
     )
-    def test_few_keypoints(
-        self, points: dict[str, tuple[float, float]], box: list[float] | None, diagonal: float
-    ) -> None:
+    def test_few_keypoints(self, points: dict[str, tuple[float, float]], box: Any, diagonal: float) -> None:
         given = pose(*((POSETRACK15.index(name), *point) for name, point in points.items()))
         scale = body_scale(given, POSETRACK15, None if box is None else np.array(box, float), mean_head=55)
         assert head_of(scale) == pytest.approx(diagonal)
@@ -279,9 +268,3 @@ def test_a_region_may_be_larger_than_a_crop(image_size: tuple[int, int], is_crop
     assert region.box == (0, 0, *image_size)
     assert (region.width * region.height <= MAX_CROP_PIXELS) == is_cropped
     assert person_crop(keypoints, image_size, 1.0) == (region if is_cropped else None)
-
-
-@pytest.mark.parametrize(("margin", "expected"), [(0.0, (400, 450, 600, 750)), (100.0, (300, 350, 700, 850))], ids=str)
-def test_margin(margin: float, expected: tuple[int, int, int, int]) -> None:
-    keypoints = pose((0, 400, 450), (1, 600, 750))
-    assert person_region(keypoints, (1000, 1000), 1.0, margin).box == expected

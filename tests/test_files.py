@@ -49,27 +49,19 @@ def test_an_interrupted_write_leaves_the_old_file(tmp_path: Path) -> None:
     path = tmp_path / "a.txt"
     path.write_text("old")
 
-    def interrupted() -> None:
-        with replacing(path) as temporary:
-            temporary.write_text("new, but only ha")
-            raise KeyboardInterrupt
-
-    with pytest.raises(KeyboardInterrupt):
-        interrupted()
+    with pytest.raises(KeyboardInterrupt), replacing(path) as temporary:
+        raise KeyboardInterrupt(temporary.write_text("new, but only ha"))
     assert path.read_text() == "old"
     assert [entry.name for entry in tmp_path.iterdir()] == ["a.txt"]
 
 
-def test_unwritable_folder(tmp_path: Path) -> None:
-    (tmp_path / "file").write_text("in the way")
-    with pytest.raises(UserError, match="cannot be written"):
-        write_json(tmp_path / "file" / "a.json", {})
-
-
-def test_a_full_disk_leaves_nothing(tmp_path: Path) -> None:
+def test_a_full_disk_or_a_file_in_the_way_leaves_nothing(tmp_path: Path) -> None:
     with full_disk(100), pytest.raises(UserError, match=r"a.json: cannot be written \(File too large\)"):
         write_json(tmp_path / "a.json", list(range(1000)))
     assert list(tmp_path.iterdir()) == []
+    (tmp_path / "file").touch()
+    with pytest.raises(UserError, match="cannot be written"):
+        write_json(tmp_path / "file" / "a.json", {})
 
 
 class TestReplacingFolder:

@@ -12,16 +12,16 @@ import pytest
 from PIL import Image as PillowImage
 
 from hpr.errors import UserError
-from hpr.images import ImageFolder, ImageList, decode_image, open_images, read_image
+from hpr.images import ImageFolder, ImageList, ImageSource, decode_image, open_images, read_image
 from hpr.pixels import REDUCTIONS, image_size
 from hpr.poses import Frame
 from hpr.skeleton import POSETRACK15
 
 
 def picture(path: Path, shade: int = 0) -> None:
-    """Writes an image of one pixel."""
+    """Writes an image of one pixel, as PNG where the name does not say otherwise."""
     path.parent.mkdir(parents=True, exist_ok=True)
-    cv2.imwrite(str(path), np.full((1, 1, 3), shade, np.uint8))
+    cv2.imencode(path.suffix or ".png", np.full((1, 1, 3), shade, np.uint8))[1].tofile(path)
 
 
 def bitmap_header(path: Path, width: int, height: int) -> None:
@@ -34,18 +34,26 @@ def named(name: str) -> Frame:
     return Frame.empty(name, POSETRACK15)
 
 
+def shade_of(images: ImageSource, name: str) -> int:
+    """Returns the brightest value of an image."""
+    return int(images.read(named(name)).max())
+
+
+def assert_not_found(images: ImageSource, name: str) -> None:
+    assert not images.has(named(name))
+    with pytest.raises(UserError, match=r"no such image|cannot be read"):
+        images.read(named(name))
+
+
 class TestReadImage:
     @pytest.mark.parametrize("channels", [1, 3, 4])
-    def test_images_are_rgb(self, channels: int, tmp_path: Path) -> None:
+    @pytest.mark.parametrize("name", ["a.png", "bild–ä 1.png"], ids=ascii)
+    def test_images_are_rgb(self, name: str, channels: int, tmp_path: Path) -> None:
         pixels = np.full((4, 6, channels), [[[10, 20, 30, 255][:channels]]], np.uint8)
-        cv2.imwrite(str(tmp_path / "a.png"), pixels)
-        image = read_image(tmp_path / "a.png")
+        cv2.imencode(".png", pixels)[1].tofile(tmp_path / name)
+        image = read_image(tmp_path / name)
         assert image.shape == (4, 6, 3)
         assert image[0, 0].tolist() == ([10, 10, 10] if channels == 1 else [30, 20, 10])
-
-    def test_name_beyond_ascii(self, tmp_path: Path) -> None:
-        cv2.imencode(".png", np.zeros((2, 3, 3), np.uint8))[1].tofile(tmp_path / "bild–ä 1.png")
-        assert read_image(tmp_path / "bild–ä 1.png").shape == (2, 3, 3)
 
     def test_exif_orientation_is_ignored(self, tmp_path: Path) -> None:
         image = PillowImage.fromarray(np.zeros((20, 30, 3), np.uint8))
@@ -76,12 +84,11 @@ class TestReadImage:
             read(tmp_path / "a.png")
 
     @pytest.mark.parametrize("ending", ["jpg", "png"])
-    def test_truncated_file(self, ending: str, tmp_path: Path) -> None:
+    def test_truncated_file(self, ending: str) -> None:
         noise = np.random.default_rng(0).integers(0, 256, (64, 64, 3), dtype=np.uint8)
         encoded = cv2.imencode(f".{ending}", noise)[1]
-        encoded[: len(encoded) // 2].tofile(tmp_path / "a")
-        with pytest.raises(UserError, match="not an image"):
-            read_image(tmp_path / "a")
+        with pytest.raises(ValueError, match="not an image"):
+            decode_image(encoded[: len(encoded) // 2])
 
     def test_what_is_no_regular_file(self, tmp_path: Path) -> None:
         os.mkfifo(tmp_path / "a.png")  # which would be waited for
@@ -97,11 +104,10 @@ class TestReadImage:
 
 class TestImageSize:
     @pytest.mark.parametrize("ending", ["jpg", "png", "bmp", "webp", "tiff", "ppm"])
-    def test_equals_that_of_the_decoded_image(self, ending: str, tmp_path: Path) -> None:
+    def test_of_an_encoded_image(self, ending: str, tmp_path: Path) -> None:
         path = tmp_path / f"a.{ending}"
         cv2.imwrite(str(path), np.zeros((20, 30, 3), np.uint8))
         assert image_size(path) == (30, 20)
-        assert read_image(path).shape == (20, 30, 3)
 
     def test_needs_the_header_only(self, tmp_path: Path) -> None:
         bitmap_header(tmp_path / "a.bmp", 12_000, 11_000)
@@ -114,15 +120,13 @@ class TestReductions:
     @pytest.mark.parametrize(("reduction", "size"), [(1, (21, 33)), (2, (11, 17)), (4, (6, 9)), (8, (3, 5))])
     def test_jpeg(self, reduction: int, size: tuple[int, int], tmp_path: Path) -> None:
         cv2.imwrite(str(tmp_path / "a.jpg"), np.full((21, 33, 3), (0, 128, 255), np.uint8))
-        for source in (ImageFolder(tmp_path), ImageList([tmp_path / "a.jpg"])):
+        picture(tmp_path / "a.png")
+        for source in (ImageFolder(tmp_path), ImageList([tmp_path / "a.jpg", tmp_path / "a.png"])):
             image = source.read(named("a.jpg"), reduction)
             assert image.shape == (*size, 3)
             assert np.abs(image.astype(int) - (255, 128, 0)).max() <= 3
             assert source.reductions(named("a.jpg")) == REDUCTIONS
-
-    def test_other_files(self, tmp_path: Path) -> None:
-        picture(tmp_path / "a.png")
-        assert ImageFolder(tmp_path).reductions(named("a.png")) == (1,)
+            assert source.reductions(named("a.png")) == (1,)
         with pytest.raises(UserError, match=r"b\.jpg: no such image"):
             ImageFolder(tmp_path).reductions(named("b.jpg"))
 
@@ -151,7 +155,7 @@ class TestImageFolder:
         images, name = ImageFolder(root, outside), name.format(root=root)
         assert images.has(named(name))
         assert images.path(name) == root / name
-        assert images.read(named(name)).tolist() == [[[1, 1, 1]]]
+        assert shade_of(images, name) == 1
 
     @pytest.mark.parametrize(
         "name",
@@ -159,7 +163,6 @@ class TestImageFolder:
             pytest.param("../beside.png", id="one up"),
             pytest.param("../root2/c.png", id="into a folder whose name begins alike"),
             pytest.param("clip/../../beside.png", id="down and up"),
-            pytest.param("{root}/../beside.png", id="absolute and up"),
             pytest.param("{outside}/beside.png", id="absolute"),
             pytest.param("link.png", id="through a link to a file"),
             pytest.param("links/c.png", id="through a link to a folder"),
@@ -177,7 +180,7 @@ class TestImageFolder:
 
         allowed = ImageFolder(root, outside=True)
         assert allowed.has(named(name))
-        assert allowed.read(named(name)).tolist() == [[[2, 2, 2]]]
+        assert shade_of(allowed, name) == 2
 
     def test_messages_do_not_reveal_which_files_exist_outside(self, root: Path) -> None:
         for name in ("../gone.png", "/no/where.png", "nowhere.png"):
@@ -186,28 +189,21 @@ class TestImageFolder:
             with pytest.raises(UserError, match="no such image"):
                 ImageFolder(root, outside=True).read(named(name))
 
-    def test_folder_may_be_a_link(self, root: Path) -> None:
-        link = root.parent / "link"
-        link.symlink_to(root)
-        images = ImageFolder(link)
-        assert images.read(named("clip/b.png")).tolist() == [[[1, 1, 1]]]
-        assert all(images.has(named(name)) for name in (f"{link}/a.png", f"{root}/a.png"))
-        assert not any(images.has(named(name)) for name in ("../beside.png", "link.png", "link"))
-
-    def test_folder_may_be_relative_or_the_root_of_all(self, root: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-        assert ImageFolder(Path("/")).has(named(str(root / "link.png")))
+    @pytest.mark.parametrize("folder", ["", "clip/..", "../folder"], ids=["relative", "up", "a link"])
+    def test_folder_may_be_relative_or_a_link(self, folder: str, root: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+        (root.parent / "folder").symlink_to(root)
         monkeypatch.chdir(root)
-        for relative in (Path(), Path("clip/..")):
-            images = ImageFolder(relative)
-            assert images.read(named("a.png")).tolist() == [[[1, 1, 1]]]
-            assert not images.has(named("../beside.png"))
+        images = ImageFolder(Path(folder))
+        assert {shade_of(images, name) for name in ("clip/b.png", f"{root}/a.png", f"{root.parent}/folder/a.png")} == {
+            1
+        }
+        assert not any(images.has(named(name)) for name in ("../beside.png", "link.png", "folder"))
+        assert ImageFolder(Path("/")).has(named(str(root / "link.png")))
 
     @pytest.mark.parametrize("name", ["gone.png", "clip", "", "a.png/b.png", "a" * 300])
     def test_missing_files(self, name: str, root: Path) -> None:
         for folder in (root, root / "gone"):
-            assert not ImageFolder(folder).has(named(name))
-            with pytest.raises(UserError, match=r"no such image|cannot be read"):
-                ImageFolder(folder).read(named(name))
+            assert_not_found(ImageFolder(folder), name)
 
     @pytest.mark.parametrize("name", ["a\0.png", "\ud800.png"], ids=ascii)
     @pytest.mark.parametrize("outside", [False, True])
@@ -237,8 +233,7 @@ class TestOtherEndings:
     )
     def test_found(self, name: str, file: str, tmp_path: Path) -> None:
         root = tmp_path / "root"
-        picture(root / file.lower(), 1)
-        (root / file.lower()).rename(root / file)
+        picture(root / file)
         for other in ("ab.jpg", "a.txt", "a.json", "frame.png"):
             (root / other).touch()
         images, frame = ImageFolder(root), named(name.format(root=root))
@@ -251,17 +246,13 @@ class TestOtherEndings:
     def test_not_found(self, name: str, tmp_path: Path) -> None:
         for file in ("root/a.jpg", "root/ab.jpg", "root.jpg"):
             picture(tmp_path / file)
-        images = ImageFolder(tmp_path / "root", outside=True)
-        assert not images.has(named(name))
-        with pytest.raises(UserError, match=r"no such image|cannot be read"):
-            images.read(named(name))
+        assert_not_found(ImageFolder(tmp_path / "root", outside=True), name)
 
     def test_exact_name_wins(self, tmp_path: Path) -> None:
-        for shade, name in enumerate(("a.png", "a.bmp", "a")):
-            picture(tmp_path / "other.png", shade)
-            (tmp_path / "other.png").rename(tmp_path / name)
-        images = ImageFolder(tmp_path)
-        assert [int(images.read(named(name)).max()) for name in ("a.png", "a.bmp", "a")] == [0, 1, 2]
+        names = ("a.png", "a.bmp", "a")
+        for shade, name in enumerate(names):
+            picture(tmp_path / name, shade)
+        assert [shade_of(ImageFolder(tmp_path), name) for name in names] == [0, 1, 2]
 
     @pytest.mark.parametrize("name", ["a", "a.jpg"])
     def test_ambiguous_name(self, name: str, tmp_path: Path) -> None:
@@ -309,7 +300,7 @@ class TestImageList:
         frame = named(name.format(root=tmp_path))
         assert images.has(frame)
         assert images.size(frame) == (1, 1)
-        assert abs(int(images.read(frame).max()) - 40 * index) <= 1
+        assert abs(shade_of(images, frame.image) - 40 * index) <= 1
 
     @pytest.mark.parametrize(
         ("name", "message"),
@@ -332,7 +323,7 @@ class TestImageList:
         images = open_images(tmp_path / "a.png")
         for name in ("a.png", "a", "a.jpg", "images/a.png", ""):
             assert images.has(named(name))
-            assert images.read(named(name)).tolist() == [[[7, 7, 7]]]
+            assert shade_of(images, name) == 7
         assert not images.has(named("b.png"))
 
 
@@ -353,7 +344,7 @@ class TestOpenImages:
         (tmp_path / "lists" / "all.txt").write_text(f"\ufeffa.png\r\n\n  {tmp_path}/b.png \n", "utf-8")
         images = open_images(tmp_path / "lists" / "all.txt")
         assert images.name == f"{tmp_path}/lists/all.txt"
-        assert [int(images.read(named(name)).max()) for name in ("a.png", "b")] == [1, 2]
+        assert [shade_of(images, name) for name in ("a.png", "b")] == [1, 2]
 
     @pytest.mark.parametrize(
         ("name", "content", "message"),

@@ -56,10 +56,8 @@ def counted(monkeypatch: pytest.MonkeyPatch, name: str) -> list[str]:
     "numbers",
     [
         pytest.param([], id="none"),
-        pytest.param([0], id="the first"),
-        pytest.param([29], id="the last"),
         pytest.param(list(range(NUM_FRAMES)), id="all"),
-        pytest.param([2, 3, 11, 28], id="some"),
+        pytest.param([2, 3, 11, 29], id="some"),
         pytest.param([5, 5, 5, 6, 6], id="again"),
         pytest.param([20, 3, 4, 0, 29, 28], id="backwards"),
     ],
@@ -71,11 +69,9 @@ def test_frames(numbers: list[int], clip: Path) -> None:
 
 def test_frames_are_rgb(clip: Path) -> None:
     image = Video(clip).read(numbered(3))
-    assert image.shape == (48, 64, 3)
-    assert image.dtype == np.uint8
-    red, green, blue = image[:, 2:10].reshape(-1, 3).mean(axis=0)
-    assert red > 200
-    assert max(green, blue) < 50
+    assert (image.shape, image.dtype) == ((48, 64, 3), np.uint8)
+    red, *others = image[:, 2:10].reshape(-1, 3).mean(axis=0)
+    assert red > 200 > 50 > max(others)
 
 
 def test_forward_reading_opens_the_file_once(clip: Path, monkeypatch: pytest.MonkeyPatch) -> None:
