@@ -8,6 +8,7 @@ import torch
 from conftest import lively, small_network
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from padded_crops import assert_same_as_alone, on_canvas
 from torch import Tensor, nn
 from torch.nn import functional
 
@@ -18,16 +19,6 @@ from hpr.models.padding import PaddedBatch
 from hpr.models.registry import ARCHITECTURES, Architecture, build_network
 from hpr.refine.engine import PoseRefiner
 from hpr.skeleton import COCO17, POSETRACK15
-
-
-def on_canvas(crops: list[Tensor], backbone: Backbone, height: int, width: int) -> PaddedBatch:
-    """Puts crops (C, h, w) where the backbone wants them on canvases of zeros."""
-    sizes = np.array([crop.shape[1:] for crop in crops])
-    starts = backbone.placement(sizes)
-    canvases = torch.zeros(len(crops), len(crops[0]), height, width)
-    for canvas, crop, (y, x) in zip(canvases, crops, starts.tolist(), strict=True):
-        canvas[:, y : y + crop.shape[1], x : x + crop.shape[2]] = crop
-    return PaddedBatch(canvases, torch.from_numpy(sizes), torch.from_numpy(starts))
 
 
 @pytest.fixture(scope="module")
@@ -66,16 +57,7 @@ def test_placement(backbone: Backbone) -> None:
 @settings(deadline=None, max_examples=15)
 @given(sizes=st.lists(st.tuples(st.integers(1, 70), st.integers(1, 70)), min_size=1, max_size=3))
 def test_padded_crops_have_the_features_that_they_have_alone(sizes: list[tuple[int, int]], backbone: Backbone) -> None:
-    crops = [torch.randn(20, *size) for size in sizes]
-    with torch.inference_mode():
-        together = backbone(on_canvas(crops, backbone, 80, 96))
-        for features, crop in zip(together, crops, strict=True):
-            alone = backbone(PaddedBatch.whole(crop[None]))[0]
-            _, height, width = alone.shape
-            rounding = 1e-3 * alone.abs().max().item()
-            torch.testing.assert_close(features[:, :height, :width], alone, rtol=0, atol=rounding)
-            assert not features[:, height:].any()
-            assert not features[:, :, width:].any()
+    assert_same_as_alone(backbone, [torch.randn(20, *size) for size in sizes], 1e-3)
 
 
 def test_masks_are_needed(backbone: Backbone) -> None:

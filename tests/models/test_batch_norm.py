@@ -24,11 +24,12 @@ def padded() -> tuple[Tensor, Tensor]:
     return 3 * torch.randn(2, 4, 6, 7) + 1, valid
 
 
-def test_without_padding_it_is_pytorchs() -> None:
+def test_without_padding_and_in_evaluation_it_is_pytorchs() -> None:
     ours, theirs = both()
-    x = torch.randn(2, 4, 6, 7)
+    x, valid = padded()
     assert torch.equal(ours(x), theirs(x))
     assert torch.equal(ours.running_var, theirs.running_var)  # type: ignore[arg-type]
+    assert torch.equal(ours.eval()(x, valid), theirs.eval()(x))
 
 
 def test_statistics_are_those_of_the_crops_own_cells() -> None:
@@ -65,9 +66,3 @@ def test_half_precision(dtype: torch.dtype) -> None:
     y = ours(x.to(dtype), valid)
     assert y.dtype == dtype
     torch.testing.assert_close(y.float(), exact(x.to(dtype).float(), valid), rtol=0.02, atol=0.05)
-
-
-def test_evaluation_uses_the_running_statistics() -> None:
-    ours, theirs = both()
-    x, valid = padded()
-    assert torch.equal(ours.eval()(x, valid), theirs.eval()(x))

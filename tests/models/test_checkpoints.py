@@ -138,26 +138,12 @@ def test_tensors_that_do_not_fit(name: str | None, change: Any, message: str, de
     assert message.format(name) in refused(saved(path, demo, tensors))
 
 
-@pytest.mark.parametrize(
-    ("content", "message"),
-    [
-        (None, "no such weights"),
-        (b"", "not a complete safetensors file"),
-        (b"hello", "not a complete safetensors file"),
-        (b"\x08" + b"\x00" * 7 + b"not json", "not a complete safetensors file"),
-    ],
-    ids=ascii,
-)
-def test_unreadable_files(content: bytes | None, message: str, path: Path) -> None:
-    if content is not None:
-        path.write_bytes(content)
-    assert refused(path).startswith(message)
-
-
 def test_other_files(demo: Refiner, path: Path) -> None:
-    saved(path, demo)
-    path.write_bytes(path.read_bytes()[:-1])
-    assert refused(path).startswith("not a complete safetensors file")
+    assert refused(path).startswith("no such weights")
+    truncated = saved(path, demo).read_bytes()[:-1]
+    for content in (b"", b"hello", b"\x08" + b"\x00" * 7 + b"not json", truncated):
+        path.write_bytes(content)
+        assert refused(path).startswith("not a complete safetensors file")
 
     for metadata in (None, {"format": "pt"}, {"joints": "nose", "source": "a"}):
         save_file(network_tensors(demo), path, metadata)

@@ -7,6 +7,7 @@ import sys
 import zipfile
 from pathlib import Path
 from typing import Any
+from unittest.mock import Mock
 
 import numpy as np
 import pytest
@@ -23,19 +24,6 @@ from hpr.skeleton import POSETRACK15
 UNIT = "resnet_v1_101/block2/unit_3/bottleneck_v1"
 
 
-class FakeReader:
-    """Replaces TensorFlow's reader, so that many checkpoints can be tried without writing them."""
-
-    def __init__(self, variables: dict[str, Any]) -> None:
-        self.variables = variables
-
-    def get_variable_to_shape_map(self) -> dict[str, list[int]]:
-        return {name: list(np.shape(value)) for name, value in self.variables.items()}
-
-    def get_tensor(self, name: str) -> Any:
-        return self.variables[name]
-
-
 @pytest.fixture
 def checkpoint(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> dict[str, Any]:
     """Variables of a checkpoint at tmp_path/snapshot-7, which a test may change."""
@@ -44,7 +32,9 @@ def checkpoint(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> dict[str, Any
         name: np.broadcast_to(np.float32(0), shape)
         for name, shape in json.loads((GOLDEN / "variables.json").read_text())
     }
-    monkeypatch.setattr(tensorflow, "_open_checkpoint", lambda path: FakeReader(variables))
+    reader = Mock(get_tensor=variables.__getitem__)
+    reader.get_variable_to_shape_map = lambda: {name: list(value.shape) for name, value in variables.items()}
+    monkeypatch.setattr(tensorflow, "_open_checkpoint", lambda path: reader)
     return variables
 
 
@@ -76,7 +66,6 @@ def test_ported_snapshot(weights: Path) -> None:
     }
     tensors, _ = load(weights)
     assert sum(tensor.size for tensor in tensors.values()) == 43_482_029
-    assert tensors["offset_head.weight"].shape == (2048, 30, 3, 3)
 
     variables, scope = standin.refiner(), "resnet_v1_101"
     unit = f"{scope}/block3/unit_23/bottleneck_v1"
@@ -180,16 +169,10 @@ def test_unreadable_checkpoints(name: str, content: bytes | None, message: str, 
     assert [path.name for path in tmp_path.iterdir()] == [name] * (content is not None)
 
 
-def test_without_tensorflow(tmp_path: Path) -> None:
-    (tmp_path / "snapshot-1.index").touch()
-    program = (
-        "import sys; sys.modules['tensorflow'] = None\n"
-        "from pathlib import Path; from hpr.models.tensorflow import port\n"
-        "port(Path(sys.argv[1]), Path('out'))"
-    )
-    line = [sys.executable, "-c", program, str(tmp_path / "snapshot-1")]
-    result = subprocess.run(line, capture_output=True, text=True, check=False, cwd=tmp_path)
-    assert "pip install -e '.[port]'" in result.stderr
+def test_without_tensorflow(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    (tmp_path / "snapshot-7.index").touch()
+    monkeypatch.setitem(sys.modules, "tensorflow", None)
+    assert "pip install -e '.[port]'" in refused(tmp_path)
 
 
 def test_porting_needs_no_torch_and_nothing_else_needs_tensorflow() -> None:
