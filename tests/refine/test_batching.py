@@ -61,6 +61,12 @@ def assert_same(first: Iterable[RefinedPose], second: Iterable[RefinedPose], num
         np.testing.assert_allclose(one.confidence, others[key].confidence, rtol=0, atol=ROUNDING)
 
 
+def assert_padding_changes_nothing(network: Refiner | None, sizes: list[tuple[int, int]], **settings: Any) -> None:
+    alone, together = refiners(network, **settings)
+    people = [person(*size, index, alone.skeleton) for index, size in enumerate(sizes)]
+    assert_same(alone.refine_crops(people), together.refine_crops(people), len(people))
+
+
 SIDES = st.integers(8, 90)
 
 
@@ -69,9 +75,7 @@ SIDES = st.integers(8, 90)
 @given(sizes=st.lists(st.tuples(SIDES, SIDES), min_size=1, max_size=6))
 def test_padding_changes_nothing(flip: bool, sizes: list[tuple[int, int]]) -> None:
     """Whatever the parities of the sides at every stride."""
-    alone, together = refiners(flip=flip)
-    people = [person(*size, index) for index, size in enumerate(sizes)]
-    assert_same(alone.refine_crops(people), together.refine_crops(people), len(people))
+    assert_padding_changes_nothing(None, sizes, flip=flip)
 
 
 @pytest.mark.parametrize(
@@ -83,9 +87,7 @@ def test_padding_changes_nothing(flip: bool, sizes: list[tuple[int, int]]) -> No
     ],
 )
 def test_padding_changes_nothing_of(network: Refiner, sizes: list[tuple[int, int]]) -> None:
-    alone, together = refiners(network)
-    people = [person(*size, index, network.skeleton) for index, size in enumerate(sizes)]
-    assert_same(alone.refine_crops(people), together.refine_crops(people), len(people))
+    assert_padding_changes_nothing(network, sizes)
 
 
 @pytest.mark.cuda
@@ -111,14 +113,11 @@ def test_the_masks_are_needed(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 class TestGroup:
-    @pytest.mark.parametrize(
-        ("sizes", "expected"),
-        [([], []), ([(20, 30), (10, 30), (20, 30)], [[1], [0], [2]])],
-        ids=["nobody", "sorted by size, one at a time"],
-    )
-    def test_without_pixels(self, sizes: list[tuple[int, int]], expected: list[list[int]]) -> None:
-        people = [person(*size, index) for index, size in enumerate(sizes)]
-        assert [[member.key.person for member in batch] for batch in group(people, 0, ROOM)] == expected
+    def test_without_pixels(self) -> None:
+        """Sorted by size, one at a time."""
+        assert list(group([], 0, ROOM)) == []
+        people = [person(*size, index) for index, size in enumerate([(20, 30), (10, 30), (20, 30)])]
+        assert [[member.key.person for member in batch] for batch in group(people, 0, ROOM)] == [[1], [0], [2]]
 
     def test_limit_holds_and_nobody_is_lost(self) -> None:
         people = [person(20 + 7 * i % 60, 20 + 11 * i % 90, i) for i in range(40)]
@@ -141,25 +140,24 @@ class TestGroup:
             assert (height, width) == sizes[0]
 
 
-class TestCollate:
-    def test_crops_lie_where_the_backbone_wants_them(self) -> None:
-        """The drawn pose is shifted as well, with all of its discs, even those beyond the crop's border."""
-        network = small_network(COCO17)
-        sizes = [(40, 50), (41, 53), (42, 49), (43, 52), (44, 47)]
-        people = [person(*size, index, COCO17) for index, size in enumerate(sizes)]
-        batch = collate(people, network, CPU)
-        assert batch.is_padded
-        assert batch.tensors.shape == (5, 20, 64, 64)
-        assert batch.sizes.tolist() == [list(size) for size in sizes]
-        assert batch.starts.tolist() == network.backbone.placement(np.array(sizes)).tolist()
-        assert len({tuple(start) for start in batch.starts.tolist()}) > 1
-        assert not (batch.tensors[:, :3] * ~batch.valid()).any()
+def test_collated_crops_lie_where_the_backbone_wants_them() -> None:
+    """The drawn pose is shifted as well, with all of its discs, even those beyond the crop's border."""
+    network = small_network(COCO17)
+    sizes = [(40, 50), (41, 53), (42, 49), (43, 52), (44, 47)]
+    people = [person(*size, index, COCO17) for index, size in enumerate(sizes)]
+    batch = collate(people, network, CPU)
+    assert batch.is_padded
+    assert batch.tensors.shape == (5, 20, 64, 64)
+    assert batch.sizes.tolist() == [list(size) for size in sizes]
+    assert batch.starts.tolist() == network.backbone.placement(np.array(sizes)).tolist()
+    assert len({tuple(start) for start in batch.starts.tolist()}) > 1
+    assert not (batch.tensors[:, :3] * ~batch.valid()).any()
 
-        for own, member, (y, x) in zip(batch.tensors, people, batch.starts.tolist(), strict=True):
-            height, width, _ = member.pixels.shape
-            np.testing.assert_array_equal(own[:3, y : y + height, x : x + width].permute(1, 2, 0), member.pixels)
-            discs = draw_discs(torch.from_numpy(member.keypoints + np.array([x, y]))[None], 64, 64)
-            assert torch.equal(own[3:], discs[0])
+    for own, member, (y, x) in zip(batch.tensors, people, batch.starts.tolist(), strict=True):
+        height, width, _ = member.pixels.shape
+        np.testing.assert_array_equal(own[:3, y : y + height, x : x + width].permute(1, 2, 0), member.pixels)
+        discs = draw_discs(torch.from_numpy(member.keypoints + np.array([x, y]))[None], 64, 64)
+        assert torch.equal(own[3:], discs[0])
 
 
 class TestOutOfMemory:

@@ -59,27 +59,16 @@ class TestMerge:
 
     def test_kept_keypoints_have_flag_1_and_nothing_else_changes(self) -> None:
         flags, scores = np.full((3, 15), 0.3), np.linspace(0, 1, 45).reshape(3, 15)
-        given = Frame(
-            "a.jpg",
-            POSETRACK15,
-            KEYPOINTS,
-            scores,
-            flags,
-            boxes=np.ones((3, 4)),
-            head_boxes=np.zeros((3, 4)),
-            track_ids=(1, 2, 3),
-            posed=np.array([True, False, True]),
-            records=np.array([4, 5, 6]),
-            ignore_regions=(np.zeros((3, 2)),),
-            size=(640, 480),
-        )
+        others: dict[str, Any] = {"boxes": np.ones((3, 4)), "head_boxes": np.zeros((3, 4)), "track_ids": (1, 2, 3)}
+        others |= {"posed": np.array([True, False, True]), "records": np.array([4, 5, 6])}
+        others |= {"ignore_regions": (np.zeros((3, 2)),), "size": (640, 480)}
+        given = Frame("a.jpg", POSETRACK15, KEYPOINTS, scores, flags, **others)
         found = applied(given)
         np.testing.assert_array_equal(found.keypoints, [PROPOSED, KEYPOINTS[1], PROPOSED])
         np.testing.assert_array_equal(found.flags, [[1] * 15, [0.3] * 15, [1] * 15])
         np.testing.assert_array_equal(found.confidences, [[0.6] * 15, [NAN] * 15, [0.6] * 15])
         np.testing.assert_array_equal(found.scores, scores)
-        names = ("image", "skeleton", "boxes", "head_boxes", "posed", "records", "ignore_regions", "size", "track_ids")
-        assert all(getattr(found, name) is getattr(given, name) for name in names)
+        assert all(getattr(found, name) is getattr(given, name) for name in ("image", "skeleton", *others))
 
     def test_dropped_and_added_keypoints(self) -> None:
         keypoints, flags = KEYPOINTS.copy(), np.ones((3, 15))

@@ -94,20 +94,16 @@ class TestReadFiles:
         assert file.path == folder / "seq_a.json"
 
 
-class TestCheckImages:
-    def test_nothing_to_be_found(self, tmp_path: Path) -> None:
-        check_images([], ImageFolder(tmp_path))
-        check_images([pose_file("a", [])], ImageFolder(tmp_path))
-
-    def test_one_is_enough(self, tmp_path: Path) -> None:
-        files = [pose_file(name, counts) for name, counts in COUNTS.items()]
-        with pytest.raises(
-            UserError, match=rf"^{tmp_path}: expected {tmp_path}/a/0.jpg and 4 more images, found none$"
-        ):
-            check_images(files, ImageFolder(tmp_path))
-        (tmp_path / "a").mkdir()
-        (tmp_path / "a" / "1.jpg").touch()
+def test_check_images(tmp_path: Path) -> None:
+    """One image is enough; without a frame, none has to be found."""
+    check_images([], ImageFolder(tmp_path))
+    check_images([pose_file("a", [])], ImageFolder(tmp_path))
+    files = [pose_file(name, counts) for name, counts in COUNTS.items()]
+    with pytest.raises(UserError, match=rf"^{tmp_path}: expected {tmp_path}/a/0.jpg and 4 more images, found none$"):
         check_images(files, ImageFolder(tmp_path))
+    (tmp_path / "a").mkdir()
+    (tmp_path / "a" / "1.jpg").touch()
+    check_images(files, ImageFolder(tmp_path))
 
 
 @pytest.mark.parametrize("name", POSETRACK)
@@ -120,12 +116,6 @@ class TestFileAssembly:
                 frames = [frame.select(frame.is_posed) for frame in frames]
             POSETRACK[name].write([replace(file.sequences[0], frames=frames)], folder / file.path.name)
         return documents(folder)
-
-    def test_nothing(self, name: str, tmp_path: Path) -> None:
-        with FileAssembly(POSETRACK[name], [], [[]], tmp_path / "out") as assembly:
-            assert add_all(assembly, []) == {}
-            assert assembly.incomplete() == []
-        assert not (tmp_path / "out").exists()
 
     @settings(deadline=None, max_examples=20)
     @given(data=st.data(), processes=st.integers(1, 4))
@@ -160,15 +150,18 @@ class TestFileAssembly:
             assert assembly.incomplete() == []
         assert writes == ["b.json", "a.json"]
 
-    def test_a_folder_that_cannot_be_written(self, name: str, tmp_path: Path) -> None:
-        files = written(POSETRACK[name], tmp_path / "in", {"a": [1]})
+    def test_nothing_and_what_cannot_be_written(self, name: str, tmp_path: Path) -> None:
+        with FileAssembly(POSETRACK[name], [], [[]], tmp_path / "out") as assembly:
+            assert add_all(assembly, []) == {}
+        assert not (tmp_path / "out").exists()
         (tmp_path / "out").write_text("in the way")
-        shares = shares_of(files, 1)
+        files = written(POSETRACK[name], tmp_path / "in", {"a": [1]})
+        ((part,),) = shares_of(files, 1)
         with (
-            FileAssembly(POSETRACK[name], files, shares, tmp_path / "out") as assembly,
             pytest.raises(UserError, match=r"a.json: cannot be written"),
+            FileAssembly(POSETRACK[name], files, [[part]], tmp_path / "out") as assembly,
         ):
-            add_all(assembly, [refined_part(files, part) for part in shares[0]])
+            add_all(assembly, [refined_part(files, part)])
 
 
 @pytest.mark.parametrize(

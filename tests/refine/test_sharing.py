@@ -6,7 +6,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from hpr.poses import Frame, PoseSequence
-from hpr.refine.sharing import Part, share
+from hpr.refine.sharing import share
 from hpr.skeleton import POSETRACK15
 
 
@@ -20,44 +20,28 @@ def files(*sequences: list[int]) -> list[list[PoseSequence]]:
     return [[sequence(*people)] for people in sequences]
 
 
-def part(file: int, start: int, stop: int, people: int) -> Part:
-    return Part(file, 0, start, stop, people)
-
-
 @pytest.mark.parametrize(
     ("given_files", "processes", "expected"),
     [
         pytest.param([], 1, [[]], id="no file"),
-        pytest.param([[]], 1, [[part(0, 0, 0, 0)]], id="no frame"),
-        pytest.param([[0, 0]], 2, [[part(0, 0, 2, 0)], []], id="nobody"),
-        pytest.param([[5]], 3, [[part(0, 0, 1, 5)], [], []], id="one frame for three"),
-        pytest.param([[1, 2], [3]], 1, [[part(0, 0, 2, 3), part(1, 0, 1, 3)]], id="one process has all, uncut"),
-        pytest.param(
-            [[1, 1], [1, 2], [4]],
-            2,
-            [[part(2, 0, 1, 4)], [part(0, 0, 2, 2), part(1, 0, 2, 3)]],
-            id="the largest first, each to the one with the least",
-        ),
-        pytest.param(
-            [[2] * 8], 4, [[part(0, 2 * i, 2 * i + 2, 4)] for i in range(4)], id="one file is cut between frames"
-        ),
-        pytest.param(
-            [[3] * 10],
-            4,
-            [[part(0, 2, 5, 9)], [part(0, 7, 10, 9)], [part(0, 0, 2, 6)], [part(0, 5, 7, 6)]],
-            id="into as many parts as there are processes, also where they are not equal",
-        ),
-        pytest.param([[100, 1, 1]], 2, [[part(0, 0, 1, 100)], [part(0, 1, 3, 2)]], id="a crowd is a part of its own"),
-        pytest.param(
-            [[10], [11]], 2, [[part(1, 0, 1, 11)], [part(0, 0, 1, 10)]], id="slightly more than a fair share is not cut"
-        ),
-        pytest.param(
-            [[0, 3, 0, 0, 3, 0]], 2, [[part(0, 0, 2, 3)], [part(0, 2, 6, 3)]], id="frames without people go along"
-        ),
+        pytest.param([[]], 1, [[(0, 0, 0)]], id="no frame"),
+        pytest.param([[0, 0]], 2, [[(0, 0, 2)], []], id="nobody"),
+        pytest.param([[5]], 3, [[(0, 0, 1)], [], []], id="one frame for three"),
+        pytest.param([[1, 2], [3]], 1, [[(0, 0, 2), (1, 0, 1)]], id="one process has all, uncut"),
+        # The largest first, each to the one with the least.
+        pytest.param([[1, 1], [1, 2], [4]], 2, [[(2, 0, 1)], [(0, 0, 2), (1, 0, 2)]], id="three files for two"),
+        pytest.param([[2] * 8], 4, [[(0, i, i + 2)] for i in (0, 2, 4, 6)], id="one file is cut between frames"),
+        # Into as many parts as there are processes, also where they are not equal.
+        pytest.param([[3] * 10], 4, [[(0, 2, 5)], [(0, 7, 10)], [(0, 0, 2)], [(0, 5, 7)]], id="into unequal parts"),
+        pytest.param([[100, 1, 1]], 2, [[(0, 0, 1)], [(0, 1, 3)]], id="a crowd is a part of its own"),
+        pytest.param([[10], [11]], 2, [[(1, 0, 1)], [(0, 0, 1)]], id="slightly more than a fair share is not cut"),
+        pytest.param([[0, 3, 0, 0, 3, 0]], 2, [[(0, 0, 2)], [(0, 2, 6)]], id="frames without people go along"),
     ],
 )
-def test_shares(given_files: list[list[int]], processes: int, expected: list[list[Part]]) -> None:
-    assert share(files(*given_files), processes) == expected
+def test_shares(given_files: list[list[int]], processes: int, expected: list[list[tuple[int, int, int]]]) -> None:
+    """Parts are given by file, first frame and the frame behind the last."""
+    shares = share(files(*given_files), processes)
+    assert [[(part.file, part.start, part.stop) for part in parts] for parts in shares] == expected
 
 
 PEOPLE = st.lists(st.integers(0, 9), max_size=30)
@@ -106,7 +90,7 @@ def test_small_files_stay_whole(counts: list[list[int]], processes: int) -> None
     for file, people in enumerate(counts):
         pieces = [p for parts in shares for p in parts if p.file == file]
         if sum(people) <= fair:
-            assert pieces == [part(file, 0, len(people), sum(people))]
+            assert [(piece.start, piece.stop, piece.people) for piece in pieces] == [(0, len(people), sum(people))]
     loads = [sum(p.people for p in parts) for parts in shares]
     most = max((frame for people in counts for frame in people), default=0)
     assert max(loads) <= 2.25 * fair + most
