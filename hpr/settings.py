@@ -8,31 +8,14 @@ InputKind = Literal["discs", "confident_discs"]
 """How an estimated pose is drawn for the network: as published, or with discs as bright as the estimate's scores."""
 
 Count = Annotated[int, Field(ge=1)]
-"""An integer, 1 or more."""
-
 WholeNumber = Annotated[int, Field(ge=0)]
-"""An integer, 0 or more."""
-
-Seed = Annotated[int, Field(ge=0, lt=2**63)]
-"""A random seed; PyTorch takes no larger ones."""
-
-Workers = Annotated[int, Field(ge=0, le=512)]
-"""Number of worker processes beside this one."""
-
-BatchSize = Annotated[int, Field(ge=1, le=65_536)]
-"""Examples in an optimizer step."""
-
-CanvasSide = Annotated[int, Field(ge=16, le=8192)]
-"""Side of a crop or an image in pixels."""
-
+Seed = Annotated[int, Field(ge=0, lt=2**63)]  # PyTorch takes no larger ones
+Workers = Annotated[int, Field(ge=0, le=512)]  # processes beside this one
+BatchSize = Annotated[int, Field(ge=1, le=65_536)]  # examples in an optimizer step
+CanvasSide = Annotated[int, Field(ge=16, le=8192)]  # pixels of a crop or an image
 NonNegative = Annotated[float, Field(ge=0, allow_inf_nan=False)]
-"""A number, 0 or more."""
-
 Positive = Annotated[float, Field(gt=0, allow_inf_nan=False)]
-"""A number above 0."""
-
 Probability = Annotated[float, Field(ge=0, le=1)]
-"""A number from 0 to 1."""
 
 checked = validate_call(config=ConfigDict(strict=True, arbitrary_types_allowed=True))
 """Decorates a function: its arguments must have exactly their annotated types and be within their ranges.

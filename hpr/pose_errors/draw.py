@@ -127,10 +127,14 @@ class PoseErrors:
         random: np.random.Generator,
         hidden: FloatArray | None = None,
     ) -> tuple[FloatArray, IntArray]:
-        """Draws an estimate of a pose (K, 2) of true keypoints, NaN where there are none.
+        """Draws an estimate of a true pose.
 
-        `neighbours` (M, K, 2) are the other people in the image, and `hidden` (K, 2) the positions of keypoints that
-        are not to be found in the image, NaN where unknown.
+        Args:
+            pose: (K, 2) true keypoints in pixels, NaN where missing.
+            neighbours: (M, K, 2) the other people in the image.
+            skeleton: Skeleton of the K keypoints.
+            random: Generator of random numbers.
+            hidden: (K, 2) positions of keypoints that cannot be found in the image, NaN where unknown.
 
         Returns:
             Keypoints (K, 2), NaN where absent, and the Mistake of each (K,). At least one of the true keypoints stays.

@@ -16,7 +16,15 @@ from hpr.training.examples import Example
 def example_batches(
     examples: Dataset[Example], steps: range, batch_size: int, accumulate: int, num_workers: int, processes: Processes
 ) -> Generator[list[Example], None, None]:
-    """Yields this rank's share of each step, in `accumulate` parts; 0 workers make the examples in this process.
+    """Yields this rank's share of each step, in `accumulate` parts.
+
+    Args:
+        examples: Examples by index; step s has those from s * batch_size on.
+        steps: Steps to yield.
+        batch_size: Examples in a step, over all ranks.
+        accumulate: Parts of a rank's share.
+        num_workers: Processes that make examples; 0 makes them in this process.
+        processes: The ranks.
 
     Raises:
         UserError: An example cannot be read.

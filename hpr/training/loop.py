@@ -125,7 +125,15 @@ class Trainer:
         device: torch.device,
         processes: Processes,
     ) -> None:
-        """Prepares a training; `optimizer` makes one from groups of parameters, and the settings have `with_steps`.
+        """Prepares a training.
+
+        Args:
+            network: Network to be trained.
+            optimizer: Makes the optimizer from groups of parameters.
+            schedule: Maps step and number of steps to the learning rate.
+            settings: How to train; with a number of steps, see `TrainingSettings.with_steps`.
+            device: Device to train on.
+            processes: The ranks.
 
         Raises:
             UserError: A batch cannot be split evenly, or the network is too narrow to be trained on a CPU.
