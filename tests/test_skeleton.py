@@ -116,7 +116,6 @@ def test_indices_of_names() -> None:
     ("names", "limbs", "sigmas", "message"),
     [
         pytest.param(("a", "b", "a"), (), (1, 1, 1), "custom: expected every keypoint once, found a, b, a", id="twice"),
-        pytest.param((), (), (1,), "expected one sigma for each keypoint, found 1 for 0 keypoints", id="no keypoint"),
         pytest.param(("a", "b"), (), (1,), "expected one sigma for each keypoint, found 1 for 2", id="sigmas"),
         pytest.param(("a", "b"), (("a", "c"), ("d", "b")), (1, 1), "its limbs name c, d, not a keypoint", id="limbs"),
     ],

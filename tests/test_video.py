@@ -69,7 +69,8 @@ def test_frames(numbers: list[int], clip: Path) -> None:
 
 def test_frames_are_rgb(clip: Path) -> None:
     image = Video(clip).read(numbered(3))
-    assert (image.shape, image.dtype) == ((48, 64, 3), np.uint8)
+    assert image.shape == (48, 64, 3)
+    assert image.dtype == np.uint8
     red, *others = image[:, 2:10].reshape(-1, 3).mean(axis=0)
     assert red > 200 > 50 > max(others)
 
@@ -123,21 +124,13 @@ def test_poses_that_do_not_say_which_frame(clip: Path) -> None:
         assert str(error.value) == f"{clip}: {problem}"
 
 
-@pytest.mark.parametrize(
-    ("content", "message"),
-    [
-        (None, "a.mp4: no such video"),
-        (b"", "a.mp4: not a video that OpenCV can decode"),
-        (b"hello" * 100, "a.mp4: not a video that OpenCV can decode"),
-    ],
-)
-def test_unreadable_files(
-    content: bytes | None, message: str, tmp_path: Path, capfd: pytest.CaptureFixture[str]
-) -> None:
-    if content is not None:
-        (tmp_path / "a.mp4").write_bytes(content)
-    with pytest.raises(UserError, match=message):
+def test_unreadable_files(tmp_path: Path, capfd: pytest.CaptureFixture[str]) -> None:
+    with pytest.raises(UserError, match=r"a.mp4: no such video"):
         Video(tmp_path / "a.mp4")
+    for content in (b"", b"hello" * 100):
+        (tmp_path / "a.mp4").write_bytes(content)
+        with pytest.raises(UserError, match=r"a.mp4: not a video that OpenCV can decode"):
+            Video(tmp_path / "a.mp4")
     assert capfd.readouterr().err == ""
 
 

@@ -62,11 +62,8 @@ def test_the_worst_are_kept() -> None:
     files = [{"a.json": [clip(*poses)], "unknown.json": [clip(POSE)]} for poses in (before, after)]
     changes = frame_changes(PoseTrackTruth({"a.json": [clip(*[POSE] * 6)]}), files[0], files[1], most=3)
     assert (changes.better, changes.worse, changes.same) == (1, 4, 1)
-    assert [(change.sequence, change.frame, change.gain) for change in changes.worst] == [
-        ("clip", 3, -6),
-        ("clip", 5, -4),
-        ("clip", 1, -2),
-    ]
+    assert {change.sequence for change in changes.worst} == {"clip"}
+    assert [(change.frame, change.gain) for change in changes.worst] == [(3, -6), (5, -4), (1, -2)]
     worst = changes.worst[0]
     assert (worst.before, worst.after) == (Found(15, 0), Found(12, 3))
     assert worst.poses == tuple(file["a.json"][0].frames[3] for file in files)

@@ -167,14 +167,10 @@ class TestTrapsOfPycocotools:
         path = written(folder / "gt.json", truth)
         return math.isclose(score(path, Coco().read(path)).selection, 100)
 
-    @pytest.mark.parametrize(
-        "changes",
-        [{"id": 0}, {"id": None}, {"id": "a"}, {"iscrowd": None}, {"num_keypoints": None}, {"area": None}],
-        ids=str,
-    )
-    def test_a_person_is_found(
-        self, changes: dict[str, Any], tmp_path: Path, capsys: pytest.CaptureFixture[str]
-    ) -> None:
+    ODD = ({"id": 0}, {"id": None}, {"id": "a"}, {"iscrowd": None}, {"num_keypoints": None}, {"area": None})
+
+    @pytest.mark.parametrize("changes", ODD, ids=str)
+    def test_a_person_is_found(self, changes: Any, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
         """Also number 0, whom pycocotools takes for nobody."""
         assert self.is_found(self.people(**changes), tmp_path)
         assert capsys.readouterr() == ("", "")

@@ -134,12 +134,10 @@ class TestHeadBoxes:
     truth = frame("a.jpg", POSE, POSE)
     without = "DIR: {} people have no head box in the ground truth, as MPII's .mat has, and are not scored"
 
-    def test_somebody_without(self) -> None:
+    def test_people_without(self) -> None:
         truth = replace(self.truth, head_boxes=np.array([HEAD_BOX, [*HEAD_BOX[:3], np.nan]]))
         found = score(truth, frame("a.jpg", POSE, POSE + 1000))
         assert (found.totals["PCKh"], found.people, found.warnings) == (100, 1, [self.without.format(1)])
-
-    def test_nobody_with(self) -> None:
         with pytest.raises(UserError) as error:
             score(replace(self.truth, head_boxes=np.full((2, 4), np.nan)), self.truth)
         assert str(error.value) == self.without.format(2)

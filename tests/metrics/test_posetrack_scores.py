@@ -6,7 +6,7 @@ from dataclasses import replace
 import numpy as np
 import pytest
 from conftest import GOLDEN
-from scored_clips import Person, people, score, sequence, total, without_track_ids
+from scored_clips import Person, frame, people, score, sequence, total, without_track_ids
 
 from hpr.errors import UserError
 from hpr.formats import PoseTrack18
@@ -131,32 +131,23 @@ def test_without_tracks_there_is_ap(truth: PoseSequence, predicted: PoseSequence
     assert scores.warnings == [f"clip: {warning}"]
 
 
-class TestIgnoreRegions:
-    square = np.array([[0.0, 0.0], [100.0, 0.0], [100.0, 100.0], [0.0, 100.0]])
-    outside = Person(POSE + 500, 0, 0.5)
-
-    def truth(self, region: FloatArray) -> PoseSequence:
-        truth = sequence([self.outside])
-        return replace(truth, frames=[replace(truth.frames[0], ignore_regions=(region,))])
-
-    @pytest.mark.parametrize(("x", "counts"), [(50.0, False), (100.0, True), (101.0, True)])
-    def test_what_is_inside_does_not_count(self, x: float, counts: bool) -> None:
-        """The boundary is outside."""
-        predicted = sequence([self.outside, Person(np.tile([x, 50.0], (15, 1)), 1, 0.9)])
-        assert total(self.truth(self.square), predicted)["AP_precision"] == (50 if counts else 100)
-
-    def test_too_few_points_are_named(self) -> None:
-        scores = score((self.truth(self.square[:2]), sequence([self.outside])))
-        assert scores.totals["AP"] == 100
-        assert "clip: 000000.jpg has an ignore region of less than three points" in scores.warnings[0]
+@pytest.mark.parametrize(("x", "corners", "precision"), [(50.0, 4, 100), (100.0, 4, 50), (101.0, 4, 50), (50.0, 2, 50)])
+def test_what_is_inside_an_ignore_region_does_not_count(x: float, corners: int, precision: float) -> None:
+    """The boundary is outside; regions of two points have no inside and are named."""
+    region = np.array([[0.0, 0.0], [100.0, 0.0], [100.0, 100.0], [0.0, 100.0]])[:corners]
+    annotated = frame("000000.jpg", [Person(POSE + 500)])
+    truth = PoseSequence("clip", [replace(annotated, ignore_regions=(region,))])
+    scores = score((truth, sequence([Person(POSE + 500), Person(np.tile([x, 50.0], (15, 1)), 1, 0.9)])))
+    assert scores.by_keypoint["AP_precision"]["total"] == precision
+    named = [warning for warning in scores.warnings if "000000.jpg has an ignore region of less than three" in warning]
+    assert len(named) == (corners < 3)
 
 
 def with_second(frame: Frame) -> PoseSequence:
     return replace(CLIP, frames=[CLIP.frames[0], frame, CLIP.frames[2]])
 
 
-NOTHING = np.full((1, 15, 2), np.nan)
-SECOND = replace(CLIP.frames[1], keypoints=NOTHING)
+SECOND = replace(CLIP.frames[1], keypoints=np.full((1, 15, 2), np.nan))
 UNLISTED = replace(SECOND, posed=np.zeros(1, bool), head_boxes=np.full((1, 4), np.nan), track_ids=(None,))
 
 

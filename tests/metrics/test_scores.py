@@ -51,8 +51,7 @@ class TestSelection:
     def test_mean_of_map_and_mota(self) -> None:
         assert BEFORE.metrics == pytest.approx({"mAP": 100 * 10 / 15, "MOTA": 100 / 3, "PCKh": 100 * 10 / 15})
         assert BEFORE.selection == pytest.approx(50)
-
-    def test_map_alone_without_tracks(self) -> None:
+        # Without tracks it is mAP alone.
         assert math.isnan(UNTRACKED.metrics["MOTA"])
         assert UNTRACKED.selection == 100
 

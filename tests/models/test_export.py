@@ -119,7 +119,6 @@ def test_one_size_of_another_skeleton(tmp_path: Path, monkeypatch: pytest.Monkey
         (["size=[8192,8000]"], "size=[8192,8000]: expected 3,000,000 pixels or fewer"),
         (["model.weights=null"], "model.weights=null: expected a file of weights to export"),
         (["model.weights=absent.safetensors"], "absent.safetensors: no such weights"),
-        (["model.skeleton=coco17"], "expected weights for the keypoints of coco17, found posetrack15's"),
     ],
 )
 def test_wrong_settings(settings: list[str], message: str) -> None:

@@ -96,8 +96,7 @@ def test_masked_cells_do_not_count() -> None:
     before = refinement_losses(logits, offsets, made)
     logits[..., 4:] += 100
     after = refinement_losses(logits, offsets, made)
-    assert before.part == after.part
-    assert before.offset == after.offset
+    assert (before.part, before.offset) == (after.part, after.offset)
 
 
 @pytest.mark.parametrize(("count", "part_loss"), [(0, 0.0), (2, np.log(2))])

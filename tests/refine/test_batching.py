@@ -100,18 +100,6 @@ def test_padding_changes_nothing_on_cuda() -> None:
         np.testing.assert_allclose(one.keypoints, other.keypoints, rtol=0, atol=0.005)
 
 
-def test_the_masks_are_needed(monkeypatch: pytest.MonkeyPatch) -> None:
-    alone, together = refiners()
-    people = [person(40, 50, 0), person(75, 61, 1)]
-    expected = list(alone.refine_crops(people))
-    assert_same(expected, together.refine_crops(people), 2)
-
-    valid = PaddedBatch.valid
-    monkeypatch.setattr(PaddedBatch, "valid", lambda *arguments: torch.ones_like(valid(*arguments)))
-    with pytest.raises(AssertionError, match="Not equal to tolerance"):
-        assert_same(expected, together.refine_crops(people), 2)
-
-
 class TestGroup:
     def test_without_pixels(self) -> None:
         """Sorted by size, one at a time."""
@@ -211,13 +199,3 @@ class TestWindows:
         results = list(itertools.islice(engine.refine_crops(people()), 10))
         assert {result.key for result in results} == {key_of(index) for index in range(10)}
         assert len(taken) <= 12
-
-    @pytest.mark.parametrize(("count", "batch_pixels"), [(0, 0), (23, 0), (23, 5_000), (23, 10**9)])
-    def test_everyone_comes_back_with_their_key(self, count: int, batch_pixels: int) -> None:
-        engine = PoseRefiner(small_network(), "cpu", batch_pixels=batch_pixels)
-        people = [
-            RefinedPose(key_of(index), Outcome.CROP_SIZE) if index % 4 == 0 else person(20 + index % 3, 30, index)
-            for index in range(count)
-        ]
-        results = list(engine.refine_crops(people))
-        assert sorted(result.key.person for result in results) == list(range(count))

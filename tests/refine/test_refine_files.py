@@ -13,7 +13,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from hpr.errors import UserError
-from hpr.formats import Format, PoseTrack17, PoseTrack18
+from hpr.formats import Format, PoseTrack18
 from hpr.images import ImageFolder
 from hpr.poses import Frame, PoseSequence
 from hpr.refine.files import FileAssembly, PoseFile, check_images, read_files
@@ -84,10 +84,8 @@ class TestReadFiles:
     def test_a_folder_and_one_file(self, name: str) -> None:
         folder, steps = GOLDEN / name / "predictions", list[int]()
         files = read_files(POSETRACK[name], folder, steps.append)
-        assert [(file.path, file.output_name) for file in files] == [
-            (folder / "seq_a.json", "seq_a.json"),
-            (folder / "seq_b.json", "seq_b.json"),
-        ]
+        names = ["seq_a.json", "seq_b.json"]
+        assert [(file.path, file.output_name) for file in files] == [(folder / own, own) for own in names]
         assert [[own.name for own in file.sequences] for file in files] == [["seq_a"], ["seq_b"]]
         assert steps == [1, 1]
         (file,) = read_files(POSETRACK[name], folder / "seq_a.json")
@@ -164,15 +162,10 @@ class TestFileAssembly:
             add_all(assembly, [refined_part(files, part)])
 
 
-@pytest.mark.parametrize(
-    ("file_format", "expected"),
-    [
-        pytest.param(PoseTrack17(), [(0, 1), (), (0, 1)], id="posetrack17"),
-        pytest.param(PoseTrack18(), [(0, 1, 2), (), (0, 1)], id="posetrack18"),
-    ],
-)
-def test_people_without_a_keypoint(file_format: Format, expected: list[tuple[int, ...]], tmp_path: Path) -> None:
+@pytest.mark.parametrize(("name", "left"), [("posetrack17", (0, 1)), ("posetrack18", (0, 1, 2))])
+def test_people_without_a_keypoint(name: str, left: tuple[int, ...], tmp_path: Path) -> None:
     """Only those whom the input has without a keypoint are removed, and only from PoseTrack 2017."""
+    file_format = POSETRACK[name]
     files = written(file_format, tmp_path / "in", {"a": [3, 0, 2]})
     shares = shares_of(files, 1)
     refined = refined_part(files, shares[0][0])
@@ -181,5 +174,5 @@ def test_people_without_a_keypoint(file_format: Format, expected: list[tuple[int
     with FileAssembly(file_format, files, shares, tmp_path / "out") as assembly:
         add_all(assembly, [replace(refined, frames=[*refined.frames[:-1], dropped])])
     (found,) = file_format.read(tmp_path / "out" / "a.json")
-    assert [frame.track_ids for frame in found.frames] == expected
+    assert [frame.track_ids for frame in found.frames] == [left, (), (0, 1)]
     assert np.isnan(found.frames[-1].keypoints).all()
