@@ -112,3 +112,24 @@ def document17(points: Any, image: Any = "a/b/clip/000.jpg", **record: Any) -> d
 def point(keypoint: int, x: Any, y: Any, **score: Any) -> dict[str, Any]:
     """A point of a PoseTrack 2017 document."""
     return {"id": [keypoint], "x": [x], "y": [y], **score}
+
+
+def one_person(name: str, **fields: Any) -> Any:
+    """A document of a format with one image and one person, whose record has other fields; `...` for none."""
+    flat = [7, 8, 1] * 17
+    records: dict[str, dict[str, Any]] = {
+        "alphapose": {"image_id": "a.jpg", "keypoints": flat},
+        "openpose": {"pose_keypoints_2d": [7, 8, 1] * 25},
+        "mmpose": {"keypoints": [[7, 8]] * 17, "keypoint_scores": [1] * 17},
+        "ultralytics": {"keypoints": {"x": [7] * 17, "y": [8] * 17, "visible": [1] * 17}},
+        "posetrack18": document18()["annotations"][0],
+        "posetrack17": document17([point(0, 7, 8)])["annolist"][0]["annorect"][0],
+        "coco": {"id": 5, "image_id": 7, "category_id": 1, "keypoints": flat},
+        "mpii": {"image": "a.jpg", "joints": [[7, 8]] * 16, "joints_vis": [1] * 16},
+    }
+    people = [{key: value for key, value in {**records[name], **fields}.items() if value is not ...}]
+    if name in ("coco", "posetrack18"):
+        return {"images": [{"id": 7, "file_name": "a.jpg"}], "annotations": people}
+    if name == "posetrack17":
+        return {"annolist": [{"image": "a.jpg", "annorect": people}]}
+    return {"people": people} if name == "openpose" else people

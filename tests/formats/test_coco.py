@@ -8,13 +8,13 @@ from typing import Any, ClassVar
 import numpy as np
 import pytest
 from conftest import GOLDEN
-from documents import moved, read, read_document, refusal, rewritten, some_keypoints, with_keypoints, written
+from documents import moved, read, read_document, rewritten, some_keypoints, with_keypoints, written
 
 from hpr.errors import UserError
 from hpr.formats import get_format, recognise
 from hpr.formats.coco import Coco, CrowdPose, ranking_scores
 from hpr.poses import NO_RECORD, Frame, PoseSequence
-from hpr.skeleton import COCO17, CROWDPOSE14, POSETRACK15, POSETRACK18, Skeleton
+from hpr.skeleton import COCO17, POSETRACK15, Skeleton
 
 FILES = GOLDEN / "formats"
 COCO_ANNOTATIONS, COCO_RESULTS = FILES / "coco" / "annotations.json", FILES / "coco" / "results.json"
@@ -39,30 +39,6 @@ def result(**fields: Any) -> dict[str, Any]:
 
 
 class TestAnnotations:
-    def test_nothing(self, tmp_path: Path) -> None:
-        sequence = read(Coco(), written(tmp_path / "a.json", {"images": [], "annotations": []}))
-        assert (sequence.name, sequence.frames) == ("a", [])
-
-    def test_everyone_in_their_images(self) -> None:
-        first, second, third = read(Coco(), COCO_ANNOTATIONS).frames
-        assert [first.image, second.image, third.image] == [f"{number:012d}.jpg" for number in (139, 285, 632)]
-        assert [first.size, second.size] == [(640, 426), (586, 640)]
-        assert [len(first), len(second), len(third)] == [2, 0, 2]  # without the crowd and the bicycle
-        assert [frame.records.tolist() for frame in (first, second, third)] == [[0, 2], [], [1, 5]]
-        assert first.keypoints[0, NOSE].tolist() == [210, 60]
-        assert np.isnan(first.keypoints[0, RIGHT_ANKLE]).all()
-        assert np.isnan(first.keypoints[1]).all()
-        assert first.is_posed.tolist() == [True, False]
-        assert first.flags[0, :5].tolist() == [2, 2, 2, 0, 1]
-        assert first.boxes[0].tolist() == [164.5, 40.25, 254.5, 302.75]
-        assert np.isnan(first.scores).all()
-        assert np.isnan(first.person_scores).all()
-
-    def test_crowdpose(self) -> None:
-        frames = read(CrowdPose(), CROWDPOSE_ANNOTATIONS).frames
-        assert [len(frame) for frame in frames] == [1, 2, 2]
-        assert frames[0].keypoints[0, CROWDPOSE14.indices("head_top", "head_bottom")].tolist() == [[208, 40], [208, 84]]
-
     def test_own_order_of_keypoints(self, tmp_path: Path) -> None:
         """Also with others among them, which stay when a pose is changed."""
         document = annotations(keypoints=[9, 8, 2, 1.5, 2.5, 1, *[0] * 45, 3, 4, 2])
@@ -108,7 +84,7 @@ class TestIgnoreRegions:
     def test_nobody(self, tmp_path: Path) -> None:
         assert self.regions(tmp_path / "a.json") == ()
         assert [own.tolist() for own in self.regions(tmp_path / "a.json", self.UNPOSED)] == [self.BOX]
-        assert self.regions(tmp_path / "a.json", self.POSED) == ()
+        assert self.regions(tmp_path / "a.json", self.POSED, {**self.UNPOSED, "bbox": [1, 2]}) == ()
 
     def test_a_polygon(self, tmp_path: Path) -> None:
         triangle = [[1.0, 2.0], [5.0, 2.0], [3.0, 9.5]]
@@ -135,9 +111,6 @@ class TestIgnoreRegions:
         found = self.regions(tmp_path / "a.json", self.POSED, {**self.UNPOSED, "segmentation": segmentation})
         assert [region.tolist() for region in found] == [self.BOX]
 
-    def test_neither(self, tmp_path: Path) -> None:
-        assert self.regions(tmp_path / "a.json", self.POSED, {**self.UNPOSED, "bbox": [1, 2]}) == ()
-
 
 class TestResults:
     def test_nothing(self, tmp_path: Path) -> None:
@@ -150,31 +123,12 @@ class TestResults:
         frames = read(Coco(str(COCO_ANNOTATIONS)), COCO_RESULTS).frames
         assert [frame.image for frame in frames] == [f"{number:012d}.jpg" for number in (139, 285, 632)]
         assert [frame.records.tolist() for frame in frames] == [[1, 2], [], [0, 3]]
-        assert frames[2].person_scores.tolist() == [0.875, 0.625]
-        assert frames[2].scores[0, :3].tolist() == [0.9, 0.04, 0.04]
-        assert np.isnan(frames[2].keypoints[1, NOSE]).all()
-        assert np.isnan(frames[2].scores[1, NOSE])
-        assert np.isnan(frames[0].boxes).all()
-
-    def test_without_annotations_images_are_named_as_in_coco_2017(self) -> None:
-        frames = read(Coco(), COCO_RESULTS).frames
-        assert [(frame.image, len(frame)) for frame in frames] == [("000000000632.jpg", 2), ("000000000139.jpg", 2)]
-        assert [frame.size for frame in frames] == [None, None]
-        assert next(frame.image for frame in read(CrowdPose(), CROWDPOSE_RESULTS).frames) == "100004.jpg"
 
     @pytest.mark.parametrize("image_id", [139, "139", "000000000139", 139.0], ids=str)
     def test_ids_that_are_no_whole_numbers(self, image_id: object, tmp_path: Path) -> None:
         path = written(tmp_path / "a.json", [result(image_id=image_id)])
         for own in (Coco(), Coco(str(COCO_ANNOTATIONS))):
             assert [frame.image for frame in read(own, path).frames if len(frame)] == ["000000000139.jpg"]
-
-    def test_flags(self) -> None:
-        sequence = read(Coco(), FILES / "coco" / "results_flags.json")
-        first, second = sequence.frames
-        assert np.isnan(first.scores).all()
-        assert (first.flags == 1).all()
-        assert second.flags[0, 3] == 0
-        assert first.boxes.tolist() == [[160, 40, 260, 300]]
 
     def test_of_any_category(self, tmp_path: Path) -> None:
         """Some programs count categories from 0, or write none."""
@@ -220,30 +174,14 @@ class TestWritten:
         document[3]["keypoints"][:6] = [1.25, 2.5, 1, 0, 0, 0]  # the nose had no score
         assert rewritten(Coco(), sequence, tmp_path / "a.json") == document
 
-    def test_a_changed_pose_of_results_with_flags(self, tmp_path: Path) -> None:
-        path = FILES / "coco" / "results_flags.json"
-        document = json.loads(path.read_text())
-        sequence = moved(read(Coco(), path), right_ankle=(1.25, 2.5))
-        for entry in document:
-            entry["keypoints"][48:] = [1.25, 2.5, 1]
-        assert rewritten(Coco(), sequence, tmp_path / "a.json") == document
-
-    @pytest.mark.parametrize("path", [COCO_ANNOTATIONS, COCO_RESULTS], ids=lambda path: path.stem)
-    def test_somebody_new(self, path: Path, tmp_path: Path) -> None:
-        own = Coco(str(COCO_ANNOTATIONS))
-        sequence = read(own, path)
-        keypoints = some_keypoints(COCO17, nose=(1.5, 2))[None]
-        scores = np.where(np.isnan(keypoints[..., 0]), np.nan, 0.25)
-        boxes = np.array([[1.0, 2, 4, 6]])
-        sequence.frames[1] = Frame("b.jpg", COCO17, keypoints, scores, boxes=boxes)
-        found = rewritten(own, sequence, tmp_path / "a.json")
-        new = {"image_id": 285, "category_id": 1, "bbox": [1, 2, 3, 4]}
-        document = json.loads(path.read_text())
-        if path == COCO_RESULTS:
-            assert found == [*document, {**new, "keypoints": [1.5, 2, 0.25, *[0] * 48], "score": 0.25}]
-        else:
-            new |= {"keypoints": [1.5, 2, 1, *[0] * 48], "num_keypoints": 1, "area": 12, "iscrowd": 0}
-            assert found["annotations"] == [*document["annotations"], {**new, "id": 900100000140}]
+    def test_somebody_new_in_annotations(self, tmp_path: Path) -> None:
+        sequence = read(Coco(), COCO_ANNOTATIONS)
+        keypoints, scores = some_keypoints(COCO17, nose=(1.5, 2))[None], np.full((1, 17), 0.25)
+        sequence.frames[1] = Frame("b.jpg", COCO17, keypoints, scores, boxes=np.array([[1.0, 2, 4, 6]]))
+        *others, new = rewritten(Coco(), sequence, tmp_path / "a.json")["annotations"]
+        assert others == json.loads(COCO_ANNOTATIONS.read_text())["annotations"]
+        expected = {"id": 900100000140, "image_id": 285, "category_id": 1, "bbox": [1, 2, 3, 4], "area": 12}
+        assert new == {**expected, "iscrowd": 0, "keypoints": [1.5, 2, 1, *[0] * 48], "num_keypoints": 1}
 
     @pytest.mark.parametrize("name", ["coco", "crowdpose"])
     def test_the_other_format_starts_from_scratch(self, name: str, tmp_path: Path) -> None:
@@ -251,8 +189,7 @@ class TestWritten:
         get_format(name).write([sequence], tmp_path / "a.json")
         assert recognise(tmp_path / "a.json") == name
         for before, after in zip(sequence.frames, read(get_format(name), tmp_path / "a.json").frames, strict=True):
-            own = get_format(name).skeletons[0]
-            np.testing.assert_array_equal(after.keypoints, before.in_skeleton(own).keypoints)
+            np.testing.assert_array_equal(after.keypoints, before.in_skeleton(after.skeleton).keypoints)
 
 
 class TestFromScratch:
@@ -281,12 +218,9 @@ class TestFromScratch:
         assert category["keypoints"] == list(COCO17.names)
         assert [1, 2] in category["skeleton"]
         common = {"image_id": 2, "category_id": 1, "iscrowd": 0}
-        pose = [1.5, 2, 1, *[0] * 45, 7, 8, 1]
+        pose, size = [1.5, 2, 1, *[0] * 45, 7, 8, 1], {"width": 640, "height": 480}
         assert found == {
-            "images": [
-                {"id": 1, "file_name": "c/n.jpg"},
-                {"id": 2, "file_name": "c/0.jpg", "width": 640, "height": 480},
-            ],
+            "images": [{"id": 1, "file_name": "c/n.jpg"}, {"id": 2, "file_name": "c/0.jpg", **size}],
             "annotations": [
                 {"id": 1, **common, "keypoints": pose, "num_keypoints": 2, "bbox": [10, 20, 30, 40.5], "area": 1215},
                 {"id": 2, **common, "keypoints": [0] * 51, "num_keypoints": 0, "score": 2.5},
@@ -296,10 +230,8 @@ class TestFromScratch:
     @pytest.mark.parametrize(
         ("names", "ids"),
         [
-            ([], []),
-            (["000000000139.jpg", "val/7.png"], [139, 7]),
-            (["7.jpg", "a/7.jpg"], [1, 2]),
-            (["7.jpg", "b.jpg"], [1, 2]),
+            *(([], []), (["000000000139.jpg", "val/7.png"], [139, 7])),
+            *((["7.jpg", "a/7.jpg"], [1, 2]), (["7.jpg", "b.jpg"], [1, 2])),
         ],
     )
     def test_ids_of_images(self, names: list[str], ids: list[int], tmp_path: Path) -> None:
@@ -310,14 +242,11 @@ class TestFromScratch:
     def test_results_find_their_images_by_name(self, tmp_path: Path) -> None:
         own = Coco(str(COCO_ANNOTATIONS))
         people = np.ones((1, 17, 2))
-        sequence = PoseSequence(
-            "a", [Frame(name, COCO17, people) for name in ("000000000139.jpg", "x/000000000632.png")]
-        )
-        assert [entry["image_id"] for entry in rewritten(own, sequence, tmp_path / "a.json")] == [139, 632]
+        frames = [Frame(name, COCO17, people) for name in ("000000000139.jpg", "x/000000000632.png")]
+        found = rewritten(own, PoseSequence("a", frames), tmp_path / "a.json")
+        assert [entry["image_id"] for entry in found] == [139, 632]
         unknown = PoseSequence("a", [Frame.empty("5.jpg", COCO17), Frame("6.jpg", COCO17, people)])
-        with pytest.raises(
-            UserError, match=r"^6.jpg: expected one of the images of .*annotations.json, found no such name$"
-        ):
+        with pytest.raises(UserError, match=r"^6.jpg: expected one of the images of .*, found no such name$"):
             own.write([unknown], tmp_path / "b.json")
         assert not (tmp_path / "b.json").exists()
 
@@ -329,7 +258,10 @@ class TestFromScratch:
 
 @pytest.mark.parametrize(
     ("scores", "person_score", "expected"),
-    [([np.nan, np.nan, np.nan], np.nan, 1), ([0.5, np.nan, 0.9], np.nan, 0.5), ([0.5, 0.25, 0.9], 3, 3)],
+    [
+        *(([np.nan, np.nan, np.nan], np.nan, 1), ([0.5, np.nan, 0.9], np.nan, 0.5), ([0.5, 0.25, 0.9], 3, 3)),
+        ([1.5e308] * 3, np.nan, 1.5e308),
+    ],
 )
 def test_ranking_scores(scores: list[float], person_score: float, expected: float) -> None:
     """Of keypoints that are there."""
@@ -339,45 +271,12 @@ def test_ranking_scores(scores: list[float], person_score: float, expected: floa
     assert ranking_scores(frame).tolist() == [expected]
 
 
-BROKEN: list[tuple[Any, str]] = [
-    (5, ": expected an object, found 5"),
-    ({}, ": expected the field 'annotations', found no field at all"),
-    ({"annotations": []}, ": expected the field 'images', found annotations"),
-    ({"annotations": [], "images": [{"id": 1}]}, "images[0]: expected the field 'file_name', found id"),
-    ({"annotations": [], "images": [{"id": [], "file_name": "a"}]}, "images[0].id: expected a whole number or a text"),
-    ({"annotations": [], "images": [], "categories": 5}, ": categories: expected a list, found 5"),
-    (
-        {"annotations": [], "images": [], "categories": [{"keypoints": list(POSETRACK18.names)}]},
-        "categories[0].keypoints: expected all 17 keypoints of coco, found no left_eye; read the file in its own",
-    ),
-    (annotations(keypoints=[1, 2]), ": annotations[0].keypoints: expected 51 numbers, found a list of 2"),
-    (annotations(keypoints=["x"] * 51), "annotations[0].keypoints: expected 51 numbers, found 'x'"),
-    (annotations(keypoints=[[1]] * 51), "annotations[0].keypoints: expected 51 numbers, found a list of 1"),
-    (annotations(image_id=8), "annotations[0]: image_id 8 is not among the file's images"),
-    (annotations(score="high"), "annotations[0].score: expected a number, found 'high'"),
-    ([result(), result(keypoints=[1])], ": [1].keypoints: expected 51 numbers, found a list of 1"),
-    ([{"keypoints": KEYPOINTS}], "[0].image_id: expected a number, found None; set the file of annotations"),
-    ([result(image_id="a.jpg")], "[0].image_id: expected a number, found 'a.jpg'; set the file of annotations"),
-    ([result(score=[1, 2])], "[0].score: expected a number, found a list of 2"),
-]
-
-
-@pytest.mark.parametrize(("document", "message"), BROKEN)
-def test_broken_files(document: Any, message: str, tmp_path: Path) -> None:
-    assert message in refusal(Coco(), written(tmp_path / "a.json", document))
-
-
 def test_results_of_other_images(tmp_path: Path) -> None:
     path = written(tmp_path / "a.json", [result(image_id=7)])
     with pytest.raises(UserError, match=r"\[0\]: image_id 7 is not among the images of .*/coco/annotations.json$"):
         Coco(str(COCO_ANNOTATIONS)).read(path)
     with pytest.raises(UserError, match=r"no.json: no such file$"):
         Coco(str(tmp_path / "no.json")).read(path)
-
-
-def test_huge_scores_have_a_mean() -> None:
-    frame = Frame("a.jpg", COCO17, np.ones((1, 17, 2)), np.full((1, 17), 1.5e308))
-    np.testing.assert_allclose(ranking_scores(frame), [1.5e308])
 
 
 def test_fields_that_nobody_knows_go_with_the_record(tmp_path: Path) -> None:

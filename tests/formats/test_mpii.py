@@ -1,7 +1,6 @@
 """Both files of MPII: what is read from them, and how they are written."""
 
 import json
-from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -9,17 +8,7 @@ import numpy as np
 import pytest
 import scipy.io
 from conftest import GOLDEN
-from documents import (
-    read,
-    read_document,
-    refusal,
-    rewritten,
-    some_keypoints,
-    with_another,
-    with_frame,
-    with_keypoints,
-    written,
-)
+from documents import read, read_document, refusal, rewritten, some_keypoints, with_frame, with_keypoints
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from numpy.typing import NDArray
@@ -64,36 +53,17 @@ def release(*people: dict[str, Any]) -> dict[str, Any]:
     return {"RELEASE": structs({"annolist": annolist, "version": "12"}), "other": np.array([[1.5, 2.5]])}
 
 
-def saved(path: Path, content: dict[str, Any]) -> Path:
-    scipy.io.savemat(path, content, do_compression=True)
+def listed(**entry: Any) -> dict[str, Any]:
+    """A file of one image."""
+    return {"RELEASE": structs({"annolist": structs(entry)})}
+
+
+def saved(path: Path, content: dict[str, Any], is_compressed: bool = True) -> Path:
+    scipy.io.savemat(path, content, do_compression=is_compressed)
     return path
 
 
 class TestRecords:
-    def test_nobody(self, tmp_path: Path) -> None:
-        sequence = read_document(FORMAT, tmp_path, [])
-        assert (sequence.name, sequence.frames) == ("a", [])
-        assert rewritten(FORMAT, sequence, tmp_path / "b.json") == []
-
-    def test_golden_file(self, tmp_path: Path) -> None:
-        sequence = read(FORMAT, RECORDS)
-        first, second, third = sequence.frames
-        assert [frame.image for frame in sequence.frames] == ["015601864.jpg", "015599452.jpg", "test.jpg"]
-        assert [frame.records.tolist() for frame in sequence.frames] == [[0, 2], [1], [3]]
-        assert first.skeleton is MPII16
-        # Pixels count from 0.
-        np.testing.assert_array_equal(first.keypoints[0, [0, 15]], [[619, 393], [664, 288]])
-        np.testing.assert_array_equal(second.keypoints[0, :3], [[np.nan] * 2, [np.nan] * 2, [99.5, 49.25]])
-        np.testing.assert_array_equal(second.head_boxes, [[94, 29, 124, 69]])
-        assert np.isnan(first.head_boxes).all()
-        # A joint with flag 0 that has a place is kept, but nothing starts from it.
-        assert first.keypoints[1, 15].tolist() == [214, 44]
-        assert first.flags.sum(axis=1).tolist() == [16, 15]
-        assert first.present.sum(axis=1).tolist() == [16, 15]
-        assert (third.posed.tolist(), third.is_posed.tolist()) == ([False], [False])
-        assert np.isnan(third.keypoints).all()
-        assert rewritten(FORMAT, sequence, tmp_path / "b.json") == json.loads(RECORDS.read_text())
-
     def test_joints_without_flags(self, tmp_path: Path) -> None:
         """They are there."""
         record = {"image": "a.jpg", "joints": [[5, 6]] * 16}
@@ -114,60 +84,34 @@ class TestRecords:
         first = with_keypoints(sequence.frames[0], 0, right_hip=(7.5, 8), left_hip=(np.nan, np.nan))
         document[0]["joints"][2:4] = [[8.5, 9], [-1, -1]]
         document[0]["joints_vis"][3] = 0
-        assert rewritten(FORMAT, with_frame(sequence, 0, first), tmp_path / "b.json") == document
-
-    def test_a_test_image_gets_joints(self, tmp_path: Path) -> None:
-        document = json.loads(RECORDS.read_text())
-        sequence = read(FORMAT, RECORDS)
         third = with_keypoints(sequence.frames[2], 0, left_knee=(1, 2))
-        joints, flags = [[-1, -1]] * 16, [0] * 16
-        joints[4], flags[4] = [2, 3], 1
-        document[3] |= {"joints": joints, "joints_vis": flags}
-        assert rewritten(FORMAT, with_frame(sequence, 2, third), tmp_path / "b.json") == document
+        document[3] |= self.pose(left_knee=[2, 3])  # an image of the test set
+        new = with_frame(with_frame(sequence, 0, first), 2, third)
+        assert rewritten(FORMAT, new, tmp_path / "b.json") == document
 
-    def test_who_is_gone_and_who_is_new(self, tmp_path: Path) -> None:
-        sequence = read(FORMAT, RECORDS)
-        frames = list(sequence.frames)
-        frames[0] = frames[0].select(np.array([1]))
-        keypoints = some_keypoints(MPII16, thorax=(9, 19), head_top=(29, 59))
-        frames[1] = with_another(frames[1], keypoints, head_boxes=np.array([[0.0, 1, 2, 3]]))
-        document = json.loads(RECORDS.read_text())[1:]
-        joints, flags = [[-1, -1]] * 16, [0] * 16
-        joints[THORAX], joints[HEAD_TOP], flags[THORAX], flags[HEAD_TOP] = [10, 20], [30, 60], 1, 1
-        new = {"image": "015599452.jpg", "joints": joints, "joints_vis": flags, "center": [20, 40], "scale": 0.2}
-        expected = [*document, {**new, "x1": 1, "y1": 2, "x2": 3, "y2": 4}]
-        assert rewritten(FORMAT, replace(sequence, frames=frames), tmp_path / "b.json") == expected
+    def pose(self, **joints: list[float]) -> dict[str, Any]:
+        """The fields of a pose that has some joints."""
+        joints = {name: joints.get(name, [-1, -1]) for name in MPII16.names}
+        return {"joints": list(joints.values()), "joints_vis": [int(joint != [-1, -1]) for joint in joints.values()]}
 
     def test_from_scratch(self, tmp_path: Path) -> None:
-        """Center and scale are those of the box."""
-        keypoints = np.full((1, 17, 2), np.nan)
-        keypoints[0, POSETRACK18.indices("nose", "head_top")] = [[1.5, 2], [3, 4]]
-        boxes = np.array([[10, 20, 40, 120.5]])
-        frame = Frame("x/a.jpg", POSETRACK18, keypoints, boxes=boxes)
-        joints, flags = [[-1, -1]] * 16, [0] * 16
-        joints[HEAD_TOP], flags[HEAD_TOP] = [4, 5], 1
-        expected = {"image": "x/a.jpg", "joints": joints, "joints_vis": flags, "center": [26, 71.25], "scale": 0.5025}
+        """Center and scale are those of the box, or else of the joints."""
+        poses = [some_keypoints(POSETRACK18, nose=(1.5, 2), head_top=(3, 4))]
+        poses.append(some_keypoints(POSETRACK18, left_hip=(9, 19), head_top=(29, 59)))
+        boxes, heads = (np.full((2, 4), np.nan) for _ in range(2))
+        boxes[0], heads[1] = [10, 20, 40, 120.5], [0, 1, 2, 3]
+        frame = Frame("x/a.jpg", POSETRACK18, np.stack(poses), boxes=boxes, head_boxes=heads)
         sequence = PoseSequence("a", [Frame.empty("n.jpg", POSETRACK18), frame])
-        assert rewritten(FORMAT, sequence, tmp_path / "b.json") == [expected]
-
-    @pytest.mark.parametrize(
-        ("document", "message"),
-        [
-            ({}, "expected a list, found an object"),
-            ([{"image": "a"}, {"image": 5}], "[1].image: expected a text, found 5"),
-            ([{"joints": []}], "[0]: expected the field 'image', found joints"),
-            ([{"image": "a", "joints": [[1, 2]] * 17}], "[0].joints: expected 16 keypoints, found a list of 17"),
-            ([{"image": "a", "joints": [[1, 2, 3]] * 16}], "[0].joints[0]: expected 2 numbers, found a list of 3"),
-            ([{"image": "a", "joints": [[1, 2]] * 16, "joints_vis": [1]}], "[0].joints_vis: expected 16 numbers"),
-        ],
-    )
-    def test_what_cannot_be_read_is_refused(self, document: Any, message: str, tmp_path: Path) -> None:
-        assert refusal(FORMAT, written(tmp_path / "a.json", document)).startswith(f": {message}")
+        first = {"image": "x/a.jpg", **self.pose(head_top=[4, 5]), "center": [26, 71.25], "scale": 0.5025}
+        pose = self.pose(left_hip=[10, 20], head_top=[30, 60])
+        second = {"image": "x/a.jpg", **pose, "center": [20, 40], "scale": 0.2, "x1": 1, "y1": 2, "x2": 3, "y2": 4}
+        assert rewritten(FORMAT, sequence, tmp_path / "b.json") == [first, second]
 
 
 class TestOfficialFile:
-    def test_is_read(self, tmp_path: Path) -> None:
-        sequence = read(FORMAT, saved(tmp_path / "a.mat", release()))
+    @pytest.mark.parametrize("is_compressed", [True, False])
+    def test_is_read(self, is_compressed: bool, tmp_path: Path) -> None:
+        sequence = read(FORMAT, saved(tmp_path / "a.mat", release(), is_compressed))
         first, second = sequence.frames
         assert (sequence.name, first.image, second.image) == ("a", "015601864.jpg", "b.jpg")
         assert (len(first), len(second)) == (2, 0)
@@ -215,20 +159,11 @@ class TestOfficialFile:
     @pytest.mark.parametrize(
         ("content", "message"),
         [
-            (
-                {"preds": np.zeros((1, 16, 2))},
-                "expected the variable RELEASE of MPII's annotations, with annolist; found preds",
-            ),
+            ({"preds": EMPTY}, "expected the variable RELEASE of MPII's annotations, with annolist; found preds"),
             ({"RELEASE": 5.0}, "expected the variable RELEASE"),
             ({"RELEASE": structs({"version": "12"})}, "expected the variable RELEASE"),
-            (
-                {"RELEASE": structs({"annolist": structs({"image": structs({"name": 5.0})})})},
-                "RELEASE.annolist(1).image.name: expected a text, found an array of shape (1, 1)",
-            ),
-            (
-                {"RELEASE": structs({"annolist": structs({"annorect": EMPTY})})},
-                "RELEASE.annolist(1).image.name: expected a text, found none",
-            ),
+            (listed(image=structs({"name": 5.0})), "(1).image.name: expected a text, found an array of shape (1, 1)"),
+            (listed(annorect=EMPTY), "RELEASE.annolist(1).image.name: expected a text, found none"),
         ],
     )
     def test_other_files_are_refused(self, content: dict[str, Any], message: str, tmp_path: Path) -> None:
@@ -242,14 +177,6 @@ class TestOfficialFile:
         header = b"MATLAB 7.3 MAT-file".ljust(124) + b"\x00\x02IM" + bytes(384) + b"\x89HDF\r\n\x1a\n" + bytes(64)
         (tmp_path / "a.mat").write_bytes(header)
         assert "of version 7.3, which is not read; save it in MATLAB with" in refusal(FORMAT, tmp_path / "a.mat")
-
-    def test_not_compressed(self, tmp_path: Path) -> None:
-        """As scipy writes by default."""
-        scipy.io.savemat(tmp_path / "a.mat", release())
-        assert [len(frame) for frame in read(FORMAT, tmp_path / "a.mat").frames] == [2, 0]
-
-
-SMALL = release()
 
 
 def read_or_refused(path: Path, cut: int, places: list[tuple[int, int]]) -> str:
@@ -273,24 +200,9 @@ PLACES = st.lists(st.tuples(st.integers(0, 30000), st.integers(0, 255)), min_siz
 def test_damaged_official_files_are_read_or_refused(
     cut: int, places: list[tuple[int, int]], tmp_path_factory: pytest.TempPathFactory
 ) -> None:
-    path = saved(tmp_path_factory.mktemp("wild") / "a.mat", SMALL)
+    path = saved(tmp_path_factory.mktemp("wild") / "a.mat", release())
     size = path.stat().st_size - 136  # behind the kind and the length of the only variable
     assert "\n" not in read_or_refused(path, cut, [(136 + place % size, value) for place, value in places])
-
-
-class TestSources:
-    def test_records_come_first(self, tmp_path: Path) -> None:
-        """As in HRNet's folder annot, which has a .mat file for the evaluation."""
-        (tmp_path / "gt_valid.mat").touch()
-        assert FORMAT.sources(tmp_path) == [tmp_path / "gt_valid.mat"]
-        for name in ("valid.json", "train.json"):
-            (tmp_path / name).touch()
-        assert FORMAT.sources(tmp_path) == [tmp_path / "train.json", tmp_path / "valid.json"]
-        assert FORMAT.sources(tmp_path / "gt_valid.mat") == [tmp_path / "gt_valid.mat"]
-
-    def test_nothing(self, tmp_path: Path) -> None:
-        with pytest.raises(UserError, match=r"expected .mat files in it, found none"):
-            FORMAT.sources(tmp_path)
 
 
 def test_a_mat_file_is_written_as_records(tmp_path: Path) -> None:

@@ -5,8 +5,8 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from conftest import GOLDEN, ROOT
-from documents import document17, document18, point, written
+from conftest import ROOT
+from documents import document17, document18, one_person, point, written
 
 from hpr.errors import UserError
 from hpr.formats import FORMATS, get_format, pose_files, recognise
@@ -76,10 +76,8 @@ def test_documents(document: object, name: str | None, tmp_path: Path) -> None:
 @pytest.mark.parametrize("name", ["mmpose", "ultralytics"])
 def test_a_folder_whose_first_image_shows_nobody(name: str, tmp_path: Path) -> None:
     """The file beside it tells."""
-    people: dict[str, Any] = {"mmpose": {"keypoints": [[1, 2]], "keypoint_scores": [1]}}
-    people["ultralytics"] = {"box": {}, "keypoints": {"x": [], "y": []}}
     written(tmp_path / "a.json", [])
-    written(tmp_path / "b.json", [people[name]])
+    written(tmp_path / "b.json", one_person(name, box={}))
     assert recognise(tmp_path) == name
 
 
@@ -109,16 +107,10 @@ def test_images_without_people(name: str, tmp_path: Path) -> None:
 
 
 @pytest.mark.skipif(not REAL.is_dir(), reason="needs the real files")
-@pytest.mark.parametrize(
-    ("file", "name"),
-    [
-        ("coco/person_keypoints.json", "coco"),
-        ("crowdpose/crowdpose.json", "crowdpose"),
-        ("posetrack18/annotations", "posetrack18"),
-    ],
-)
-def test_real_files(file: str, name: str, tmp_path: Path) -> None:
-    assert recognise(REAL / file) == name
+@pytest.mark.parametrize("file", ["coco/person_keypoints.json", "crowdpose/crowdpose.json", "posetrack18/annotations"])
+def test_real_files(file: str, tmp_path: Path) -> None:
+    name = recognise(REAL / file)
+    assert name == file.split("/", maxsplit=1)[0]
     (path,) = pose_files(REAL / file)
     (sequence,) = get_format(name).read(path)
     assert sequence.people > 0
@@ -150,6 +142,25 @@ def test_an_unknown_format() -> None:
         get_format("no")
 
 
+@pytest.mark.parametrize(
+    ("name", "files", "sources"),
+    [
+        ("npz", ["b.npz", "a.npz", "c.json"], ["a.npz", "b.npz"]),
+        ("mpii", ["gt_valid.mat"], ["gt_valid.mat"]),
+        ("mpii", ["gt_valid.mat", "valid.json", "train.json"], ["train.json", "valid.json"]),  # as in HRNet's folder
+        ("openpose", ["a/1.json", "b/1.json"], ["a", "b"]),
+        ("openpose", ["1.json", "2.json"], [""]),
+    ],
+)
+def test_sources(name: str, files: list[str], sources: list[str], tmp_path: Path) -> None:
+    with pytest.raises(UserError, match=r"expected \.\w+ files in it, found none"):
+        get_format(name).sources(tmp_path)
+    for file in files:
+        (tmp_path / file).parent.mkdir(exist_ok=True)
+        (tmp_path / file).touch()
+    assert get_format(name).sources(tmp_path) == [tmp_path / source for source in sources]
+
+
 class TestPoseFiles:
     @pytest.mark.parametrize("names", [[], ["a.txt", "b.JSON", "c.json.bak"]], ids=len)
     def test_none(self, names: list[str], tmp_path: Path) -> None:
@@ -169,7 +180,4 @@ class TestPoseFiles:
         for name in ("b.json", "a.txt", "c.json", "a.json", "10.json"):
             (tmp_path / name).touch()
         assert [path.name for path in pose_files(tmp_path)] == ["10.json", "a.json", "b.json", "c.json"]
-
-    def test_one_file(self) -> None:
-        path = GOLDEN / "formats" / "openpose" / "clip" / "clip_000000000000_keypoints.json"
-        assert pose_files(path) == [path]
+        assert pose_files(tmp_path / "b.json") == [tmp_path / "b.json"]
