@@ -78,13 +78,7 @@ class Input:
 
 @dataclass
 class _Share:
-    """What one process did.
-
-    Attributes:
-        tallies: Sequence name → its counts, of all files that the process has written.
-        parts: Refined parts of files that are shared with other processes.
-        stopped: Whether a signal stopped the process before its end.
-    """
+    """What one process did: the counts of what it has written, its parts of shared files, whether it was stopped."""
 
     device_name: str
     tallies: dict[str, Tally] = field(default_factory=dict)
