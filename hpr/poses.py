@@ -74,8 +74,9 @@ def match_frames(names: Sequence[str], others: Sequence[str]) -> list[int | None
 
 def head_sizes(head_boxes: FloatArray) -> FloatArray:
     """Returns (N,) head sizes in pixels of head boxes (N, 4) x0, y0, x1, y1; NaN where there is no box."""
-    diagonals = head_boxes[:, 2:] - head_boxes[:, :2]  # (N, 2)
-    return np.asarray(HEAD_SIZE_PER_DIAGONAL * np.linalg.norm(diagonals, axis=1))
+    with np.errstate(over="ignore"):  # absurd numbers in files
+        diagonals = head_boxes[:, 2:] - head_boxes[:, :2]  # (N, 2)
+        return np.asarray(HEAD_SIZE_PER_DIAGONAL * np.linalg.norm(diagonals, axis=1))
 
 
 @dataclass(frozen=True)
