@@ -1,13 +1,13 @@
 """Files of a run: resumed bit for bit, weights that refine, one run a folder, damaged files."""
 
+from functools import partial
 from pathlib import Path
 
 import numpy as np
 import pytest
 import torch
-from conftest import full_disk
-from dots import DotPeople, examples
-from runs import run, same_state, state, trainer
+from conftest import full_disk, small_network
+from dots import DotPeople, examples, run, same_state, state, trainer
 
 from hpr.errors import UserError
 from hpr.models import weights
@@ -34,7 +34,7 @@ def test_a_stopped_run_is_resumed_bit_for_bit(num_workers: int, tmp_path: Path) 
 
 @pytest.mark.parametrize("skeleton", [POSETRACK15, COCO17])
 def test_weights_are_a_refiners(skeleton: Skeleton, tmp_path: Path) -> None:
-    model = run(tmp_path, skeleton=skeleton)
+    model = run(tmp_path, network=partial(small_network, skeleton))
     tensors, provenance = weights.load(tmp_path / "last.safetensors")
     assert (provenance.kind, provenance.step, provenance.architecture) == ("refiner", "6", "demo")
     assert provenance.checked_skeleton(tmp_path) is skeleton

@@ -5,10 +5,12 @@ from collections.abc import Sequence
 from itertools import pairwise
 from pathlib import Path
 from typing import ClassVar
+from unittest.mock import Mock
 
 import numpy as np
 import pytest
-from dots import DotPeople, pose_errors
+import trees
+from dots import DotPeople
 
 from hpr.errors import UserError
 from hpr.formats import PoseTrack18
@@ -17,20 +19,12 @@ from hpr.images import ImageFolder
 from hpr.poses import Frame, PoseSequence
 from hpr.skeleton import COCO17, MPII16, POSETRACK15, POSETRACK18
 from hpr.synthetic.dataset import SyntheticPeople
-from hpr.synthetic.tree import write_tree
-from hpr.training.dataset import (
-    PEOPLE_PER_IMAGE,
-    AnnotatedPeople,
-    AnnotatedPerson,
-    Mixture,
-    first_present,
-    is_for_training,
-)
+from hpr.training.dataset import PEOPLE_PER_IMAGE, AnnotatedPeople, Mixture, first_present, is_for_training
 
 
 def test_synthetic_people() -> None:
-    people, again = SyntheticPeople(seed=0), SyntheticPeople(seed=0).person(5)
-    person = people.person(5)
+    people = SyntheticPeople(seed=0)
+    person, again = people.person(5), SyntheticPeople(seed=0).person(5)
     np.testing.assert_array_equal(person.image.pixels(), again.image.pixels())
     np.testing.assert_array_equal(person.pose, again.pose)
     assert person.labelled.all()
@@ -45,39 +39,18 @@ def test_synthetic_people() -> None:
     assert people.person(4).image is people.person(PEOPLE_PER_IMAGE).image  # drawn once
 
 
-@pytest.fixture(scope="module")
-def tree(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """Two small clips on disk."""
-    folder = tmp_path_factory.mktemp("tree")
-    write_tree(folder, [(3, 0), (3, 1)], frames=1, errors=pose_errors(), held_out=False, size=(200, 150))
-    return folder
-
-
 class TestAnnotatedPeople:
-    def people(self, tree: Path) -> AnnotatedPeople:
-        return AnnotatedPeople(PoseTrack18(), tree / "annotations", ImageFolder(tree), seed=0)
-
-    def frames(self, tree: Path) -> list[Frame]:
-        paths = sorted((tree / "annotations").iterdir())
-        return [frame for path in paths for frame in PoseTrack18().read(path)[0].frames]
-
-    def test_everyone_comes_once_before_anyone_comes_again(self, tree: Path) -> None:
-        expected = sorted(pose.tobytes() for frame in self.frames(tree) for pose in frame.poses)
-        people, count = self.people(tree), len(expected)
-        rounds = [[people.person(index).pose.tobytes() for index in range(n * count, (n + 1) * count)] for n in (0, 1)]
-        assert sorted(rounds[0]) == sorted(rounds[1]) == expected
-        assert rounds[0] != rounds[1]
-        assert people.person(7).pose.tobytes() == self.people(tree).person(7).pose.tobytes()
-
-    def test_a_person_is_in_their_image(self, tree: Path) -> None:
-        people = self.people(tree)
+    def test_a_person_is_in_their_image(self, tmp_path: Path) -> None:
+        frames, images = trees.draw(tmp_path), ImageFolder(tmp_path)
+        people = AnnotatedPeople(PoseTrack18(), tmp_path / "annotations", images, seed=0)
         assert people.skeleton is POSETRACK18
-        for person in map(people.person, range(5)):
+        frame_of = {pose.tobytes(): frame for frame in frames for pose in frame.poses}
+        for person in map(people.person, range(len(people))):
+            frame = frame_of.pop(person.pose.tobytes())
             np.testing.assert_array_equal(person.keypoints, person.pose)
-            pose = person.pose.tobytes()
-            (frame,) = (f for f in self.frames(tree) if pose in {own.tobytes() for own in f.poses})
-            np.testing.assert_array_equal(person.image.pixels(), ImageFolder(tree).read(frame))
+            np.testing.assert_array_equal(person.image.pixels(), images.read(frame))
             assert len(person.neighbours) == len(frame) - 1
+        assert not frame_of
 
     @pytest.mark.parametrize("frames", [[], [Frame.empty("a.jpg", POSETRACK18)]])
     def test_nobody(self, frames: Sequence[Frame], tmp_path: Path) -> None:
@@ -89,10 +62,10 @@ class TestAnnotatedPeople:
         with pytest.raises(UserError, match=r"none: no such file or folder; expected a folder of \.json files"):
             AnnotatedPeople(PoseTrack18(), tmp_path / "none", ImageFolder(tmp_path), seed=0)
 
-    def test_no_image(self, tree: Path, tmp_path: Path) -> None:
-        people = AnnotatedPeople(PoseTrack18(), tree / "annotations", ImageFolder(tmp_path), seed=0)
+    def test_no_image(self, path: Path) -> None:
+        people = AnnotatedPeople(Counts([1]), path, ImageFolder(path.parent), seed=0)
         with pytest.raises(UserError, match="no such image"):
-            people.person(0)
+            people.person(0).image.pixels()
 
 
 class Blank(ImageFolder):
@@ -194,16 +167,11 @@ class TestMixture:
         assert from_b == pytest.approx(1000 * weights.get("b", 0.0) / sum(weights.values()), abs=1.01)
 
     def test_everyone_comes_once_before_one_comes_again(self) -> None:
-        indices: list[int] = []
-
-        class Noted(DotPeople):
-            def person(self, index: int) -> AnnotatedPerson:
-                indices.append(index)
-                return super().person(index)
-
-        mixed = Mixture({"a": lambda seed: Noted(), "b": lambda seed: DotPeople()}, {"a": 1.0, "b": 2.0}, seed=3)
+        noted = Mock(wraps=DotPeople(), skeleton=POSETRACK15)
+        mixed = Mixture({"a": lambda seed: noted, "b": lambda seed: DotPeople()}, {"a": 1.0, "b": 2.0}, seed=3)
         for index in range(4000):
             mixed.person(index)
+        indices = [call.args[0] for call in noted.person.call_args_list]
         assert indices == list(range(len(indices)))
         assert len(indices) == pytest.approx(4000 / 3, abs=8)
 

@@ -2,13 +2,14 @@
 
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import cv2
 import numpy as np
 import pytest
 import torch
 from conftest import lively, small_network
-from dots import CANVAS, EVERYTHING, QUIET, DotPeople, PosesOnly, SizedPerson, batch, dot_colours, examples, only
+from dots import CANVAS, EVERYTHING, QUIET, DotPeople, PosesOnly, batch, dot_at, examples, only, sized_person
 from dots import pose_errors as errors_of
 
 from hpr.errors import UserError
@@ -23,6 +24,9 @@ from hpr.training.examples import Example, Examples, prepare
 from hpr.training.loop import BatchNormMode, set_mode
 
 CPU = torch.device("cpu")
+COMMON: dict[str, Any] = {"mirror": 0.5, "colour": 0.2, "occlusion": 0.5, "truncation": 0.3}
+CHANGING = only(**COMMON, scale=(0.85, 1.15), shift=20.0, rotation=30.0, exact=0.2, nearly_exact=0.2)
+SHRINKING = only(**COMMON, scale=(0.5, 0.6), shift=5.0, rotation=20.0)
 
 
 @pytest.mark.parametrize("skeleton", [POSETRACK15, COCO17])
@@ -34,26 +38,24 @@ def test_the_same_index_gives_the_same(skeleton: Skeleton) -> None:
     assert first.truth.shape == first.estimate.shape == (len(skeleton), 2)
 
 
-@pytest.mark.parametrize("skeleton", [POSETRACK15, COCO17])
-def test_truth_stays_on_its_pixels(skeleton: Skeleton) -> None:
-    """Through scaling, cutting, shifting and mirroring."""
-    made = examples(only(scale=(0.9, 1.4), shift=20.0, mirror=0.5), canvas=(400, 400), skeleton=skeleton)
+@pytest.mark.parametrize(("skeleton", "rotation"), [(POSETRACK15, 0.0), (POSETRACK15, 30.0), (COCO17, 0.0)])
+def test_truth_stays_on_its_pixels(skeleton: Skeleton, rotation: float) -> None:
+    """Through rotating, scaling, cutting, shifting and mirroring."""
+    augmentation = only(scale=(0.9, 1.4), shift=20.0, mirror=0.5, rotation=rotation)
+    made = examples(augmentation, canvas=(400, 400), skeleton=skeleton)
     for example in (made[index] for index in range(12)):
-        height, width = example.size
-        checked = 0
-        for keypoint, (x, y) in enumerate(np.round(example.truth).astype(int)):
-            if 0 <= x < width and 0 <= y < height:
-                distance = np.abs(example.pixels[y, x].astype(int) - dot_colours(skeleton)).sum(axis=1)
-                assert distance.argmin() in (keypoint, skeleton.mirror[keypoint])
-                checked += 1
-        assert checked >= 4
+        last = example.size[::-1] - 1
+        inside = np.flatnonzero(((example.truth >= 0) & (example.truth <= last)).all(axis=1))
+        assert len(inside) >= 4
+        for keypoint in inside:
+            found = dot_at(example.pixels, example.truth[keypoint] + example.start[::-1], skeleton)
+            assert found in (keypoint, skeleton.mirror[keypoint])
 
 
 def test_occluded_keypoints_are_not_to_be_found() -> None:
     num_hidden = 0
     quiet, occluded = examples(QUIET), examples(only(occlusion=1.0))
-    for index in range(20):
-        before, after = quiet[index], occluded[index]
+    for before, after in ((quiet[index], occluded[index]) for index in range(20)):
         changed = (before.pixels != after.pixels).any(axis=2)
         hidden = np.isnan(after.truth[:, 0])
         num_hidden += hidden.sum()
@@ -67,22 +69,17 @@ def test_occluded_keypoints_are_not_to_be_found() -> None:
 
 @pytest.mark.parametrize("skeleton", [POSETRACK15, COCO17])
 def test_prepared_batch_masks_the_border(skeleton: Skeleton) -> None:
-    made = batch(0, 3, examples(QUIET, SizedPerson(40), chance=0.0, canvas=(400, 400), skeleton=skeleton))
+    made = batch(0, 3, examples(QUIET, sized_person(40), chance=0.0, canvas=(400, 400), skeleton=skeleton))
     network = small_network(skeleton)
     crops, targets = prepare(made, network, CPU)
     assert crops.tensors.shape == (3, 3 + len(skeleton), 400, 400)
     assert targets.parts.shape == (3, len(skeleton), 50, 50)
-    assert crops.is_padded
     for i, (height, width) in enumerate(made.size.tolist()):
         valid = crops.valid()[i]
         top, left = made.start[i].tolist()
         assert valid[0, top : top + height, left : left + width].all()
         assert valid.sum() == height * width
         assert targets.cells[i, 0].sum() == network.heatmap_size(height) * network.heatmap_size(width)
-
-    crops, targets = prepare(batch(0, 2, examples(QUIET, SizedPerson(400), chance=0.0)), small_network(), CPU)
-    assert not crops.is_padded
-    assert targets.cells.all()
 
 
 class TestOtherSkeletons:
@@ -95,9 +92,8 @@ class TestOtherSkeletons:
         assert [skeleton.names[k] for k in present] == [name for name in skeleton.names if name in POSETRACK15]
         assert len(present) == known
         for keypoint in present:
-            x, y = np.round(example.truth[keypoint]).astype(int)
-            distance = np.abs(example.pixels[y, x].astype(int) - np.array(dot_colours(POSETRACK15))).sum(axis=1)
-            assert POSETRACK15.names[distance.argmin()] == skeleton.names[keypoint]
+            dot = dot_at(example.pixels, example.truth[keypoint] + example.start[::-1])
+            assert POSETRACK15.names[dot] == skeleton.names[keypoint]
 
     def test_people_without_a_keypoint_of_the_network_are_skipped(self) -> None:
         poses = np.full((2, 15, 2), np.nan)
@@ -120,10 +116,8 @@ class TestGoodEstimates:
         assert share == pytest.approx(chance, abs=0.2)
 
     def test_nearly_exact(self) -> None:
-        source = examples(only(nearly_exact=1.0), chance=1.0)
-        made = [source[index] for index in range(20)]
-        distances = np.array([np.linalg.norm(example.estimate - example.truth, axis=1) for example in made])
-        assert 0 < distances.max() < 15
+        made = batch(0, 20, examples(only(nearly_exact=1.0), chance=1.0))
+        assert 0 < np.linalg.norm(made.estimate - made.truth, axis=2).max() < 15
 
     def test_more_than_all(self) -> None:
         with pytest.raises(UserError, match=r"expected 1 or less in all, found 0.6 and 0.5"):
@@ -139,33 +133,17 @@ def test_false_estimates_have_no_truth() -> None:
     assert 0.5 < np.mean([np.isnan(truth).all() for truth in truths]) < 1  # the others fell upon the person
 
 
-class TestRotatedAndTruncated:
-    @pytest.mark.parametrize("index", range(8))
-    def test_a_rotated_pose_stays_on_its_pixels(self, index: int) -> None:
-        person = only(rotation=30.0).rotate(DotPeople().person(index), np.random.default_rng(index))
-        assert not np.array_equal(person.image.pixels(), DotPeople().person(index).image.pixels())
-        assert self.on_its_pixels(person) >= 10
-
-    @pytest.mark.parametrize("index", range(12))
-    def test_a_truncated_pose_stays_on_its_pixels(self, index: int) -> None:
-        whole = DotPeople().person(index)
-        person = only(truncation=1.0).truncate(whole, np.random.default_rng(index))
-        width, height = person.image.size
-        present = ~np.isnan(person.pose[:, 0])
-        assert self.on_its_pixels(person) == present.sum() >= 3
-        outside = (person.keypoints < 0).any(axis=1) | (person.keypoints > [width - 1, height - 1]).any(axis=1)
-        np.testing.assert_array_equal(outside, ~present)  # an estimator may still look for them there
-        assert (height, width) != (120, 100) or person is whole
-
-    def on_its_pixels(self, person: AnnotatedPerson) -> int:
-        """Checks that present keypoints lie on dots of their colours, and returns their number."""
-        image, pose = person.image.pixels(), person.pose
-        present = np.flatnonzero(~np.isnan(pose[:, 0]))
-        for keypoint in present:
-            x, y = np.clip(pose[keypoint].round().astype(int), 0, [image.shape[1] - 1, image.shape[0] - 1])
-            distance = np.abs(image[y, x].astype(int) - dot_colours(POSETRACK15)).sum(axis=1)
-            assert distance.argmin() == keypoint
-        return len(present)
+@pytest.mark.parametrize("index", range(12))
+def test_a_truncated_pose_stays_on_its_pixels(index: int) -> None:
+    whole = DotPeople().person(index)
+    person = only(truncation=1.0).truncate(whole, np.random.default_rng(index))
+    width, height = person.image.size
+    present = np.flatnonzero(~np.isnan(person.pose[:, 0]))
+    assert len(present) >= 3
+    assert [dot_at(person.image.pixels(), person.pose[keypoint]) for keypoint in present] == present.tolist()
+    outside = (person.keypoints < 0).any(axis=1) | (person.keypoints > [width - 1, height - 1]).any(axis=1)
+    assert np.flatnonzero(~outside).tolist() == present.tolist()  # an estimator may still look for the others
+    assert (height, width) != (120, 100) or person is whole
 
 
 class MaskedPeople(DotPeople):
@@ -181,11 +159,6 @@ class MaskedPeople(DotPeople):
 
 class TestMasks:
     """There is no loss for what nobody labelled, however the image is changed."""
-
-    CHANGING = only(
-        **{"scale": (0.85, 1.15), "shift": 20.0, "mirror": 0.5, "colour": 0.2, "occlusion": 0.5},
-        **{"rotation": 30.0, "truncation": 0.3, "exact": 0.2, "nearly_exact": 0.2},
-    )
 
     @pytest.mark.parametrize("augmentation", [QUIET, CHANGING])
     def test_no_gradient_where_nothing_is_known(self, augmentation: Augmentation) -> None:
@@ -226,7 +199,7 @@ class TestMasks:
 @pytest.mark.parametrize("side", [80, 91])
 def test_padded_examples_are_seen_as_alone(side: int, mode: BatchNormMode) -> None:
     """Losses and gradients of crops on a larger canvas are those of the crops without one."""
-    padded = batch(0, 3, examples(only(exact=1.0), SizedPerson(side), canvas=(192, 160)))
+    padded = batch(0, 3, examples(only(exact=1.0), sized_person(side), canvas=(192, 160)))
     assert (padded.size == torch.tensor([side, side])).all()
     top, left = padded.start[0].tolist()
     pixels = padded.pixels[:, top : top + side, left : left + side]
@@ -252,36 +225,24 @@ def losses_and_gradients(made: Example, mode: BatchNormMode) -> tuple[bool, list
     return crops.is_padded, [losses.part.item(), losses.offset.item()], gradients
 
 
-@pytest.fixture(scope="module")
-def tree(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """Three photographs of four people each, with heads of 98 pixels, twice the network's."""
-    folder, random = tmp_path_factory.mktemp("photographs"), np.random.default_rng(0)
-    frames = []
+def test_an_example_of_photographs_alone_is_as_after_others(tmp_path: Path) -> None:
+    """Their images are kept for the next person, and decoded to fewer pixels where all people are large."""
+    random, frames = np.random.default_rng(0), []
     for index in range(3):
         pixels = cv2.GaussianBlur(random.integers(0, 256, (700, 900, 3), np.uint8), (0, 0), 3.0)
-        cv2.imwrite(str(folder / f"{index}.jpg"), pixels)
+        cv2.imwrite(str(tmp_path / f"{index}.jpg"), pixels)
         poses = random.uniform(0, 300, (4, 15, 2)) + random.uniform(0, 400, (4, 1, 2))
-        poses[:, 14] = poses[:, 12] - [0, 98]
+        poses[:, 14] = poses[:, 12] - [0, 98]  # a head of twice the network's size
         frames.append(Frame(f"{index}.jpg", POSETRACK15, poses, size=(900, 700)))
-    PoseTrack18().write([PoseSequence("photographs", frames)], folder / "annotations" / "a.json")
-    return folder
+    annotations = tmp_path / "annotations" / "a.json"
+    PoseTrack18().write([PoseSequence("photographs", frames)], annotations)
 
+    def photographs() -> Examples:
+        return examples(SHRINKING, AnnotatedPeople(PoseTrack18(), annotations.parent, ImageFolder(tmp_path), seed=0))
 
-class TestPhotographs:
-    """JPEG files, whose images are kept for the next person, and decoded to fewer pixels where all people are large."""
-
-    SHRINKING = only(
-        **{"scale": (0.5, 0.6), "shift": 5.0, "mirror": 0.5, "colour": 0.1, "occlusion": 0.3},
-        **{"rotation": 20.0, "truncation": 0.3},
-    )
-
-    def examples(self, tree: Path) -> Examples:
-        return examples(self.SHRINKING, AnnotatedPeople(PoseTrack18(), tree / "annotations", ImageFolder(tree), seed=0))
-
-    def test_an_example_alone_is_as_after_others(self, tree: Path) -> None:
-        others = self.examples(tree)
-        in_order = [others[index] for index in range(12)]
-        for index in (11, 4, 5, 0):
-            for made in (self.examples(tree)[index], others[index]):
-                for found, expected in zip(made, in_order[index], strict=True):
-                    np.testing.assert_array_equal(found, expected)
+    others = photographs()
+    in_order = [others[index] for index in range(12)]
+    for index in (11, 4, 5, 0):
+        for made in (photographs()[index], others[index]):
+            for found, expected in zip(made, in_order[index], strict=True):
+                np.testing.assert_array_equal(found, expected)

@@ -24,16 +24,8 @@ def noise(height: int, width: int) -> Image:
     return np.asarray(cv2.GaussianBlur(pixels, (0, 0), 2.0), np.uint8)
 
 
-def gradient(height: int, width: int) -> Image:
-    """Red grows by one from column to column, green from row to row."""
-    rows, columns = np.mgrid[:height, :width]
-    return np.stack([columns, rows, np.full((height, width), 128)], axis=2).astype(np.uint8)
-
-
-def written(folder: Path, image: Image) -> LazyImage:
-    """A lazy image that was written as a JPEG file of the best quality."""
-    cv2.imwrite(str(folder / "a.jpg"), cv2.cvtColor(image, cv2.COLOR_RGB2BGR), [cv2.IMWRITE_JPEG_QUALITY, 100])
-    return LazyImage.from_frame(ImageFolder(folder), Frame.empty("a.jpg", POSETRACK15))
+def opened(images: ImageFolder, name: str = "a.jpg") -> LazyImage:
+    return LazyImage.from_frame(images, Frame.empty(name, POSETRACK15))
 
 
 def whole(lazy: LazyImage, scale: float) -> Crop:
@@ -41,30 +33,23 @@ def whole(lazy: LazyImage, scale: float) -> Crop:
     return Crop(scale, (width, height), (0, 0, width, height))
 
 
-def test_an_image_alone() -> None:
-    image = noise(30, 40)
-    lazy = LazyImage.from_array(image)
-    assert (lazy.size, lazy.reductions) == ((40, 30), (1,))
-    np.testing.assert_array_equal(lazy.pixels(), image)
+@pytest.mark.parametrize("start", [0, CUT_STEP])
+def test_an_image_alone_and_cut(start: int) -> None:
+    image = noise(80, 96)
+    lazy, expected = LazyImage.from_array(image).cut(0, 2 * start, 96).cut(1, start, 64), image[start:64, 2 * start :]
+    assert (lazy.size, lazy.reductions) == ((96 - 2 * start, 64 - start), (1,))
+    np.testing.assert_array_equal(lazy.pixels(), expected)
     crop = Crop(0.7, (28, 21), (3, 4, 20, 19))
-    np.testing.assert_array_equal(lazy.crop(crop), crop.pixels(image))
+    np.testing.assert_array_equal(lazy.crop(crop), crop.pixels(expected))
 
 
 @pytest.mark.parametrize(
     ("name", "scale", "expected"),
-    [
-        ("a.png", 0.1, 1),
-        ("a.jpg", 1.0, 1),
-        ("a.jpg", 0.4, 1),
-        ("a.jpg", 0.375, 2),
-        ("a.jpg", 0.18, 4),
-        ("a.jpg", 0.05, 8),
-    ],
+    [("a.png", 0.1, 1), ("a.jpg", 0.4, 1), ("a.jpg", 0.375, 2), ("a.jpg", 0.18, 4), ("a.jpg", 0.05, 8)],
 )
 def test_how_far_an_image_can_be_reduced(name: str, scale: float, expected: int, tmp_path: Path) -> None:
     cv2.imwrite(str(tmp_path / name), noise(30, 40))
-    lazy = LazyImage.from_frame(ImageFolder(tmp_path), Frame.empty(name, POSETRACK15))
-    assert lazy.reduction_for(scale) == expected
+    assert opened(ImageFolder(tmp_path), name).reduction_for(scale) == expected
 
 
 @pytest.mark.parametrize("reduction", REDUCTIONS[1:])
@@ -75,7 +60,10 @@ def test_content_stays_in_its_position(
     reduction: int, size: tuple[int, int], angle: float | None, cut: tuple[int, int, int] | None, tmp_path: Path
 ) -> None:
     """A tenth of a pixel of the crop, in either direction, on the whole and in each quarter."""
-    lazy = written(tmp_path, gradient(size[1], size[0]))
+    columns, rows = np.meshgrid(np.arange(size[0], dtype=np.uint8), np.arange(size[1], dtype=np.uint8))
+    image = np.stack([np.full_like(rows, 128), rows, columns], axis=2)  # green grows downwards, red to the right
+    cv2.imwrite(str(tmp_path / "a.jpg"), image, [cv2.IMWRITE_JPEG_QUALITY, 100])
+    lazy = opened(ImageFolder(tmp_path))
     if angle is not None:
         lazy = replace(lazy, rotation=Rotation((110.3, 91.8), angle, (0.0, 0.0, 0.0)))
     lazy = lazy if cut is None else lazy.cut(*cut)
@@ -111,15 +99,6 @@ def test_a_region_is_that_of_the_whole_rotated_image(
     assert np.quantile(apart, 0.99) <= 2
 
 
-def test_a_cut_image_starts_where_it_was_cut() -> None:
-    image = noise(80, 96)
-    lazy = LazyImage.from_array(image).cut(0, 2 * CUT_STEP, 96).cut(1, CUT_STEP, 64)
-    assert lazy.size == (80, 56)
-    np.testing.assert_array_equal(lazy.pixels(), image[8:64, 16:])
-    crop = whole(lazy, 0.6)
-    np.testing.assert_array_equal(lazy.crop(crop), crop.pixels(image[8:64, 16:]))
-
-
 class _Counting(ImageFolder):
     decoded = 0
 
@@ -131,7 +110,7 @@ class _Counting(ImageFolder):
 def test_an_image_is_decoded_once_and_only_when_it_is_needed(tmp_path: Path) -> None:
     cv2.imwrite(str(tmp_path / "a.jpg"), noise(30, 40))
     _Counting.decoded = 0
-    lazy = LazyImage.from_frame(_Counting(tmp_path), Frame.empty("a.jpg", POSETRACK15))
+    lazy = opened(_Counting(tmp_path))
     assert (lazy.size, _Counting.decoded) == ((40, 30), 0)
     for _ in range(2):
         replace(lazy, rotation=Rotation((1, 1), 5, FILL)).crop(whole(lazy, 1.0))

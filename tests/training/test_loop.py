@@ -6,13 +6,14 @@ import signal
 from functools import partial
 from pathlib import Path
 from typing import Any
+from unittest.mock import Mock, call
 
 import cv2
 import numpy as np
 import pytest
 import torch
-from dots import QUIET, DotPeople, batch, examples, training_settings
-from runs import SGD, run, state, trainer
+from conftest import small_network
+from dots import QUIET, SGD, DotPeople, PosesOnly, batch, examples, run, state, trainer, training_settings
 from torch.utils._python_dispatch import TorchDispatchMode
 
 from hpr.cli.train import Console
@@ -28,9 +29,9 @@ from hpr.skeleton import COCO17, POSETRACK15, Skeleton
 from hpr.training import loop
 from hpr.training.callbacks import Callback, TensorBoard
 from hpr.training.dataset import AnnotatedPerson, PeopleDataset
-from hpr.training.loop import Trainer, train
-from hpr.training.schedules import WarmUpCosine
-from hpr.training.validation import ValidationResult
+from hpr.training.loop import Trainer, train, update_average
+from hpr.training.schedules import Steps, WarmUpCosine
+from hpr.training.validation import Validation, ValidationResult
 
 
 def scores(selection: float) -> Scores:
@@ -40,7 +41,7 @@ def scores(selection: float) -> Scores:
 class TestTrainer:
     @pytest.mark.parametrize("skeleton", [POSETRACK15, COCO17])
     def test_learns(self, skeleton: Skeleton) -> None:
-        model = trainer(steps=20, rate=0.02, skeleton=skeleton)
+        model = trainer(steps=20, rate=0.02, network=partial(small_network, skeleton))
         made = [batch(0, 4, examples(skeleton=skeleton))]
         totals = [model.step(made)[0].total for _ in range(16)]
         assert totals[-1] < 0.6 * totals[0]
@@ -110,16 +111,19 @@ class TestTrainer:
 
 class TestSettings:
     @pytest.mark.parametrize(
-        ("epochs", "people", "batch_size", "steps"),
-        [(1, 1, 64, 1), (0.001, 5, 64, 1), (1, 64, 64, 1), (1, 65, 64, 2), (140, 150_000, 128, 164_063)],
+        ("steps", "epochs", "people", "default", "expected"),
+        [
+            *((3, None, 1, None, 3), (3, None, 1, 7, 3), (None, None, 1, 7, 7)),
+            *((None, 1, 1, 7, 1), (None, 0.001, 5, 7, 1), (None, 1, 64, 7, 1), (None, 1, 65, 7, 2)),
+            (None, 140, 300_000, None, 656_250),
+        ],
     )
-    def test_steps_of_epochs(self, epochs: float, people: int, batch_size: int, steps: int) -> None:
-        settings = training_settings(steps=None, epochs=epochs, batch_size=batch_size)
-        assert settings.with_steps(Finite(people), "coco", default=7).steps == steps
-
-    @pytest.mark.parametrize(("steps", "default", "expected"), [(3, None, 3), (3, 7, 3), (None, 7, 7)])
-    def test_steps_without_epochs(self, steps: int | None, default: int | None, expected: int) -> None:
-        assert training_settings(steps=steps).with_steps(DotPeople(), "coco", default).steps == expected
+    def test_number_of_steps(
+        self, steps: int | None, epochs: float | None, people: int, default: int | None, expected: int
+    ) -> None:
+        source = PosesOnly(np.zeros((people, 15, 2)), POSETRACK15)
+        settings = training_settings(steps=steps, epochs=epochs, batch_size=64)
+        assert settings.with_steps(source, "coco", default).steps == expected
 
     @pytest.mark.parametrize(
         ("steps", "epochs", "message"),
@@ -134,15 +138,35 @@ class TestSettings:
             training_settings(steps=steps, epochs=epochs).with_steps(DotPeople(), "coco", default=None)
 
 
-class Finite(DotPeople):
-    """Dots of a given number of people."""
+@pytest.mark.parametrize("decay", [0.0, 0.3, 0.9])
+def test_weights_are_averaged_over_the_steps(decay: float) -> None:
+    """As `torch.optim.swa_utils.AveragedModel` would with this decay, which forgets faster while it is young."""
+    network, averaged = small_network(), small_network()
+    for count in range(5):
+        for tensor in (*network.parameters(), *network.buffers()):
+            tensor.data += torch.randn_like(tensor) if tensor.is_floating_point() else 1
+        before, current = state(averaged), state(network)
+        update_average(averaged, network, decay, count)
+        weight = min(decay, (1 + count) / (10 + count)) if count else 0.0
+        for name, tensor in state(averaged).items():
+            is_counted = not tensor.is_floating_point()  # batches, by the batch norms
+            expected = current[name] if is_counted else torch.lerp(current[name], before[name], weight)
+            torch.testing.assert_close(tensor, expected, rtol=1e-5, atol=1e-6, msg=name)
 
-    def __init__(self, num_people: int) -> None:
-        super().__init__()
-        self._num_people = num_people
 
-    def __len__(self) -> int:
-        return self._num_people
+class TestSchedules:
+    def test_steps(self) -> None:
+        schedule = Steps([0.005, 0.02, 0.002], [10, 20, 30])
+        rates = [schedule(step, 0) for step in (0, 9, 10, 19, 20, 29, 1000)]
+        assert rates == [0.005] * 2 + [0.02] * 2 + [0.002] * 3
+
+    def test_warm_up_and_cosine(self) -> None:
+        schedule = WarmUpCosine(0.01, 5)
+        rates = [schedule(step, 105) for step in range(105)]
+        assert rates[:5] == pytest.approx([0.002, 0.004, 0.006, 0.008, 0.01])
+        assert rates[55] == pytest.approx(0.005)
+        assert rates[5:] == sorted(rates[5:], reverse=True)
+        assert rates[-1] < 1e-5
 
 
 class Unreadable(PeopleDataset):
@@ -241,76 +265,48 @@ class Reads(TorchDispatchMode):  # type: ignore[no-untyped-call]
         return func(*args, **(kwargs or {}))
 
 
-class Recorder(Callback):
-    """Writes down what it is told."""
-
-    def __init__(self) -> None:
-        self.events: list[tuple[Any, ...]] = []
-
-    def on_start(self, step: int, num_steps: int) -> None:
-        self.events.append(("start", step, num_steps))
-
-    def on_step(self, step: int, losses: Losses, gradient_norm: torch.Tensor, lr: float) -> None:
-        self.events.append(("step", step, losses.total.item(), gradient_norm.item(), lr))
-
-    def on_validation(self, step: int, result: ValidationResult) -> None:
-        self.events.append(("validation", step, result.scores))
-
-    def on_end(self) -> None:
-        self.events.append(("end",))
-
-
-class FakeValidation:
-    """Has scores ready."""
-
-    def __init__(self, selections: list[float]) -> None:
-        self._selections = iter(selections)
-
-    def after(self, network: Refiner, device: str) -> ValidationResult:
-        return ValidationResult(scores(next(self._selections)), None)
-
-
 class TestCallbacks:
     def test_every_step(self, tmp_path: Path, capfd: pytest.CaptureFixture[str]) -> None:
-        recorder = Recorder()
+        recorder = Mock(spec=Callback)
         train(trainer(steps=3), examples(), None, tmp_path, False, "demo", [recorder])
-        assert recorder.events[0] == ("start", 0, 3)
-        assert [event[:2] for event in recorder.events[1:-1]] == [("step", 1), ("step", 2), ("step", 3)]
-        assert all(loss > 0 and norm > 0 for _, _, loss, norm, _ in recorder.events[1:-1])
-        assert [lr for *_, lr in recorder.events[1:-1]] == [0.005, 0.01, 0.01]
-        assert recorder.events[-1] == ("end",)
+        assert recorder.method_calls[0] == call.on_start(0, 3)
+        assert recorder.method_calls[-1] == call.on_end()
+        steps = [own.args for own in recorder.on_step.call_args_list]
+        assert [(step, lr) for step, _, _, lr in steps] == [(1, 0.005), (2, 0.01), (3, 0.01)]
+        assert all(losses.total > 0 and norm > 0 for _, losses, norm, _ in steps)
         assert capfd.readouterr() == ("", "")
 
     def test_a_resumed_run_and_the_end_after_an_error(self, tmp_path: Path) -> None:
         run(tmp_path, stop_at=2, steps=3)
-        recorder = Recorder()
+        recorder = Mock(spec=Callback)
         with pytest.raises(UserError):
             train(trainer(steps=3), examples(QUIET, Unreadable()), None, tmp_path, True, "demo", [recorder])
-        assert recorder.events == [("start", 2, 3), ("end",)]
+        assert recorder.method_calls == [call.on_start(2, 3), call.on_end()]
 
     def test_validations(self, tmp_path: Path) -> None:
-        recorder, model, validation = Recorder(), trainer(steps=5, validate_every=2), FakeValidation([1.0, 3.0, 2.0])
-        last = train(model, examples(), validation, tmp_path, False, "demo", [recorder])  # type: ignore[arg-type]
-        seen = [event[1:] for event in recorder.events if event[0] == "validation"]
-        assert [(step, own.selection) for step, own in seen] == [(2, 1.0), (4, 3.0), (5, 2.0)]
-        assert last is seen[-1][1]
+        results = [ValidationResult(scores(selection), None) for selection in (1.0, 3.0, 2.0)]
+        recorder, validation = Mock(spec=Callback), Mock(spec=Validation)
+        validation.after.side_effect = results
+        model = trainer(steps=5, validate_every=2)
+        last = train(model, examples(), validation, tmp_path, False, "demo", [recorder])
+        assert recorder.on_validation.call_args_list == list(map(call, (2, 4, 5), results))
+        assert last is results[-1].scores
         _, best = weights.load(tmp_path / "best.safetensors")
         assert (best.step, model.progress.best) == ("4", 3.0)
 
 
-class TestTensorBoard:
-    def test_scalars_and_pictures(self, tmp_path: Path) -> None:
-        writer, picture = TensorBoard(tmp_path, log_every=2), np.full((20, 30, 3), 200, np.uint8)
-        writer.on_start(0, 10)
-        for step in (1, 2, 3):
-            writer.on_step(step, Losses(torch.tensor(0.5), torch.tensor(0.25)), torch.tensor(2.0), 0.1)
-        for people in (None, picture):
-            writer.on_validation(5, ValidationResult(scores(1.0), people))
-        writer.on_end()
+def test_scalars_and_pictures_for_tensorboard(tmp_path: Path) -> None:
+    writer, picture = TensorBoard(tmp_path, log_every=2), np.full((20, 30, 3), 200, np.uint8)
+    writer.on_start(0, 10)
+    for step in (1, 2, 3):
+        writer.on_step(step, Losses(torch.tensor(0.5), torch.tensor(0.25)), torch.tensor(2.0), 0.1)
+    for people in (None, picture):
+        writer.on_validation(5, ValidationResult(scores(1.0), people))
+    writer.on_end()
 
-        (path,) = tmp_path.glob("events.*")
-        content = path.read_bytes()
-        assert [content.count(tag) for tag in (b"offset", b"mAP", b"people")] == [2, 2, 1]
-        found = cv2.imdecode(np.frombuffer(content[content.index(b"\x89PNG") :], np.uint8), cv2.IMREAD_COLOR)
-        assert found is not None
-        assert found.shape == picture.shape
+    (path,) = tmp_path.glob("events.*")
+    content = path.read_bytes()
+    assert [content.count(tag) for tag in (b"offset", b"mAP", b"people")] == [2, 2, 1]
+    found = cv2.imdecode(np.frombuffer(content[content.index(b"\x89PNG") :], np.uint8), cv2.IMREAD_COLOR)
+    assert found is not None
+    assert found.shape == picture.shape

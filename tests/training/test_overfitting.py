@@ -1,12 +1,10 @@
 """A network that learns a few real people by heart pulls wrong poses of them back onto the annotation."""
 
-from functools import partial
 from pathlib import Path
 
 import numpy as np
 import pytest
-import torch
-from dots import only, pose_errors, training_settings
+from dots import only, pose_errors, trainer
 from torch.utils.data import default_collate
 
 from hpr.crops import Crop
@@ -18,17 +16,13 @@ from hpr.poses import FloatArray, FrameKey
 from hpr.refine.batching import PersonCrop
 from hpr.refine.engine import PoseRefiner
 from hpr.refine.results import PersonKey
-from hpr.runtime.processes import ALONE
 from hpr.skeleton import COCO17
 from hpr.training.dataset import AnnotatedPeople
 from hpr.training.examples import Example, Examples
-from hpr.training.loop import Trainer
-from hpr.training.schedules import WarmUpCosine
 
 REAL = Path("/work/shared/real/coco")
 STEPS, COUNT = 40, 5
-SMALL = only(scale=(0.45, 0.45))
-"""People of about 160 pixels."""
+SMALL = only(scale=(0.45, 0.45))  # people of about 160 pixels
 
 
 def wrong_poses(network: Refiner) -> list[Example]:
@@ -39,14 +33,12 @@ def wrong_poses(network: Refiner) -> list[Example]:
 
 
 def learnt(network: Refiner, examples: list[Example]) -> Refiner:
-    settings = training_settings(steps=STEPS, batch_size=len(examples))
-    optimizer = partial(torch.optim.AdamW, lr=0.0)
-    trainer = Trainer(network, optimizer, WarmUpCosine(0.004, 10), settings, torch.device("cpu"), ALONE)
+    model = trainer(rate=0.004, warm_up=10, network=lambda: network, steps=STEPS, batch_size=len(examples))
     batch = default_collate(examples)
     for _ in range(STEPS):
-        trainer.step([batch])
-    trainer.synchronize()
-    return trainer.averaged
+        model.step([batch])
+    model.synchronize()
+    return model.averaged
 
 
 def refined(network: Refiner, examples: list[Example]) -> FloatArray:

@@ -7,8 +7,6 @@ import pytest
 import torch
 import two_processes
 from conftest import ROOT, torchrun
-from dots import examples
-from torch.utils.data import default_collate
 
 from hpr.runtime.processes import ALONE
 
@@ -28,13 +26,7 @@ def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
 @pytest.mark.parametrize("case", two_processes.CASES)
 def test_two_are_one(case: str, folder: Path) -> None:
     """Also live batch norms, whose statistics are over both, in each part of a step."""
-    model, source = two_processes.trainer(case, ALONE), examples()
-    batches = [
-        [default_collate([source[index] for index in part]) for part in two_processes.parts(case, step, 2)]
-        for step in range(two_processes.STEPS)
-    ]
-    one = two_processes.results(model, two_processes.steps(model, batches))
-
+    one = two_processes.results(case, ALONE, (0, 1))
     two = torch.load(folder / f"{case}.pt", weights_only=True)
     torch.testing.assert_close(one["losses"], two["losses"], rtol=1e-6, atol=0)
     for name in ("network", "averaged"):

@@ -1,28 +1,25 @@
 """Scores of held-out people before and after refining."""
 
-from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
-from typing import Any, ClassVar
+from typing import Any
 
 import numpy as np
 import pytest
-import torch
+import trees
 from conftest import lively, small_network
-from dots import pose_errors
+from dots import pose_errors, same_state, state
 
 from hpr.errors import UserError
-from hpr.formats import Format, PoseTrack18
-from hpr.formats.coco import Coco, CrowdPose
-from hpr.formats.mpii import Mpii
+from hpr.formats import FORMATS, PoseTrack18
+from hpr.formats.coco import Coco
 from hpr.images import ImageFolder
 from hpr.metrics.posetrack import PoseTrackTruth
 from hpr.metrics.scoring import open_truth
 from hpr.metrics.truth import FilesByName
-from hpr.poses import Frame, PoseSequence
+from hpr.poses import PoseSequence
 from hpr.runtime.processes import Processes
 from hpr.skeleton import COCO17, POSETRACK15, Skeleton
-from hpr.synthetic.tree import write_tree
 from hpr.synthetic.validation import synthetic_validation
 from hpr.training.validation import PEOPLE_DRAWN, Validation, annotated_validation
 
@@ -31,7 +28,7 @@ from hpr.training.validation import PEOPLE_DRAWN, Validation, annotated_validati
 def tree(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """Two small clips on disk."""
     folder = tmp_path_factory.mktemp("tree")
-    write_tree(folder, [(3, 3), (3, 4)], frames=2, errors=pose_errors(0.05), held_out=False, size=(200, 150))
+    trees.draw(folder, (3, 4))
     return folder
 
 
@@ -58,11 +55,11 @@ def test_estimates_are_drawn_where_there_are_none(tree: Path) -> None:
 @pytest.mark.parametrize("skeleton", [POSETRACK15, COCO17])
 def test_a_network_is_scored_and_left_as_it_was(skeleton: Skeleton, tree: Path) -> None:
     clips, network = validation(tree, tree / "predictions", share=0.5), small_network(skeleton)
-    before = {name: tensor.clone() for name, tensor in network.state_dict().items()}
+    before = state(network)
     result = clips.after(network, "cpu")
     assert result is not None
     assert result.scores != clips.before
-    assert all(torch.equal(tensor, before[name]) for name, tensor in network.state_dict().items())
+    assert same_state(state(network), before)
     # Random weights are sure of no keypoint, and for MOTA a keypoint that they are not sure of is no false positive.
     assert result.scores.metrics["MOTA"] == pytest.approx(0.0, abs=20)
 
@@ -106,8 +103,8 @@ class Together(Processes):
 def test_two_processes_are_one(tree: Path) -> None:
     """Each refines its own share; the first has all of it, and the scores."""
     network, sent = small_network(), list[object]()
-    paths = sorted((tree / "annotations").iterdir())
-    clips = {path.name: [PoseSequence("a", [read(path)[0].select(np.array([0]))])] for path in paths}
+    frames = [frame.select(np.array([0])) for frame in trees.read(tree)]
+    clips = {f"{index}.json": [PoseSequence("a", [frame])] for index, frame in enumerate(frames)}
     images, truth = ImageFolder(tree), PoseTrackTruth(clips)
     second, first = (Validation(truth, clips, images, processes=Together(rank, 2, rank, sent=sent)) for rank in (1, 0))
     assert second.after(network, "cpu") is None
@@ -120,52 +117,45 @@ def test_two_processes_are_one(tree: Path) -> None:
     np.testing.assert_array_equal(np.asarray(shared.picture), np.asarray(whole.picture))
 
 
-class TestPicture:
+def test_picture_of_few_people(tree: Path) -> None:
     """Input, refined pose and truth of the same people at each validation."""
+    clips = validation(tree, tree / "predictions", share=0.5)
+    pictures = []
+    for network in (small_network(), lively(small_network())):
+        result = clips.after(network, "cpu")
+        assert result is not None
+        assert result.picture is not None
+        pictures.append(np.split(result.picture.astype(int), 3, axis=1))
 
-    def test_few_people(self, tree: Path) -> None:
-        clips = validation(tree, tree / "predictions", share=0.5)
-        pictures = []
-        for network in (small_network(), lively(small_network())):
-            result = clips.after(network, "cpu")
-            assert result is not None
-            assert result.picture is not None
-            pictures.append(np.split(result.picture.astype(int), 3, axis=1))
-
-        height, width, _ = pictures[0][0].shape
-        assert width == 220
-        assert height in range(220, 220 * PEOPLE_DRAWN + 1, 220)
-        assert all(np.abs(column - pictures[0][0]).max() > 50 for column in pictures[0][1:])
-        is_same = [np.array_equal(*columns) for columns in zip(*pictures, strict=True)]
-        assert is_same == [True, False, True]
+    height, width, _ = pictures[0][0].shape
+    assert width == 220
+    assert height in range(220, 220 * PEOPLE_DRAWN + 1, 220)
+    assert all(np.abs(column - pictures[0][0]).max() > 50 for column in pictures[0][1:])
+    is_same = [np.array_equal(*columns) for columns in zip(*pictures, strict=True)]
+    assert is_same == [True, False, True]
 
 
 class TestImages:
     """Data sets of single images, in their own skeletons."""
 
-    FORMATS: ClassVar[dict[str, Format]] = {"coco": Coco(), "crowdpose": CrowdPose(), "mpii": Mpii()}
-
     def images(self, name: str, tree: Path, folder: Path, errors: float, **arguments: Any) -> Validation:
         path = folder / "annotations.json"
-        frames = [frame for path in sorted((tree / "annotations").iterdir()) for frame in read(path)]
-        unknown = [replace(frame, records=np.full(len(frame), -1)) for frame in frames]
-        self.FORMATS[name].write([PoseSequence("a", unknown)], path)
-        images = ImageFolder(tree)
-        return annotated_validation(self.FORMATS[name], path, None, images, folder, pose_errors(errors), **arguments)
+        unknown = [replace(frame, records=np.full(len(frame), -1)) for frame in trees.read(tree)]
+        file_format, images = FORMATS[name](), ImageFolder(tree)
+        file_format.write([PoseSequence("a", unknown)], path)
+        return annotated_validation(file_format, path, None, images, folder, pose_errors(errors), **arguments)
 
     @pytest.mark.parametrize(("name", "metric"), [("coco", "AP"), ("crowdpose", "AP"), ("mpii", "PCKh")])
-    def test_scores(self, name: str, metric: str, tree: Path, tmp_path: Path) -> None:
+    def test_scores_of_estimates_and_of_a_network(self, name: str, metric: str, tree: Path, tmp_path: Path) -> None:
         poor, exact = (self.images(name, tree, tmp_path, errors).before for errors in (0.2, 0.0))
         assert next(iter(exact.metrics)) == metric
         assert exact.selection == exact.metrics[metric] > 60
         assert poor.selection < exact.selection
 
-    @pytest.mark.parametrize("name", FORMATS)
-    def test_a_network_of_any_skeleton(self, name: str, tree: Path, tmp_path: Path) -> None:
-        clips = self.images(name, tree, tmp_path, 0.1, share=0.01)
-        result = clips.after(small_network(self.FORMATS[name].skeletons[0]), "cpu")
+        few = self.images(name, tree, tmp_path, 0.1, share=0.01)
+        result = few.after(small_network(FORMATS[name]().skeletons[0]), "cpu")
         assert result is not None
-        assert result.scores.metrics.keys() == clips.before.metrics.keys()
+        assert result.scores.metrics.keys() == few.before.metrics.keys()
         assert result.picture is not None
 
     def test_an_estimators_own(self, tree: Path, tmp_path: Path) -> None:
@@ -175,7 +165,3 @@ class TestImages:
         for share in (1.0, 0.5):
             clips = annotated_validation(Coco(), path, path, ImageFolder(tree), tmp_path, pose_errors(), share=share)
             assert clips.before.selection == pytest.approx(100.0)
-
-
-def read(path: Path) -> Sequence[Frame]:
-    return [frame for frame in PoseTrack18().read(path)[0].frames if len(frame)]

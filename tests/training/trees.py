@@ -39,26 +39,20 @@ def annotations(name: str, split: str) -> str:
     return ANNOTATIONS[name].format(split="valid" if (name, split) == ("mpii", "val") else split)
 
 
-def draw(folder: Path) -> list[Frame]:
-    """Draws two clips of two frames each and returns their annotations; the images lie in the folder.
+def draw(folder: Path, clips: tuple[int, int] = (0, 1)) -> list[Frame]:
+    """Draws two clips of two frames each; returns the frames with people."""
+    write_tree(folder, [(3, clip) for clip in clips], 2, errors=pose_errors(0.05), held_out=False, size=SIZE)
+    return read(folder)
 
-    A frame has at most two people: refining one takes a large part of a second.
-    """
-    write_tree(folder, [(3, 0), (3, 1)], frames=2, errors=pose_errors(0.05), held_out=False, size=SIZE)
+
+def read(folder: Path) -> list[Frame]:
+    """Returns the frames with people of a folder that `draw` filled."""
     paths = sorted((folder / "annotations").iterdir())
-    frames = [frame for path in paths for frame in PoseTrack18().read(path)[0].frames]
-    return [frame.select(np.arange(min(len(frame), 2))) for frame in frames if len(frame)]
+    return [frame for path in paths for frame in PoseTrack18().read(path)[0].frames if len(frame)]
 
 
 def write(name: str, drawn: Path, frames: list[Frame], root: Path) -> None:
-    """Writes a data set; the validation has the first of the frames again.
-
-    Args:
-        name: Name of the data set.
-        drawn: The folder of the frames' images.
-        frames: What `draw` returned.
-        root: The folder to write to.
-    """
+    """Writes a data set of frames whose images are in the folder `drawn`; the validation has the first one again."""
     for split, own_frames, first in (("train", frames, 100), ("val", frames[:1], 200)):
         own = []
         for number, frame in enumerate(own_frames, first):

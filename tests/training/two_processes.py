@@ -5,67 +5,47 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
+import dots
 import torch
 from conftest import small_network
-from dots import batch, examples, training_settings
+from dots import SGD, examples
+from torch.utils.data import default_collate
 
 from hpr.runtime.processes import Processes
-from hpr.training.examples import Example
 from hpr.training.loop import Trainer, train
-from hpr.training.schedules import WarmUpCosine
 
-CASES = {"live": ("live", 1), "live in parts": ("live", 2), "frozen in parts": ("frozen", 2)}
-"""Batch norms, and the number of parts of a step."""
-
+CASES: dict[str, dict[str, Any]] = {
+    "live": {"batch_norm": "live", "accumulate": 1},
+    "live in parts": {"batch_norm": "live", "accumulate": 2},
+    "frozen in parts": {"batch_norm": "frozen", "accumulate": 2},
+}
 STEPS, BATCH_SIZE = 3, 4
 STOPPED_AT = 2
 
 
 def trainer(case: str, processes: Processes) -> Trainer:
     """A training that is the same in all processes; in double precision, or rounding would hide what is wrong."""
-    batch_norm, accumulate = CASES[case]
-    settings = training_settings(steps=STEPS, batch_size=BATCH_SIZE, batch_norm=batch_norm, accumulate=accumulate)
-    torch.manual_seed(0)
-    optimizer = partial(torch.optim.SGD, lr=0.0, momentum=0.9)
-    network = small_network().double()
-    return Trainer(network, optimizer, WarmUpCosine(0.05, 1), settings, torch.device("cpu"), processes)
+    optimizer, words = partial(SGD, momentum=0.9), {"steps": STEPS, "batch_size": BATCH_SIZE, **CASES[case]}
+    return dots.trainer(optimizer, 0.05, 1, lambda: small_network().double(), processes, **words)
 
 
-def parts(case: str, step: int, count: int) -> list[list[int]]:
-    """Returns the examples in each part of a step that `count` ranks see together.
-
-    Args:
-        case: One of `CASES`.
-        step: Index of the step.
-        count: Number of ranks that share each part; each takes the parts of its own share in turn.
-    """
-    accumulate = CASES[case][1]
-    size = BATCH_SIZE // (count * accumulate)
-    first = step * BATCH_SIZE
-    starts = [[first + (rank * accumulate + part) * size for rank in range(count)] for part in range(accumulate)]
-    return [[start + offset for start in own for offset in range(size)] for own in starts]
-
-
-def results(model: Trainer, losses: list[float]) -> dict[str, Any]:
+def results(case: str, processes: Processes, ranks: tuple[int, ...]) -> dict[str, Any]:
+    """Does the steps of some of two ranks together, each of which has its own share of the batch, part after part."""
+    model, source, num_parts = trainer(case, processes), examples(), CASES[case]["accumulate"]
+    size, losses = BATCH_SIZE // (2 * num_parts), []
+    for first in range(0, STEPS * BATCH_SIZE, BATCH_SIZE):
+        starts = [[first + (rank * num_parts + part) * size for rank in ranks] for part in range(num_parts)]
+        parts = [[source[start + offset] for start in own for offset in range(size)] for own in starts]
+        losses.append(model.step([default_collate(part) for part in parts])[0].total.item())
     return {"losses": losses, "network": model.network.state_dict(), "averaged": model.averaged.state_dict()}
-
-
-def steps(model: Trainer, batches: list[list[Example]]) -> list[float]:
-    """Does steps and returns their losses."""
-    return [model.step(own)[0].total.item() for own in batches]
 
 
 def main(folder: Path) -> None:
     """Trains all cases, and one that is told to stop in one process alone; the first process writes what it has."""
     processes = Processes.from_environment()
     processes.join(torch.device("cpu"))
-    for case, (_, accumulate) in CASES.items():
-        model, size = trainer(case, processes), BATCH_SIZE // (2 * accumulate)
-        batches = []
-        for step in range(STEPS):
-            own = step * BATCH_SIZE + processes.rank * accumulate * size
-            batches.append([batch(own + part * size, own + (part + 1) * size) for part in range(accumulate)])
-        found = results(model, steps(model, batches))
+    for case in CASES:
+        found = results(case, processes, (processes.rank,))
         if processes.is_first:
             torch.save(found, folder / f"{case}.pt")
 
