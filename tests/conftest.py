@@ -40,7 +40,6 @@ from hpr.skeleton import POSETRACK15, Skeleton
 ROOT = Path(__file__).resolve().parents[1]
 GOLDEN = ROOT / "tests" / "golden"
 CASES: list[dict[str, Any]] = json.loads((GOLDEN / "cases.json").read_text())
-CASE_NAMES = [case["name"] for case in CASES]
 POSETRACK: dict[str, Format] = {"posetrack18": PoseTrack18(), "posetrack17": PoseTrack17()}
 # In the background of some shells Ctrl-C is ignored, and so it would be in every program that the tests start.
 signal.signal(signal.SIGINT, signal.default_int_handler)
@@ -85,18 +84,20 @@ def _run(program: str | Command[Any], settings: tuple[object, ...], cwd: Path) -
     return status, printed.getvalue(), errors.getvalue()
 
 
-def command(program: str, *settings: object) -> subprocess.CompletedProcess[str]:
-    """Runs a file of the repository, or "-m" and a module, in a process of its own, as a user would."""
-    line = [sys.executable, program if program == "-m" else str(ROOT / program), *map(str, settings)]
-    return subprocess.run(line, cwd=ROOT, capture_output=True, text=True, check=False, timeout=COMMAND_SECONDS)
+def command(program: str, *settings: object, cwd: Path = ROOT, **variables: str) -> subprocess.CompletedProcess[str]:
+    """Runs a file of the repository, or "-m" and a module, in a process of its own, as a user would.
+
+    The variables are added to those of the environment.
+    """
+    line = [sys.executable, program if program.startswith("-") else str(ROOT / program), *map(str, settings)]
+    given: dict[str, Any] = {"cwd": cwd, "env": os.environ | variables, "timeout": COMMAND_SECONDS}
+    return subprocess.run(line, capture_output=True, text=True, check=False, **given)
 
 
 def torchrun(program: str, *settings: object) -> subprocess.CompletedProcess[str]:
     """Runs a program of the project in two processes on this machine."""
-    line = [sys.executable, "-m", "torch.distributed.run", "--nproc-per-node=2", "--standalone", str(ROOT / program)]
-    line += map(str, settings)
-    env = {**os.environ, "OMP_NUM_THREADS": "1"}
-    return subprocess.run(line, capture_output=True, text=True, check=False, timeout=COMMAND_SECONDS, env=env)
+    words = ["torch.distributed.run", "--nproc-per-node=2", "--standalone", ROOT / program, *settings]
+    return command("-m", *words, OMP_NUM_THREADS="1")
 
 
 @contextmanager
@@ -110,19 +111,15 @@ def full_disk(room: int) -> Iterator[None]:
         resource.setrlimit(resource.RLIMIT_FSIZE, before)
 
 
-def port(*settings: object) -> str:
-    """Ports a checkpoint by the command, in a process of its own: TensorFlow and Triton do not fit into one."""
-    result = command("tools/port_tf_weights.py", *settings)
-    assert result.returncode == 0, result.stdout + result.stderr
-    return result.stdout
+def port(*settings: object, status: int = 0) -> str:
+    """Ports a checkpoint by the command and returns what it printed, or the one line with which it has to fail.
 
-
-def port_fails(*settings: object) -> str:
-    """Runs a port that has to fail with one line, and returns that line."""
+    The process is one of its own: TensorFlow and Triton do not fit into one.
+    """
     result = command("tools/port_tf_weights.py", *settings)
-    assert result.returncode == 1, result.stdout + result.stderr
-    assert result.stderr.count("\n") == 1, result.stderr
-    return result.stderr
+    assert result.returncode == status, result.stdout + result.stderr
+    assert status == 0 or result.stderr.count("\n") == 1, result.stderr
+    return result.stderr if status else result.stdout
 
 
 def compose(command: str, *settings: str) -> DictConfig:
@@ -157,7 +154,7 @@ def small_network(skeleton: Skeleton = POSETRACK15) -> Refiner:
     return lively(Refiner(partial(ResNet, shape=ResNetShape((1, 2, 2, 1), width=8)), skeleton))
 
 
-@pytest.fixture(params=CASES, ids=CASE_NAMES)
+@pytest.fixture(params=CASES, ids=lambda case: case["name"])
 def case(request: pytest.FixtureRequest) -> dict[str, Any]:
     """Each golden case in turn."""
     return dict(request.param)

@@ -90,9 +90,7 @@ def test_rectangles(sizes: list[list[int]], starts: list[list[int]] | None, expe
         pytest.param([(2, 3, 0.9), (2, 1, 0.9)], (0.0, 0.0), (12.0, 20.0, 0.9), id="of two equal, the left"),
     ],
 )
-def test_decode(
-    peaks: list[tuple[int, int, float]], offset: tuple[float, float], expected: tuple[float, float, float]
-) -> None:
+def test_decode(peaks: list[tuple[int, int, float]], offset: tuple[float, float], expected: tuple[float, ...]) -> None:
     probabilities = torch.zeros(1, 2, 4, 6)
     offsets = torch.full((1, 4, 4, 6), 77.0)
     for row, column, probability in peaks or [(0, 0, 0.0)]:

@@ -74,7 +74,6 @@ def test_pixels_are_those_of_resizing_the_whole_image(data: st.DataObject) -> No
         pytest.param((), MEAN_HEAD_SCALE, id="no keypoint"),
         pytest.param(((HEAD_TOP, 5, 5),), MEAN_HEAD_SCALE, id="head top alone"),
         pytest.param(((HEAD_TOP, 5, 5), (HEAD_BOTTOM, 5, 5)), MEAN_HEAD_SCALE, id="both at one point"),
-        pytest.param(((HEAD_TOP, 5.9, 5), (HEAD_BOTTOM, 5.1, 5)), MEAN_HEAD_SCALE, id="both in one pixel"),
         pytest.param(((HEAD_TOP, -0.9, 5), (HEAD_BOTTOM, 0.9, 5)), MEAN_HEAD_SCALE, id="truncated towards zero"),
         pytest.param(((HEAD_TOP, 0, 0), (HEAD_BOTTOM, 3, 4)), 0.8452830189 * 50 / (0.6 * 1.4286 * 5), id="5 pixels"),
         pytest.param(((HEAD_TOP, 0, 0), (HEAD_BOTTOM, 0, 1)), 0.8452830189 * 50 / (0.6 * 1.4286), id="1 pixel"),
@@ -104,17 +103,8 @@ def standing() -> FloatArray:
 
     The lengths are those of a body in space, as in an anatomist's drawing. The diagonal of his head box is 35 px.
     """
-    points = {
-        "head_top": (0, 0),
-        "nose": (0, 15.5),
-        "head_bottom": (0, 24.5),
-        "shoulder": (18, 34),
-        "elbow": (24, 63),
-        "wrist": (28, 88.5),
-        "hip": (10, 84.5),
-        "knee": (11, 127),
-        "ankle": (12, 168),
-    }
+    points = {"head_top": (0, 0), "nose": (0, 15.5), "head_bottom": (0, 24.5), "shoulder": (18, 34)}
+    points |= {"elbow": (24, 63), "wrist": (28, 88.5), "hip": (10, 84.5), "knee": (11, 127), "ankle": (12, 168)}
     found = [np.array(points[kind(name)]) * [-1 if name.startswith("right_") else 1, 1] for name in POSETRACK15.names]
     return 200 + np.array(found)
 
@@ -134,7 +124,6 @@ class TestBodyScale:
     @pytest.mark.parametrize(
         "absent",
         [
-            pytest.param((), id="all there"),
             pytest.param(HEAD, id="no head"),
             pytest.param((*HEAD, "nose"), id="COCO's body"),
             pytest.param(LEGS, id="upper body"),
@@ -165,12 +154,7 @@ class TestBodyScale:
             assert head_of(body_scale(pose, POSETRACK15)) == pytest.approx(35, rel=0.1)
 
     @settings(deadline=None, max_examples=100)
-    @given(
-        seed=st.integers(0, 1000),
-        size=st.floats(0.5, 5),
-        angle=st.floats(0, 6.3),
-        name=st.sampled_from(list(SKELETONS)),
-    )
+    @given(st.integers(0, 1000), st.floats(0.5, 5), st.floats(0, 6.3), st.sampled_from(list(SKELETONS)))
     def test_scale_depends_on_size_only(self, seed: int, size: float, angle: float, name: str) -> None:
         """Position, rotation and mirroring of a pose do not matter."""
         skeleton, random = SKELETONS[name], np.random.default_rng(seed)
@@ -196,7 +180,6 @@ class TestBodyScale:
         ("points", "box", "diagonal"),
         [
             pytest.param({}, None, 55.0, id="nothing: a mean head"),
-            pytest.param({"nose": (9, 9)}, None, 55.0, id="one keypoint: a mean head"),
             pytest.param({"nose": (9, 9)}, [np.nan] * 4, 55.0, id="no box"),
             pytest.param({"nose": (9, 9)}, [10, 20, 55, 110], 20.0, id="one keypoint and a box"),
             pytest.param({"nose": (9, 9)}, [10, 20, 100, 65], 20.0, id="a box that is wider than high"),
@@ -207,7 +190,6 @@ class TestBodyScale:
             pytest.param({"left_hip": (0, 0), "left_knee": (0, 61)}, [0, 0, 90, 90], 20.0, id="one limb and a box"),
             pytest.param({"left_hip": (0, 0), "right_knee": (0, 61)}, None, 55.0, id="no limb"),
             pytest.param({"left_hip": (0, 0), "left_knee": (0, 0.9)}, None, 55.0, id="a limb under a pixel"),
-            pytest.param({"left_hip": (0, 0), "left_knee": (0, 1e300)}, None, 55.0, id="absurd"),
             pytest.param({"left_hip": (-1e308, 0), "left_knee": (1e308, 0)}, None, 55.0, id="beyond numbers"),
             pytest.param(LEG, [0, 0, 900, 900], 50.0, id="two limbs: the longer"),
         ],

@@ -1,4 +1,4 @@
-"""Files: JSON with one-line errors; writing that is complete or leaves nothing."""
+"""The one line of an error; files: JSON with one-line errors; writing that is complete or leaves nothing."""
 
 from pathlib import Path
 from typing import Any
@@ -8,6 +8,21 @@ from conftest import full_disk
 
 from hpr.errors import UserError
 from hpr.files import read_json, replacing, replacing_folder, write_json
+
+
+@pytest.mark.parametrize(
+    ("message", "line"),
+    [
+        ("", ""),
+        ("ä.json: no such file", "ä.json: no such file"),
+        ("found a\nb", r"found a\nb"),
+        ("found a\u2028b\x00", r"found a\u2028b\x00"),
+        ("found \ud800", r"found \ud800"),
+        ("x" * 9000, "x" * 1400 + "…"),
+    ],
+)
+def test_an_error_is_one_line_that_can_be_shown(message: str, line: str) -> None:
+    assert str(UserError(message)) == line
 
 
 @pytest.mark.parametrize(

@@ -17,6 +17,8 @@ from hpr.pixels import REDUCTIONS, image_size
 from hpr.poses import Frame
 from hpr.skeleton import POSETRACK15
 
+ReadFile = Callable[[Path], object]
+
 
 def picture(path: Path, shade: int = 0) -> None:
     """Writes an image of one pixel, as PNG where the name does not say otherwise."""
@@ -73,9 +75,7 @@ class TestReadImage:
         ],
     )
     @pytest.mark.parametrize("read", [read_image, image_size])
-    def test_unreadable_files(
-        self, content: bytes | None, message: str, read: Callable[[Path], object], tmp_path: Path
-    ) -> None:
+    def test_unreadable_files(self, content: bytes | None, message: str, read: ReadFile, tmp_path: Path) -> None:
         if content is not None:
             (tmp_path / "a.png").write_bytes(content)
             with pytest.raises(ValueError, match=message):
@@ -104,7 +104,7 @@ class TestReadImage:
 
 class TestImageSize:
     @pytest.mark.parametrize("ending", ["jpg", "png", "bmp", "webp", "tiff", "ppm"])
-    def test_of_an_encoded_image(self, ending: str, tmp_path: Path) -> None:
+    def test_formats(self, ending: str, tmp_path: Path) -> None:
         path = tmp_path / f"a.{ending}"
         cv2.imwrite(str(path), np.zeros((20, 30, 3), np.uint8))
         assert image_size(path) == (30, 20)
@@ -194,9 +194,8 @@ class TestImageFolder:
         (root.parent / "folder").symlink_to(root)
         monkeypatch.chdir(root)
         images = ImageFolder(Path(folder))
-        assert {shade_of(images, name) for name in ("clip/b.png", f"{root}/a.png", f"{root.parent}/folder/a.png")} == {
-            1
-        }
+        for name in ("clip/b.png", f"{root}/a.png", f"{root.parent}/folder/a.png"):
+            assert shade_of(images, name) == 1
         assert not any(images.has(named(name)) for name in ("../beside.png", "link.png", "folder"))
         assert ImageFolder(Path("/")).has(named(str(root / "link.png")))
 
@@ -244,29 +243,17 @@ class TestOtherEndings:
         for folder in ("root", "gone"):
             assert_not_found(ImageFolder(tmp_path / folder, outside=True), name)
 
-    def test_exact_name_wins(self, tmp_path: Path) -> None:
-        names = ("a.png", "a.bmp", "a")
-        for shade, name in enumerate(names):
-            picture(tmp_path / name, shade)
-        assert [shade_of(ImageFolder(tmp_path), name) for name in names] == [0, 1, 2]
-
     @pytest.mark.parametrize("name", ["a", "a.jpg"])
-    def test_ambiguous_name(self, name: str, tmp_path: Path) -> None:
-        picture(tmp_path / "a.png")
-        picture(tmp_path / "a.bmp")
+    def test_exact_name_wins_and_others_are_ambiguous(self, name: str, tmp_path: Path) -> None:
+        for shade, exact in enumerate(("a.png", "a.bmp")):
+            picture(tmp_path / exact, shade)
         images = ImageFolder(tmp_path)
+        assert [shade_of(images, exact) for exact in ("a.png", "a.bmp")] == [0, 1]
         assert not images.has(named(name))
         with pytest.raises(UserError) as error:
             images.read(named(name))
         expected = f"{tmp_path}/{name}: no such image, and both a.bmp and a.png could be meant; name one"
         assert str(error.value) == expected
-
-    def test_folder_is_listed_once(self, tmp_path: Path) -> None:
-        picture(tmp_path / "a.jpg")
-        images = ImageFolder(tmp_path)
-        assert images.has(named("a"))
-        picture(tmp_path / "b.jpg")
-        assert not images.has(named("b"))
 
 
 class TestImageList:
@@ -349,7 +336,6 @@ class TestOpenImages:
             ("a.txt", b" \n", "a.txt: expected pictures, found none"),
             ("a.txt", None, "a.txt: no such list of pictures"),
             ("a.jpg", None, "a.jpg: no such image"),
-            ("a.mov", None, "a.mov: no such video"),
             ("a.json", b"", r"a.json: expected a folder, a video such as .mp4, .*; found a file that ends in '.json'"),
             ("a", b"", "found a file that ends in ''"),
         ],
@@ -361,11 +347,9 @@ class TestOpenImages:
             open_images(tmp_path / name)
         assert "\n" not in str(error.value)
 
-    @pytest.mark.parametrize("name", ["a" * 5000, "a" * 5000 + ".mp4", "a\0.jpg", "a\0.mp4", "a\0.txt"], ids=range(5))
-    def test_impossible_names(self, name: str) -> None:
-        with pytest.raises(UserError):
-            open_images(name)
-
-    def test_empty_list(self) -> None:
+    def test_no_picture_and_impossible_names(self) -> None:
         with pytest.raises(UserError, match="the list of 0 pictures: expected pictures, found none"):
             open_images([])
+        for name in ("a" * 5000, "a" * 5000 + ".mp4", "a\0.jpg", "a\0.mp4", "a\0.txt"):
+            with pytest.raises(UserError):
+                open_images(name)

@@ -1,6 +1,5 @@
 """The package as pip installs it, away from the repository."""
 
-import os
 import re
 import shutil
 import subprocess
@@ -8,7 +7,7 @@ import sys
 from pathlib import Path
 
 import pytest
-from conftest import COMMAND_SECONDS, ROOT
+from conftest import COMMAND_SECONDS, ROOT, command
 
 
 @pytest.fixture(scope="module")
@@ -26,15 +25,6 @@ def installed(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return folder
 
 
-def run(installed: Path, cwd: Path, *words: str) -> "subprocess.CompletedProcess[str]":
-    """Runs Python with the installed package in an empty folder."""
-    line = [sys.executable, *words]
-    environment = {**os.environ, "PYTHONPATH": str(installed)}
-    return subprocess.run(
-        line, cwd=cwd, capture_output=True, text=True, check=False, timeout=COMMAND_SECONDS, env=environment
-    )
-
-
 def test_nothing_is_left_out(installed: Path) -> None:
     for folder, copy in ((ROOT / "conf", installed / "hpr" / "conf"), (ROOT / "hpr", installed / "hpr")):
         files = {path.relative_to(folder) for path in folder.rglob("*.*") if path.suffix != ".pyc"}
@@ -42,7 +32,7 @@ def test_nothing_is_left_out(installed: Path) -> None:
 
 
 def test_a_command_explains_itself(installed: Path, tmp_path: Path) -> None:
-    result = run(installed, tmp_path, f"{installed}/bin/hpr", "train", "--help")
+    result = command(f"{installed}/bin/hpr", "train", "--help", cwd=tmp_path, PYTHONPATH=str(installed))
     assert result.returncode == 0, result.stderr
     assert result.stdout.startswith("hpr train NAME=VALUE")
 
@@ -50,7 +40,7 @@ def test_a_command_explains_itself(installed: Path, tmp_path: Path) -> None:
 def test_the_bundled_sample_is_refined(installed: Path, tmp_path: Path) -> None:
     clip = "dataset.predictions=${asset:sample/predictions/clip_0002_0001.json}"
     words = ["refine", "dataset=sample", clip, "flip=false", "margin=50", "device=cpu"]
-    result = run(installed, tmp_path, f"{installed}/bin/hpr", *words)
+    result = command(f"{installed}/bin/hpr", *words, cwd=tmp_path, PYTHONPATH=str(installed))
     assert result.returncode == 0, result.stderr
     assert re.search(r"(\d+) of \1 refined", result.stdout)
     assert (tmp_path / "output" / "refined_mota" / "report.json").is_file()
@@ -59,5 +49,6 @@ def test_the_bundled_sample_is_refined(installed: Path, tmp_path: Path) -> None:
 
 def test_it_is_the_installed_package_that_runs(installed: Path, tmp_path: Path) -> None:
     """Not the repository's, which is on the path of this environment."""
-    result = run(installed, tmp_path, "-c", "import hpr, hpr.conf; print(hpr.__file__, hpr.conf.__file__)")
+    program = "import hpr, hpr.conf; print(hpr.__file__, hpr.conf.__file__)"
+    result = command("-c", program, cwd=tmp_path, PYTHONPATH=str(installed))
     assert result.stdout.count(str(installed)) == 2

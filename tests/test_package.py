@@ -1,31 +1,23 @@
 """The package as a whole: what importing it takes."""
 
-import subprocess
-import sys
-
 import pytest
+from conftest import command
 
 import hpr
 
 HEAVY = ("torch", "torchvision", "timm", "tensorflow", "hydra", "omegaconf", "cv2", "matplotlib", "tensorboardX")
 
 
-def run(program: str) -> "subprocess.CompletedProcess[str]":
-    """Runs a program in an interpreter without the heavy libraries."""
-    blocked = "".join(f"sys.modules[{name!r}] = None\n" for name in HEAVY)
-    line = [sys.executable, "-c", f"import sys\n{blocked}{program}"]
-    return subprocess.run(line, capture_output=True, text=True, check=False, timeout=100)
-
-
 def test_what_needs_no_heavy_library() -> None:
     rooms = "skeleton, hpr.poses, hpr.errors, hpr.files, hpr.formats, hpr.models.weights, hpr.report.tables"
-    result = run(f"import hpr.{rooms}; assert hpr.__version__")
+    blocked = "".join(f"sys.modules[{name!r}] = None\n" for name in HEAVY)
+    result = command("-c", f"import sys\n{blocked}import hpr.{rooms}; assert hpr.__version__")
     assert result.returncode == 0, result.stderr
 
 
 def test_the_engine_is_loaded_on_first_use() -> None:
     program = "import hpr, sys; assert 'torch' not in sys.modules; hpr.PoseRefiner; assert 'torch' in sys.modules"
-    used = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, check=False, timeout=100)
+    used = command("-c", program)
     assert used.returncode == 0, used.stderr
 
 

@@ -121,13 +121,6 @@ def test_wrong_words(words: list[str], message: str, clip: Path, tmp_path: Path)
     assert message in fail("convert", *given, cwd=tmp_path)
 
 
-def test_files_of_no_known_format(tmp_path: Path) -> None:
-    (tmp_path / "a.json").write_text('{"poses": []}')
-    message = fail("refine.py", *DEMO, f"dataset.predictions={tmp_path / 'a.json'}", f"dataset.images={tmp_path}")
-    assert "expected a file of one of these formats, found none of them (posetrack18: JSON with images" in message
-    assert all(f"{name}: " in message for name in FORMATS)
-
-
 @pytest.mark.parametrize(("name", "metric", "column"), [("coco", "OKS", "AP"), ("mpii", "PCKh", "Mean")])
 def test_scores_are_those_of_the_annotations(name: str, metric: str, column: str, clip: Path, tmp_path: Path) -> None:
     """Before and after, in one table and in the report; the same by the command for scoring."""

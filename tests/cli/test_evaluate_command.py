@@ -1,4 +1,4 @@
-"""`hpr evaluate`."""
+"""`hpr evaluate`, and how it and `hpr learn-errors` refuse what they are given."""
 
 import json
 from pathlib import Path
@@ -32,6 +32,7 @@ def test_table_and_file(tmp_path: Path) -> None:
         assert all(tuple(values) == (*POSETRACK15.names, "total") for values in scores.values())
 
 
+@pytest.mark.parametrize("command", ["evaluate", "learn-errors"])
 @pytest.mark.parametrize(
     ("settings", "message"),
     [
@@ -41,5 +42,5 @@ def test_table_and_file(tmp_path: Path) -> None:
         ([*BOTH, "dataset=posetrack17"], "'annolist'"),
     ],
 )
-def test_bad_input(settings: list[str], message: str) -> None:
-    assert message in fail("evaluate", *settings)
+def test_bad_input(settings: list[str], message: str, command: str) -> None:
+    assert message in fail(command, *settings)

@@ -1,11 +1,9 @@
 """`hpr --help` and `hpr COMMAND --help`."""
 
 import re
-import subprocess
-import sys
 
 import pytest
-from conftest import ROOT, command, succeed
+from conftest import command, succeed
 
 from hpr.cli.app import CONF, setting_names
 from hpr.cli.help import read_config
@@ -39,14 +37,13 @@ def test_help_is_of_the_real_configuration() -> None:
     names = setting_names(refine.COMMAND, "dataset=auto", "dataset.predictions=FILE")
     printed = succeed("refine", "--help")
     internal = ("dataset.name", "dataset.format")
-    groups = {"model", "objective", "dataset"}
     for name in names:
-        assert name in groups or name.startswith(internal) or f" {name}=" in printed, name
+        assert name in ("model", "objective", "dataset") or name.startswith(internal) or f" {name}=" in printed, name
 
 
 def test_help_loads_no_library() -> None:
     """So that it takes a tenth of a second."""
     blocked = "".join(f"sys.modules[{name!r}] = None\n" for name in LIBRARIES)
     program = f"import sys\n{blocked}from hpr.cli.main import main\nmain(['train', '--help'])"
-    result = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, check=False, cwd=ROOT)
+    result = command("-c", program)
     assert result.returncode == 0, result.stderr

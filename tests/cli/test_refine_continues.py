@@ -30,26 +30,22 @@ def settings(tmp_path: Path) -> list[str]:
     return ["dataset=posetrack18", *DEMO, *folders, f"output_dir={tmp_path / 'out'}"]
 
 
-class TestBrokenInput:
-    def test_a_broken_file_is_skipped_if_wanted(self, settings: list[str], tmp_path: Path) -> None:
-        (tmp_path / "in" / "seq_a.json").write_text("{")
-        fail("refine.py", *settings)
-        assert not (tmp_path / "out").exists()
-        printed = succeed("refine.py", *settings, "skip_broken=true", status=3)
-        assert "seq_a.json: not valid JSON at line 1, column 2" in printed
-        assert "not all was refined: 0 poses failed, 1 files were skipped" in printed
-        report = read_report(tmp_path / "out")
-        assert report["sequences"].keys() == {"seq_b"}
-        assert len(report["broken_files"]) == 1
+def test_a_broken_file_is_skipped_if_wanted(settings: list[str], tmp_path: Path) -> None:
+    (tmp_path / "in" / "seq_a.json").write_text("{")
+    fail("refine.py", *settings)
+    assert not (tmp_path / "out").exists()
+    with lock_folder(tmp_path / "out"):
+        assert "another run is at work in it" in fail("refine.py", *settings, "skip_broken=true")
 
-    def test_nothing_but_broken_files(self, settings: list[str], tmp_path: Path) -> None:
-        for path in (tmp_path / "in").iterdir():
-            path.write_text("{")
-        assert "not one of the files can be read" in fail("refine.py", *settings, "skip_broken=true")
+    printed = succeed("refine.py", *settings, "skip_broken=true", status=3)
+    assert "seq_a.json: not valid JSON at line 1, column 2" in printed
+    assert "not all was refined: 0 poses failed, 1 files were skipped" in printed
+    report = read_report(tmp_path / "out")
+    assert report["sequences"].keys() == {"seq_b"}
+    assert len(report["broken_files"]) == 1
 
-    def test_a_folder_in_use(self, settings: list[str], tmp_path: Path) -> None:
-        with lock_folder(tmp_path / "out"):
-            assert "another run is at work in it" in fail("refine.py", *settings)
+    (tmp_path / "in" / "seq_b.json").write_text("{")
+    assert "not one of the files can be read" in fail("refine.py", *settings, "skip_broken=true")
 
 
 def test_the_same_command_continues(settings: list[str], tmp_path: Path) -> None:
@@ -95,10 +91,11 @@ def test_poses_of_missing_images_are_refined_once_these_are_there(settings: list
     assert read_report(tmp_path / "out")["failed"] == 0
 
 
-def start(*settings: str) -> "subprocess.Popen[str]":
-    """Starts the refining of the sample in a process of its own."""
-    line = [sys.executable, str(ROOT / "refine.py"), *SAMPLE, *settings]
-    return subprocess.Popen(line, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
+def start(output: Path, *launcher: str) -> "subprocess.Popen[str]":
+    """Starts the refining of the sample in a process of its own, or by a launcher of processes."""
+    line = [sys.executable, *launcher, str(ROOT / "refine.py"), *SAMPLE, f"output_dir={output}"]
+    env = {**os.environ, "OMP_NUM_THREADS": "1"}
+    return subprocess.Popen(line, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, env=env)
 
 
 def wait_for(folder: Path, pattern: str, process: "subprocess.Popen[str]") -> None:
@@ -110,7 +107,7 @@ def wait_for(folder: Path, pattern: str, process: "subprocess.Popen[str]") -> No
 
 @pytest.mark.parametrize("library", ["numpy", "libtorch_cpu"])
 def test_ctrl_c_while_libraries_are_loaded(library: str, tmp_path: Path) -> None:
-    process = start(f"output_dir={tmp_path / 'out'}")
+    process = start(tmp_path / "out")
     deadline = time.monotonic() + COMMAND_SECONDS
     while library not in Path(f"/proc/{process.pid}/maps").read_text() and time.monotonic() < deadline:
         time.sleep(0.01)
@@ -122,7 +119,7 @@ def test_ctrl_c_while_libraries_are_loaded(library: str, tmp_path: Path) -> None
 
 @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
 def test_a_signal_leaves_finished_files_and_a_report(number: int, tmp_path: Path) -> None:
-    process = start(f"output_dir={tmp_path / 'out'}")
+    process = start(tmp_path / "out")
     wait_for(tmp_path / "out", "predictions/clip*", process)
     process.send_signal(number)
     printed, errors = process.communicate(timeout=COMMAND_SECONDS)
@@ -141,7 +138,7 @@ def test_a_signal_leaves_finished_files_and_a_report(number: int, tmp_path: Path
 def test_a_killed_run_ends_as_an_undisturbed_one(tmp_path: Path) -> None:
     straight, killed = tmp_path / "straight", tmp_path / "killed"
     succeed("refine.py", *SAMPLE, f"output_dir={straight}")
-    process = start(f"output_dir={killed}")
+    process = start(killed)
     wait_for(killed, ".journal/clip*", process)
     process.kill()
     process.communicate()
@@ -186,14 +183,7 @@ class TestSeveralProcesses:
         assert [entry["track_id"] for entry in found] == [entry["track_id"] for entry in expected]
 
     def test_a_killed_process_leaves_finished_files(self, tmp_path: Path) -> None:
-        line = [sys.executable, "-m", "torch.distributed.run", "--nproc-per-node=2", "--standalone"]
-        process = subprocess.Popen(
-            [*line, str(ROOT / "refine.py"), *SAMPLE, f"output_dir={tmp_path}"],
-            stdout=subprocess.PIPE,
-            stderr=subprocess.PIPE,
-            text=True,
-            env={**os.environ, "OMP_NUM_THREADS": "1"},
-        )
+        process = start(tmp_path, "-m", "torch.distributed.run", "--nproc-per-node=2", "--standalone")
         wait_for(tmp_path, ".journal/clip*", process)
         os.kill(process_of_rank(1, tmp_path), signal.SIGKILL)
         process.communicate(timeout=COMMAND_SECONDS)

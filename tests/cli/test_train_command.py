@@ -100,34 +100,23 @@ def test_two_processes_are_one(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("settings", "message"),
     [
+        (["dataset=posetrack18"], "data/posetrack_data_v2/annotations/train: no such file or folder; expected a"),
         (
-            ["dataset=posetrack18"],
-            "data/posetrack_data_v2/annotations/train: no such file or folder; expected a folder",
-        ),
-        (
-            [
-                "dataset=posetrack18",
-                "training.steps=null",
-                "dataset.root=${asset:sample}",
-                "dataset.training.annotations=${asset:sample/annotations}",
-            ],
+            ["dataset=posetrack18", "training.steps=null", "dataset.training.annotations=${asset:sample/annotations}"],
             "dataset=posetrack18: how long to train is not set; take a recipe, such as +experiment=modern_1gpu",
         ),
         (["dataset=auto", "dataset.predictions=a"], "dataset=auto: nothing to train on in it; use dataset=synthetic"),
         (["model.weights=none.safetensors"], "none.safetensors: no such weights"),
         (["training.batch_norm=cold"], "training.batch_norm=cold: expected 'live' or 'frozen'"),
+        (["training.epochs=3"], "training.steps=4 and training.epochs=3: expected one of the two; set the other to"),
+        (["training.steps=null", "training.epochs=3"], "training.epochs=3: dataset=synthetic has no end; set"),
         (
-            ["training.epochs=3"],
-            "training.steps=4 and training.epochs=3: expected one of the two; set the other to null",
-        ),
-        (
-            ["training.steps=null", "training.epochs=3"],
-            "training.epochs=3: dataset=synthetic has no end; set training.",
+            ["model.input=confident_discs", "model.weights=${asset:demo.safetensors}"],
+            "expected weights of input=confident_discs, found discs",
         ),
         (["canvas=[64]"], "canvas=[64]: List should have at least 2 items"),
         (["augmentation.mirror=maybe"], "augmentation.mirror=maybe: expected a valid number"),
         (["pose_errors.jitter.head=-1"], "pose_errors.jitter.head=-1: expected greater than or equal to 0"),
-        (["+schedule.odd=1"], "there is no setting 'schedule.odd'"),
         (["training.accumulate=3"], "batch_size=4: expected a multiple of 3"),
         (["optimizer=adam"], "optimizer=adam: there is no such optimizer; expected one of adamw, sgd"),
     ],

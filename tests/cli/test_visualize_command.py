@@ -133,19 +133,14 @@ def test_wrong_words(settings: dict[str, object], message: str, tmp_path: Path) 
     ],
 )
 def test_refined_files_that_do_not_fit(change: str, message: str, tmp_path: Path) -> None:
-    shutil.copytree(REFINED, tmp_path / "refined")
-    path = tmp_path / "refined" / "seq_a.json"
-    document = json.loads(path.read_text())
-    if change == "file":
-        path.unlink()
-    elif change == "frames":
-        last = document["images"].pop()["id"]
-        document["annotations"] = [own for own in document["annotations"] if own["image_id"] != last]
-        path.write_text(json.dumps(document))
-    else:
+    document = json.loads((REFINED / "seq_a.json").read_text())
+    if change == "frames":
+        document["images"].pop()
+    if change == "image":
         document["images"][1]["file_name"] = "images/another.png"
-        path.write_text(json.dumps(document))
-
+    (tmp_path / "refined").mkdir()
+    path = tmp_path / "refined" / ("other.json" if change == "file" else "seq_a.json")
+    path.write_text(json.dumps({**document, "annotations": []}))
     assert message in fail("visualize", *words(tmp_path, refined=tmp_path / "refined"))
     assert not (tmp_path / "out").exists()
 

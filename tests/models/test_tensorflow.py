@@ -12,7 +12,7 @@ from unittest.mock import Mock
 import numpy as np
 import pytest
 import standin
-from conftest import GOLDEN, ROOT, command, port, port_fails
+from conftest import GOLDEN, ROOT, command, port
 from safetensors import safe_open
 
 from hpr.errors import UserError
@@ -148,7 +148,7 @@ def test_truncated_checkpoint(snapshot: Path, tmp_path: Path) -> None:
     shutil.copy(f"{snapshot}.index", tmp_path)
     data = Path(f"{snapshot}.data-00000-of-00001").read_bytes()
     (tmp_path / "snapshot-515000.data-00000-of-00001").write_bytes(data[: len(data) // 2])
-    message = port_fails(f"checkpoint={tmp_path / 'snapshot-515000'}")
+    message = port(f"checkpoint={tmp_path / 'snapshot-515000'}", status=1)
     assert "cannot be read" in message
     assert "download the checkpoint again" in message
     assert list(tmp_path.glob("*.safetensors")) == list(tmp_path.glob(".*")) == []
@@ -165,7 +165,7 @@ def test_truncated_checkpoint(snapshot: Path, tmp_path: Path) -> None:
 def test_unreadable_checkpoints(name: str, content: bytes | None, message: str, tmp_path: Path) -> None:
     if content is not None:
         (tmp_path / name).write_bytes(content)
-    assert message in port_fails(f"checkpoint={tmp_path / name}")
+    assert message in port(f"checkpoint={tmp_path / name}", status=1)
     assert [path.name for path in tmp_path.iterdir()] == [name] * (content is not None)
 
 
