@@ -10,13 +10,13 @@ import pytest
 from conftest import compose, succeed
 from hydra.utils import instantiate
 
-from hpr.metrics.posetrack import PoseTrackTruth
-from hpr.metrics.truth import FilesByName
 from hpr.formats import PoseTrack18
 from hpr.images import read_image
-from hpr.skeleton import POSETRACK15
+from hpr.metrics.posetrack import PoseTrackTruth
+from hpr.metrics.truth import FilesByName
 from hpr.pose_errors.draw import KEYPOINT_KINDS, PoseErrors
 from hpr.seeds import Purpose, generator
+from hpr.skeleton import POSETRACK15
 from hpr.synthetic.body import ANGLES, Build, draw_build, draw_motion, posture
 from hpr.synthetic.scene import HIDDEN, OUTSIDE, SELF_HIDDEN, VISIBLE, Clip
 from hpr.synthetic.tree import write_tree
