@@ -45,14 +45,14 @@ def bars_svg(groups: Sequence[str], series: Mapping[str, Sequence[float]], label
             bars = axes.bar(positions + shift, values, 0.94 * width, label=_printable(name), color=colour)
             for bar in bars:
                 bar.set_clip_on(False)
-            axes.bar_label(bars, ["" if np.isnan(value) else f"{value:.0f}" for value in values], fontsize=6, padding=1)
+            axes.bar_label(bars, ["" if np.isnan(value) else f"{value:.0f}" for value in values], fontsize=6.5, padding=1)
 
         axes.set_xticks(positions, groups)
         axes.set_ylabel(label)
         axes.margins(y=0.15)
         axes.axhline(0, color=_TEXT_COLOUR, linewidth=0.8, clip_on=False)
         if len(series) > 1:
-            axes.legend(loc="lower right", bbox_to_anchor=(1, 1), ncols=len(series), frameon=False)
+            axes.legend(loc="lower right", bbox_to_anchor=(1, 1), ncols=min(len(series), 4), frameon=False)
         return _to_svg(figure, label)
 
 
@@ -83,7 +83,7 @@ def _printable(text: str) -> str:
 
 
 def _new_figure() -> tuple[Figure, Axes]:
-    figure = Figure(figsize=(4.2, 2.4), layout="constrained")
+    figure = Figure(figsize=(3.6, 2.3), layout="constrained")
     return figure, figure.subplots()
 
 
