@@ -45,7 +45,8 @@ def bars_svg(groups: Sequence[str], series: Mapping[str, Sequence[float]], label
             bars = axes.bar(positions + shift, values, 0.94 * width, label=_printable(name), color=colour)
             for bar in bars:
                 bar.set_clip_on(False)
-            axes.bar_label(bars, ["" if np.isnan(value) else f"{value:.0f}" for value in values], fontsize=6.5, padding=1)
+            texts = ["" if np.isnan(value) else f"{value:.0f}" for value in values]
+            axes.bar_label(bars, texts, fontsize=6.5, padding=1)
 
         axes.set_xticks(positions, groups)
         axes.set_ylabel(label)
