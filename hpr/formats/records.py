@@ -113,7 +113,7 @@ class RecordFormat(Format):
         """Returns the record of a person whom the file does not have."""
 
     def _new_heads(self, frames: Sequence[Frame], indices: list[int], original: Original) -> list[Record]:
-        """Returns the first fields of new records, which say what image each is of, given the index of its frame."""
+        """Returns the first fields of new records: they name each record's image, given the index of its frame."""
         del frames, original
         return [{} for _ in indices]
 

@@ -25,7 +25,7 @@ class Steps:
 
         Args:
             rates: Learning rates.
-            until: For each rate the step at which it ends; the last rate never ends.
+            until: The step at which each rate ends; the last rate has no end.
 
         Raises:
             UserError: There are not as many steps as rates, or they do not rise.

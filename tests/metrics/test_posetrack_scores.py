@@ -172,7 +172,7 @@ def test_people_without_a_list_of_keypoints_are_not_scored(
 
 @pytest.mark.parametrize("skeleton", [COCO17, MPII16, POSETRACK18], ids=lambda skeleton: skeleton.name)
 def test_keypoints_are_found_by_name(skeleton: Skeleton) -> None:
-    """A prediction with another skeleton's keypoints is scored in those that PoseTrack has, too."""
+    """A prediction with another skeleton is scored by the keypoints that it shares with PoseTrack's."""
     poses = np.random.default_rng(0).uniform(0, 9, (3, len(skeleton), 2))  # keypoints that PoseTrack lacks
     own = POSETRACK15.mapping_to(skeleton)
     for pose, true_frame in zip(poses, CLIP.frames, strict=True):

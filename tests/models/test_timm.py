@@ -107,7 +107,7 @@ def test_the_mean_is_kept_in_weight_files(tmp_path: Path) -> None:
     with pytest.raises(UserError, match=r"use model=timm model\.architecture=timm/test_resnet"):
         load_network(path, "demo")
 
-    # A refiner of timm's for other keypoints is a start, too.
+    # Training can also start from a timm refiner for other keypoints.
     other = start_network("timm/test_resnet", MPII16, path)
     kernel = other.get_parameter(f"backbone.{other.backbone.input_kernels[0]}")
     assert torch.equal(kernel[:, :3], network.get_parameter("backbone.network.conv1.0.weight")[:, :3])

@@ -11,7 +11,7 @@ from hpr.skeleton import POSETRACK15
 
 
 def sequence(*people: int) -> PoseSequence:
-    """A sequence with so many people in its frames."""
+    """Returns a sequence whose frames have the given numbers of people."""
     return PoseSequence("a", [Frame("a.jpg", POSETRACK15, np.zeros((count, 15, 2))) for count in people])
 
 

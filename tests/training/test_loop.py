@@ -43,8 +43,8 @@ class TestTrainer:
     def test_learns(self, skeleton: Skeleton) -> None:
         model = trainer(steps=20, rate=0.02, network=partial(small_network, skeleton))
         made = [batch(0, 4, examples(skeleton=skeleton))]
-        totals = [model.step(made)[0].total for _ in range(16)]
-        assert totals[-1] < 0.6 * totals[0]
+        totals = [model.step(made)[0].total for _ in range(26)]
+        assert totals[-1] < 0.5 * totals[0]
 
     @pytest.mark.parametrize("precision", ["bf16", "tf32"])
     def test_mixed_precision_is_near(self, precision: str) -> None:
