@@ -11,8 +11,7 @@ and Perona (ICCV 2017) do:
 
 A position that fits two kinds of mistake counts for the first in this list; of inversion and swap, the more similar
 one counts. A shift of the whole pose by less than 0.08 of the person's size cannot be told from jitter; the shifts that
-are found are scaled up to the share that `PoseErrors` has to draw. docs/notes/pose_errors.md compares these counts with
-expectation maximisation.
+are found are scaled up to the share that `PoseErrors` has to draw (checked in docs/notes/pose_errors.md).
 """
 
 from collections.abc import Mapping
@@ -182,8 +181,7 @@ class ErrorCounter:
 
         seen = np.concatenate(self._keypoints)
         # A keypoint that the truth or the estimates never have says nothing about the estimator.
-        is_estimated = np.isin(seen["mistake"], [Mistake.ABSENT], invert=True)
-        known = np.intersect1d(seen["name"][seen["present"]], seen["name"][is_estimated])
+        known = np.intersect1d(seen["name"][seen["present"]], seen["name"][seen["mistake"] != Mistake.ABSENT])
         seen = seen[np.isin(seen["name"], known)]
 
         present, mistake = seen["present"], seen["mistake"]
