@@ -1,4 +1,4 @@
-"""Measures speed and quality: python tools/benchmark.py [what=refining|training|quality] [NAME=VALUE …]."""
+"""Measures speed and quality: python tools/benchmark.py [what=refining|profile|training|quality] [NAME=VALUE …]."""
 
 import sys
 from pathlib import Path
@@ -25,13 +25,14 @@ from hpr.runtime.memory import keep_freed_memory
 from hpr.runtime.precision import PrecisionSetting, select_precision
 from hpr.settings import BatchSize, CanvasSide, Count, Section, Seed, Workers
 from hpr.skeleton import get_skeleton
+from tools.bench.profiling import profile_refining, profile_table
 from tools.bench.quality import benchmark_quality, quality_table, usual_kinds
 from tools.bench.refining import benchmark_refining, refining_table
 from tools.bench.training import benchmark_training, training_table
 
 
 class RefiningSettings(Section):
-    """What=refining: crops by people per frame."""
+    """What=refining: crops by people per frame; what=profile: the first crop with the last number of people."""
 
     crops: list[list[int]]
     people: list[int]
@@ -61,7 +62,7 @@ class QualitySettings(Section):
 class BenchmarkSettings(Section):
     """tools/bench/benchmark.yaml."""
 
-    what: Literal["refining", "training", "quality"]
+    what: Literal["refining", "profile", "training", "quality"]
     model: ModelSettings
     device: str
     precision: PrecisionSetting
@@ -76,7 +77,12 @@ class BenchmarkSettings(Section):
 def benchmark(settings: BenchmarkSettings) -> None:
     """Runs the benchmark that the settings name, prints its figures and writes them to a JSON file."""
     keep_freed_memory()
-    measure = {"refining": measure_refining, "training": measure_training, "quality": measure_quality}
+    measure = {
+        "refining": measure_refining,
+        "profile": measure_profile,
+        "training": measure_training,
+        "quality": measure_quality,
+    }
     result = measure[settings.what](settings)
     write_json(Path(settings.output_dir) / f"{settings.what}.json", result, indent=4)
 
@@ -92,6 +98,18 @@ def measure_refining(settings: BenchmarkSettings) -> Any:
     peaks = ", ".join(f"{name} {value:.0f}" for name, value in result["peak_gflops"].items())
     print(f"measured peaks in GFLOP/s: {peaks}; peak memory {result['peak_memory_mb']:.0f} MB")
     print(f"\npeople per second\n{refining_table(result)}")
+    return result
+
+
+def measure_profile(settings: BenchmarkSettings) -> Any:
+    """Finds what takes the time of refining."""
+    sizes, architecture = settings.refining, settings.model.architecture
+    if not sizes.crops or not sizes.people:
+        raise UserError("what=profile: expected one crop or more and one number of people or more")
+    crop, people = sizes.crops[0], sizes.people[-1]
+    result = profile_refining(architecture, settings.device, settings.precision, crop, people, sizes.rounds)
+    print(f"{architecture} in {settings.precision} on {settings.device}, flip on, crops of {crop[0]}x{crop[1]}")
+    print(profile_table(result))
     return result
 
 

@@ -68,7 +68,7 @@ def benchmark_refining(
         raise UserError(f"refining.crops={crops}: expected pairs of width and height, such as [[536,634]]")
     if min(people, default=0) < 1:
         raise UserError(f"refining.people={people}: expected one number or more from 1 up")
-    poses = [_pose_with_crop((width, height)) for width, height in crops]
+    poses = [pose_with_crop((width, height)) for width, height in crops]
 
     network = build_network(architecture, POSETRACK15).eval().requires_grad_(False)
     refiner = PoseRefiner(network, device, precision)
@@ -97,8 +97,7 @@ def _measure_crop(
     device = refiner.device
     with tempfile.TemporaryDirectory() as folder:
         path = Path(folder) / "frame.jpg"
-        noise = np.random.default_rng(0).integers(0, 256, (_IMAGE_SIZE[1] // 8, _IMAGE_SIZE[0] // 8, 3), dtype=np.uint8)
-        cv2.imwrite(str(path), cv2.resize(noise, _IMAGE_SIZE, interpolation=cv2.INTER_CUBIC))
+        write_frame(path)
         image = read_image(path)
         person = refiner.crop_person(image, pose, _KEY)
         assert isinstance(person, PersonCrop)
@@ -138,7 +137,13 @@ def _measure_crop(
     }
 
 
-def _pose_with_crop(size: tuple[int, int]) -> FloatArray:
+def write_frame(path: Path) -> None:
+    """Writes a 1080p JPEG file of blurred noise."""
+    noise = np.random.default_rng(0).integers(0, 256, (_IMAGE_SIZE[1] // 8, _IMAGE_SIZE[0] // 8, 3), dtype=np.uint8)
+    cv2.imwrite(str(path), cv2.resize(noise, _IMAGE_SIZE, interpolation=cv2.INTER_CUBIC))
+
+
+def pose_with_crop(size: tuple[int, int]) -> FloatArray:
     """Returns a pose (15, 2) in the middle of the image whose crop, at a scale of about 0.85, has a size.
 
     Raises:

@@ -62,6 +62,7 @@ def benchmark_training(
         batch_size=batch_size,
         accumulate=1,
         batch_norm="live",
+        backbone_lr=1.0,
         precision=precision,
         max_gradient_norm=1.0,
         ema=0.99,
