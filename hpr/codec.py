@@ -2,10 +2,12 @@
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import NamedTuple
 
 import cv2
 import numpy as np
 import torch
+import torch.nn.functional as F
 from torch import Tensor
 
 from hpr.crops import STANDARD_SCALE
@@ -25,6 +27,37 @@ DISC_RADIUS = 17 * STANDARD_SCALE
 DISC_VALUE = 255
 """Value of a pixel within a disc."""
 
+GAUSSIAN_SPREAD = 6.0
+"""Standard deviation in pixels of a keypoint's Gaussian in its input map."""
+
+TARGET_SPREAD = 1.2
+"""Standard deviation in cells of a keypoint's Gaussian in its target."""
+
+_PEAK_WEIGHT = 20.0
+"""Weight of a cell at a target's peak in the loss, in addition to the 1 of every cell."""
+
+_OFFSET_TARGET = 0.3
+"""Cells whose Gaussian target is above this learn an offset."""
+
+
+class Grid(NamedTuple):
+    """Where heatmap cells lie in a crop.
+
+    Attributes:
+        stride: Pixels per cell.
+        origin: Coordinate in pixels of the first cell's centre.
+        offset_unit: Pixels per unit of a predicted offset.
+    """
+
+    stride: int
+    origin: float
+    offset_unit: float
+
+
+PUBLISHED_GRID = Grid(STRIDE, STRIDE / 2, OFFSET_UNIT)
+FINE_GRID = Grid(4, 1.5, 2.0)
+"""For networks whose crops count coordinates from the centre of the first pixel."""
+
 # Coordinates beyond these are clamped, so that integers stay within their range; nothing is drawn there anyway.
 _FARTHEST = 1e6
 
@@ -42,13 +75,16 @@ def network_input(pixels: Tensor, keypoints: Tensor, kind: InputKind = "discs", 
         pixels: (B, H, W, 3) RGB uint8.
         keypoints: (B, K, 2) float64 in crop_xy, NaN where missing.
         kind: How keypoints are drawn.
-        scores: (B, K) scores of the keypoints, for discs that show them; NaN, or None for all, where there is none.
+        scores: (B, K) scores of the keypoints, for maps that show them; NaN, or None for all, where there is none.
 
     Returns:
         (B, 3 + K, H, W) uint8: RGB, then the keypoints' maps.
     """
     height, width = pixels.shape[1:3]
-    maps = draw_discs(keypoints, height, width, scores if kind == "confident_discs" else None)
+    if kind == "gaussians":
+        maps = draw_gaussians(keypoints, height, width, scores)
+    else:
+        maps = draw_discs(keypoints, height, width, scores if kind == "confident_discs" else None)
     return torch.cat([pixels.permute(0, 3, 1, 2), maps], dim=1)  # (B, H, W, 3) -> (B, 3, H, W)
 
 
@@ -67,9 +103,7 @@ def draw_discs(keypoints: Tensor, height: int, width: int, scores: Tensor | None
         else 0.
     """
     batch, count, _ = keypoints.shape
-    scores = torch.ones_like(keypoints[..., 0]) if scores is None else scores
-    values = (scores.nan_to_num(nan=1.0, posinf=1.0, neginf=0.0) * DISC_VALUE).round().clamp(1, DISC_VALUE)
-    values = values.to(torch.uint8)[..., None, None]  # (B, K, 1, 1)
+    values = _brightness(keypoints, scores).to(torch.uint8)[..., None, None]  # (B, K, 1, 1)
 
     # A stamp of D × D pixels around each keypoint, where its disc is not 0.
     reach = int(DISC_RADIUS) + 1
@@ -88,6 +122,24 @@ def draw_discs(keypoints: Tensor, height: int, width: int, scores: Tensor | None
     flat = torch.zeros(size + 1, dtype=torch.uint8, device=keypoints.device)
     flat[indices] = values.expand_as(indices)
     return flat[:size].view(batch, count, height, width)  # (B * K * H * W,) -> (B, K, H, W)
+
+
+def draw_gaussians(keypoints: Tensor, height: int, width: int, scores: Tensor | None = None) -> Tensor:
+    """Draws a Gaussian around each keypoint, as bright as its score; see `draw_discs`."""
+    x, y = (
+        keypoints.nan_to_num(nan=-_FARTHEST).clamp(-_FARTHEST, _FARTHEST).float()[..., None].unbind(dim=2)
+    )  # (B, K, 1)
+    across = torch.arange(width, dtype=torch.float32, device=x.device) - x  # (B, K, W)
+    down = torch.arange(height, dtype=torch.float32, device=x.device) - y  # (B, K, H)
+    across, down = (torch.exp(-(steps**2) / (2 * GAUSSIAN_SPREAD**2)) for steps in (across, down))
+    down = down * _brightness(keypoints, scores)[..., None]
+    return (down[..., :, None] * across[..., None, :]).round().to(torch.uint8)  # (B, K, H, W)
+
+
+def _brightness(keypoints: Tensor, scores: Tensor | None) -> Tensor:
+    """Returns (B, K) values from 1 to DISC_VALUE for scores (B, K), where NaN or None stand for 1."""
+    scores = torch.ones_like(keypoints[..., 0]) if scores is None else scores
+    return (scores.nan_to_num(nan=1.0, posinf=1.0, neginf=0.0) * DISC_VALUE).round().clamp(1, DISC_VALUE).float()
 
 
 # Pose to targets
@@ -151,6 +203,33 @@ def targets(
     return Targets(near.float(), offsets.float().reshape(shape), mask.float().reshape(shape), counted.float())
 
 
+def gaussian_targets(
+    keypoints: Tensor, cells: Tensor, labelled: Tensor | None = None, ignored: Tensor | None = None
+) -> Targets:
+    """Makes targets whose parts are Gaussians of TARGET_SPREAD on `FINE_GRID`; see `targets` for the arguments.
+
+    Cells near a keypoint count more (`Targets.cells`), since there are few of them. An offset is learnt where the
+    Gaussian is above a threshold.
+    """
+    height, width = cells.shape[2:]
+    stride, origin, unit = FINE_GRID
+    columns, rows = (torch.arange(n, device=keypoints.device) * stride + origin for n in (width, height))
+    x, y = keypoints.float()[..., None, None].unbind(dim=2)  # (B, K, 1, 1)
+    shape = (*keypoints.shape[:2], height, width)
+    offsets = torch.stack([(x - columns).expand(shape), (y - rows[:, None]).expand(shape)], dim=2)  # (B, K, 2, h, w)
+    parts = torch.exp(-offsets.square().sum(dim=2) / (2 * (TARGET_SPREAD * stride) ** 2))
+    parts = torch.where(cells, parts, 0.0).nan_to_num(nan=0.0)  # (B, K, h, w)
+
+    mask = (parts > _OFFSET_TARGET)[:, :, None].expand_as(offsets)
+    offsets = torch.where(mask, offsets / unit, 0.0)
+    weights = cells * (1 + _PEAK_WEIGHT * parts)
+    if labelled is not None:
+        weights = weights * labelled[:, :, None, None]
+    if ignored is not None:
+        weights = torch.where(ignored[:, None] & (parts < _OFFSET_TARGET), 0.0, weights)
+    return Targets(parts, offsets.flatten(1, 2), mask.flatten(1, 2).float(), weights)
+
+
 def rectangles(sizes: Tensor, height: int, width: int, starts: Tensor | None = None) -> Tensor:
     """Marks a rectangle on each of B maps (B, 1, height, width).
 
@@ -169,17 +248,18 @@ def rectangles(sizes: Tensor, height: int, width: int, starts: Tensor | None = N
     return rows[:, None, :, None] & columns[:, None, None, :]
 
 
-def cells_within(polygons: Sequence[FloatArray], height: int, width: int) -> BoolArray:
+def cells_within(polygons: Sequence[FloatArray], height: int, width: int, grid: Grid = PUBLISHED_GRID) -> BoolArray:
     """Marks the heatmap cells (height, width) whose centre lies in a polygon, or less than a cell beside it.
 
     Args:
         polygons: Polygons (n, 2) in crop_xy; those of fewer than three points have no inside.
         height: Height of the heatmap in cells.
         width: Width of the heatmap in cells.
+        grid: Where the cells are.
     """
     filled = np.zeros((height, width), np.uint8)
     for polygon in polygons:
-        corners = np.nan_to_num((polygon - STRIDE / 2) / STRIDE).clip(-_FARTHEST, _FARTHEST)
+        corners = np.nan_to_num((polygon - grid.origin) / grid.stride).clip(-_FARTHEST, _FARTHEST)
         if len(corners) > 2:  # one at a time: OpenCV would leave out the intersection of two
             points = np.round(corners * 2**_CELL_BITS).astype(np.int32)
             cv2.fillPoly(filled, [points], 1, shift=_CELL_BITS)
@@ -199,16 +279,58 @@ def decode(probabilities: Tensor, offsets: Tensor) -> tuple[Tensor, Tensor]:
     Returns:
         Keypoints (B, K, 2) float64 in crop_xy, and their confidence (B, K), the highest probability.
     """
-    batch, count, height, width = probabilities.shape
-    flat = probabilities.reshape(batch, count, height * width)  # (B, K, h, w) -> (B, K, h * w)
+    flat = probabilities.flatten(2)  # (B, K, h, w) -> (B, K, h * w)
     cell = flat.argmax(dim=-1, keepdim=True)  # (B, K, 1); of several equal ones the first
-    confidence = flat.gather(-1, cell).squeeze(-1)  # (B, K)
+    return _keypoints_at(cell, offsets, PUBLISHED_GRID), flat.gather(-1, cell).squeeze(-1)
 
+
+def decode_similarity(
+    probabilities: Tensor, offsets: Tensor, maps: Tensor, spreads: Tensor
+) -> tuple[Tensor, Tensor, Tensor]:
+    """Reads poses off maps of `FINE_GRID`: the cell with the highest expected keypoint similarity, and its offset.
+
+    A map divided by its sum tells where the keypoint may be. Blurred by what keypoint similarity forgives, it tells
+    what similarity a position can expect. The confidence is the geometric mean of this and of the map's peak, which
+    tells whether the keypoint is there at all.
+
+    Args:
+        probabilities: (B, K, h, w).
+        offsets: (B, 2 * K, h, w), x and y of each keypoint in turn, in the grid's units.
+        maps: (B, K, H, W), the estimate as it was drawn for the network.
+        spreads: (K,) standard deviations of keypoint similarity, in cells.
+
+    Returns:
+        Keypoints (B, K, 2) float64 in crop_xy, their confidence (B, K), and the support (B, K) of the estimate: the
+        expected similarity at its positions, in shares of the highest.
+    """
+    total = probabilities.sum(dim=(2, 3)).clamp(min=1e-6)  # (B, K)
+    expected = _blurred(probabilities, spreads).flatten(2)  # (B, K, h * w)
+    highest, cell = expected.max(dim=-1, keepdim=True)  # (B, K, 1)
+    confidence = (highest.squeeze(-1) / total * probabilities.amax(dim=(2, 3))).sqrt()
+
+    given = F.avg_pool2d(maps.float(), FINE_GRID.stride).flatten(2).argmax(dim=-1, keepdim=True)  # (B, K, 1)
+    support = (expected.gather(-1, given) / highest.clamp(min=1e-6)).squeeze(-1)
+    return _keypoints_at(cell, offsets, FINE_GRID), confidence.clamp(max=1.0), support
+
+
+def _keypoints_at(cell: Tensor, offsets: Tensor, grid: Grid) -> Tensor:
+    """Returns the keypoints (B, K, 2) float64 that the offsets (B, 2 * K, h, w) at cells (B, K, 1) say."""
+    batch, count, _ = cell.shape
+    height, width = offsets.shape[2:]
     rows = cell // width
     columns_rows = torch.cat([cell - rows * width, rows], dim=-1)  # (B, K, 2); no `%`, which ONNX's exporter lacks
     per_keypoint = offsets.reshape(batch, count, 2, height * width)  # (B, 2 * K, h, w) -> (B, K, 2, h * w)
     offset = per_keypoint.gather(-1, cell[:, :, None].expand(-1, -1, 2, 1)).squeeze(-1)  # (B, K, 2)
-    return columns_rows * STRIDE + STRIDE / 2 + OFFSET_UNIT * offset.double(), confidence
+    return columns_rows * grid.stride + grid.origin + grid.offset_unit * offset.double()
+
+
+def _blurred(maps: Tensor, spreads: Tensor) -> Tensor:
+    """Sums each of the maps (B, K, h, w) around each cell, weighted by a Gaussian of its own spread (K,) in cells."""
+    reach = int(3 * float(spreads.max())) + 1
+    steps = torch.arange(-reach, reach + 1, device=maps.device)
+    kernels = torch.exp(-(steps**2) / (2 * spreads[:, None].to(maps.device) ** 2))  # (K, D)
+    across = F.conv2d(maps, kernels[:, None, None, :], padding=(0, reach), groups=len(kernels))
+    return F.conv2d(across, kernels[:, None, :, None], padding=(reach, 0), groups=len(kernels))
 
 
 # Mirror images

@@ -58,6 +58,15 @@ _LIMB_LENGTHS = {
 _BOX_LENGTH = 4.5
 """Typical longer side of a person's box in the same unit: 5 for an upright person, about 3 for the upper half."""
 
+_CANVAS_ROOM = 1.25
+"""Sides of a crop of fixed size, in sides of the person's box."""
+
+_MIN_BOX_SCORE = 0.2
+"""Keypoints below this score do not count for a person's box."""
+
+_FARTHEST = 1e6
+"""Coordinates beyond these, in pixels, are absurd."""
+
 _PRECISION_BITS = 22
 """Fraction bits of Pillow's fixed-point resampling weights."""
 
@@ -71,12 +80,15 @@ class Crop:
     Attributes:
         scale: Resized pixels per image pixel.
         resized: Width and height of the whole image after resizing.
-        box: x0, y0, x1, y1 of the crop in the resized image; x1 and y1 are just outside.
+        box: x0, y0, x1, y1 of the crop in the resized image; x1 and y1 are just outside. What lies beyond the image is
+            black.
+        centre: Where in a pixel its coordinate is: 0 as published, 0.5 for its centre, which resizing leaves in place.
     """
 
     scale: float
-    resized: tuple[int, int]
+    resized: tuple[float, float]
     box: tuple[int, int, int, int]
+    centre: float = 0.0
 
     @property
     def width(self) -> int:
@@ -90,11 +102,11 @@ class Crop:
 
     def to_crop(self, image_xy: FloatArray) -> FloatArray:
         """Converts points (..., 2) from `image_xy` to `crop_xy`."""
-        return image_xy * self.scale - self.box[:2]
+        return (image_xy + self.centre) * self.scale - self.centre - self.box[:2]
 
     def to_image(self, crop_xy: FloatArray) -> FloatArray:
         """Converts points (..., 2) from `crop_xy` to `image_xy`."""
-        return (crop_xy + self.box[:2]) / self.scale
+        return (crop_xy + self.box[:2] + self.centre) / self.scale - self.centre
 
     def pixels(self, image: Image) -> Image:
         """Returns the crop (height, width, 3) of an image (H, W, 3).
@@ -111,9 +123,12 @@ class Crop:
         The size is a fraction where the image was reduced and its last column and row stand for fewer pixels.
         """
         x0, y0, x1, y1 = self.box
-        columns, across = _resampling(width, self.resized[0], x0, x1)
-        rows, down = _resampling(height, self.resized[1], y0, y1)
-        return Sampling(rows, columns, down, across)
+        right, bottom = (math.ceil(side) for side in self.resized)
+        inside = (max(x0, 0), max(y0, 0), min(x1, right), min(y1, bottom))
+        columns, across = _resampling(width, self.resized[0], inside[0], inside[2])
+        rows, down = _resampling(height, self.resized[1], inside[1], inside[3])
+        border = (inside[1] - y0, y1 - inside[3], inside[0] - x0, x1 - inside[2])
+        return Sampling(rows, columns, down, across, border)
 
 
 @dataclass(frozen=True)
@@ -123,21 +138,24 @@ class Sampling:
     Attributes:
         rows: Rows of the image.
         columns: Columns of the image.
-        down: (height of the crop, number of rows), fixed-point weights.
-        across: (width of the crop, number of columns), fixed-point weights.
+        down: (height of the crop within the image, number of rows), fixed-point weights.
+        across: (width of the crop within the image, number of columns), fixed-point weights.
+        border: Rows above and below the image, and columns left and right of it.
     """
 
     rows: slice
     columns: slice
     down: "csr_array[np.int32]"
     across: "csr_array[np.int32]"
+    border: tuple[int, int, int, int]
 
     def pixels(self, part: Image) -> Image:
         """Returns the crop (height, width, 3) from the pixels (rows, columns, 3)."""
         part = cv2.transpose(part)  # (columns, rows, 3)
         part = _resample(self.across, part)  # (width, rows, 3)
         part = cv2.transpose(part)  # (rows, width, 3)
-        return _resample(self.down, part)  # (height, width, 3)
+        part = _resample(self.down, part)  # (height, width, 3)
+        return np.asarray(cv2.copyMakeBorder(part, *self.border, cv2.BORDER_CONSTANT)) if any(self.border) else part
 
 
 def person_scale(pose: FloatArray, skeleton: Skeleton, mean_head: float = MEAN_HEAD) -> float:
@@ -248,7 +266,55 @@ def person_region(pose: FloatArray, image_size: tuple[int, int], scale: float, m
     return Crop(scale, (width, height), (x0, y0, x1, y1))
 
 
-def _resampling(size: float, resized: int, start: int, stop: int) -> tuple[slice, "csr_array[np.int32]"]:
+def canvas_crop(box: FloatArray, image_size: tuple[int, int], canvas: tuple[int, int]) -> Crop | None:
+    """Returns the crop of a canvas's size into which a person's box with some room around it fits.
+
+    Args:
+        box: (4,) x0, y0, x1, y1 in image pixels, from `person_boxes`.
+        image_size: Width and height of the image.
+        canvas: Height and width of the crop.
+
+    Returns:
+        The crop, or None where it would show nothing of the image.
+    """
+    sides = np.maximum(box[2:] - box[:2], 1.0) * _CANVAS_ROOM
+    scale = float(min(canvas[1] / sides[0], canvas[0] / sides[1]))
+    resized = (image_size[0] * scale, image_size[1] * scale)
+    x, y = ((box[:2] + box[2:]) / 2 * scale).tolist()
+    x0, y0 = round(x - canvas[1] / 2), round(y - canvas[0] / 2)
+    if x0 >= resized[0] or y0 >= resized[1] or x0 + canvas[1] <= 0 or y0 + canvas[0] <= 0:
+        return None
+    return Crop(scale, resized, (x0, y0, x0 + canvas[1], y0 + canvas[0]), centre=0.5)
+
+
+def person_boxes(poses: FloatArray, scores: FloatArray, boxes: FloatArray) -> FloatArray:
+    """Returns a box (N, 4) x0, y0, x1, y1 for each person: the given one, or one around the keypoints.
+
+    A box around keypoints is as large as an annotated one, which includes head, hands and feet: a quarter of the longer
+    side is added to both sides. Of several keypoints, those with low scores are left out.
+
+    Args:
+        poses: (N, K, 2) in image pixels, NaN where missing.
+        scores: (N, K) of the keypoints, NaN where there is none.
+        boxes: (N, 4) x0, y0, x1, y1, NaN where unknown.
+    """
+    with np.errstate(invalid="ignore", over="ignore"):
+        sides = boxes[:, 2:] - boxes[:, :2]
+        is_given = (np.isfinite(boxes) & (np.abs(boxes) < _FARTHEST)).all(axis=1) & (sides.min(axis=1) >= 1)
+
+    found = np.where(is_given[:, None], boxes, np.nan)
+    for person in np.flatnonzero(~is_given & ~np.isnan(poses[..., 0]).all(axis=1)):
+        pose = np.clip(poses[person], -_FARTHEST, _FARTHEST)
+        is_sure = ~np.isnan(pose[:, 0]) & ~(scores[person] < _MIN_BOX_SCORE)
+        pose = pose[is_sure] if is_sure.sum() > 1 else pose
+        low, high = np.nanmin(pose, axis=0), np.nanmax(pose, axis=0)
+        longer = float((high - low).max()) or _BOX_LENGTH * MEAN_HEAD
+        half = (np.maximum(high - low, longer / 4) + longer / 4) / 2
+        found[person] = *((low + high) / 2 - half), *((low + high) / 2 + half)
+    return found
+
+
+def _resampling(size: float, resized: float, start: int, stop: int) -> tuple[slice, "csr_array[np.int32]"]:
     """Returns which input pixels of an axis the output pixels [start, stop) need, and their weights.
 
     The weights are those of Pillow's BILINEAR: a triangle that widens when shrinking, cut off at the image border,

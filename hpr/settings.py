@@ -4,8 +4,9 @@ from typing import Annotated, Literal
 
 from pydantic import BaseModel, ConfigDict, Field, validate_call
 
-InputKind = Literal["discs", "confident_discs"]
-"""How an estimated pose is drawn for the network: as published, or with discs as bright as the estimate's scores."""
+InputKind = Literal["discs", "confident_discs", "gaussians"]
+"""How an estimated pose is drawn for the network: as published, with discs as bright as the estimate's scores, or with
+Gaussians as bright as these."""
 
 Count = Annotated[int, Field(ge=1)]
 WholeNumber = Annotated[int, Field(ge=0)]

@@ -242,9 +242,16 @@ HALPE26 = _skeleton(
 )
 """AlphaPose's Halpe body; its "head" is what PoseTrack calls head_top, its "neck" head_bottom."""
 
+PHOTO19 = _skeleton(
+    "photo19",
+    f"{' '.join(COCO17.names)} head_bottom head_top",
+    (*_ARMS_AND_LEGS, *_HEAD, *_FACE, *_HIPS),
+)
+"""The photograph refiner: the keypoints of COCO, PoseTrack and MPII but for MPII's pelvis and thorax."""
+
 SKELETONS = {
     skeleton.name: skeleton
-    for skeleton in (POSETRACK15, POSETRACK18, COCO17, MPII16, CROWDPOSE14, OPENPOSE18, BODY25, HALPE26)
+    for skeleton in (POSETRACK15, POSETRACK18, COCO17, MPII16, CROWDPOSE14, OPENPOSE18, BODY25, HALPE26, PHOTO19)
 }
 
 

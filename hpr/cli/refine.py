@@ -41,14 +41,14 @@ from hpr.skeleton import get_skeleton
 _COLUMNS = ("sequence", "frames", "people", "refined", "unchanged", "kept", "dropped", "added")
 
 
-class _WeightedModel(ModelSettings):
-    weights: str
+PUBLISHED, PHOTO = Path("model/snapshot-515000.safetensors"), app.ASSETS / "photo.safetensors"
+"""Where `hpr port` writes the published weights, and the photograph refiner."""
 
 
 class RefineSettings(Section):
     """conf/refine.yaml."""
 
-    model: _WeightedModel
+    model: ModelSettings
     objective: Objective
     dataset: PredictionSettings
     device: str
@@ -97,8 +97,14 @@ def refine(settings: RefineSettings) -> int:
         UserError: An input is absent or broken, an output cannot be written, or another process of the run is gone.
     """
     keep_freed_memory()
-    processes, model = Processes.from_environment(), settings.model
-    network = load_network(Path(model.weights), model.architecture, get_skeleton(model.skeleton), model.input)
+    processes = Processes.from_environment()
+    file_format: Format = build("dataset.format", settings.dataset.format)
+    if settings.model.weights is None:
+        settings = settings.model_copy(update={"model": _chosen_model(settings, file_format, processes.is_first)})
+    model = settings.model
+    architecture = None if model.architecture == "auto" else model.architecture
+    skeleton = None if model.skeleton == "auto" else get_skeleton(model.skeleton)
+    network = load_network(Path(str(model.weights)), architecture, skeleton, model.input)
     refiner = PoseRefiner(
         network,
         str(processes.own_device(select_device(settings.device))),
@@ -114,7 +120,7 @@ def refine(settings: RefineSettings) -> int:
     processes.join(torch.device("cpu"))  # poses and counts are exchanged, no tensors
     try:
         with stop_signals():
-            report = _refine_predictions(settings, refiner, processes)
+            report = _refine_predictions(settings, file_format, refiner, processes)
     finally:
         processes.leave()
 
@@ -128,9 +134,26 @@ def refine(settings: RefineSettings) -> int:
     return 3 if report["failed"] or report["broken_files"] else 0
 
 
-def _refine_predictions(settings: RefineSettings, refiner: PoseRefiner, processes: Processes) -> dict[str, Any] | None:
+def _chosen_model(settings: RefineSettings, file_format: Format, is_first: bool) -> ModelSettings:
+    """Returns the model with the weights that suit a format, and says which they are.
+
+    Raises:
+        UserError: The model has no weights and is not chosen automatically.
+    """
+    if settings.model.architecture != "auto":
+        raise UserError("model.weights is not set; add model.weights=FILE to the command")
+    is_published = file_format.metric == "posetrack" and PUBLISHED.is_file()
+    weights, what = (PUBLISHED, "the published weights") if is_published else (PHOTO, "the photograph refiner")
+    if is_first:
+        print(f"model=auto: {what}, {weights}")
+    return settings.model.model_copy(update={"weights": str(weights)})
+
+
+def _refine_predictions(
+    settings: RefineSettings, file_format: Format, refiner: PoseRefiner, processes: Processes
+) -> dict[str, Any] | None:
     """Reads, checks, refines, writes, scores and reports; returns the report in the first process, None in others."""
-    source, output = _read_input(settings, processes.is_first), Path(settings.output_dir)
+    source, output = _read_input(settings, file_format, processes.is_first), Path(settings.output_dir)
     with lock_folder(output) if processes.is_first else nullcontext():
         processes.wait()  # no process writes before the folder is known to be free
         start = time.perf_counter()
@@ -164,7 +187,7 @@ def _refine_predictions(settings: RefineSettings, refiner: PoseRefiner, processe
         return _report(settings, refiner, source, all_shares, dict(sorted(tallies.items())), figures)
 
 
-def _read_input(settings: RefineSettings, is_first: bool) -> Input:
+def _read_input(settings: RefineSettings, file_format: Format, is_first: bool) -> Input:
     """Reads and scores the predictions, so that what is wrong with any input is found before the long work."""
     dataset, output = settings.dataset, Path(settings.output_dir)
     for name in ("images", "predictions", "annotations"):
@@ -175,7 +198,6 @@ def _read_input(settings: RefineSettings, is_first: bool) -> Input:
             raise UserError(f"dataset.{name}={path}: {remedy}")
     if dataset.images is None:
         raise UserError("dataset.images is not set; add dataset.images=FOLDER, or a video or picture, to the command")
-    file_format: Format = build("dataset.format", dataset.format)
     if dataset.name == "auto" and is_first:
         print(f"{dataset.predictions}: taken for the format {file_format.name} ({file_format.looks_like})")
     images = open_images(dataset.images, dataset.outside)
@@ -207,7 +229,7 @@ def _settings_of_results(settings: RefineSettings, refiner: PoseRefiner, file_fo
     """Returns what two runs must share for one to continue the other."""
     dataset = settings.dataset
     return {
-        "weights": content_hash(Path(settings.model.weights)),
+        "weights": content_hash(Path(str(settings.model.weights))),
         **settings.objective.model_dump(include={"keep", "add", "score"}),
         **settings.model_dump(include={"iterations", "margin", "flip", "scale", "side_files"}),
         "precision": refiner.precision,

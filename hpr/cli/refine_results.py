@@ -17,9 +17,8 @@ from hpr.report.refine_report import NUM_PICTURES, Findings, moved_pictures, ref
 from hpr.report.tables import comparison_table
 
 _OWN_PREDICTIONS = """
-This was the bundled sample: drawn people, and weights that have seen no others. To refine your own predictions,
-port the published weights (hpr port) or train (hpr train), and run
-  hpr refine dataset.predictions=FILE_OR_FOLDER dataset.images=FOLDER [model.weights=FILE]"""
+This was the bundled sample: drawn people, and weights that have seen no others. To refine your own predictions, run
+  hpr refine dataset.predictions=FILE_OR_FOLDER dataset.images=FOLDER"""
 
 
 def inspect_results(source: Input, results: Path, tallies: Mapping[str, Tally]) -> Findings:
@@ -59,7 +58,8 @@ def write_report(
 
     report: dict[str, Any] = {**total.as_json(), "warnings": [], "failed": total.failed, **facts}
     num_moved = total.moved.total()
-    if 2 * total.moved_far > num_moved:  # farther than a refiner should move most poses
+    is_better = findings.scores is not None and findings.scores[1].selection > findings.scores[0].selection
+    if 2 * total.moved_far > num_moved and not is_better:  # farther than a refiner should move most poses
         far = f"{total.moved_far} of {num_moved} refined poses moved by more than half a head"
         report["warnings"].append(f"{far}; these weights may not suit these images")
     if findings.scores is not None:

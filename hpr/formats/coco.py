@@ -14,9 +14,9 @@ from hpr.formats import fields
 from hpr.formats.coco_layout import CocoImage, Layout, ignore_polygons, plain_layout, read_images, skeleton_of
 from hpr.formats.records import ImageEntry, Original, Record, RecordFormat, gather_people, numbered_heads
 from hpr.poses import BoolArray, FloatArray, Frame, IntArray, PoseSequence, image_stem, match_frames
-from hpr.skeleton import COCO17, CROWDPOSE14
+from hpr.skeleton import COCO17, CROWDPOSE14, PHOTO19
 
-__all__ = ["Coco", "CrowdPose", "GroundTruth", "plain_layout", "ranking_scores", "results"]
+__all__ = ["Coco", "CocoWithHead", "CrowdPose", "GroundTruth", "plain_layout", "ranking_scores", "results"]
 
 
 @dataclass(frozen=True)
@@ -271,6 +271,12 @@ class CrowdPose(Coco):
     @staticmethod
     def recognises(path: Path, document: object) -> bool:
         return skeleton_of(document) is CROWDPOSE14
+
+
+class CocoWithHead(Coco):
+    """Annotations like COCO's that also have the ends of the head, as tools/photo_data.py writes them, for training."""
+
+    skeletons = (PHOTO19,)
 
 
 def _is_in_frame(record: Any, where: str, layout: Layout | None) -> bool:

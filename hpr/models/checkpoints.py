@@ -88,7 +88,11 @@ def start_network(
     tensors, provenance = weights.load(path)
     if provenance.kind == "backbone":
         _check_fits(path, provenance, architecture)
-        return _start_from_slim(build(input_kind or "discs"), tensors, path)
+        network = build(input_kind or "discs")
+        if network.canvas is None:
+            return _start_from_slim(network, tensors, path)
+        _load_backbone(network, tensors, path)
+        return network
 
     _check_fits(path, provenance, architecture, input_kind)
     found, network = provenance.checked_skeleton(path), build(provenance.input)
@@ -98,6 +102,8 @@ def start_network(
 
     if not set(found.names) & set(skeleton.names):
         raise UserError(f"{path}: expected weights that share keypoints with {skeleton.name}, found {found.name}'s")
+    if network.canvas is not None:
+        raise UserError(f"{path}: expected weights for {skeleton.name}, found {found.name}'s; start from a backbone's")
     trained = build_network(architecture, found, provenance.input)
     _load_refiner(trained, tensors, path)
     _transfer(trained, network)
@@ -207,7 +213,7 @@ def _load_refiner(network: Refiner, tensors: weights.Tensors, path: Path) -> Non
 
 def _load_backbone(network: Refiner, tensors: weights.Tensors, path: Path) -> None:
     """Loads every tensor of a backbone; the heads stay as they are."""
-    heads = {name: tensor.numpy() for name, tensor in network.state_dict().items() if "_head." in name}
+    heads = {name: tensor.numpy() for name, tensor in _state(network).items() if "_head." in name}
     _load(network, {**heads, **tensors}, path)
 
 

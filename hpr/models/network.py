@@ -3,13 +3,14 @@
 import math
 from collections.abc import Callable, Sequence
 from pathlib import Path
-from typing import TypeVar
+from typing import NamedTuple, TypeVar
 
 import numpy as np
 import torch
 from torch import Tensor, nn
 
-from hpr.codec import STRIDE, swap_sides
+from hpr import codec
+from hpr.codec import PUBLISHED_GRID, Grid, Targets, swap_sides
 from hpr.crops import MEAN_HEAD
 from hpr.errors import UserError
 from hpr.models.padding import PaddedBatch, mirror_columns
@@ -35,6 +36,20 @@ PRETRAINED = "pretrained"
 """Value of `model.weights` for the ImageNet weights that a backbone's library loads from its cache or downloads."""
 
 Lengths = TypeVar("Lengths", int, Tensor)
+
+
+class Prediction(NamedTuple):
+    """Poses of B people.
+
+    Attributes:
+        keypoints: (B, K, 2) in crop_xy.
+        confidence: (B, K), 0 to 1.
+        support: (B, K) how far the network agrees with the estimate's positions, 0 to 1; None where it does not tell.
+    """
+
+    keypoints: Tensor
+    confidence: Tensor
+    support: Tensor | None = None
 
 
 class Backbone(nn.Module):
@@ -96,9 +111,14 @@ class Refiner(nn.Module):
         input_kind: How poses are drawn for the network.
         input_mean: (1, 3 + K, 1, 1), subtracted from the input.
         unmeasured: Indices of the keypoints whose mean is a guess until training has measured it.
+        grid: Where the heatmaps' cells lie in a crop.
+        canvas: Height and width of all crops, which people are fitted into (`crops.canvas_crop`); None for crops of any
+            size in which people have the standard size.
     """
 
     input_mean: Tensor
+    grid: Grid = PUBLISHED_GRID
+    canvas: tuple[int, int] | None = None
 
     def __init__(
         self,
@@ -119,10 +139,14 @@ class Refiner(nn.Module):
         self.register_buffer("input_mean", mean, persistent=False)
 
         self.backbone = backbone(3 + len(skeleton))
-        if self.backbone.stride != 2 * STRIDE:
-            raise ValueError(f"backbone: expected a stride of {2 * STRIDE}, found {self.backbone.stride}")
-        self.part_head = Upsampling(self.backbone.out_channels, len(skeleton))
-        self.offset_head = Upsampling(self.backbone.out_channels, 2 * len(skeleton))
+        self._add_heads()
+
+    def _add_heads(self) -> None:
+        """Adds the layers after the backbone."""
+        if self.backbone.stride != 2 * self.grid.stride:
+            raise ValueError(f"backbone: expected a stride of {2 * self.grid.stride}, found {self.backbone.stride}")
+        self.part_head = Upsampling(self.backbone.out_channels, len(self.skeleton))
+        self.offset_head = Upsampling(self.backbone.out_channels, 2 * len(self.skeleton))
 
         # Training starts from the prior probability of a cell instead of from 0.5.
         prior = math.log(_KEYPOINT_SHARE / (1 - _KEYPOINT_SHARE))
@@ -135,8 +159,8 @@ class Refiner(nn.Module):
             batch: (B, 3 + K, H, W), RGB and the keypoints' maps in 0..255, as from `codec.network_input`.
 
         Returns:
-            Part logits (B, K, h, w) and offsets (B, 2 * K, h, w), x and y of each keypoint in turn, in units of
-            `codec.OFFSET_UNIT` pixels; h and w are `heatmap_size` of H and W.
+            Part logits (B, K, h, w) and offsets (B, 2 * K, h, w), x and y of each keypoint in turn, in the
+            grid's units; h and w are `heatmap_size` of H and W.
         """
         inputs = batch.tensors - self.input_mean
         if batch.is_padded:
@@ -148,6 +172,18 @@ class Refiner(nn.Module):
     def heatmap_size(self, pixels: Lengths) -> Lengths:
         """Returns the number of heatmap cells along sides of given lengths in pixels."""
         return 2 * ((pixels + self.backbone.stride - 1) // self.backbone.stride)
+
+    def targets(self, truth: Tensor, cells: Tensor, jitter: Tensor, labelled: Tensor, ignored: Tensor) -> Targets:
+        """Makes the training targets of true poses; see `codec.targets`."""
+        return codec.targets(truth, cells, jitter, labelled, ignored)
+
+    def decode(self, parts: Tensor, offsets: Tensor, maps: Tensor) -> Prediction:
+        """Reads poses off probabilities and offsets; `maps` (B, K, H, W) are those of the input."""
+        return Prediction(*codec.decode(parts, offsets))
+
+    def fold_batch_norms(self) -> None:
+        """Replaces convolutions and their batch norms by equivalent convolutions, for inference."""
+        self.backbone.fold_batch_norms()
 
     def mirror_heatmaps(self, parts: Tensor, batch: PaddedBatch) -> Tensor:
         """Mirrors heatmaps (B, K, h, w) left to right within each crop's own cells and swaps left and right."""

@@ -8,12 +8,16 @@ from hpr.crops import MEAN_HEAD
 from hpr.errors import UserError
 from hpr.models.backbones.resnet import ResNet
 from hpr.models.network import Backbone, Refiner
+from hpr.models.photo import PhotoRefiner
 from hpr.models.resnet_shapes import RESNETS
 from hpr.settings import InputKind
 from hpr.skeleton import Skeleton
 
 TIMM = "timm/"
 """Prefix of architectures that timm builds, as in "timm/resnet18.a1_in1k"."""
+
+PHOTO = "photo"
+"""Architecture of the photograph refiner."""
 
 _DEMO_MEAN_HEAD = 55.0
 """Mean diagonal of the head box of the drawn people that the demo's weights were trained on, in image pixels."""
@@ -51,6 +55,8 @@ def build_network(name: str, skeleton: Skeleton, input_kind: InputKind = "discs"
     Raises:
         UserError: There is no such architecture, or timm is not installed.
     """
+    if name == PHOTO:
+        return PhotoRefiner(skeleton)
     if name.startswith(TIMM):
         # Imported late: timm is optional and takes two seconds to import.
         from hpr.models.backbones.timm import TimmBackbone
@@ -59,7 +65,7 @@ def build_network(name: str, skeleton: Skeleton, input_kind: InputKind = "discs"
     elif name in ARCHITECTURES:
         architecture = ARCHITECTURES[name]
     else:
-        known = ", ".join([*ARCHITECTURES, f"{TIMM}NAME"])
+        known = ", ".join([*ARCHITECTURES, PHOTO, f"{TIMM}NAME"])
         raise UserError(f"unknown architecture '{name}': expected one of {known}")
 
     return Refiner(architecture.backbone, skeleton, architecture.mean_head, input_kind)

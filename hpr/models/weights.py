@@ -31,6 +31,7 @@ class Provenance:
         skeleton: Name of a refiner's skeleton; empty for a backbone.
         keypoints: A refiner's keypoint names in order, separated by commas; empty for a backbone.
         input: How poses are drawn for a refiner; not written for the published form.
+        notes: Data, licences and commands, for people; not written if empty.
     """
 
     source: str
@@ -40,6 +41,7 @@ class Provenance:
     skeleton: str = ""
     keypoints: str = ""
     input: InputKind = "discs"
+    notes: str = ""
 
     @classmethod
     def of_refiner(
@@ -68,6 +70,9 @@ class Provenance:
         return skeleton
 
 
+_DEFAULTS = {("input", "discs"), ("notes", "")}
+
+
 def save(path: Path, tensors: Mapping[str, NDArray[Any]], provenance: Provenance) -> None:
     """Writes a weight file.
 
@@ -75,7 +80,7 @@ def save(path: Path, tensors: Mapping[str, NDArray[Any]], provenance: Provenance
         UserError: The file cannot be written.
     """
     contiguous = {name: np.ascontiguousarray(value) for name, value in tensors.items()}
-    metadata = {name: value for name, value in asdict(provenance).items() if (name, value) != ("input", "discs")}
+    metadata = {name: value for name, value in asdict(provenance).items() if (name, value) not in _DEFAULTS}
     with replacing(path) as temporary:
         # As bytes: safetensors' own function writes files that only their owner can read.
         temporary.write_bytes(serialize(contiguous, {"format": "pt", **metadata}))

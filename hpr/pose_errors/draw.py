@@ -211,6 +211,31 @@ def false_estimate(poses: FloatArray, image_size: tuple[int, int], random: np.ra
     return np.asarray(pose + random.uniform(0, image_size) - np.nanmean(pose, axis=0))
 
 
+def mixed_estimate(estimates: FloatArray, size: float, random: np.random.Generator) -> tuple[FloatArray, FloatArray]:
+    """Draws an estimate from real ones of a person, often changed a little so that there are more than these.
+
+    Args:
+        estimates: (E, K, 3) x, y and score; NaN where missing.
+        size: Size of the person, from `person_size`.
+        random: Generator of random numbers.
+
+    Returns:
+        Keypoints (K, 2), NaN where missing, and scores (K,).
+    """
+    estimate = estimates[random.integers(len(estimates))].copy()
+    if random.random() < 0.2:  # some keypoints of another estimator
+        is_other = random.random(len(estimate)) < 0.3
+        estimate[is_other] = estimates[random.integers(len(estimates))][is_other]
+    if random.random() < 0.3:
+        estimate[:, :2] += random.normal(0, 0.01 * size, (len(estimate), 2))
+    if random.random() < 0.1:
+        estimate[random.random(len(estimate)) < 0.2] = np.nan
+    scores = np.nan_to_num(estimate[:, 2])
+    if random.random() < 0.03:  # files without scores
+        scores = np.where(scores > 0, 1.0, 0.0)
+    return estimate[:, :2], scores
+
+
 def person_size(pose: FloatArray) -> float:
     """Returns the square root of a person's area in pixels: 0.53 of the keypoints' box, as in COCO.
 

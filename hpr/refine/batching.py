@@ -10,13 +10,16 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from hpr.codec import DISC_RADIUS, network_input
-from hpr.crops import Crop
+from hpr.crops import STANDARD_SCALE, Crop
 from hpr.images import Image
 from hpr.models.network import Refiner
 from hpr.models.padding import PaddedBatch
 from hpr.poses import FloatArray
 from hpr.refine.results import PersonKey
 from hpr.settings import InputKind
+
+STANDARD_HEAD = 50 * STANDARD_SCALE
+"""Head size of a person of the network's standard size, in pixels."""
 
 _CANVAS_STEP = 64
 """Canvas sides are multiples of this, so that cuDNN has to choose algorithms for few sizes only."""
@@ -32,6 +35,7 @@ class PersonCrop:
         pixels: (h, w, 3) RGB.
         keypoints: (K, 2) in crop_xy, NaN where missing.
         scores: (K,) of the keypoints, 0 to 1, NaN where there is none; None if no keypoint has one.
+        head_size: Head size of the person, in pixels of the crop.
     """
 
     key: PersonKey
@@ -39,6 +43,15 @@ class PersonCrop:
     pixels: Image
     keypoints: FloatArray
     scores: FloatArray | None = None
+    head_size: float = STANDARD_HEAD
+
+    @property
+    def has_scores(self) -> bool:
+        """Whether scores tell the keypoints that are there apart: any of them is neither absent nor 1."""
+        if self.scores is None:
+            return False
+        scores = self.scores[~np.isnan(self.keypoints[:, 0])]
+        return bool(((scores < 1) & ~np.isnan(scores)).any())
 
 
 def group(people: Sequence[PersonCrop], max_pixels: int, room: int) -> Iterator[list[PersonCrop]]:
@@ -93,7 +106,7 @@ def collate(people: Sequence[PersonCrop], network: Refiner, device: torch.device
     pixels = canvases.to(device, non_blocking=True)
     keypoints = to_device(np.stack([person.keypoints for person in people]))
     scores = None
-    if network.input_kind == "confident_discs":
+    if network.input_kind != "discs":
         no_scores = np.full(keypoints.shape[1], np.nan)
         scores = to_device(np.stack([no_scores if person.scores is None else person.scores for person in people]))
     return masked_batch(pixels, keypoints, to_device(sizes), to_device(starts), is_padded, network.input_kind, scores)

@@ -8,16 +8,24 @@ from typing import Any, get_args, overload
 
 import numpy as np
 import torch
-from torch import Tensor
 
 from hpr import codec
-from hpr.crops import MARGIN, MIN_CROP_SIDE, STANDARD_SCALE, ScaleRule, body_scale, person_crop, person_scale
+from hpr.crops import (
+    MARGIN,
+    MIN_CROP_SIDE,
+    ScaleRule,
+    body_scale,
+    canvas_crop,
+    person_boxes,
+    person_crop,
+    person_scale,
+)
 from hpr.images import Image
 from hpr.models.checkpoints import load_network
-from hpr.models.network import Refiner
+from hpr.models.network import Prediction, Refiner
 from hpr.models.padding import PaddedBatch
 from hpr.poses import FloatArray, Frame, FrameKey
-from hpr.refine.batching import PersonCrop, any_disc_inside, collate, group, masked_batch
+from hpr.refine.batching import STANDARD_HEAD, PersonCrop, any_disc_inside, collate, group, masked_batch
 from hpr.refine.merge import keep_confident, merge_refined
 from hpr.refine.results import Outcome, PersonKey, RefinedPose, RefinedPoses
 from hpr.runtime.device import select_device
@@ -26,17 +34,21 @@ from hpr.skeleton import Skeleton, SkeletonLike, skeleton_of
 
 _GPU_BATCH_PIXELS = 12_000_000
 
+_CPU_CANVASES = 8
+"""Crops of one size in a batch on a CPU: a small one does not keep two cores busy."""
+
 _WINDOW_BATCHES = 4
 """Batches that are buffered so that people of similar size can be grouped."""
 
 _MIN_CONFIDENCE = 0.3
 """Further iterations start from keypoints above this confidence: starting from all makes poses worse."""
 
-_HEAD_SIZE = 50 * STANDARD_SCALE
-"""Head size of a person in their crop, in pixels."""
+_MAX_SUPPORT, _MIN_MOVED_CONFIDENCE = 0.1, 0.5
+"""A keypoint of a pose without scores is moved only where the network supports its position no more than this and is at
+least this sure of another one: nothing tells then whether the pose is an estimate or an annotation."""
 
-_Launched = tuple[list[PersonCrop], Tensor, Tensor]
-"""B people with their keypoints (B, K, 2) in crop_xy and confidence (B, K), perhaps still being computed."""
+_Launched = tuple[list[PersonCrop], Prediction]
+"""B people with their poses, perhaps still being computed."""
 
 
 class PoseRefiner:
@@ -66,9 +78,9 @@ class PoseRefiner:
                 which changed no score of the demo sample (docs/performance.md), and fp32 on a CPU.
             flip: Average with the mirror image's part probabilities, as published.
             batch_pixels: Limit for the pixels of the crops in a batch. By default, enough to keep a GPU busy; on a CPU,
-                which one person keeps busy, batches of one.
+                which one person keeps busy, batches of one, or of eight for the photograph refiner.
             scale: "published", by the head, which needs head_bottom and head_top; or "body", by all limbs, for poses
-                without these, such as COCO's.
+                without these, such as COCO's. It plays no part for the photograph refiner, and neither does `margin`.
             iterations: How often a pose goes through the network; each further pass starts from the confident keypoints
                 of the previous one, on the same crop.
             margin: Pixels around a person's keypoints that the network sees, at the network's standard size. Less is
@@ -85,11 +97,12 @@ class PoseRefiner:
         self.scale, self.iterations, self.margin, self.flip = scale, iterations, margin, flip
         self.device = select_device(device)
         self.precision = select_precision(precision, self.device)
-        default_pixels = _GPU_BATCH_PIXELS if self.device.type == "cuda" else 0
+        cpu_pixels = 0 if network.canvas is None else _CPU_CANVASES * network.canvas[0] * network.canvas[1]
+        default_pixels = _GPU_BATCH_PIXELS if self.device.type == "cuda" else cpu_pixels
         self.batch_pixels = default_pixels if batch_pixels is None else batch_pixels
 
         self._network = copy.deepcopy(network).eval().requires_grad_(False)
-        self._network.backbone.fold_batch_norms()
+        self._network.fold_batch_norms()
         self._network.to(self.device).to(memory_format=torch.channels_last)
         self._network.compute_in(DTYPES[self.precision])
 
@@ -153,7 +166,7 @@ class PoseRefiner:
                 network's. Keypoints unknown to the network are returned unchanged, without a confidence.
             add_threshold: Missing keypoints are added if their confidence is above this; by default `threshold`.
             scores: (N, K) scores of the keypoints, 0 to 1, NaN where there is none; for several images, one array each.
-                Only networks with `input_kind` "confident_discs" use them.
+                The published network does not use them.
 
         Returns:
             The poses in `skeleton`. People who cannot be refined keep their keypoints; `outcomes` says why.
@@ -174,9 +187,9 @@ class PoseRefiner:
 
         keys = [[PersonKey(FrameKey(0, i), person) for person in range(len(frame))] for i, frame in enumerate(frames)]
         people = (
-            self.crop_person(pixels, pose, key, scale, pose_scores)
+            self.crop_person(pixels, pose, key, scale, pose_scores, box)
             for pixels, frame, frame_keys in zip(images, frames, keys, strict=True)
-            for key, pose, pose_scores, scale in zip(frame_keys, *self.network_poses(frame), strict=True)
+            for key, pose, pose_scores, scale, box in zip(frame_keys, *self.network_poses(frame), strict=True)
         )
         results = {result.key: result for result in self.refine_crops(people)}
 
@@ -189,10 +202,11 @@ class PoseRefiner:
 
         return refined[0] if is_one else refined
 
-    def network_poses(self, frame: Frame) -> tuple[FloatArray, FloatArray, list[float]]:
-        """Returns poses (N, K, 2) and scores (N, K) in the network's skeleton, and N scales, for `crop_person`.
+    def network_poses(self, frame: Frame) -> tuple[FloatArray, FloatArray, list[float], FloatArray]:
+        """Returns poses (N, K, 2) and scores (N, K) in the network's skeleton, N scales and boxes (N, 4).
 
-        The "body" scale uses all keypoints of the frame, also those unknown to the network.
+        They are for `crop_person`. The "body" scale and boxes around keypoints use all keypoints of the frame, also
+        those unknown to the network.
         """
         poses = frame.skeleton.convert(frame.poses, self.skeleton)
         scores = frame.skeleton.convert(frame.scores, self.skeleton)
@@ -202,7 +216,7 @@ class PoseRefiner:
             scales = [body_scale(pose, frame.skeleton, box, self._network.mean_head) for pose, box in people]
         else:
             scales = [person_scale(pose, self.skeleton, self._network.mean_head) for pose in poses]
-        return poses, scores, scales
+        return poses, scores, scales, person_boxes(frame.poses, frame.scores, frame.boxes)
 
     def crop_person(
         self,
@@ -211,6 +225,7 @@ class PoseRefiner:
         key: PersonKey,
         scale: float | None = None,
         scores: FloatArray | None = None,
+        box: FloatArray | None = None,
     ) -> PersonCrop | RefinedPose:
         """Makes what the network sees of one person, or an outcome if the pose cannot be refined; thread-safe.
 
@@ -220,6 +235,7 @@ class PoseRefiner:
             key: Which person.
             scale: The person's scale, from `network_poses`; by default from the pose alone.
             scores: (K,) of the keypoints, NaN where there is none.
+            box: (4,) of the person, from `network_poses`; by default around the keypoints.
         """
         if np.isnan(pose).all():
             return RefinedPose(key, Outcome.NO_KEYPOINTS)
@@ -229,7 +245,13 @@ class PoseRefiner:
         if scale is None:
             person_size = body_scale if self.scale == "body" else person_scale
             scale = person_size(pose, self.skeleton, mean_head=self._network.mean_head)
-        crop = person_crop(pose, (image.shape[1], image.shape[0]), scale, self.margin)
+        image_size = (image.shape[1], image.shape[0])
+        if self._network.canvas is None:
+            crop = person_crop(pose, image_size, scale, self.margin)
+        else:
+            if box is None:
+                (box,) = person_boxes(pose[None], np.full((1, len(pose)), np.nan), np.full((1, 4), np.nan))
+            crop = canvas_crop(box, image_size, self._network.canvas)
         if crop is None:
             return RefinedPose(key, Outcome.CROP_SIZE)
 
@@ -237,7 +259,7 @@ class PoseRefiner:
         size = torch.tensor([[crop.height, crop.width]])
         if not any_disc_inside(torch.from_numpy(keypoints)[None], size).item():  # the network would invent a pose
             return RefinedPose(key, Outcome.OUTSIDE)
-        return PersonCrop(key, crop, crop.pixels(image), keypoints, scores)
+        return PersonCrop(key, crop, crop.pixels(image), keypoints, scores, STANDARD_HEAD * crop.scale / scale)
 
     def refine_crops(self, people: Iterable[PersonCrop | RefinedPose]) -> Iterator[RefinedPose]:
         """Yields the result of each person from `crop_person`, in no particular order.
@@ -269,7 +291,7 @@ class PoseRefiner:
     def _launch(self, people: list[PersonCrop]) -> list[_Launched | RefinedPose]:
         """Runs the network on a batch of people, in halves if the device has too little memory for all."""
         try:
-            return [(people, *self._predict_all(collate(people, self._network, self.device)))]
+            return [(people, self._predict_all(collate(people, self._network, self.device)))]
         except torch.OutOfMemoryError:
             pass  # the memory is free only after this block
 
@@ -281,24 +303,24 @@ class PoseRefiner:
         return self._launch(people[:half]) + self._launch(people[half:])
 
     @torch.inference_mode()
-    def _predict_all(self, batch: PaddedBatch) -> tuple[Tensor, Tensor]:
+    def _predict_all(self, batch: PaddedBatch) -> Prediction:
         """Returns what `predict` does after all iterations; without a confident keypoint the last result stands."""
         pixels, kind = batch.tensors[:, :3].permute(0, 2, 3, 1), self._network.input_kind  # (B, H, W, 3)
-        keypoints, confidence = self.predict(batch)
+        keypoints, confidence, support = self.predict(batch)
         for _ in range(self.iterations - 1):
             start = keypoints.double().masked_fill(~(confidence > _MIN_CONFIDENCE)[..., None], torch.nan)
             has_start = any_disc_inside(start, batch.sizes)[:, None]  # (B, 1)
             scores = confidence.double()
             again = masked_batch(pixels, start, batch.sizes, batch.starts, batch.is_padded, kind, scores)
-            next_keypoints, next_confidence = self.predict(again)
+            next_keypoints, next_confidence, _ = self.predict(again)
 
             keypoints = torch.where(has_start[..., None], next_keypoints, keypoints)
             confidence = torch.where(has_start, next_confidence, confidence)
-        return keypoints, confidence
+        return Prediction(keypoints, confidence, support)
 
     @torch.inference_mode()
-    def predict(self, batch: PaddedBatch) -> tuple[Tensor, Tensor]:
-        """Returns keypoints (B, K, 2) in crop_xy and their confidence (B, K), on the device."""
+    def predict(self, batch: PaddedBatch) -> Prediction:
+        """Returns the poses of a batch after one pass, on the device."""
         network = self._network
         inputs = batch.followed_by(network.mirror_inputs(batch)) if self.flip else batch
         inputs = inputs.with_tensors(inputs.tensors.contiguous(memory_format=torch.channels_last))
@@ -314,7 +336,7 @@ class PoseRefiner:
         if batch.is_padded:  # no keypoint is to be found beyond a crop's border
             is_inside = codec.rectangles(network.heatmap_size(batch.sizes), *parts.shape[2:])  # (B, 1, h, w)
             parts = parts.masked_fill(~is_inside, -1.0)
-        return codec.decode(parts, offsets)
+        return network.decode(parts, offsets, batch.tensors[:, 3:])
 
 
 def _checked(image: Image, keypoints: FloatArray, scores: FloatArray | None, skeleton: Skeleton) -> Frame:
@@ -339,13 +361,22 @@ def _collect(launched: list[_Launched | RefinedPose]) -> Iterator[RefinedPose]:
         if isinstance(batch, RefinedPose):
             yield batch
             continue
-        people, keypoints, confidence = batch[0], batch[1].cpu().numpy(), batch[2].double().cpu().numpy()
+        people, prediction = batch
+        keypoints, confidence = prediction.keypoints.cpu().numpy(), prediction.confidence.double().cpu().numpy()
+        if prediction.support is not None:
+            is_wrong = (prediction.support < _MAX_SUPPORT) & (prediction.confidence > _MIN_MOVED_CONFIDENCE)
+            for person, crop_xy, moves in zip(people, keypoints, is_wrong.cpu().numpy(), strict=True):
+                if person.has_scores:
+                    continue
+                stays = ~moves & ~np.isnan(person.keypoints[:, 0])
+                crop_xy[stays] = person.keypoints[stays]
+
         for person, crop_xy, probabilities in zip(people, keypoints, confidence, strict=True):
             if not (np.isfinite(crop_xy).all() and np.isfinite(probabilities).all()):
                 yield RefinedPose(person.key, Outcome.NOT_FINITE)
                 continue
             with np.errstate(over="ignore"):  # absurd input coordinates
                 distances = np.linalg.norm(crop_xy - person.keypoints, axis=1)  # (K,)
-            moved = float(np.nanmean(distances)) / _HEAD_SIZE
+            moved = float(np.nanmean(distances)) / person.head_size
             image_xy = person.crop.to_image(crop_xy)
             yield RefinedPose(person.key, Outcome.REFINED, "", image_xy, probabilities, moved)

@@ -112,7 +112,9 @@ def _decode_frame(
         return [partial(RefinedPose, key, Outcome.BAD_IMAGE, str(error)) for key in keys]
 
     people = zip(*refiner.network_poses(frame), keys, strict=True)
-    return [partial(refiner.crop_person, image, pose, key, scale, scores) for pose, scores, scale, key in people]
+    return [
+        partial(refiner.crop_person, image, pose, key, scale, scores, box) for pose, scores, scale, box, key in people
+    ]
 
 
 def prefetch(pool: ThreadPoolExecutor, work: Callable[[S], T], items: Iterable[S], depth: int) -> Iterator[T]:

@@ -43,6 +43,7 @@ class Augmentation:
         truncation: Probability = 0.0,
         exact: Probability = 0.0,
         nearly_exact: Probability = 0.0,
+        real: Probability = 0.0,
     ) -> None:
         """Sets how much is changed.
 
@@ -57,6 +58,7 @@ class Augmentation:
             truncation: Probability that the image ends within the person.
             exact: Probability that the estimate is the truth, so that the network learns to leave good poses alone.
             nearly_exact: Probability that every keypoint of the estimate is near the truth.
+            real: Probability of a real estimate, where the dataset has any, among the other estimates.
 
         Raises:
             UserError: The smallest factor is above the largest, or the probabilities of `exact` and `nearly_exact` add
@@ -69,7 +71,7 @@ class Augmentation:
             raise UserError(f"augmentation.scale={list(scale)}: expected the smaller factor first")
         self.scale = (scale[0], scale[1])
         self.shift, self.mirror = shift, mirror
-        self.exact, self.nearly_exact = exact, nearly_exact
+        self.exact, self.nearly_exact, self.real = exact, nearly_exact, real
         self._rotation, self._truncation = rotation, truncation
         self._colour, self._occlusion = colour, occlusion
 

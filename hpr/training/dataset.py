@@ -3,7 +3,7 @@
 import zlib
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Mapping, Sequence, Sized
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from functools import reduce
 from pathlib import Path
 from typing import Annotated, Literal
@@ -12,9 +12,10 @@ import numpy as np
 from pydantic import Field
 
 from hpr.errors import UserError
+from hpr.files import read_json
 from hpr.formats import Format
 from hpr.images import ImageSource
-from hpr.poses import BoolArray, FloatArray, Frame, IntArray
+from hpr.poses import BoolArray, FloatArray, Frame, IntArray, PoseSequence
 from hpr.seeds import Purpose, generator
 from hpr.settings import NonNegative, checked
 from hpr.skeleton import POSETRACK15, Skeleton
@@ -48,6 +49,8 @@ class AnnotatedPerson:
             out of the loss.
         ignored: Polygons (n, 2) in image_xy around people who are not annotated; no loss there.
         is_complete: Whether a keypoint that the skeleton lacks counts as labelled and not there.
+        box: (4,) x0, y0, x1, y1; NaN where unknown.
+        estimates: (E, K, 3) x, y and score of E estimators' poses of the person, NaN where missing.
     """
 
     image: LazyImage
@@ -57,6 +60,8 @@ class AnnotatedPerson:
     labelled: BoolArray
     ignored: tuple[FloatArray, ...] = ()
     is_complete: bool = False
+    box: FloatArray = field(default_factory=lambda: np.full(4, np.nan))
+    estimates: FloatArray | None = None
 
     @classmethod
     def from_poses(cls, image: LazyImage, poses: FloatArray, keypoints: FloatArray, index: int) -> "AnnotatedPerson":
@@ -66,6 +71,10 @@ class AnnotatedPerson:
 
     def moved(self, image: LazyImage, move: Callable[[FloatArray], FloatArray]) -> "AnnotatedPerson":
         """Returns the person in a changed image, to which `move` maps points (..., 2) of the present one."""
+        estimates = self.estimates
+        if estimates is not None:
+            estimates = np.concatenate([move(estimates[..., :2]), estimates[..., 2:]], axis=-1)
+        centre = (self.box[:2] + self.box[2:]) / 2  # a rotated box keeps its size
         return replace(
             self,
             image=image,
@@ -73,6 +82,8 @@ class AnnotatedPerson:
             neighbours=move(self.neighbours),
             keypoints=move(self.keypoints),
             ignored=tuple(move(polygon) for polygon in self.ignored),
+            box=self.box + np.tile(move(centre) - centre, 2),
+            estimates=estimates,
         )
 
     def in_skeleton(self, own: Skeleton, other: Skeleton) -> "AnnotatedPerson":
@@ -80,7 +91,9 @@ class AnnotatedPerson:
         pose, keypoints = own.convert(np.stack([self.pose, self.keypoints]), other)
         labelled = own.convert(self.labelled[None].astype(np.float64), other, float(self.is_complete))[0] > 0
         neighbours = own.convert(self.neighbours, other)
-        return replace(self, pose=pose, keypoints=keypoints, neighbours=neighbours, labelled=labelled)
+        estimates = None if self.estimates is None else own.convert(self.estimates, other)
+        known = {"neighbours": neighbours, "labelled": labelled, "estimates": estimates}
+        return replace(self, pose=pose, keypoints=keypoints, **known)
 
 
 class PeopleDataset(ABC):
@@ -120,6 +133,7 @@ class AnnotatedPeople(PeopleDataset):
         seed: int,
         unlabelled: Unlabelled = "mask",
         validation_file: str | Path | None = None,
+        estimates: Sequence[str | Path] = (),
     ) -> None:
         """Reads the annotations.
 
@@ -131,15 +145,19 @@ class AnnotatedPeople(PeopleDataset):
             unlabelled: How keypoints without an annotation are treated; "absent" also drops ignore regions.
             validation_file: The dataset's validation annotations; where this file does not exist, a tenth of the
                 images is held out for validation.
+            estimates: Files of real estimates of the annotated people; see `read_estimates`.
 
         Raises:
             UserError: There are no annotations, one is broken, or none has a keypoint.
         """
         location = first_present(annotations)
-        frames = posed_frames(read_frames(file_format, location), location, True, validation_file)
+        sequences = read_sequences(file_format, location)
+        frames = posed_frames([f for own in sequences for f in own.frames], location, True, validation_file)
         self._frames = [frame.select(frame.is_posed) for frame in frames]
         self._counts = np.array([len(frame) for frame in self._frames])
         self.skeleton = self._frames[0].skeleton
+        self._estimates = read_estimates(estimates, self.skeleton)
+        self._records = sequences[0].original.records if estimates else None
 
         names = annotated_skeleton(file_format).names if file_format.metric == "posetrack" else ()
         self._always_labelled = np.array([name in names for name in self.skeleton.names])
@@ -163,6 +181,10 @@ class AnnotatedPeople(PeopleDataset):
             self._latest = (frame_index, LazyImage.from_frame(self._images, frame))
 
         person = AnnotatedPerson.from_poses(self._latest[1], frame.poses, frame.poses, person_index)
+        person = replace(person, box=frame.boxes[person_index])
+        if self._records is not None:
+            ann_id = self._records[frame.records[person_index]]["id"]
+            person = replace(person, estimates=self._estimates.get(ann_id))
         if self._is_complete:
             return replace(person, is_complete=True)
         labelled = ~np.isnan(person.pose[:, 0]) | self._always_labelled
@@ -279,14 +301,44 @@ def is_for_training(image: str) -> bool:
     return zlib.crc32(image.encode(errors="surrogatepass")) % _IMAGES_PER_HELD_OUT != 0
 
 
-def read_frames(file_format: Format, annotations: Path) -> list[Frame]:
-    """Reads all annotated frames of a folder or file.
+def read_sequences(file_format: Format, annotations: Path) -> list[PoseSequence]:
+    """Reads all annotated sequences of a folder or file.
 
     Raises:
         UserError: There are no files, or one is broken.
     """
-    sequences = [own for path in file_format.sources(annotations) for own in file_format.read_annotated(path)]
-    return [frame for sequence in sequences for frame in sequence.frames]
+    return [own for path in file_format.sources(annotations) for own in file_format.read_annotated(path)]
+
+
+def read_frames(file_format: Format, annotations: Path) -> list[Frame]:
+    """Reads all annotated frames of a folder or file; see `read_sequences`."""
+    return [frame for sequence in read_sequences(file_format, annotations) for frame in sequence.frames]
+
+
+def read_estimates(paths: Sequence[str | Path], skeleton: Skeleton) -> dict[int, FloatArray]:
+    """Reads real estimates: COCO results with the id of the annotation that each belongs to, as `ann_id`.
+
+    Args:
+        paths: The files.
+        skeleton: The keypoints of the annotations, which the results have as well.
+
+    Returns:
+        (E, K, 3) x, y and score for each annotation's id; NaN where a result has no such keypoint.
+
+    Raises:
+        UserError: A file is absent or broken.
+    """
+    found: dict[int, list[FloatArray]] = {}
+    for path in map(Path, paths):
+        try:
+            for result in read_json(path):
+                triples = np.array(result["keypoints"], float).reshape(len(skeleton), 3)
+                triples[~triples.any(axis=1)] = np.nan
+                found.setdefault(result["ann_id"], []).append(triples)
+        except (TypeError, KeyError, ValueError):
+            expected = f"expected COCO results of {len(skeleton)} keypoints with an ann_id each"
+            raise UserError(f"{path}: {expected}") from None
+    return {ann_id: np.stack(own) for ann_id, own in found.items()}
 
 
 def posed_frames(

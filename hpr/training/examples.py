@@ -11,11 +11,19 @@ from numpy.typing import NDArray
 from torch.utils.data import Dataset, default_collate
 
 from hpr import codec
-from hpr.crops import Crop, ScaleRule, body_scale, person_region, person_scale
+from hpr.crops import Crop, ScaleRule, body_scale, canvas_crop, person_boxes, person_region, person_scale
 from hpr.errors import UserError
 from hpr.models.network import Refiner
 from hpr.models.padding import PaddedBatch
-from hpr.pose_errors.draw import Mistake, PoseErrors, false_estimate, out_of_sight, overlap
+from hpr.pose_errors.draw import (
+    Mistake,
+    PoseErrors,
+    false_estimate,
+    mixed_estimate,
+    out_of_sight,
+    overlap,
+    person_size,
+)
 from hpr.poses import BoolArray, FloatArray, IntArray
 from hpr.refine.batching import masked_batch
 from hpr.seeds import Purpose, generator
@@ -86,6 +94,9 @@ class Examples(Dataset[Example]):
         self._canvas = (canvas[0], canvas[1])
         self._cells = (network.heatmap_size(canvas[0]), network.heatmap_size(canvas[1]))
         self._skeleton, self._placement, self._seed = network.skeleton, network.backbone.placement, seed
+        self._fits_canvas, self._grid = network.canvas is not None, network.grid
+        if network.canvas not in (None, self._canvas):
+            raise UserError(f"canvas={list(canvas)}: expected {list(network.canvas or ())}, as the network's crops are")
         size = body_scale if scale == "body" else person_scale
         self._scale_of = partial(size, skeleton=network.skeleton, mean_head=network.mean_head)
 
@@ -108,12 +119,15 @@ class Examples(Dataset[Example]):
 
         person = self._augmentation.rotate(person, random)
         person = self._augmentation.truncate(person, random)
-        estimate, truth, mistakes = self._draw_estimate(person, random)
-        # Scores have a generator of their own, so that the other draws do not depend on them.
-        scores = self._errors.draw_scores(mistakes, generator(Purpose.TRAINING_SCORES, self._seed, index))
+        estimate, truth, mistakes, scores = self._draw_estimate(person, random)
+        if scores is None:  # they have a generator of their own, so that the other draws do not depend on them
+            scores = self._errors.draw_scores(mistakes, generator(Purpose.TRAINING_SCORES, self._seed, index))
 
-        crop = person_region(estimate, person.image.size, self._scale_of(estimate) * jitter)
-        crop = self._window(crop, crop.to_crop(estimate), random)
+        if self._fits_canvas:
+            crop = self._canvas_crop(person, estimate, scores, jitter, random)
+        else:
+            crop = person_region(estimate, person.image.size, self._scale_of(estimate) * jitter)
+            crop = self._window(crop, crop.to_crop(estimate), random)
         reduction = min(reduction, person.image.reduction_for(crop.scale))
         pixels = person.image.crop(crop, reduction)
         colour = self._augmentation.draw_colours(random)
@@ -121,7 +135,8 @@ class Examples(Dataset[Example]):
         estimate, truth = crop.to_crop(estimate), crop.to_crop(truth)
         ignored = [crop.to_crop(polygon) for polygon in person.ignored]
         labelled = person.labelled
-        self._augmentation.occlude(pixels, truth, random)
+        # Annotators of photographs guess what is hidden; so does a network with crops of one size.
+        self._augmentation.occlude(pixels, truth.copy() if self._fits_canvas else truth, random)
         if random.random() < self._augmentation.mirror:
             width, sides = pixels.shape[1], list(self._skeleton.mirror)
             pixels = pixels[:, ::-1]
@@ -133,7 +148,7 @@ class Examples(Dataset[Example]):
         start = self._placement(size[None])[0]
         canvas = np.zeros((*self._canvas, 3), np.uint8)
         canvas[start[0] : start[0] + size[0], start[1] : start[1] + size[1]] = pixels
-        cells = codec.cells_within(ignored, *self._cells)
+        cells = codec.cells_within(ignored, *self._cells, self._grid)
         return Example(canvas, size, start, estimate, truth, jitter, scores, labelled, cells, colour)
 
     def _person(self, index: int) -> AnnotatedPerson:
@@ -147,28 +162,60 @@ class Examples(Dataset[Example]):
 
     def _draw_estimate(
         self, person: AnnotatedPerson, random: np.random.Generator
-    ) -> tuple[FloatArray, FloatArray, IntArray]:
-        """Draws an estimate (K, 2); returns also the truth (K, 2) to refine it to, and the Mistakes in it (K,)."""
+    ) -> tuple[FloatArray, FloatArray, IntArray, FloatArray | None]:
+        """Draws an estimate (K, 2) of a person.
+
+        Returns:
+            The estimate, the truth (K, 2) to refine it to, the Mistakes in it (K,), and its scores (K,), or None where
+            they follow from the mistakes.
+        """
         truth, neighbours, skeleton = person.pose, person.neighbours, self._skeleton
         image_size = person.image.size
         near = np.where(np.isnan(truth[:, 0]), Mistake.ABSENT, Mistake.NEAR)
 
         quality = random.random()
+        sure = np.where(np.isnan(truth[:, 0]), 0.0, 1.0) if self._fits_canvas else None  # annotations have no scores
         if quality < self._augmentation.exact:
-            return truth, truth, near
+            return truth, truth, near, sure
         if quality < self._augmentation.exact + self._augmentation.nearly_exact:
-            return self._errors.draw_nearly_exact(truth, skeleton, random), truth, near
+            return self._errors.draw_nearly_exact(truth, skeleton, random), truth, near, sure
+
+        if person.estimates is not None and random.random() < self._augmentation.real:
+            estimate, scores = mixed_estimate(person.estimates, person_size(truth), random)
+            if not np.isnan(estimate).all():
+                return estimate, truth, near, scores
 
         if random.random() < self._errors.false_person:
             nobody = false_estimate(truth[None], image_size, random)
             # On top of somebody it would be an estimate of them.
             if not any(overlap(nobody, other) for other in (truth, *neighbours)):
                 mistakes = np.where(np.isnan(nobody[:, 0]), Mistake.ABSENT, Mistake.EXTRA)
-                return nobody, np.full_like(truth, np.nan), mistakes
+                return nobody, np.full_like(truth, np.nan), mistakes, None
 
         hidden = out_of_sight(person.keypoints, truth, image_size, random)
         estimate, mistakes = self._errors.draw(truth, neighbours, skeleton, random, hidden)
-        return estimate, truth, mistakes
+        return estimate, truth, mistakes, None
+
+    def _canvas_crop(
+        self,
+        person: AnnotatedPerson,
+        estimate: FloatArray,
+        scores: FloatArray,
+        jitter: float,
+        random: np.random.Generator,
+    ) -> Crop:
+        """Returns the crop of the canvas's size around the annotated box or, as often, the estimate's keypoints."""
+        given = np.full(4, np.nan) if random.random() < 0.5 else person.box
+        (box,) = person_boxes(estimate[None], scores[None], given[None])
+        limits = np.tile(np.array(person.image.size, float), 2)
+        inside = np.clip(box, 0, limits)
+        box = inside if (inside[2:] - inside[:2] >= 1).all() else box
+
+        centre, half = (box[:2] + box[2:]) / 2, (box[2:] - box[:2]) / 2 / jitter
+        shift = random.normal(0, self._augmentation.shift, 2) * float(half.max()) / self._canvas[0]
+        box = np.concatenate([centre + shift - half, centre + shift + half])
+        crop = canvas_crop(box, person.image.size, self._canvas)
+        return crop or canvas_crop(limits * [0, 0, 1, 1], person.image.size, self._canvas)  # type: ignore[return-value]
 
     def _window(self, crop: Crop, pose: FloatArray, random: np.random.Generator) -> Crop:
         """Returns the part of a crop that fits on the canvas, with the pose (K, 2) about its centre."""
@@ -197,7 +244,7 @@ def prepare(batch: Example, network: Refiner, device: torch.device) -> tuple[Pad
     crops = masked_batch(pixels, estimate, sizes, starts, is_padded, network.input_kind, scores)
     # A crop alone would have this many cells; the heatmaps of all crops start in the corner.
     cells = codec.rectangles(network.heatmap_size(sizes), *(network.heatmap_size(n) for n in (height, width)))
-    return crops, codec.targets(truth, cells, jitter, labelled, ignored)
+    return crops, network.targets(truth, cells, jitter, labelled, ignored)
 
 
 def measure_input_means(network: Refiner, examples: Dataset[Example]) -> None:

@@ -27,7 +27,7 @@ from hpr.models.network import Refiner
 from hpr.models.padding import PaddedBatch
 from hpr.runtime.precision import DTYPES, PrecisionSetting, fp32_arithmetic, select_precision
 from hpr.runtime.processes import Processes
-from hpr.settings import BatchSize, Count, Positive, Section, Workers
+from hpr.settings import BatchSize, Count, NonNegative, Positive, Section, Workers
 from hpr.training.callbacks import Callback, TensorBoard
 from hpr.training.checkpoint import CHECKPOINT, Progress, load_checkpoint, save_checkpoint, save_weights
 from hpr.training.dataset import PeopleDataset
@@ -59,6 +59,7 @@ class TrainingSettings(Section):
         accumulate: Parts that each rank takes its share of a batch in, to fit its memory.
         batch_norm: "live" to train from scratch, "frozen" to continue from trained weights.
         precision: "fp32", "tf32", "bf16", "fp16", or "auto": see `select_precision`.
+        backbone_lr: Learning rate of the backbone, in learning rates of the heads; 0 freezes it.
         max_gradient_norm: Gradients are clipped to this norm; None leaves them as they are.
         ema: Decay of the averaged weights.
         num_workers: Processes that make examples; 0 makes them in this one; None takes this rank's share of the cores.
@@ -71,6 +72,7 @@ class TrainingSettings(Section):
     accumulate: Count
     batch_norm: BatchNormMode
     precision: PrecisionSetting
+    backbone_lr: NonNegative
     max_gradient_norm: Positive | None
     ema: Annotated[float, Field(ge=0, lt=1)]
     num_workers: Workers | None
@@ -157,9 +159,16 @@ class Trainer:
         self.network = network.to(device, memory_format=torch.channels_last)  # type: ignore[call-overload]
         self.averaged: Refiner = copy.deepcopy(self.network)
         # Biases and batch norms have no weight decay.
-        parameters = list(self.network.parameters())
-        kernels, others = [p for p in parameters if p.ndim > 1], [p for p in parameters if p.ndim <= 1]
-        self._optimizer = optimizer([{"params": kernels}, {"params": others, "weight_decay": 0.0}])
+        self.network.backbone.requires_grad_(settings.backbone_lr > 0)
+        groups: dict[tuple[float, bool], list[nn.Parameter]] = {}
+        for name, parameter in self.network.named_parameters():
+            factor = settings.backbone_lr if name.startswith("backbone.") else 1.0
+            groups.setdefault((factor, parameter.ndim > 1), []).append(parameter)
+        no_decay = {"weight_decay": 0.0}
+        named = (
+            (own, {"lr_factor": factor} | ({} if kernel else no_decay)) for (factor, kernel), own in groups.items()
+        )
+        self._optimizer = optimizer([{"params": own, **settings_of_group} for own, settings_of_group in named])
         # fp16 underflows for some gradients: the loss is scaled up, and the gradients are scaled down again.
         self._scaler = torch.amp.GradScaler(device.type, enabled=self.precision == "fp16")
         self.state = {"network": self.network, "averaged": self.averaged}
@@ -179,7 +188,7 @@ class Trainer:
         # The learning rate is a function of the step alone, so that a run can continue anywhere.
         self.lr = self._schedule(self.progress.step, self.num_steps)
         for group in self._optimizer.param_groups:
-            group["lr"] = self.lr
+            group["lr"] = self.lr * group["lr_factor"]
         # Frozen batch norms use their stored statistics and do not update them.
         set_mode(self.network, self.settings.batch_norm)
 
@@ -233,8 +242,7 @@ class Trainer:
         """Keeps a step's numbers for `synchronize`, on the device, unless those of an earlier step are not finite."""
         if self._scaler.is_enabled():  # it skips steps with such gradients
             norm = torch.zeros_like(norm)
-        step = torch.full_like(norm, self.progress.step)
-        stats = torch.stack([step, losses.part, losses.offset, norm])
+        stats = torch.stack([torch.full_like(norm, self.progress.step), losses.part, losses.offset, norm])
         self._last_stats = torch.where(self._last_stats.isfinite().all(), stats, self._last_stats)
 
     def _accumulate_gradients(self, crops: PaddedBatch, targets: Targets, counts: Tensor) -> Losses:

@@ -1,0 +1,129 @@
+"""The photograph refiner: MoveNet's features of a crop of one size, the pose at three strides, maps at stride 4."""
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+from torch.nn.utils.fusion import fuse_conv_bn_eval
+
+from hpr import codec
+from hpr.codec import FINE_GRID, Targets
+from hpr.models.backbones.movenet import MoveNet, Pyramid, fold_scales
+from hpr.models.network import Lengths, Prediction, Refiner
+from hpr.models.padding import PaddedBatch
+from hpr.skeleton import Skeleton
+
+_SIZE_PER_SIDE = 0.41
+"""Square root of a person's area per side of their crop: of 0.53 of a box with sides 1 to 2 that fills 0.8 of it."""
+
+_LOGIT_PRIOR = -4.0
+"""Training starts from this logit in every cell, since few cells are near a keypoint."""
+
+_RGB_UNIT = 127.5
+"""Mean and divisor of RGB: MoveNet sees values from -1 to 1."""
+
+
+class Convolution(nn.Module):
+    """A convolution with batch norm and ReLU, with a shortcut around both if it is residual."""
+
+    def __init__(
+        self, in_channels: int, out_channels: int, kernel: int = 3, dilation: int = 1, residual: bool = False
+    ) -> None:
+        super().__init__()
+        padding = dilation * (kernel // 2)
+        self.conv = nn.Conv2d(in_channels, out_channels, kernel, padding=padding, dilation=dilation, bias=False)
+        self.norm: nn.Module = nn.BatchNorm2d(out_channels)
+        self._is_residual = residual
+
+    def forward(self, x: Tensor) -> Tensor:
+        """Maps (B, in, h, w) to (B, out, h, w)."""
+        y = self.norm(self.conv(x))
+        return F.relu(x + y if self._is_residual else y)
+
+    def fold(self) -> None:
+        """Puts the batch norm into the convolution."""
+        assert isinstance(self.norm, nn.BatchNorm2d)
+        self.conv, self.norm = fuse_conv_bn_eval(self.conv, self.norm), nn.Identity()
+
+
+class PoseHead(nn.Module):
+    """Joins features and pose maps at strides 16, 8 and 4, from coarse to fine."""
+
+    def __init__(self, keypoints: int) -> None:
+        super().__init__()
+        coarse, middle, fine = 128, 96, 48
+        self.coarse_stage = Convolution(168, 64, 1)
+        self.coarse = nn.Sequential(
+            Convolution(64 + 64 + keypoints, coarse), *(Convolution(coarse, coarse, 3, d, True) for d in (1, 2, 1))
+        )
+        self.coarse_out = Convolution(coarse, 64, 1)
+        self.middle_stage = Convolution(56, 32, 1)
+        self.middle = nn.Sequential(
+            Convolution(64 + 24 + 32 + keypoints, middle), *(Convolution(middle, middle, 3, d, True) for d in (1, 2))
+        )
+        self.middle_out = Convolution(middle, fine, 1)
+        self.fine = nn.Sequential(
+            Convolution(fine + 24 + keypoints, fine), *(Convolution(fine, fine, 3, 1, True) for _ in range(2))
+        )
+        self.out = nn.Conv2d(fine, 3 * keypoints, 1)
+        nn.init.zeros_(self.out.bias)  # type: ignore[arg-type]
+        nn.init.constant_(self.out.bias[:keypoints], _LOGIT_PRIOR)  # type: ignore[index]
+
+    def forward(self, features: Pyramid, maps: Tensor) -> Tensor:
+        """Maps features and pose maps (B, K, H, W) in 0..1 to logits and offsets (B, 3 * K, H / 4, W / 4)."""
+        fine = F.avg_pool2d(maps, 4)  # (B, K, H / 4, W / 4)
+        middle = F.avg_pool2d(fine, 2)
+        coarse = F.avg_pool2d(middle, 2)
+
+        x = torch.cat([features.coarse, self.coarse_stage(features.coarse_stage), coarse], dim=1)
+        x = F.interpolate(self.coarse_out(self.coarse(x)), scale_factor=2, mode="bilinear", align_corners=False)
+        x = torch.cat([x, features.middle, self.middle_stage(features.middle_stage), middle], dim=1)
+        x = F.interpolate(self.middle_out(self.middle(x)), scale_factor=2, mode="bilinear", align_corners=False)
+        x = torch.cat([x, features.fine, fine], dim=1)
+        return torch.as_tensor(self.out(self.fine(x)))
+
+
+class PhotoRefiner(Refiner):
+    """A refiner for photographs; the interface is that of `Refiner`, with crops of one size and a finer grid.
+
+    The image alone goes through the backbone; the head sees the pose.
+    """
+
+    grid = FINE_GRID
+    canvas = (256, 256)
+
+    def __init__(self, skeleton: Skeleton) -> None:
+        """Builds the network with random weights."""
+        super().__init__(lambda channels: MoveNet(), skeleton, input_kind="gaussians")
+        self.set_input_mean([_RGB_UNIT] * 3 + [0.0] * len(skeleton))
+        cells = max(self.canvas) / self.grid.stride
+        self._spreads = 2 * torch.tensor(skeleton.sigmas) * _SIZE_PER_SIDE * cells  # (K,)
+
+    def _add_heads(self) -> None:
+        self.pose_head = PoseHead(len(self.skeleton))
+
+    def forward(self, batch: PaddedBatch) -> tuple[Tensor, Tensor]:
+        """See `Refiner`; crops have sides that are multiples of 32 and fill their canvas."""
+        inputs = (batch.tensors - self.input_mean).to(self.pose_head.out.weight.dtype)
+        images, maps = inputs[:, :3] / _RGB_UNIT, inputs[:, 3:] / codec.DISC_VALUE
+        images, maps = (x.contiguous(memory_format=torch.channels_last) for x in (images, maps))
+        output = self.pose_head(self.backbone(images), maps)
+        return output[:, : len(self.skeleton)], output[:, len(self.skeleton) :]
+
+    def heatmap_size(self, pixels: Lengths) -> Lengths:
+        return pixels // self.grid.stride
+
+    def targets(self, truth: Tensor, cells: Tensor, jitter: Tensor, labelled: Tensor, ignored: Tensor) -> Targets:
+        return codec.gaussian_targets(truth, cells, labelled, ignored)
+
+    def decode(self, parts: Tensor, offsets: Tensor, maps: Tensor) -> Prediction:
+        return Prediction(*codec.decode_similarity(parts, offsets, maps, self._spreads))
+
+    def fold_batch_norms(self) -> None:
+        fold_scales(self.backbone)
+        for module in self.pose_head.modules():
+            if isinstance(module, Convolution):
+                module.fold()
+
+    def compute_in(self, dtype: torch.dtype) -> None:
+        for part in (self.backbone, self.pose_head):
+            part.to(dtype)
