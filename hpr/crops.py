@@ -61,9 +61,6 @@ _BOX_LENGTH = 4.5
 _CANVAS_ROOM = 1.25
 """Sides of a crop of fixed size, in sides of the person's box."""
 
-_MIN_BOX_SCORE = 0.2
-"""Keypoints below this score do not count for a person's box."""
-
 _FARTHEST = 1e6
 """Coordinates beyond these, in pixels, are absurd."""
 
@@ -287,15 +284,14 @@ def canvas_crop(box: FloatArray, image_size: tuple[int, int], canvas: tuple[int,
     return Crop(scale, resized, (x0, y0, x0 + canvas[1], y0 + canvas[0]), centre=0.5)
 
 
-def person_boxes(poses: FloatArray, scores: FloatArray, boxes: FloatArray) -> FloatArray:
+def person_boxes(poses: FloatArray, boxes: FloatArray) -> FloatArray:
     """Returns a box (N, 4) x0, y0, x1, y1 for each person: the given one, or one around the keypoints.
 
     A box around keypoints is as large as an annotated one, which includes head, hands and feet: a quarter of the longer
-    side is added to both sides. Of several keypoints, those with low scores are left out.
+    side is added to both sides. Keypoints with low scores count: a box without them misses parts of the person.
 
     Args:
         poses: (N, K, 2) in image pixels, NaN where missing.
-        scores: (N, K) of the keypoints, NaN where there is none.
         boxes: (N, 4) x0, y0, x1, y1, NaN where unknown.
     """
     with np.errstate(invalid="ignore", over="ignore"):
@@ -305,8 +301,6 @@ def person_boxes(poses: FloatArray, scores: FloatArray, boxes: FloatArray) -> Fl
     found = np.where(is_given[:, None], boxes, np.nan)
     for person in np.flatnonzero(~is_given & ~np.isnan(poses[..., 0]).all(axis=1)):
         pose = np.clip(poses[person], -_FARTHEST, _FARTHEST)
-        is_sure = ~np.isnan(pose[:, 0]) & ~(scores[person] < _MIN_BOX_SCORE)
-        pose = pose[is_sure] if is_sure.sum() > 1 else pose
         low, high = np.nanmin(pose, axis=0), np.nanmax(pose, axis=0)
         longer = float((high - low).max()) or _BOX_LENGTH * MEAN_HEAD
         half = (np.maximum(high - low, longer / 4) + longer / 4) / 2

@@ -1,9 +1,11 @@
 """Draws the pictures of the docs: python tools/docs_pictures.py REFINED, a folder written by `python refine.py`.
 
-Writes docs/refined_sample.jpg, the people of the bundled sample whose poses improved most, and docs/pose_errors.jpg,
-the kinds of mistakes that training draws.
+Writes docs/refined_sample.jpg, the people of the bundled sample whose poses improved most, docs/pose_errors.jpg, the
+kinds of mistakes that training draws, and docs/refined_photographs.jpg, two photographs in the public domain that come
+with Matplotlib and scikit-image (pip install scikit-image), with the estimates of docs/photographs.json refined.
 """
 
+import json
 import sys
 from collections.abc import Sequence
 from dataclasses import replace
@@ -15,13 +17,15 @@ import numpy as np
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 
+from hpr import PoseRefiner
 from hpr.formats import PoseTrack18
 from hpr.images import Image, ImageFolder
 from hpr.pose_errors.draw import KEYPOINT_KINDS, PoseErrors
-from hpr.poses import FloatArray
+from hpr.poses import FloatArray, Frame, FrameKey
+from hpr.refine.results import PersonKey
 from hpr.report.drawing import DrawnPeople, draw_people, draw_poses, previous_poses, resize, save_jpeg, write_text
 from hpr.seeds import Purpose, generator
-from hpr.skeleton import POSETRACK15
+from hpr.skeleton import COCO17, POSETRACK15
 from hpr.synthetic.scene import Clip
 
 ROOT = Path(__file__).resolve().parents[1]
@@ -64,6 +68,31 @@ def refined_sample(predictions: Path, count: int = 6) -> Image:
 
     chosen = sorted(best.values(), key=lambda one: -one[0])[:count]
     return side_by_side([panel for _, panels in chosen for panel in panels], ["input", "refined"] * len(chosen))
+
+
+def refined_photographs() -> Image:
+    """Draws real people with real estimates and what the photograph refiner makes of them."""
+    import matplotlib.cbook
+    import skimage.data
+
+    grace_hopper = cv2.imread(str(matplotlib.cbook.get_sample_data("grace_hopper.jpg", asfileobj=False)))
+    assert grace_hopper is not None
+    images = {"grace_hopper": grace_hopper[:, :, ::-1].copy(), "astronaut": skimage.data.astronaut()}
+    refiner = PoseRefiner.load(ROOT / "hpr" / "assets" / "photo.safetensors")
+    panels, titles = [], []
+    for record in json.loads((ROOT / "docs" / "photographs.json").read_text()):
+        image, estimate = images[record["image"]], np.reshape(record["keypoints"], (1, 17, 3))
+        box = np.array([record["bbox"]], float) @ [[1, 0, 1, 0], [0, 1, 0, 1], [0, 0, 1, 0], [0, 0, 0, 1]]
+        frame = Frame("", COCO17, estimate[..., :2], estimate[..., 2], boxes=box)
+        (pose,), (scores,), (scale,), _ = refiner.network_poses(frame)
+        person = refiner.crop_person(image, pose, PersonKey(FrameKey(0, 0), 0), scale, scores, box[0])
+        (refined,) = refiner.refine_crops([person])
+
+        for found, confidence in ((pose, scores), (refined.keypoints, refined.confidence)):
+            drawn = draw_poses(image, np.where(confidence[:17, None] > 0.2, found[:17], np.nan)[None], COCO17)
+            panels.append(np.asarray(cv2.resize(drawn, (WIDTH, HEIGHT), interpolation=cv2.INTER_AREA), np.uint8))
+        titles += [record["estimator"], "refined"]
+    return side_by_side(panels, titles)
 
 
 def pose_errors(errors: PoseErrors, seed: int = 3) -> Image:
@@ -128,4 +157,5 @@ if __name__ == "__main__":
     plausible = build("pose_errors", app.compose(train.COMMAND).pose_errors)
     save_jpeg(refined_sample(Path(sys.argv[1]) / "predictions"), ROOT / "docs" / "refined_sample.jpg")
     save_jpeg(pose_errors(plausible), ROOT / "docs" / "pose_errors.jpg")
-    print("wrote docs/refined_sample.jpg and docs/pose_errors.jpg")
+    save_jpeg(refined_photographs(), ROOT / "docs" / "refined_photographs.jpg")
+    print("wrote docs/refined_sample.jpg, docs/pose_errors.jpg and docs/refined_photographs.jpg")

@@ -216,7 +216,7 @@ class PoseRefiner:
             scales = [body_scale(pose, frame.skeleton, box, self._network.mean_head) for pose, box in people]
         else:
             scales = [person_scale(pose, self.skeleton, self._network.mean_head) for pose in poses]
-        return poses, scores, scales, person_boxes(frame.poses, frame.scores, frame.boxes)
+        return poses, scores, scales, person_boxes(frame.poses, frame.boxes)
 
     def crop_person(
         self,
@@ -250,7 +250,7 @@ class PoseRefiner:
             crop = person_crop(pose, image_size, scale, self.margin)
         else:
             if box is None:
-                (box,) = person_boxes(pose[None], np.full((1, len(pose)), np.nan), np.full((1, 4), np.nan))
+                (box,) = person_boxes(pose[None], np.full((1, 4), np.nan))
             crop = canvas_crop(box, image_size, self._network.canvas)
         if crop is None:
             return RefinedPose(key, Outcome.CROP_SIZE)

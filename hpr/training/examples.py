@@ -124,7 +124,7 @@ class Examples(Dataset[Example]):
             scores = self._errors.draw_scores(mistakes, generator(Purpose.TRAINING_SCORES, self._seed, index))
 
         if self._fits_canvas:
-            crop = self._canvas_crop(person, estimate, scores, jitter, random)
+            crop = self._canvas_crop(person, estimate, jitter, random)
         else:
             crop = person_region(estimate, person.image.size, self._scale_of(estimate) * jitter)
             crop = self._window(crop, crop.to_crop(estimate), random)
@@ -197,16 +197,11 @@ class Examples(Dataset[Example]):
         return estimate, truth, mistakes, None
 
     def _canvas_crop(
-        self,
-        person: AnnotatedPerson,
-        estimate: FloatArray,
-        scores: FloatArray,
-        jitter: float,
-        random: np.random.Generator,
+        self, person: AnnotatedPerson, estimate: FloatArray, jitter: float, random: np.random.Generator
     ) -> Crop:
         """Returns the crop of the canvas's size around the annotated box or, as often, the estimate's keypoints."""
         given = np.full(4, np.nan) if random.random() < 0.5 else person.box
-        (box,) = person_boxes(estimate[None], scores[None], given[None])
+        (box,) = person_boxes(estimate[None], given[None])
         limits = np.tile(np.array(person.image.size, float), 2)
         inside = np.clip(box, 0, limits)
         box = inside if (inside[2:] - inside[:2] >= 1).all() else box
