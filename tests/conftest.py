@@ -12,8 +12,11 @@ import sys
 from collections.abc import Iterator
 from contextlib import contextmanager, redirect_stderr, redirect_stdout
 from functools import partial
+from importlib.util import find_spec
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
+from unittest import mock
 
 # Processes of the tests that run at once (pytest-xdist), and programs that they start, share the cores; this has to be
 # said before PyTorch is loaded.
@@ -23,6 +26,7 @@ if "PYTEST_XDIST_WORKER" in os.environ:
 import hydra
 import numpy as np
 import pytest
+import standin
 import torch
 from omegaconf import DictConfig
 from torch import nn
@@ -31,6 +35,7 @@ from hpr.cli import app
 from hpr.cli.app import Command
 from hpr.cli.main import main
 from hpr.formats import Format, PoseTrack17, PoseTrack18
+from hpr.models import tensorflow
 from hpr.models.backbones.resnet import ResNet
 from hpr.models.network import Refiner
 from hpr.models.resnet_shapes import ResNetShape
@@ -170,10 +175,21 @@ def snapshot(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 @pytest.fixture(scope="session")
-def weights(snapshot: Path) -> Path:
-    """The stand-in snapshot, ported by the command."""
-    port(f"checkpoint={snapshot}")
-    return snapshot.with_name("snapshot-515000.safetensors")
+def weights(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The stand-in snapshot, ported by the command; without TensorFlow, its variables do not go through files."""
+    if find_spec("tensorflow") is not None:
+        snapshot: Path = request.getfixturevalue("snapshot")
+        port(f"checkpoint={snapshot}")
+        return snapshot.with_name("snapshot-515000.safetensors")
+
+    variables = standin.refiner()
+    shapes = {name: value.shape for name, value in variables.items()}
+    reader = SimpleNamespace(get_variable_to_shape_map=lambda: shapes, get_tensor=variables.__getitem__)
+    prefix = tmp_path_factory.mktemp("model") / "snapshot-515000"
+    prefix.with_name("snapshot-515000.index").touch()
+    with mock.patch.object(tensorflow, "_open_checkpoint", return_value=reader):
+        tensorflow.port(prefix, prefix.with_name("snapshot-515000.safetensors"))
+    return prefix.with_name("snapshot-515000.safetensors")
 
 
 @pytest.fixture(scope="session")

@@ -12,7 +12,7 @@ from tools.benchmark import COMMAND
 @pytest.mark.parametrize(
     ("settings", "message"),
     [
-        (["what=speed"], "what=speed: expected 'refining', 'training' or 'quality'"),
+        (["what=speed"], "what=speed: expected 'refining', 'profile', 'training' or 'quality'"),
         (["model=demo", "device=cpu", "refining.crops=[[300,300]]"], "refining.crops: expected widths of 510 to 1600"),
         (["model=demo", "refining.crops=[[600]]"], "refining.crops=[[600]]: expected pairs of width and height"),
         (["model=demo", "refining.people=[0]"], "refining.people=[0]: expected one number or more from 1 up"),
@@ -33,6 +33,16 @@ def test_refining(tmp_path: Path) -> None:
     assert set(crop["stages_seconds"]) == {"decode", "crop", "collate", "network and pose"}
     assert crop["network_gflops"] == pytest.approx(crop["gflop_per_person"] * crop["network_people_per_second"])
     assert "510x560" in printed
+
+
+def test_profile(tmp_path: Path) -> None:
+    settings = ("refining.crops=[[510,560]]", "refining.people=[1,2]", "refining.rounds=2", f"output_dir={tmp_path}")
+    printed = succeed(COMMAND, "what=profile", "model=demo", "device=cpu", *settings)
+    result = json.loads((tmp_path / "profile.json").read_text())
+    times = {name: milliseconds for name, milliseconds, _ in result["kernels"]}
+    assert (result["frames"], result["people"]) == (1, 2)
+    assert 0 < times["aten::mkldnn_convolution"] < result["milliseconds"]
+    assert "aten::mkldnn_convolution" in printed
 
 
 def test_training(tmp_path: Path) -> None:

@@ -27,10 +27,21 @@ STEPS = [
 ]
 
 
-def check(programs: Path, page: Path) -> "subprocess.CompletedProcess[str]":
+SHORT_STEPS = [
+    "The machine",
+    *(f"CUDA tests: {names}" for names in ("golden", "not golden and not halved", "halved")),
+    *(f"The sample, {precision}" for precision in ("tf32", "bf16")),
+    *(f"Refining, {precision}" for precision in ("tf32", "bf16")),
+    *(f"Training {model}, bf16" for model in ("resnet101", "demo")),
+    "Profile of refining, bf16",
+]
+
+
+def check(programs: Path, *words: object) -> "subprocess.CompletedProcess[str]":
     """Runs the script with a folder of programs before all others."""
     environment = {**os.environ, "PATH": f"{programs}:{os.environ['PATH']}"}
-    line = ["bash", str(ROOT / "tools" / "check_gpu.sh"), str(page)]
+    environment.pop("PYTHON", None)
+    line = ["bash", str(ROOT / "tools" / "check_gpu.sh"), *map(str, words)]
     return subprocess.run(line, capture_output=True, text=True, check=False, timeout=60, env=environment)
 
 
@@ -42,20 +53,22 @@ def test_without_a_gpu_it_says_so(tmp_path: Path) -> None:
     assert list(tmp_path.iterdir()) == []
 
 
+@pytest.mark.parametrize("way", ["long", "short"])
 @pytest.mark.parametrize(
     ("broken", "failures"), [("no_step", []), ("sample_bf16", ["The sample, bf16"])], ids=["all well", "one fails"]
 )
-def test_the_page(broken: str, failures: list[str], tmp_path: Path) -> None:
+def test_the_page(broken: str, failures: list[str], way: str, tmp_path: Path) -> None:
     """A step that fails is marked, and the others are run."""
-    (tmp_path / "python").write_text(PYTHON.format(broken=broken))
-    (tmp_path / "python").chmod(0o755)
-    result = check(tmp_path, tmp_path / "new" / "gpu.md")
+    (tmp_path / "python3").write_text(PYTHON.format(broken=broken))
+    (tmp_path / "python3").chmod(0o755)
+    result = check(tmp_path, *(["short"] if way == "short" else []), tmp_path / "new" / "gpu.md")
     assert result.returncode == bool(failures), result.stdout + result.stderr
     assert f"steps that failed: {len(failures)}" in result.stdout
 
     page = (tmp_path / "new" / "gpu.md").read_text()
     titles = [line.removeprefix("## ") for line in page.splitlines() if line.startswith("## ")]
-    assert titles == [f"FAILED: {title} (exit status 3)" if title in failures else title for title in STEPS]
+    steps = SHORT_STEPS if way == "short" else STEPS
+    assert titles == [f"FAILED: {title} (exit status 3)" if title in failures else title for title in steps]
     assert page.count("it went wrong") == len(failures)
-    assert "the figures of -m pytest -n 0 -rs -m cuda -k golden\n" in page
-    assert page.count("the figures of tools/benchmark.py device=cuda output_dir=") == 7
+    assert f"the figures of -m pytest -n 0 -rs {'-s --tb=short ' if way == 'short' else ''}-m cuda -k golden" in page
+    assert page.count("the figures of tools/benchmark.py device=cuda output_dir=") == (5 if way == "short" else 7)

@@ -155,13 +155,14 @@ class TestMaskedCells:
         assert found.shape == (8, 12)
         assert found.sum() == count
 
-    def test_cells_within_a_region(self) -> None:
+    @pytest.mark.parametrize("grid", [codec.PUBLISHED_GRID, codec.FINE_GRID], ids=["published", "fine"])
+    def test_cells_within_a_region(self, grid: codec.Grid) -> None:
         """All whose centre lies within, and none that is a cell or more beside it."""
-        found = codec.cells_within([np.array([[30.0, 10.0], [70.0, 10.0], [70.0, 50.0], [30.0, 50.0]])], 8, 12)
-        rows, columns = np.mgrid[4:68:8, 4:100:8]
+        found = codec.cells_within([np.array([[30.0, 10], [70, 10], [70, 50], [30, 50]])], 16, 24, grid)
+        rows, columns = np.mgrid[:16, :24] * grid.stride + grid.origin
         outside = np.maximum(np.abs(columns - 50) - 20, np.abs(rows - 30) - 20)
         assert found[outside <= 0].all()
-        assert not found[outside >= 8].any()
+        assert not found[outside >= grid.stride].any()
 
 
 def test_targets_grow_with_the_scale_jitter() -> None:
@@ -175,3 +176,92 @@ def test_targets_grow_with_the_scale_jitter() -> None:
         np.testing.assert_array_equal(made.parts[i, 0].numpy() > 0, distance <= 17 * 0.8452830189 * jitter)
         alone = codec.targets(keypoints[:1], cells[:1], jitter)
         assert torch.equal(alone.offsets[0], made.offsets[i])
+
+
+class TestGaussians:
+    """The photograph refiner's maps."""
+
+    @settings(deadline=None, max_examples=50)
+    @given(st.lists(st.tuples(COORDINATES, COORDINATES, st.sampled_from([np.nan, 0.0, 0.3, 1.0, 7.0])), max_size=4))
+    def test_inputs(self, points: list[tuple[float, float, float]]) -> None:
+        """As bright as the score in the middle, where one of 0 is still seen."""
+        given = np.array(points).reshape(-1, 3)
+        keypoints, scores = given[:, :2], given[:, 2].copy()
+        keypoints[np.isnan(keypoints).any(axis=1)] = np.nan
+        pixels = torch.zeros(1, 40, 50, 3, dtype=torch.uint8)
+        poses = torch.from_numpy(keypoints)[None]
+        found = codec.network_input(pixels, poses, "gaussians", torch.from_numpy(scores)[None])[0, 3:]
+
+        rows, columns = np.mgrid[:40, :50]
+        brightness = np.clip(np.round(255 * np.nan_to_num(scores, nan=1.0)), 1, 255)[:, None, None]
+        with np.errstate(over="ignore", invalid="ignore"):
+            squared = (columns - keypoints[:, 0, None, None]) ** 2 + (rows - keypoints[:, 1, None, None]) ** 2
+            expected = np.nan_to_num(brightness * np.exp(-squared / 72))
+        assert found.dtype == torch.uint8
+        np.testing.assert_allclose(found, expected, rtol=0, atol=0.51)
+        assert torch.equal(
+            codec.network_input(pixels, poses, "gaussians"),
+            codec.network_input(pixels, poses, "gaussians", torch.ones(poses.shape[:2])),
+        )
+
+    @settings(deadline=None, max_examples=100)
+    @given(st.lists(st.tuples(st.floats(0, 95), st.floats(4, 59)), min_size=5, max_size=5), st.floats(0.5, 6.0))
+    def test_decoded_targets_are_the_pose(self, points: list[tuple[float, float]], spread: float) -> None:
+        """Also at two borders, where a part of the Gaussian is missing; in a corner it is at most a cell beside it."""
+        keypoints = torch.tensor([points], dtype=torch.float64)
+        made = codec.gaussian_targets(keypoints, torch.ones(1, 1, 16, 24, dtype=torch.bool))
+        maps, spreads = codec.draw_gaussians(keypoints, 64, 96), torch.full((5,), spread)
+        decoded, confidence, support = codec.decode_similarity(made.parts, made.offsets, maps, spreads)
+        torch.testing.assert_close(decoded, keypoints, rtol=0, atol=0.05)
+        assert ((confidence > 0) & (confidence <= 1)).all()
+        assert ((support > 0.5) & (support <= 1)).all()
+
+    def test_weights(self) -> None:
+        """Of a keypoint, one that is known not to be there, and one that is not labelled; on half of the canvas."""
+        keypoints = torch.full((2, 3, 2), torch.nan, dtype=torch.float64)
+        keypoints[:, 0] = torch.tensor([21.5, 13.5])  # the centre of cell (3, 5)
+        cells = codec.rectangles(torch.tensor([[8, 12], [8, 7]]), 8, 12)
+        ignored = torch.tensor([True, False])[:, None, None].expand(2, 8, 12)
+        made = codec.gaussian_targets(keypoints, cells, torch.tensor([[True, True, False]] * 2), ignored)
+        mask, offsets = (maps.reshape(2, 3, 2, 8, 12) for maps in (made.offset_mask, made.offsets))
+
+        assert made.parts[:, 0, 3, 5].tolist() == [1, 1]
+        assert made.parts[0, 0, 3, 4].item() == pytest.approx(np.exp(-1 / (2 * 1.2**2)))
+        assert offsets[0, 0, :, 4, 4].tolist() == [2, -2]  # 4 px to the right and 4 px up
+        for maps in (made.parts[:, 1:], mask[:, 1:], offsets[:, 1:], made.cells[:, 2], made.cells[0, 1]):
+            assert not maps.any()
+        near = made.parts[:, 0] > 0.3
+        assert torch.equal(mask[:, 0].bool(), near[:, None].expand(2, 2, 8, 12))
+        assert torch.equal(made.cells[0, 0] > 0, near[0])  # of an ignored region, the keypoint alone
+        assert torch.equal(made.cells[1, 1], cells[1, 0].float())
+        torch.testing.assert_close(made.cells[1, 0], cells[1, 0] * (1 + 20 * made.parts[1, 0]))
+        assert not made.parts[1, :, :, 7:].any()
+
+    @settings(deadline=None, max_examples=50)
+    @given(st.integers(0, 1000), st.sampled_from([0.0, 0.05, 1.0]))
+    def test_decode_any_maps(self, seed: int, share: float) -> None:
+        """Confidence and support are shares; an estimate that is where the pose is found has all the support."""
+        random = torch.Generator().manual_seed(seed)
+        parts = torch.rand(2, 3, 8, 12, generator=random) * (torch.rand(2, 3, 8, 12, generator=random) < share)
+        offsets, spreads = torch.zeros(2, 6, 8, 12), torch.tensor([0.5, 2.0, 5.0])
+        nothing = torch.zeros(2, 3, 32, 48, dtype=torch.uint8)
+        keypoints, confidence, support = codec.decode_similarity(parts, offsets, nothing, spreads)
+        for shares in (confidence, support):
+            assert ((shares >= 0) & (shares <= 1)).all()
+        assert (confidence <= parts.amax(dim=(2, 3)).sqrt() + 1e-6).all()
+        again = codec.decode_similarity(parts, offsets, codec.draw_gaussians(keypoints, 32, 48), spreads)
+        has_map = parts.sum(dim=(2, 3)) > 0
+        assert again[2][has_map].tolist() == pytest.approx([1.0] * int(has_map.sum()))
+
+    def test_the_position_with_the_highest_expected_similarity(self) -> None:
+        """Between two peaks for a forgiving keypoint, at the higher one for a strict keypoint."""
+        parts = torch.zeros(1, 2, 8, 12)
+        parts[:, :, 4, 3], parts[:, :, 4, 7] = 0.8, 0.7
+        nothing = torch.zeros(1, 2, 32, 48, dtype=torch.uint8)
+        found, confidence, _ = codec.decode_similarity(
+            parts, torch.zeros(1, 4, 8, 12), nothing, torch.tensor([0.5, 4.0])
+        )
+        assert found[0, 0].tolist() == [13.5, 17.5]
+        assert 13.5 < found[0, 1, 0] < 29.5
+        strict, forgiving = 0.8 / 1.5, (0.8 * np.exp(-(2**2) / 32) + 0.7 * np.exp(-(2**2) / 32)) / 1.5
+        assert confidence[0].tolist() == pytest.approx([(strict * 0.8) ** 0.5, (forgiving * 0.8) ** 0.5], rel=1e-3)

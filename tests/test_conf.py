@@ -2,6 +2,7 @@
 
 import pkgutil
 from importlib import import_module
+from pathlib import Path
 
 import pytest
 import torch
@@ -11,8 +12,9 @@ from omegaconf import DictConfig, OmegaConf
 from hpr.cli import app, train
 from hpr.cli.components import build
 from hpr.cli.main import COMMANDS
+from hpr.cli.refine import PUBLISHED
 from hpr.errors import UserError
-from hpr.models.registry import ARCHITECTURES, TIMM
+from hpr.models.registry import ARCHITECTURES, PHOTO, TIMM
 from hpr.refine.objective import MAP, MOTA, Objective
 from hpr.skeleton import SKELETONS
 
@@ -73,8 +75,8 @@ def test_choices_compose_and_build(group: str, choice: str) -> None:
             targets = [part["_target_"] for part in parts if isinstance(part, DictConfig) and "_target_" in part]
             assert all(callable(pkgutil.resolve_name(target)) for target in targets)
         elif group == "model":
-            assert node.architecture in ARCHITECTURES or node.architecture.startswith(TIMM)
-            assert node.skeleton in SKELETONS
+            assert node.architecture in (*ARCHITECTURES, PHOTO, "auto") or node.architecture.startswith(TIMM)
+            assert node.skeleton in (*SKELETONS, "auto")
 
 
 def test_bare_command_brings_its_own_model() -> None:
@@ -107,10 +109,10 @@ def test_the_published_recipe_is_the_parents() -> None:
 
 
 def test_posetrack_is_set_up_as_published() -> None:
-    cfg = compose("refine", "dataset=posetrack18")
+    cfg = compose("refine", "dataset=posetrack18", "model=resnet101")
     assert cfg.model.architecture == "resnet101"
     assert cfg.dataset.root == "data/posetrack_data_v2"
-    assert cfg.model.weights == "model/snapshot-515000.safetensors"
+    assert Path(cfg.model.weights) == PUBLISHED
     assert cfg.flip is True
     for name, published in (("mota", MOTA), ("map", MAP)):
         cfg = compose("refine", f"objective={name}")

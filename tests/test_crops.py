@@ -3,6 +3,7 @@
 from itertools import pairwise
 from typing import Any
 
+import cv2
 import numpy as np
 import pytest
 from conftest import GOLDEN, joints_of
@@ -11,7 +12,17 @@ from hypothesis import strategies as st
 from numpy.typing import NDArray
 from PIL import Image
 
-from hpr.crops import MAX_CROP_PIXELS, Crop, body_scale, person_crop, person_region, person_scale
+from hpr.crops import (
+    MAX_CROP_PIXELS,
+    MEAN_HEAD,
+    Crop,
+    body_scale,
+    canvas_crop,
+    person_boxes,
+    person_crop,
+    person_region,
+    person_scale,
+)
 from hpr.images import read_image
 from hpr.poses import FloatArray
 from hpr.skeleton import COCO17, MPII16, POSETRACK15, POSETRACK18, SKELETONS, Skeleton, kind
@@ -32,8 +43,9 @@ def crop_of(keypoints: FloatArray, image_size: tuple[int, int]) -> Crop | None:
     return person_crop(keypoints, image_size, person_scale(keypoints, POSETRACK15))
 
 
-def resized(image: NDArray[np.uint8], size: tuple[int, int]) -> NDArray[np.uint8]:
+def resized(image: NDArray[np.uint8], sides: tuple[float, float]) -> NDArray[np.uint8]:
     """Resizes columns first, as Pillow did up to version 12; version 13 takes the cheaper order first."""
+    size = int(sides[0]), int(sides[1])
     columns = Image.fromarray(image).resize((size[0], image.shape[0]), Image.Resampling.BILINEAR)
     return np.asarray(columns.resize(size, Image.Resampling.BILINEAR))
 
@@ -250,3 +262,74 @@ def test_a_region_may_be_larger_than_a_crop(image_size: tuple[int, int], is_crop
     assert region.box == (0, 0, *image_size)
     assert (region.width * region.height <= MAX_CROP_PIXELS) == is_cropped
     assert person_crop(keypoints, image_size, 1.0) == (region if is_cropped else None)
+
+
+NO_BOX = [np.nan] * 4
+TWO = [(0, 0), (40, 80)]
+AROUND_TWO = [-10, -10, 50, 90]
+ROOM = 4.5 * MEAN_HEAD / 4
+
+
+@pytest.mark.parametrize(
+    ("points", "box", "expected"),
+    [
+        pytest.param(TWO, [10, 20, 50, 90], [10, 20, 50, 90], id="given"),
+        pytest.param([], [10, 20, 50, 90], [10, 20, 50, 90], id="a box alone"),
+        pytest.param(TWO, NO_BOX, AROUND_TWO, id="a quarter of the longer side more"),
+        pytest.param(TWO, [10, 20, 50, np.nan], AROUND_TWO, id="not a number"),
+        pytest.param(TWO, [10, 20, 10.5, 90], AROUND_TWO, id="degenerate"),
+        pytest.param(TWO, [0, 0, 1e300, 90], AROUND_TWO, id="absurd"),
+        pytest.param(TWO, [-1e308, 0, 1e308, 90], AROUND_TWO, id="beyond numbers"),
+        pytest.param([(0, 0), (0, 80)], NO_BOX, [-20, -10, 20, 90], id="a line"),
+        pytest.param([(0, 0), (1e300, 0)], NO_BOX, [-1.25e5, -2.5e5, 1.125e6, 2.5e5], id="a keypoint far off"),
+        pytest.param([(30, 40)], NO_BOX, [30 - ROOM, 40 - ROOM, 30 + ROOM, 40 + ROOM], id="one keypoint"),
+        pytest.param([], NO_BOX, NO_BOX, id="nothing"),
+    ],
+)
+def test_person_boxes(points: list[tuple[float, float]], box: list[float], expected: list[float]) -> None:
+    keypoints = np.full((5, 2), np.nan)
+    keypoints[: len(points)] = np.reshape(points, (-1, 2))
+    np.testing.assert_allclose(person_boxes(keypoints[None], np.array([box], float)), [expected])
+
+
+def blobs(width: int, height: int) -> NDArray[np.uint8]:
+    noise = np.random.default_rng(0).integers(0, 256, (height, width, 3), dtype=np.uint8)
+    return np.asarray(cv2.normalize(cv2.GaussianBlur(noise, (0, 0), 4.0), None, 0, 255, cv2.NORM_MINMAX))
+
+
+class TestCanvasCrop:
+    """Crops of one size, whose coordinates count from the centre of the first pixel."""
+
+    @settings(deadline=None, max_examples=60)
+    @given(st.tuples(st.floats(-60, 300), st.floats(-60, 200)), st.tuples(st.floats(1, 400), st.floats(1, 400)))
+    def test_is_an_affine_image(self, corner: tuple[float, float], sides: tuple[float, float]) -> None:
+        """Of boxes that may lie across the border, in images that may be shrunk or magnified."""
+        image, middle = blobs(300, 200), np.add(corner, np.divide(sides, 2))
+        crop = canvas_crop(np.array([*corner, *np.add(corner, sides)]), (300, 200), (96, 64))
+        if crop is None:
+            assert (middle < 0).any() or (middle > [300, 200]).any()
+            return
+        assert (crop.width, crop.height) == (64, 96)
+        np.testing.assert_allclose(crop.to_crop(middle - 0.5), [31.5, 47.5], atol=0.51)
+        points = np.array([[0.0, 0.0], [63.0, 95.0], [-5.0, 3.0]])
+        np.testing.assert_allclose(crop.to_crop(crop.to_image(points)), points, atol=1e-9)
+
+        x, y = np.moveaxis(crop.to_image(np.stack(np.meshgrid(np.arange(64.0), np.arange(96.0)), axis=2)), 2, 0)
+        found, beside = crop.pixels(image).astype(int), 2 / min(crop.scale, 1)
+        inside = (x > beside) & (x < 299 - beside) & (y > beside) & (y < 199 - beside)
+        if crop.scale < 1:  # pixels of a shrunk image are means: compare with one that is blurred
+            image = cv2.GaussianBlur(image, (0, 0), 0.41 / crop.scale)
+        expected = cv2.remap(image, x.astype(np.float32), y.astype(np.float32), cv2.INTER_LINEAR)
+        assert np.abs(found - expected)[inside].max(initial=0) < 12
+        assert not found[(x < -beside) | (x > 299 + beside) | (y < -beside) | (y > 199 + beside)].any()
+
+    def test_at_scale_1_it_equals_the_pixels(self) -> None:
+        image = blobs(300, 200)
+        crop = canvas_crop(np.array([120.0, 20, 184, 84]), (300, 200), (80, 80))
+        assert crop is not None
+        assert (crop.scale, crop.box) == (1.0, (112, 12, 192, 92))
+        np.testing.assert_array_equal(crop.pixels(image), image[12:92, 112:192])
+
+    @pytest.mark.parametrize("box", [[400, 0, 450, 50], [0, -90, 50, -40], [-90, 0, -40, 50], [0, 300, 50, 350]])
+    def test_beyond_the_image(self, box: list[float]) -> None:
+        assert canvas_crop(np.array(box, float), (300, 200), (96, 64)) is None

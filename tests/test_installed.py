@@ -29,6 +29,9 @@ def test_nothing_is_left_out(installed: Path) -> None:
     for folder, copy in ((ROOT / "conf", installed / "hpr" / "conf"), (ROOT / "hpr", installed / "hpr")):
         files = {path.relative_to(folder) for path in folder.rglob("*.*") if path.suffix != ".pyc"}
         assert [str(name) for name in sorted(files) if not (copy / name).is_file()] == []
+    sizes = {path.name: path.stat().st_size for path in (installed / "hpr").rglob("*.*") if path.suffix != ".pyc"}
+    assert 10_000_000 < sizes["photo.safetensors"] < 20_000_000
+    assert sum(sizes.values()) < 30_000_000
 
 
 def test_a_command_explains_itself(installed: Path, tmp_path: Path) -> None:

@@ -127,7 +127,7 @@ def test_parts_that_do_not_fit(
 
 
 def test_skeletons_by_name() -> None:
-    assert [len(skeleton) for skeleton in SKELETONS.values()] == [15, 17, 17, 16, 14, 18, 25, 26]
+    assert [len(skeleton) for skeleton in SKELETONS.values()] == [15, 17, 17, 16, 14, 18, 25, 26, 19]
     for name, skeleton in SKELETONS.items():
         assert get_skeleton(name) is skeleton
         assert skeleton.name == name

@@ -111,7 +111,7 @@ def load(path: Path) -> tuple[Tensors, Provenance]:
 
     metadata.pop("format", None)
     if metadata.get("input", "discs") not in get_args(InputKind):
-        raise UserError(f"{path}: expected input {' or '.join(get_args(InputKind))}, found '{metadata['input']}'")
+        raise UserError(f"{path}: expected an input of {', '.join(get_args(InputKind))}, found '{metadata['input']}'")
     try:
         return tensors, Provenance(**metadata)
     except TypeError:

@@ -253,7 +253,7 @@ class PoseRefiner:
                 (box,) = person_boxes(pose[None], np.full((1, 4), np.nan))
             crop = canvas_crop(box, image_size, self._network.canvas)
         if crop is None:
-            return RefinedPose(key, Outcome.CROP_SIZE)
+            return RefinedPose(key, Outcome.CROP_SIZE if self._network.canvas is None else Outcome.OUTSIDE)
 
         keypoints = crop.to_crop(pose)
         size = torch.tensor([[crop.height, crop.width]])

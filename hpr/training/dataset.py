@@ -14,6 +14,7 @@ from pydantic import Field
 from hpr.errors import UserError
 from hpr.files import read_json
 from hpr.formats import Format
+from hpr.formats.records import Original
 from hpr.images import ImageSource
 from hpr.poses import BoolArray, FloatArray, Frame, IntArray, PoseSequence
 from hpr.seeds import Purpose, generator
@@ -157,6 +158,8 @@ class AnnotatedPeople(PeopleDataset):
         self._counts = np.array([len(frame) for frame in self._frames])
         self.skeleton = self._frames[0].skeleton
         self._estimates = read_estimates(estimates, self.skeleton)
+        if estimates and (len(sequences) > 1 or not isinstance(sequences[0].original, Original)):
+            raise UserError(f"{location}: expected one file of COCO annotations beside estimates")
         self._records = sequences[0].original.records if estimates else None
 
         names = annotated_skeleton(file_format).names if file_format.metric == "posetrack" else ()

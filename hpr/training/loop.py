@@ -9,7 +9,7 @@ import math
 from collections.abc import Callable, Sequence, Sized
 from contextlib import nullcontext
 from pathlib import Path
-from typing import Annotated, Literal
+from typing import Annotated, Any, Literal
 
 import torch
 from pydantic import Field
@@ -160,15 +160,12 @@ class Trainer:
         self.averaged: Refiner = copy.deepcopy(self.network)
         # Biases and batch norms have no weight decay.
         self.network.backbone.requires_grad_(settings.backbone_lr > 0)
-        groups: dict[tuple[float, bool], list[nn.Parameter]] = {}
+        groups: dict[tuple[float, bool], dict[str, Any]] = {}
         for name, parameter in self.network.named_parameters():
-            factor = settings.backbone_lr if name.startswith("backbone.") else 1.0
-            groups.setdefault((factor, parameter.ndim > 1), []).append(parameter)
-        no_decay = {"weight_decay": 0.0}
-        named = (
-            (own, {"lr_factor": factor} | ({} if kernel else no_decay)) for (factor, kernel), own in groups.items()
-        )
-        self._optimizer = optimizer([{"params": own, **settings_of_group} for own, settings_of_group in named])
+            factor, is_kernel = settings.backbone_lr if name.startswith("backbone.") else 1.0, parameter.ndim > 1
+            group = {"params": [], "lr_factor": factor, **({} if is_kernel else {"weight_decay": 0.0})}
+            groups.setdefault((factor, is_kernel), group)["params"].append(parameter)
+        self._optimizer = optimizer(list(groups.values()))
         # fp16 underflows for some gradients: the loss is scaled up, and the gradients are scaled down again.
         self._scaler = torch.amp.GradScaler(device.type, enabled=self.precision == "fp16")
         self.state = {"network": self.network, "averaged": self.averaged}
@@ -188,9 +185,11 @@ class Trainer:
         # The learning rate is a function of the step alone, so that a run can continue anywhere.
         self.lr = self._schedule(self.progress.step, self.num_steps)
         for group in self._optimizer.param_groups:
-            group["lr"] = self.lr * group["lr_factor"]
+            group["lr"] = self.lr * group.get("lr_factor", 1.0)
         # Frozen batch norms use their stored statistics and do not update them.
         set_mode(self.network, self.settings.batch_norm)
+        if self.settings.backbone_lr == 0:
+            self.network.backbone.eval()
 
         # The losses are means over the whole step: their denominators are needed before the first part.
         prepared = [prepare(batch, self.network, self.device) for batch in batches]

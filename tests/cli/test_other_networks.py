@@ -9,9 +9,8 @@ from conftest import succeed
 
 from hpr import PoseRefiner
 from hpr.formats import PoseTrack18
-from hpr.models.checkpoints import load_network
 from hpr.models.weights import load
-from hpr.skeleton import COCO17, POSETRACK18, get_skeleton
+from hpr.skeleton import POSETRACK18, get_skeleton
 
 TOY = ["canvas=[96,96]", "training.steps=2", "training.batch_size=4", "training.num_workers=0", "device=cpu"]
 TOY += ["dataset.validation.clips=1", "dataset.validation.frames=2"]
@@ -50,10 +49,3 @@ def test_trains_and_refines(model: list[str], tmp_path: Path) -> None:
     for old, new in zip(before.frames, after.frames, strict=True):
         np.testing.assert_array_equal(old.keypoints[:, ~known], new.keypoints[:, ~known])
         assert not np.array_equal(old.keypoints[:, known], new.keypoints[:, known], equal_nan=True)
-
-
-@pytest.mark.slow
-def test_weights_of_another_skeleton_are_a_start(tmp_path: Path) -> None:
-    start = ("model=demo", "model.weights=${asset:demo.safetensors}", "model.skeleton=coco17")
-    succeed("train.py", *start, *TOY, f"output_dir={tmp_path}")
-    assert len(load_network(tmp_path / "last.safetensors", "demo", COCO17).skeleton) == 17

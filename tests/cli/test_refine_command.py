@@ -10,6 +10,7 @@ from typing import Any
 
 import numpy as np
 import pytest
+import torch
 from conftest import GOLDEN, fail, succeed
 
 from hpr.refine.batching import PersonCrop
@@ -49,6 +50,30 @@ def read_people(path: Path) -> list[dict[str, Any]]:
     return people
 
 
+def shift_from_golden(folder: Path, dataset: str, objective: str) -> float:
+    """Returns by how many pixels refined files differ at most from the golden ones; nothing else may differ."""
+    largest = 0.0
+    for name in ("seq_a.json", "seq_b.json"):
+        paths = (folder / "predictions" / name, GOLDEN / dataset / f"refined_{objective}" / name)
+        found, expected = (dict(leaves(json.loads(path.read_text()))) for path in paths)
+        assert found.keys() == expected.keys()
+        differing = {where: abs(found[where] - expected[where]) for where in found if found[where] != expected[where]}
+        assert differing, "not one number differs in its last digit: is the expected file itself being read?"
+        assert all(re.search(r"\.keypoints\.\d+$|\.[xy]\.0$", where) for where in differing)
+        largest = max(largest, *differing.values())
+    return largest
+
+
+@pytest.mark.cuda
+@pytest.mark.skipif(not torch.cuda.is_available(), reason="needs a CUDA device")
+def test_golden_files_on_cuda(weights: Path, tmp_path: Path) -> None:
+    settings = [f"model.weights={weights}", "device=cuda", "precision=fp32", "objective=mota"]
+    succeed("refine.py", *POSETRACK, *settings, f"output_dir={tmp_path}")
+    shift = shift_from_golden(tmp_path, "posetrack18", "mota")
+    print(f"golden files: off by at most {shift:.5f} px")
+    assert shift < 0.005
+
+
 @pytest.mark.slow
 @pytest.mark.parametrize(
     ("dataset", "objective", "keypoints"),
@@ -61,14 +86,7 @@ def test_golden_files(
     files = [f"dataset.predictions={GOLDEN / dataset / 'predictions'}", f"dataset.root={root}"]
     settings = [f"objective={objective}", f"model.weights={weights}", "device=cpu", f"output_dir={tmp_path}"]
     output = succeed("refine.py", f"dataset={dataset}", *files, *settings)
-    for name in ("seq_a.json", "seq_b.json"):
-        paths = (tmp_path / "predictions" / name, GOLDEN / dataset / f"refined_{objective}" / name)
-        found, expected = (dict(leaves(json.loads(path.read_text()))) for path in paths)
-        assert found.keys() == expected.keys()
-        differing = {where: abs(found[where] - expected[where]) for where in found if found[where] != expected[where]}
-        assert differing, "not one number differs in its last digit: is the expected file itself being read?"
-        assert all(re.search(r"\.keypoints\.\d+$|\.[xy]\.0$", where) for where in differing)
-        assert max(differing.values()) < 0.005
+    assert shift_from_golden(tmp_path, dataset, objective) < 0.005
 
     report = read_report(tmp_path)
     reasons = {"no keypoint to start from": 2}

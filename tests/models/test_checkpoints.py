@@ -85,7 +85,7 @@ def test_import_loads_no_optional_library() -> None:
             ({"keypoints": names}, f"expected the keypoints of posetrack15 in its order, found '{names}'; port or")
             for names in ("", ",".join(reversed(NAMES)), ", ".join(NAMES), ",".join([*NAMES, "tail"]))
         ),
-        ({"input": "rings"}, "expected input discs or confident_discs, found 'rings'"),
+        ({"input": "rings"}, "expected an input of discs, confident_discs, gaussians, found 'rings'"),
         ({"architecture": "resnet50"}, "expected weights of demo, found resnet50's; use model=resnet50 or another"),
     ],
 )

@@ -1,6 +1,7 @@
 """Crops of different sizes in one batch: every person gets the result they would get alone."""
 
 import itertools
+import math
 from collections.abc import Iterable, Iterator
 from typing import Any
 
@@ -176,6 +177,32 @@ class TestOutOfMemory:
         assert max(sizes) <= most
         assert sum(sizes) == count * iterations
         assert limited.batch_pixels < before
+
+    @pytest.mark.cuda
+    @pytest.mark.skipif(not torch.cuda.is_available(), reason="needs a CUDA device")
+    def test_batches_are_halved_on_cuda(self) -> None:
+        """A share of the GPU's memory that holds one person of many."""
+        alone, together = refiners(device="cuda", precision="fp32")
+        people = [person(300, 400, index) for index in range(64)]
+        total = torch.cuda.get_device_properties(0).total_memory
+        torch.cuda.empty_cache()
+        try:
+            torch.cuda.reset_peak_memory_stats()
+            first = list(alone.refine_crops(people))
+            most = 4 * torch.cuda.max_memory_reserved()
+            torch.cuda.empty_cache()
+            torch.cuda.set_per_process_memory_fraction(most / total)
+            second = list(together.refine_crops(people))
+        finally:
+            torch.cuda.set_per_process_memory_fraction(1.0)
+        halvings = math.log2(10**9 / together.batch_pixels)
+        print(f"{len(people)} people in {most / 1e6:.0f} MB: batches were halved {halvings:.0f} times")
+        assert halvings > 0.9
+        assert {result.outcome for result in second} == {Outcome.REFINED}
+        ones, others = ({result.key: result.keypoints for result in results} for results in (first, second))
+        shifts = np.array([np.abs(ones[key] - others[key]) for key in ones])
+        assert len(others) == len(people)
+        assert (shifts < 0.005).mean() > 0.99  # of two cells with equal probabilities, rounding chooses
 
     def test_one_person_too_many_is_not_refined(self, monkeypatch: pytest.MonkeyPatch) -> None:
         _, limited, _ = self.limited(0, monkeypatch)

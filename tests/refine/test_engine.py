@@ -8,12 +8,12 @@ import numpy as np
 import pytest
 import torch
 from conftest import CASES, GOLDEN, joints_of, small_network
-from torch import Tensor
 
 from hpr import PoseRefiner, RefinedPoses
 from hpr.crops import STANDARD_SCALE, Crop, ScaleRule, body_scale
 from hpr.images import read_image
 from hpr.models.batch_norm import BatchNorm
+from hpr.models.network import Prediction
 from hpr.models.padding import PaddedBatch
 from hpr.poses import FloatArray, Frame, FrameKey
 from hpr.refine.batching import PersonCrop
@@ -175,9 +175,11 @@ class TestScale:
         boxes = np.array([[np.nan] * 4, [50, 10, 90, 100], *[[-np.inf, 0, np.inf, np.nan]] * 3])
         frame = Frame("a.jpg", POSETRACK18, keypoints, flags=flags, boxes=boxes)
 
-        poses, scores, scales = engine.network_poses(frame)
+        poses, scores, scales, found = engine.network_poses(frame)
         np.testing.assert_array_equal(poses, POSETRACK18.convert(frame.poses, POSETRACK15))
         assert scores.shape == (5, 15)
+        np.testing.assert_array_equal(found[1], boxes[1])
+        assert np.isfinite(found).all()
         if rule == "body":
             assert scales == [body_scale(pose, POSETRACK18, box) for pose, box in zip(frame.poses, boxes, strict=True)]
             assert len(set(scales)) == 5
@@ -209,7 +211,7 @@ def test_how_far_a_pose_moved(monkeypatch: pytest.MonkeyPatch) -> None:
     engine, pose = small_refiner(), people()[1]
     own = crop_of(engine, pose)
     shifted = np.where(np.isnan(own.keypoints), 0.0, np.add(own.keypoints, (3.0, 4.0)))
-    monkeypatch.setattr(engine, "predict", lambda batch: (torch.from_numpy(shifted)[None], torch.ones(1, 15)))
+    monkeypatch.setattr(engine, "predict", lambda batch: Prediction(torch.from_numpy(shifted)[None], torch.ones(1, 15)))
     assert np.isnan(pose).any()
     (found,) = engine.refine_crops([own])
     assert found.moved == pytest.approx(5 / (50 * STANDARD_SCALE))
@@ -239,11 +241,16 @@ def test_the_network_is_left_alone(training: bool, settings: dict[str, Any]) -> 
 
 @pytest.mark.cuda
 @pytest.mark.skipif(not torch.cuda.is_available(), reason="needs a CUDA device")
-@pytest.mark.parametrize("case", CASES[:3], ids=lambda case: case["name"])
-def test_golden_poses_on_cuda(weights: Path, case: dict[str, Any]) -> None:
-    refiner = PoseRefiner.load(weights, device="cuda", precision="fp32")
-    poses = refiner(read_image(GOLDEN / "images" / case["image"]), joints_of(case)[None])
-    np.testing.assert_allclose(poses.keypoints[0], np.array(case["refined_flip"])[:, 1:3], rtol=0, atol=0.005)
+@pytest.mark.parametrize("golden", ["refined", "refined_flip"])
+def test_golden_poses_on_cuda(weights: Path, golden: str) -> None:
+    refiner = PoseRefiner.load(weights, "cuda", "fp32", flip=golden == "refined_flip")
+    poses = [refiner(read_image(GOLDEN / "images" / case["image"]), joints_of(case)[None]) for case in CASES]
+    expected = np.array([case[golden] for case in CASES])  # (N, K, 4): index, x, y, confidence
+    shifts = np.abs(np.concatenate([own.keypoints for own in poses]) - expected[..., 1:3])
+    changes = np.abs(np.concatenate([own.confidence for own in poses]) - expected[..., 3])
+    print(f"{golden}: {len(CASES)} cases, off by at most {shifts.max():.5f} px and {changes.max():.1e} in confidence")
+    assert shifts.max() <= 0.005
+    assert changes.max() <= 1e-4
 
 
 def test_a_network_that_returns_no_numbers_leaves_poses_as_they_were() -> None:
@@ -312,8 +319,8 @@ class TestIterations:
         _, twice, _ = self.engines(0.0)
         positions = iter([coordinate, 5.0])
 
-        def predict(batch: PaddedBatch) -> tuple[Tensor, Tensor]:
-            return torch.full((1, 15, 2), next(positions)), torch.ones(1, 15)
+        def predict(batch: PaddedBatch) -> Prediction:
+            return Prediction(torch.full((1, 15, 2), next(positions)), torch.ones(1, 15))
 
         monkeypatch.setattr(twice, "predict", predict)
         own = self.crops(twice)[0]

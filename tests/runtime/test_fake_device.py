@@ -18,7 +18,7 @@ from torch._subclasses.fake_tensor import FakeTensor, FakeTensorMode
 
 from hpr.codec import rectangles
 from hpr.crops import Crop
-from hpr.models.network import Refiner
+from hpr.models.network import Prediction, Refiner
 from hpr.models.padding import PaddedBatch
 from hpr.models.registry import build_network
 from hpr.poses import FrameKey
@@ -117,7 +117,7 @@ def refine(
         crop, key = Crop(1.0, (w, h), (0, 0, w, h)), PersonKey(FrameKey(0, 0), person)
         people.append(PersonCrop(key, crop, np.zeros((h, w, 3), np.uint8), np.full((15, 2), 20.0)))
 
-    def predict(batch: PaddedBatch) -> tuple[Tensor, Tensor]:
+    def predict(batch: PaddedBatch) -> Prediction:
         batches.append(batch)
         return PoseRefiner.predict(engine, batch)
 
@@ -149,7 +149,7 @@ def train(
 ) -> tuple[Trainer, list[PaddedBatch]]:
     """Does two steps, each in two parts; returns the trainer and the network's inputs."""
     settings = {"steps": 4, "epochs": None, "batch_size": 4, "accumulate": 2, "batch_norm": batch_norm, "ema": 0.9}
-    settings |= {"precision": "tf32", "max_gradient_norm": 1.0, "num_workers": 0}
+    settings |= {"precision": "tf32", "max_gradient_norm": 1.0, "num_workers": 0, "backbone_lr": 1.0}
     settings |= dict.fromkeys(("validate_every", "checkpoint_every", "log_every"), 9)
     made, batches = examples(sizes), list[PaddedBatch]()
     with fake:

@@ -120,7 +120,7 @@ def batch(start: int, stop: int, source: Dataset[Example] | None = None) -> Exam
 def training_settings(**changes: Any) -> TrainingSettings:
     """Settings of a short training in this process."""
     defaults: dict[str, Any] = {"steps": 4, "epochs": None, "batch_size": 4, "accumulate": 1, "batch_norm": "live"}
-    defaults |= {"precision": "fp32", "max_gradient_norm": 1.0, "ema": 0.9, "num_workers": 0}
+    defaults |= {"precision": "fp32", "max_gradient_norm": 1.0, "ema": 0.9, "num_workers": 0, "backbone_lr": 1.0}
     defaults |= {"validate_every": 100, "checkpoint_every": 100, "log_every": 1}
     return TrainingSettings.model_validate({**defaults, **changes})
 

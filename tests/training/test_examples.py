@@ -124,6 +124,42 @@ class TestGoodEstimates:
             only(exact=0.6, nearly_exact=0.5)
 
 
+class EstimatedPeople(DotPeople):
+    """Dots whose real estimate has them all, with a score that tells which it is."""
+
+    def person(self, index: int) -> AnnotatedPerson:
+        person, numbers = super().person(index), np.arange(1, len(self.skeleton) + 1)
+        return replace(person, estimates=np.column_stack([person.pose, numbers / 20])[None])
+
+
+class TestRealEstimates:
+    @pytest.mark.parametrize("share", [0.0, 0.6, 1.0])
+    def test_share_of_those_that_are_not_nearly_exact(self, share: float) -> None:
+        made = examples(only(real=share, exact=0.2, nearly_exact=0.2), EstimatedPeople(), chance=0.5)
+        found = [np.isin(made[index].scores, np.arange(21) / 20).mean() > 0.9 for index in range(150)]
+        exact = [np.array_equal(made[index].estimate, made[index].truth) for index in range(150)]
+        assert np.mean(found) == pytest.approx(0.6 * share, abs=0.12)
+        assert np.mean(exact) > 0.1
+
+    def test_they_move_with_the_person(self) -> None:
+        """Positions and scores, through rotating, cutting, scaling, shifting and mirroring."""
+        augmentation = only(real=1.0, mirror=0.5, rotation=40.0, truncation=0.3, scale=(0.9, 1.4), shift=20.0)
+        made, num_seen = examples(augmentation, EstimatedPeople(), canvas=(400, 400)), 0
+        for example in (made[index] for index in range(20)):
+            inside = ((example.estimate >= 2) & (example.estimate <= example.size[::-1] - 3)).all(axis=1)
+            for keypoint in np.flatnonzero(inside & (example.scores < 1)):
+                found = dot_at(example.pixels, example.estimate[keypoint] + example.start[::-1])
+                assert found == round(20 * example.scores[keypoint]) - 1
+                assert found in (keypoint, POSETRACK15.mirror[keypoint])
+                num_seen += 1
+        assert num_seen > 100
+
+    def test_people_without_any(self) -> None:
+        for index in range(8):
+            for found, expected in zip(*(examples(only(real=share))[index] for share in (1.0, 0.0)), strict=True):
+                np.testing.assert_array_equal(found, expected)
+
+
 def test_false_estimates_have_no_truth() -> None:
     pose = np.random.default_rng(0).uniform(0, 30, (15, 2))
     errors = errors_of(0.0, false_person=1.0)
