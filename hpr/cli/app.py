@@ -6,14 +6,17 @@ This is the only module that knows Hydra.
 import argparse
 import difflib
 import os
+import re
 import sys
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from importlib.resources import files
 from pathlib import Path
-from typing import Any, Generic, NoReturn, TypeVar
+from types import UnionType
+from typing import Any, Generic, NoReturn, TypeVar, get_args
 
 import hydra
+from hydra.core.override_parser.overrides_parser import OverridesParser
 from hydra.errors import ConfigCompositionException, HydraException, MissingConfigException, OverrideParseException
 from omegaconf import DictConfig, OmegaConf
 from omegaconf.errors import InterpolationToMissingValueError, OmegaConfBaseException
@@ -124,12 +127,60 @@ def _compose(command: Command[Any], overrides: Sequence[str], config_dir: Path |
         raise UserError(f"--config-dir {config_dir}: no such folder")
     others = ["pkg://hpr.conf"] if command.folder else []
     others += [str(config_dir.absolute())] if config_dir else []
-    search_path = f"hydra.searchpath=[{','.join(map(repr, others))}]"
+    search_path = f"hydra.searchpath=[{','.join(map(_quoted, others))}]"
+    words = [_as_typed(word, command.settings) for word in overrides]
     try:
         with hydra.initialize_config_dir(str((command.folder or CONF).absolute()), version_base="1.3"):
-            return hydra.compose(command.config, [search_path, *overrides])
+            return hydra.compose(command.config, [search_path, *words])
     except (HydraException, OmegaConfBaseException, ValueError, TypeError, AssertionError) as error:
         raise UserError(_explain(error, command, overrides)) from None
+
+
+def _as_typed(word: str, settings: type[BaseModel]) -> str:
+    """Returns a word of the command line with its value quoted for Hydra where it is meant as it was typed.
+
+    That is a value that Hydra cannot parse, several values with commas, one that names a file or folder, and a text
+    that looks like a number. A leading ~/, which shells leave as it is here, is the home folder.
+    """
+    name, equals, value = word.partition("=")
+    if not equals or not re.fullmatch(r"\+{0,2}[\w./@:-]+", name, re.ASCII):
+        return word
+    kinds = _kinds(settings, name.lstrip("+"))
+    if str in kinds and value.startswith("~/") and not os.path.lexists(value):
+        value = str(Path.home() / value[2:])
+
+    try:
+        override = OverridesParser.create().parse_override(f"{name}={value}")
+        is_plain, parsed = not override.is_sweep_override(), override.value()
+    except HydraException:
+        is_plain, parsed = False, None
+    if is_plain and os.path.lexists(value):
+        is_plain = not isinstance(parsed, str) and str not in kinds
+    elif is_plain and str in kinds:
+        items = parsed if isinstance(parsed, list) and list[str] in kinds else [parsed]
+        is_plain = parsed is None or all(isinstance(item, str) for item in items)
+    if is_plain:
+        return f"{name}={value}"
+    if list[str] in kinds and re.fullmatch(r"\[.*\]", value, re.DOTALL) and not os.path.lexists(value):
+        return f"{name}=[{','.join(map(_quoted, value[1:-1].split(',')))}]"
+    return f"{name}={_quoted(value)}"
+
+
+def _kinds(settings: type[BaseModel], name: str) -> tuple[Any, ...]:
+    """Returns the types that a setting can have; nothing where they are not known."""
+    kind: Any = settings
+    for part in name.split("."):
+        if part not in getattr(kind, "model_fields", {}):
+            return ()
+        kind = kind.model_fields[part].annotation
+    return get_args(kind) if isinstance(kind, UnionType) else (kind,)
+
+
+def _quoted(text: str) -> str:
+    """Returns a text as Hydra and OmegaConf take it literally."""
+    for special in (r"\$\{", "'"):  # backslashes are doubled where they would escape something
+        text = re.sub(rf"(\\*)({special})", r"\1\1\\\2", text)
+    return "'" + re.sub(r"(\\+)\Z", r"\1\1", text) + "'"
 
 
 def _explain(error: Exception, command: Command[Any], overrides: Sequence[str]) -> str:
