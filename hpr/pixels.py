@@ -3,7 +3,9 @@
 import os
 import warnings
 from abc import ABC, abstractmethod
+from contextlib import suppress
 from pathlib import Path
+from typing import Any
 
 import cv2
 import numpy as np
@@ -13,6 +15,7 @@ from numpy.typing import NDArray
 from hpr.errors import UserError
 from hpr.files import read_bytes
 from hpr.poses import Frame
+from hpr.settings import Orientation
 
 Image = NDArray[np.uint8]
 """(H, W, 3) RGB."""
@@ -27,6 +30,11 @@ _FLAGS = {
     4: cv2.IMREAD_COLOR_RGB | cv2.IMREAD_REDUCED_GRAYSCALE_4,
     8: cv2.IMREAD_COLOR_RGB | cv2.IMREAD_REDUCED_GRAYSCALE_8,
 }
+
+_EXIF_FORMATS = ("JPEG", "MPO", "PNG", "WEBP")
+"""Pillow's names of the formats whose EXIF orientation OpenCV follows if asked; it always turns TIFF."""
+
+_EXIF_ORIENTATION = 0x0112
 
 _JPEG_MAGIC = b"\xff\xd8\xff"
 """First bytes of a JPEG file."""
@@ -85,21 +93,20 @@ class ImageSource(ABC):
         return (1,)
 
 
-def read_image(path: Path, reduction: int = 1) -> Image:
-    """Returns an image as (H, W, 3) RGB, in the orientation in which its pixels are stored.
-
-    Pose files hold coordinates of the stored pixels, so an EXIF orientation is ignored.
+def read_image(path: Path, reduction: int = 1, orientation: int = 1) -> Image:
+    """Returns an image as (H, W, 3) RGB.
 
     Args:
         path: The image file.
         reduction: What its sides are divided by, one of `REDUCTIONS`; for JPEG only.
+        orientation: EXIF's number, 1 to 8, of how the stored pixels are turned; 1 leaves them as they are.
 
     Raises:
         UserError: The image is absent or cannot be decoded.
     """
     encoded = np.frombuffer(read_bytes(path, "image"), np.uint8)
     try:
-        return decode_image(encoded, reduction)
+        return _turned(decode_image(encoded, reduction), orientation)
     except ValueError as error:
         raise UserError(f"{path}: {error}") from None
 
@@ -126,8 +133,21 @@ def decode_image(encoded: NDArray[np.uint8], reduction: int = 1) -> Image:
     return np.asarray(image, np.uint8)
 
 
-def image_size(path: Path) -> tuple[int, int]:
-    """Returns width and height of an image as `read_image` returns it; from the file's header where Pillow knows it.
+def _turned(image: Image, orientation: int) -> Image:
+    """Returns the stored pixels of an image as an EXIF orientation, 1 to 8, says that they are shown."""
+    if orientation >= 5:
+        image = image.swapaxes(0, 1)
+    if orientation in (2, 3, 6, 7):
+        image = image[:, ::-1]
+    if orientation in (3, 4, 7, 8):
+        image = image[::-1]
+    return np.ascontiguousarray(image)
+
+
+def read_header(path: Path) -> tuple[tuple[int, int], int]:
+    """Returns width and height of the stored pixels, and the EXIF orientation, 1 where there is none.
+
+    They are read from the file's header where Pillow knows the format.
 
     Raises:
         UserError: The image is absent or cannot be decoded.
@@ -137,10 +157,28 @@ def image_size(path: Path) -> tuple[int, int]:
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")  # Pillow warns of large images, but none is decoded here
             with PIL.Image.open(path) as image:
-                return image.size
+                return image.size, _exif_orientation(image)
     except Exception:  # an unknown format, or whatever Pillow makes of a broken file
         height, width = read_image(path).shape[:2]
-        return width, height
+        return (width, height), 1
+
+
+def _exif_orientation(image: PIL.Image.Image) -> int:
+    exif: Any = PIL.Image.Exif()
+    with suppress(Exception):  # whatever Pillow makes of a broken mark, which OpenCV ignores
+        exif.load(image.info["exif"] if image.format in _EXIF_FORMATS else b"")
+        if exif.get(_EXIF_ORIENTATION) in range(2, 9):
+            return int(exif[_EXIF_ORIENTATION])
+    return 1
+
+
+def is_turned(
+    setting: Orientation, frame: Frame, stored: tuple[int, int], turned: tuple[int, int], default: bool
+) -> bool:
+    """Returns whether the coordinates of a frame are of the turned image, given the sizes of both."""
+    if setting == "auto" and stored != turned and frame.size in (stored, turned):
+        return frame.size == turned
+    return default if setting == "auto" else setting == "exif"
 
 
 def reductions_of(path: Path) -> tuple[int, ...]:

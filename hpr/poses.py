@@ -103,6 +103,8 @@ class Frame:
         size: Width and height of the image; None where the file has none.
         person_scores: (N,) scores of whole people; NaN where the file has none.
         number: Index of the image in a video, from 0; None where it is no frame of one, or the file has none.
+        folder: Name of the file or folder of poses, which may tell images of one name apart.
+        upright: Whether the coordinates are of the image as its EXIF orientation turns it, where `size` does not tell.
     """
 
     image: str
@@ -120,6 +122,8 @@ class Frame:
     size: tuple[int, int] | None = None
     person_scores: FloatArray = None  # type: ignore[assignment]
     number: int | None = None
+    folder: str = ""
+    upright: bool = False
 
     def __post_init__(self) -> None:
         """Sets the defaults of arrays that were not given and checks all shapes.

@@ -8,6 +8,10 @@ InputKind = Literal["discs", "confident_discs", "gaussians"]
 """How an estimated pose is drawn for the network: as published, with discs as bright as the estimate's scores, or with
 Gaussians as bright as these."""
 
+Orientation = Literal["auto", "exif", "stored"]
+"""Whether coordinates are of pictures as EXIF turns them, as OpenCV reads them, or as they are stored; auto goes by the
+sizes in the file of poses, then by its format."""
+
 Count = Annotated[int, Field(ge=1)]
 WholeNumber = Annotated[int, Field(ge=0)]
 Seed = Annotated[int, Field(ge=0, lt=2**63)]  # PyTorch takes no larger ones

@@ -10,8 +10,9 @@ import numpy as np
 
 from hpr.errors import UserError
 from hpr.files import read_bytes
-from hpr.pixels import Image, ImageSource
+from hpr.pixels import Image, ImageSource, is_turned
 from hpr.poses import Frame
+from hpr.settings import Orientation
 
 # FFmpeg would print lines beside our one-line error; it reads this when the first video is opened.
 os.environ.setdefault("OPENCV_FFMPEG_LOGLEVEL", "-8")
@@ -33,13 +34,13 @@ class Video(ImageSource):
     """A video file, whose frames poses name by their numbers from 0.
 
     It is decoded from its first frame on, and only the frame that was read last is held in memory. An earlier frame
-    takes long: the video is opened again. Frames are counted, and turned by the rotation that the file says, as OpenCV
-    does by default, and so as in a pose estimator that reads videos with OpenCV.
+    takes long: the video is opened again. Frames are counted as OpenCV does, and so as in a pose estimator that reads
+    videos with OpenCV, and turned by the rotation that the file says unless `orientation` or the frame's size says no.
     """
 
     in_order = True
 
-    def __init__(self, path: str | Path) -> None:
+    def __init__(self, path: str | Path, orientation: Orientation = "auto") -> None:
         """Opens the video.
 
         Raises:
@@ -47,7 +48,7 @@ class Video(ImageSource):
         """
         self.name = str(path)
         read_bytes(Path(path), "video", size=0)  # which checks that there is such a file
-        self._lock = Lock()
+        self._lock, self._orientation = Lock(), orientation
         self._rewind()
         self._end: int | None = None  # number of frames, known once the last has been read
 
@@ -93,6 +94,7 @@ class Video(ImageSource):
                     self._check_number(number)
                 self._next += 1
 
+            self._turn(frame)
             try:
                 is_decoded, image = self._capture.retrieve()  # may be called again for the same frame
             except cv2.error:
@@ -105,8 +107,21 @@ class Video(ImageSource):
         """Returns width and height, which all frames have in common."""
         self._number_of(frame)
         with self._lock:
-            sides = [self._capture.get(side) for side in (cv2.CAP_PROP_FRAME_WIDTH, cv2.CAP_PROP_FRAME_HEIGHT)]
-        return int(sides[0]), int(sides[1])
+            self._turn(frame)
+            return self._size()
+
+    def _turn(self, frame: Frame) -> None:
+        """Sets whether OpenCV turns what it decodes by the file's rotation."""
+        sizes = []
+        for turns in (0.0, 1.0):
+            self._capture.set(cv2.CAP_PROP_ORIENTATION_AUTO, turns)
+            sizes.append(self._size())
+        turns = is_turned(self._orientation, frame, sizes[0], sizes[1], default=True)
+        self._capture.set(cv2.CAP_PROP_ORIENTATION_AUTO, float(turns))
+
+    def _size(self) -> tuple[int, int]:
+        width, height = cv2.CAP_PROP_FRAME_WIDTH, cv2.CAP_PROP_FRAME_HEIGHT
+        return int(self._capture.get(width)), int(self._capture.get(height))
 
     def _number_of(self, frame: Frame) -> int:
         if frame.number is None:
@@ -115,7 +130,8 @@ class Video(ImageSource):
         return frame.number
 
     def _rewind(self) -> None:
-        self._capture: Any = cv2.VideoCapture(self.name)
+        # FFmpeg would take what is before a colon for a protocol, but not in an absolute path.
+        self._capture: Any = cv2.VideoCapture(str(Path(self.name).absolute()))
         self._next = 0  # number of the frame that is decoded next
         if not self._capture.isOpened():
             raise UserError(f"{self.name}: not a video that OpenCV can decode")

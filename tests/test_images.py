@@ -9,11 +9,10 @@ from pathlib import Path
 import cv2
 import numpy as np
 import pytest
-from PIL import Image as PillowImage
 
 from hpr.errors import UserError
 from hpr.images import ImageFolder, ImageList, ImageSource, decode_image, open_images, read_image
-from hpr.pixels import REDUCTIONS, image_size
+from hpr.pixels import REDUCTIONS, read_header
 from hpr.poses import Frame
 from hpr.skeleton import POSETRACK15
 
@@ -57,14 +56,6 @@ class TestReadImage:
         assert image.shape == (4, 6, 3)
         assert image[0, 0].tolist() == ([10, 10, 10] if channels == 1 else [30, 20, 10])
 
-    def test_exif_orientation_is_ignored(self, tmp_path: Path) -> None:
-        image = PillowImage.fromarray(np.zeros((20, 30, 3), np.uint8))
-        exif = image.getexif()
-        exif[0x0112] = 6  # turned by 90 degrees
-        image.save(tmp_path / "a.jpg", exif=exif)
-        assert read_image(tmp_path / "a.jpg").shape == (20, 30, 3)
-        assert image_size(tmp_path / "a.jpg") == (30, 20)
-
     @pytest.mark.parametrize(
         ("content", "message"),
         [
@@ -74,7 +65,7 @@ class TestReadImage:
             pytest.param(b"\x89PNG\r\n\x1a\n", "not an image that OpenCV can decode", id="header alone"),
         ],
     )
-    @pytest.mark.parametrize("read", [read_image, image_size])
+    @pytest.mark.parametrize("read", [read_image, read_header])
     def test_unreadable_files(self, content: bytes | None, message: str, read: ReadFile, tmp_path: Path) -> None:
         if content is not None:
             (tmp_path / "a.png").write_bytes(content)
@@ -107,13 +98,13 @@ class TestImageSize:
     def test_formats(self, ending: str, tmp_path: Path) -> None:
         path = tmp_path / f"a.{ending}"
         cv2.imwrite(str(path), np.zeros((20, 30, 3), np.uint8))
-        assert image_size(path) == (30, 20)
+        assert read_header(path) == ((30, 20), 1)
 
     def test_needs_the_header_only(self, tmp_path: Path) -> None:
         bitmap_header(tmp_path / "a.bmp", 12_000, 11_000)
         with warnings.catch_warnings():
             warnings.simplefilter("error")
-            assert image_size(tmp_path / "a.bmp") == (12_000, 11_000)
+            assert read_header(tmp_path / "a.bmp") == ((12_000, 11_000), 1)
 
 
 class TestReductions:
@@ -154,7 +145,7 @@ class TestImageFolder:
     def test_names_inside(self, name: str, outside: bool, root: Path) -> None:
         images, name = ImageFolder(root, outside), name.format(root=root)
         assert images.has(named(name))
-        assert images.path(name) == root / name
+        assert images.expected(named(name)) == str(root / name)
         assert shade_of(images, name) == 1
 
     @pytest.mark.parametrize(
@@ -172,9 +163,9 @@ class TestImageFolder:
     def test_names_outside(self, name: str, root: Path) -> None:
         images, name = ImageFolder(root), name.format(root=root, outside=root.parent)
         assert not images.has(named(name))
-        for find in (images.path, lambda name: images.read(named(name)), lambda name: images.size(named(name))):
+        for find in (images.expected, images.read, images.size):
             with pytest.raises(UserError) as error:
-                find(name)
+                find(named(name))
             expected = f"lies outside of {root}; if that is meant, add dataset.outside=true"
             assert str(error.value) == f"{root / name}: {expected}"
 
@@ -182,12 +173,10 @@ class TestImageFolder:
         assert allowed.has(named(name))
         assert shade_of(allowed, name) == 2
 
-    def test_messages_do_not_reveal_which_files_exist_outside(self, root: Path) -> None:
+    def test_outside_is_suggested_only_where_it_helps(self, root: Path) -> None:
         for name in ("../gone.png", "/no/where.png", "nowhere.png"):
-            with pytest.raises(UserError, match="lies outside of"):
-                ImageFolder(root).read(named(name))
-            with pytest.raises(UserError, match="no such image"):
-                ImageFolder(root, outside=True).read(named(name))
+            for outside in (False, True):
+                assert_not_found(ImageFolder(root, outside), name)
 
     @pytest.mark.parametrize("folder", ["", "clip/..", "../folder"], ids=["relative", "up", "a link"])
     def test_folder_may_be_relative_or_a_link(self, folder: str, root: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -236,7 +225,7 @@ class TestOtherEndings:
         assert images.read(frame).shape == (1, 1, 3)
         assert Path(images.expected(frame)).name == Path(file).name
 
-    @pytest.mark.parametrize("name", ["", ".", "..", "b.png", "clip", "a.json", "gone/a", "ab.jpg/a.png", "a" * 300])
+    @pytest.mark.parametrize("name", ["", ".", "..", "b.png", "clip", "a.json", "gone/c", "a" * 300])
     def test_not_found(self, name: str, tmp_path: Path) -> None:
         for file in ("root/a.jpg", "root/ab.jpg", "root/clip/c.jpg", "root.jpg"):
             picture(tmp_path / file)

@@ -1,7 +1,10 @@
 """Videos as a source of images."""
 
+import struct
 from concurrent.futures import ThreadPoolExecutor
+from dataclasses import replace
 from pathlib import Path
+from typing import Any
 from unittest import mock
 
 import cv2
@@ -89,6 +92,37 @@ def test_what_the_header_says(clip: Path) -> None:
     assert [video.has(numbered(number)) for number in (-1, 0, 29)] == [False, True, True]
     assert video.expected(numbered(3)) == "frame 3"
     assert video.reductions(numbered(3)) == (1,)
+
+
+def turn(clip: Path, turned: Path) -> None:
+    """Copies a video with the mark in its header that it is to be turned by 90 degrees, as telephones write it."""
+    content = bytearray(clip.read_bytes())
+    matrix = content.index(b"tkhd") + 44
+    content[matrix : matrix + 36] = struct.pack(">9i", 0, 1 << 16, 0, -1 << 16, 0, 0, 0, 0, 1 << 30)
+    turned.write_bytes(content)
+
+
+@pytest.mark.parametrize(
+    ("setting", "size", "is_turned"),
+    [
+        *(("auto", None, True), ("auto", (64, 48), False), ("auto", (48, 64), True), ("auto", (9, 9), True)),
+        *(("exif", (64, 48), True), ("stored", (48, 64), False)),
+    ],
+)
+def test_turned_video(setting: Any, size: Any, is_turned: bool, clip: Path, tmp_path: Path) -> None:
+    turn(clip, tmp_path / "a.mp4")
+    video, frame = open_images(tmp_path / "a.mp4", orientation=setting), replace(numbered(3), size=size)
+    for number in (3, 5, 1):
+        image = video.read(replace(frame, number=number))
+        red, other = (image[:12], image[20:]) if is_turned else (image[:, :12], image[:, 20:])
+        assert red[..., 0].min() > 200 > other[..., 0].max()
+        assert image.shape[1::-1] == video.size(frame) == ((48, 64) if is_turned else (64, 48))
+
+
+def test_colon_in_a_relative_path(clip: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    (tmp_path / "a:b.mp4").write_bytes(clip.read_bytes())
+    monkeypatch.chdir(tmp_path)
+    assert number_of(Video("a:b.mp4").read(numbered(2))) == 2
 
 
 def test_frames_beyond_the_ends(clip: Path) -> None:

@@ -118,7 +118,7 @@ def draw_clip(
     """
     drawn = Drawn()
     frames = {before.number: (before, after) for before, after in pair.frames()}
-    empty = Frame.empty("", pair.before[0].skeleton)
+    empty = replace(Frame.empty("", pair.before[0].skeleton), size=pair.before[0].size)
 
     def pictures() -> Iterator[Image]:
         number = 0

@@ -241,7 +241,8 @@ def _draw_estimates(files: NamedSequences, errors: PoseErrors, skeleton: Skeleto
 
         keypoints = np.array([own for own, _ in drawn]).reshape(poses.shape)
         scores = np.array([errors.draw_scores(mistakes, random) for _, mistakes in drawn]).reshape(poses.shape[:2])
-        return Frame(frame.image, skeleton, keypoints, scores, track_ids=people.track_ids, size=frame.size)
+        own = Frame(frame.image, skeleton, keypoints, scores, track_ids=people.track_ids, size=frame.size)
+        return replace(own, folder=frame.folder, upright=frame.upright)
 
     estimates = {}
     for index, (name, clips) in enumerate(files.items()):
