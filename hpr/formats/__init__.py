@@ -1,6 +1,7 @@
 """Files of poses: one module per format. No other module knows how a file is built."""
 
 from collections.abc import Callable, Sequence
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
@@ -16,7 +17,7 @@ from hpr.formats.openpose import OpenPose
 from hpr.formats.posetrack17 import PoseTrack17
 from hpr.formats.posetrack18 import PoseTrack18, PoseTrack21
 from hpr.formats.ultralytics import Ultralytics, UltralyticsLabels
-from hpr.settings import checked
+from hpr.settings import Orientation, checked
 
 __all__ = ["FORMATS", "Format", "PoseTrack17", "PoseTrack18", "PoseTrack21", "get_format", "pose_files", "recognise"]
 
@@ -27,12 +28,19 @@ _ALL: tuple[type[Format], ...] = (
 
 FORMATS: dict[str, type[Format]] = {own.name: own for own in _ALL}
 
+_MAX_LOOKED_AT = 20
+"""Files of a folder by which its format is recognised where the first is of none."""
+
 _ENDINGS = (".json", ".npz", ".mat", ".txt")
 
 
 @checked
 def get_format(
-    name: str, annotations: str | None = None, images: str | Sequence[str] | None = None, location: str | None = None
+    name: str,
+    annotations: str | None = None,
+    images: str | Sequence[str] | None = None,
+    location: str | None = None,
+    orientation: Orientation = "auto",
 ) -> Format:
     """Returns a format by its name, or by the look of a file.
 
@@ -41,6 +49,7 @@ def get_format(
         annotations: A file of ground truth, for formats that read one beside (`Format.reads_beside`).
         images: Where the images are, for formats that need their sizes (`Format.reads_beside`).
         location: A file or folder of poses; "auto" recognises the format of these.
+        orientation: Of the images; see `hpr.images.open_images`.
 
     Raises:
         UserError: There is no such format, or the files are of none.
@@ -49,7 +58,7 @@ def get_format(
         name = recognise(Path(location))
     if name not in FORMATS:
         raise UserError(f"unknown format '{name}': expected one of auto, {', '.join(FORMATS)}")
-    beside = {"annotations": annotations, "images": images}
+    beside = {"annotations": annotations, "images": images, "orientation": orientation}
     constructor: Callable[..., Format] = FORMATS[name]  # what it takes is said by reads_beside
     return constructor(**{key: beside[key] for key in FORMATS[name].reads_beside})
 
@@ -60,7 +69,15 @@ def recognise(location: Path) -> str:
     Raises:
         UserError: The file is absent, not what its ending says, or of no known format.
     """
-    return recognise_document(*read_first(location))
+    path, document = read_first(location)
+    try:
+        return recognise_document(path, document)
+    except UserError:
+        others = path.parent.glob(f"*{path.suffix}") if location.is_dir() else ()
+        for other in sorted(others)[:_MAX_LOOKED_AT]:
+            with suppress(UserError):  # maybe the first is broken
+                return recognise_document(*read_first(other))
+        raise
 
 
 def read_first(location: Path) -> tuple[Path, Any]:
@@ -78,7 +95,11 @@ def read_first(location: Path) -> tuple[Path, Any]:
 
     if path is None:
         patterns = [f"{folder}*{ending}" for folder in ("", "*/") for ending in _ENDINGS]
-        path = next((path for pattern in patterns for path in sorted(location.glob(pattern))), None)
+        paths = [path for pattern in patterns for path in sorted(location.glob(pattern))]
+        for path in paths:
+            with suppress(UserError):  # another file may tell
+                return path, read_json(path) if path.suffix == ".json" else None
+        path = next(iter(paths), None)
     if path is None:
         raise UserError(f"{location}: expected files of poses ({', '.join(_ENDINGS)}), found none")
     return path, read_json(path) if path.suffix == ".json" else None

@@ -9,13 +9,24 @@ import numpy as np
 
 from hpr.errors import UserError
 from hpr.formats import fields
-from hpr.formats.records import ImageEntry, Original, Record, RecordFormat, gather_records, group_by_name
+from hpr.formats.records import (
+    ImageEntry,
+    Original,
+    Record,
+    RecordFormat,
+    frame_numbers,
+    gather_records,
+    group_by_name,
+)
 from hpr.poses import Frame, IntArray
 from hpr.skeleton import COCO17, HALPE26, OPENPOSE18
 
 _SKELETONS = {17: COCO17, 26: HALPE26, 68: HALPE26, 133: COCO17, 136: HALPE26}
 """Number of a person's keypoints in a list of results → the skeleton of the first ones. The others are of the face and
 the hands: Halpe without a face, COCO-WholeBody (whose feet are in another order than Halpe's) and all of Halpe."""
+
+_LONGER = [3 * count for count in _SKELETONS if count > len(COCO17)]
+"""Lengths of lists of keypoints that COCO's results do not have."""
 
 _LISTS = {None: "keypoints", "bodies": "joints", "people": "pose_keypoints_2d"}
 """Name of an image's list of people (None where all images share one) → name of a person's list of keypoints."""
@@ -42,13 +53,17 @@ class AlphaPose(RecordFormat):
     compared = ("keypoints", "scores")
     score_key = "score"
     track_key = "idx"
+    upright = True
 
     @staticmethod
     def recognises(path: Path, document: object) -> bool:
-        """See `Format`. In COCO's results, `image_id` is a number."""
+        """See `Format`. Where `image_id` is a number, 17 keypoints are COCO's results."""
         if isinstance(document, list):
             first = document[0] if document else None
-            return isinstance(first, dict) and "keypoints" in first and isinstance(first.get("image_id"), str)
+            if not isinstance(first, dict) or not isinstance(first.get("keypoints"), list):
+                return False
+            is_numbered = type(first.get("image_id")) is int and len(first["keypoints"]) in _LONGER
+            return isinstance(first.get("image_id"), str) or is_numbered
         return isinstance(document, dict) and _people_key(document) is not None
 
     def _parse(self, document: Any, path: Path) -> Original:
@@ -72,7 +87,7 @@ class AlphaPose(RecordFormat):
         matches = [_VIDEO_NAME.fullmatch(image) for image in images]
         numbers: list[int | None] = [int(match[1]) if match else None for match in matches]
         if None in numbers or len(set(numbers)) < len(numbers):
-            numbers = [None] * len(images)  # no video
+            numbers = frame_numbers(images)
         order = np.argsort([number or 0 for number in numbers], kind="stable")  # all 0 where it is no video
         entries = [ImageEntry(images[index], number=numbers[index]) for index in order.tolist()]
         details = _Details(people_key, key, triples.shape[1])
@@ -129,7 +144,7 @@ def _read_records(
     if not isinstance(document, list) and document != {}:
         raise UserError(f"{path}: expected AlphaPose's list of people, found {fields.summary(document)}")
     wheres = [f"{path}: [{i}]" for i in range(len(document))]
-    names, indices = group_by_name(fields.column(document, wheres, "image_id", str))
+    names, indices = group_by_name([str(own) for own in fields.column(document, wheres, "image_id", (str, int))])
     return list(document), wheres, names, indices
 
 

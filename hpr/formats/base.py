@@ -24,7 +24,8 @@ class Format(ABC):
         is_folder: Whether what is written from scratch is a folder with a file for each image.
         metric: How poses of this format are scored: "posetrack", "oks" or "pckh".
         reads_beside: What the constructor takes: "annotations", a file of ground truth with the names of the images,
-            and "images", where the images are, whose sizes normalised coordinates need.
+            and "images", where the images are, whose sizes normalised coordinates need, and "orientation" of these.
+        upright: Whether the programs that write this format read images by OpenCV, turned as EXIF says.
     """
 
     name: ClassVar[str]
@@ -35,6 +36,7 @@ class Format(ABC):
     is_folder: ClassVar[bool] = False
     metric: ClassVar[str]
     reads_beside: ClassVar[tuple[str, ...]] = ()
+    upright: ClassVar[bool] = False
 
     def sources(self, location: Path) -> list[Path]:
         """Returns the sources in a location that a user names: the file itself, or the files of a folder.
@@ -60,6 +62,15 @@ class Format(ABC):
         Raises:
             UserError: The source is absent, broken or of another format.
         """
+
+    def read_whole_parts(self, path: Path, broken: list[str]) -> list[PoseSequence]:
+        """Reads a source without its broken files, if it has several; `broken` receives what is wrong with each.
+
+        Raises:
+            UserError: As for `read`, if nothing else is left.
+        """
+        del broken
+        return self.read(path)
 
     def read_annotated(self, path: Path) -> list[PoseSequence]:
         """Reads ground truth: as `read`, with ignore regions also for crowds and people without keypoints.

@@ -190,8 +190,12 @@ class Coco(RecordFormat):
         arrays: dict[str, Any] = {"scores": scores, "flags": flags, "boxes": boxes, "records": np.array(rows, np.int64)}
 
         people = self._people(own, wheres, layout.skeleton, keypoints, **arrays)
-        entries = [ImageEntry(image.name, image.size) for image in images]
-        return Original(entries, indices, records, people, _Details(layout, images, triples, has_scores))
+        # Without annotations, ids may be the numbers of a video's frames.
+        is_numbered = is_results and self.annotations is None
+        numbers = [fields.id_number(image.id) if is_numbered else None for image in images]
+        entries = [ImageEntry(image.name, image.size, n) for image, n in zip(images, numbers, strict=True)]
+        details = _Details(layout, images, triples, has_scores)
+        return Original(entries, indices, records, people, details, upright=is_results)
 
     def _images_of_results(self, records: Sequence[Record], wheres: Sequence[str]) -> list[CocoImage]:
         """Returns the images that results may be of: those of the annotations, else those that people are in."""

@@ -38,7 +38,14 @@ def losses(before: Sequence[PoseSequence], after: Sequence[PoseSequence]) -> lis
     # Not every format keeps folders and endings of images.
     stems, kept = ({image_stem(frame.image) for own in each for frame in own.frames} for each in (before, after))
     names = stems - kept
-    return [*lost, f"names of images, such as {min(names)}"] if names else lost
+    lost += [f"names of images, such as {min(names)}"] if names else []
+
+    upright = [{f.upright for own in each for f in own.frames if f.number is None} for each in (before, after)]
+    sizes = [frame.size for sequence in after for frame in sequence.frames]
+    if None in sizes and upright[0] and upright[0] != upright[1]:
+        meant = "exif" if True in upright[0] else "stored"
+        lost.append(f"how EXIF turns photographs, if it does; read the result with orientation={meant}")
+    return lost
 
 
 def _contents(sequences: Sequence[PoseSequence]) -> Counter[str]:

@@ -3,10 +3,13 @@
 import json
 import re
 from abc import abstractmethod
+from collections import Counter
 from collections.abc import Sequence
+from contextlib import suppress
 from dataclasses import dataclass, replace
+from functools import cached_property
 from pathlib import Path
-from typing import Any, ClassVar, NamedTuple
+from typing import TYPE_CHECKING, Any, ClassVar, NamedTuple
 
 import numpy as np
 
@@ -15,6 +18,10 @@ from hpr.files import read_json, replacing, replacing_folder
 from hpr.formats.base import pose_files
 from hpr.formats.records import Original, Record, RecordFormat
 from hpr.poses import BoolArray, FloatArray, Frame, IntArray, PoseSequence, image_stem
+from hpr.settings import Orientation
+
+if TYPE_CHECKING:
+    from hpr.images import ImageSource
 
 
 @dataclass(frozen=True)
@@ -59,15 +66,16 @@ class FrameFiles(RecordFormat):
         name_ending: What names of files have between the image's name and the ending.
     """
 
-    reads_beside: ClassVar[tuple[str, ...]] = ("images",)
+    reads_beside: ClassVar[tuple[str, ...]] = ("images", "orientation")
+    upright = True
     is_folder = True
     scale_from_scratch: ClassVar[Scale | None] = None
     relative_hint: ClassVar[str] = ""
     name_ending: ClassVar[str] = ""
 
-    def __init__(self, images: str | None = None) -> None:
+    def __init__(self, images: str | None = None, orientation: Orientation = "auto") -> None:
         """Takes where the images are, whose sizes are needed for coordinates that are relative to them."""
-        self._images = images
+        self._images, self._orientation = images, orientation
 
     def sources(self, location: Path) -> list[Path]:
         """See `Format`. A folder of files is one source, and so is each such folder in a folder."""
@@ -82,15 +90,48 @@ class FrameFiles(RecordFormat):
 
     def read(self, path: Path) -> list[PoseSequence]:
         """See `Format`. The frames come in the natural order of the files' names, in which 9 is before 10."""
+        return self._read_files(path, self._frame_paths(path))
+
+    def read_whole_parts(self, path: Path, broken: list[str]) -> list[PoseSequence]:
+        """See `Format`. Where files do not fit together, those in the skeleton of most files are left."""
+        try:
+            return self.read(path)
+        except UserError:
+            if not path.is_dir():
+                raise
+
+        problems: list[str] = []
+        frames: dict[Path, Frame] = {}
+        for file in self._frame_paths(path):
+            try:
+                (frames[file],) = self._read_files(path, [file])[0].frames
+            except UserError as error:
+                problems.append(str(error))
+        if not frames:
+            raise UserError(problems[0])
+
+        posed = {file: len(frame.skeleton) for file, frame in frames.items() if len(frame)}
+        usual = Counter(posed.values()).most_common(1)[0][0] if posed else 0
+        others = {file: count for file, count in posed.items() if count != usual}
+        problems += [f"{file}: found people of {n} keypoints, in other files of {usual}" for file, n in others.items()]
+        sequences = self._read_files(path, [file for file in frames if file not in others])
+        broken += problems
+        return sequences
+
+    def _frame_paths(self, path: Path) -> list[Path]:
         if not path.exists():
             raise UserError(f"{path}: no such file or folder")
-        paths = sorted(path.glob(f"*{self.ending}"), key=_natural_order) if path.is_dir() else [path]
+        return sorted(path.glob(f"*{self.ending}"), key=_natural_order) if path.is_dir() else [path]
+
+    def _read_files(self, path: Path, paths: list[Path]) -> list[PoseSequence]:
+        """Reads some files of a source."""
         contents = [self._load(file) for file in paths]
-        parsed = self._parse_files(paths, contents)
+        parsed = self._parse_files(paths, contents)._replace(upright=self.upright)
+        folder = (path if path.is_dir() else path.absolute().parent).name
 
         sizes, scale = None, self._scale(parsed.people)
         if scale is not None:
-            sizes = self._sizes(parsed.sequence(path.name).frames, path)
+            sizes = self._sizes(parsed.sequence(path.name, folder).frames, path)
             pairs = zip(parsed.images, sizes.astype(int).tolist(), strict=True)
             images = [image._replace(size=(width, height)) for image, (width, height) in pairs]
             people = scale.convert(parsed.people, sizes[parsed.image_indices], to_pixels=True)
@@ -98,7 +139,7 @@ class FrameFiles(RecordFormat):
 
         details = _Files([file.name for file in paths], path.is_dir(), scale, sizes)
         original = parsed._replace(details=details, document=contents, format_name=self.name)
-        return [original.sequence(path.name if path.is_dir() else path.stem)]
+        return [original.sequence(path.name if path.is_dir() else path.stem, folder)]
 
     def write(self, sequences: Sequence[PoseSequence], path: Path) -> None:
         """See `Format`. From scratch, a folder is written, with a file for each frame that is named like its image."""
@@ -174,6 +215,13 @@ class FrameFiles(RecordFormat):
             return people
         return files.scale.convert(people, files.sizes[indices], to_pixels=False)
 
+    @cached_property
+    def _source(self) -> "ImageSource":
+        from hpr.images import open_images  # only where sizes are needed
+
+        # No file name can lead out of a folder; links may.
+        return open_images(self._images or (), outside=True, orientation=self._orientation)
+
     def _sizes(self, frames: Sequence[Frame], path: Path | None = None) -> FloatArray:
         """Returns the sizes (F, 2) of the images of frames; refuses those that nothing tells."""
         sizes = [frame.size for frame in frames]
@@ -181,10 +229,7 @@ class FrameFiles(RecordFormat):
             if self._images is None:
                 where, relative = path or frames[sizes.index(None)].image, "the coordinates are relative to the images'"
                 raise UserError(f"{where}: {relative} sizes{self.relative_hint}; set dataset.images")
-            from hpr.images import open_images  # only where sizes are needed
-
-            source = open_images(self._images, outside=True)  # no file name can lead out of a folder; links may
-            sizes = [frame.size or source.size(frame) for frame in frames]
+            sizes = [frame.size or self._source.size(frame) for frame in frames]
         return np.array(sizes, np.float64).reshape(-1, 2)
 
 
@@ -219,9 +264,10 @@ def _natural_order(path: Path) -> list[Any]:
 def first_record(path: Path, document: object) -> dict[str, Any]:
     """Returns the first record of a JSON list, or of the first file beside it that is no empty list; {} without any."""
     others = sorted(path.parent.glob(f"*{path.suffix}"), key=_natural_order) if document == [] else []
-    try:
-        found = next((content for content in map(read_json, others) if content != []), document)
-    except UserError:
-        return {}
+    found = document
+    for other in others:
+        with suppress(UserError):  # another file may tell
+            if (found := read_json(other)) != []:
+                break
     first = found[0] if isinstance(found, list) and found else None
     return first if isinstance(first, dict) else {}

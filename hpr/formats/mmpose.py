@@ -1,5 +1,6 @@
 """MMPose's predictions: of an image, a list of people; of a video, a list of frames (docs/formats.md)."""
 
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
@@ -53,8 +54,9 @@ class MMPose(FrameFiles):
         found = super().sources(location)
         if len(found) == 1 and found[0].is_dir():
             files = pose_files(found[0])
-            if _is_video(_entries(read_json(files[0]), files[0])[0]):
-                return files
+            for file in files:
+                with suppress(UserError):  # it may be broken
+                    return files if _is_video(_entries(read_json(file), file)[0]) else found
         return found
 
     def read(self, path: Path) -> list[PoseSequence]:

@@ -5,6 +5,7 @@ unchanged keeps the record, a changed one gets a new pose in it, new people get 
 a document, what a record looks like, and where a new record goes.
 """
 
+import re
 from abc import abstractmethod
 from collections.abc import Sequence
 from pathlib import Path
@@ -24,6 +25,9 @@ _PEOPLE_ARRAYS = (
     *("posed", "records", "confidences", "person_scores"),
 )
 """Arrays of `Frame` over people."""
+
+_DIGITS = 12
+_FRAME_NAME = re.compile(r"(?P<video>(?:.*[^0-9])?)(?P<number>[0-9]{1,12})(\.\w+)?", re.DOTALL)
 
 Record = Any
 """What a file has for a person: an object of its JSON, or a line."""
@@ -50,6 +54,7 @@ class Original(NamedTuple):
         details: What else the format has to know to write the document again.
         document: The content of the source, as the format has parsed it.
         format_name: The format that read it.
+        upright: See `Frame`.
     """
 
     images: list[ImageEntry]
@@ -59,18 +64,30 @@ class Original(NamedTuple):
     details: Any = None
     document: Any = None
     format_name: str = ""
+    upright: bool = False
 
-    def sequence(self, name: str) -> PoseSequence:
-        """Returns the sequence of the source, whose frames have views of arrays over everyone."""
+    def sequence(self, name: str, folder: str = "") -> PoseSequence:
+        """Returns the sequence of the source, whose frames have views of arrays over everyone.
+
+        Args:
+            name: Its name.
+            folder: See `Frame`; by default the name.
+        """
         grouped = self.people.select(np.argsort(self.image_indices, kind="stable"))
         arrays = {name: getattr(grouped, name) for name in (*_PEOPLE_ARRAYS, "track_ids")}
         stops = np.cumsum(np.bincount(self.image_indices, minlength=len(self.images))).tolist()
 
+        numbers = [image.number for image in self.images]
+        if set(numbers) == {None}:
+            numbers = frame_numbers([image.name for image in self.images])
+        known = {"folder": folder or name, "upright": self.upright}
+
         frames = []
-        for image, start, stop in zip(self.images, [0, *stops], stops, strict=False):
-            own = {name: array[start:stop] for name, array in arrays.items()}
-            image_name, size, number, regions = image
-            frames.append(Frame(image_name, grouped.skeleton, size=size, number=number, ignore_regions=regions, **own))
+        for image, start, stop, number in zip(self.images, [0, *stops], stops, numbers, strict=False):
+            own: dict[str, Any] = {name: array[start:stop] for name, array in arrays.items()}
+            image_name, size, _, regions = image
+            own |= {"size": size, "number": number, "ignore_regions": regions, **known}
+            frames.append(Frame(image_name, grouped.skeleton, **own))
         return PoseSequence(name, frames, self)
 
 
@@ -149,7 +166,8 @@ class RecordFormat(Format):
     def _sequence(self, document: Any, path: Path) -> PoseSequence:
         """Returns the sequence of a document."""
         parsed = self._parse(document, path)
-        return parsed._replace(document=document, format_name=self.name).sequence(path.stem)
+        is_upright = self.upright or parsed.upright
+        return parsed._replace(document=document, format_name=self.name, upright=is_upright).sequence(path.stem)
 
     def _has_read(self, sequence: PoseSequence) -> bool:
         """Returns whether this format has read a sequence."""
@@ -208,6 +226,20 @@ class RecordFormat(Format):
                 record = {**record, self.score_key: score}  # else it stays as the file has it
             updated[row] = record
         return updated
+
+
+def frame_numbers(names: Sequence[str]) -> list[int | None]:
+    """Returns the places in a video that names of images say, such as clip_000000000012; None if not all say one.
+
+    They do if all are numbers after the same word, either of twelve digits, as OpenPose, MMPose and COCO name them, or
+    with a 0 among them: pictures that programs extract from videos often count from 1.
+    """
+    matches = [_FRAME_NAME.fullmatch(name) for name in names]
+    found = [(match["video"], match["number"]) for match in matches if match]
+    texts = {text for _, text in found}
+    is_video = len(texts) == len(names) and len({video for video, _ in found}) == 1
+    is_counted = any(int(text) == 0 for text in texts) or all(len(text) == _DIGITS for text in texts)
+    return [int(text) for _, text in found] if is_video and is_counted else [None] * len(names)
 
 
 def gather_people(frames: Sequence[Frame], skeleton: Skeleton) -> tuple[Frame, IntArray]:

@@ -119,8 +119,8 @@ class UltralyticsLabels(FrameFiles):
         for file in (path, *sorted(path.parent.glob(f"*{UltralyticsLabels.ending}"))):
             try:
                 lines = _read_labels(file).lines
-            except UserError:
-                return False
+            except UserError:  # another file may tell
+                continue
             if lines:
                 return len(lines[0].split()) in _LENGTHS
         return False

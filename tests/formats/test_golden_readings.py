@@ -25,11 +25,15 @@ def told(frame: Frame) -> str:
 @pytest.mark.parametrize(
     ("name", "skeleton", "frames"),
     [
-        ("posetrack21", POSETRACK18, "000000.jpg []; 000001.jpg [0, 1]; 000002.jpg [2]"),
-        ("coco annotations", COCO17, "139.jpg 640x426 [0, 2]; 285.jpg 586x640 []; 632.jpg 640x483 [1, 5]"),
-        ("coco results", COCO17, "000000000632.jpg [0, 3]; 000000000139.jpg [1, 2]"),  # named as in COCO 2017
+        ("posetrack21", POSETRACK18, "000000.jpg #0 []; 000001.jpg #1 [0, 1]; 000002.jpg #2 [2]"),
+        (
+            "coco annotations",
+            COCO17,
+            "139.jpg #139 640x426 [0, 2]; 285.jpg #285 586x640 []; #632 640x483 [1, 5]",
+        ),
+        ("coco results", COCO17, "000000000632.jpg #632 [0, 3]; 000000000139.jpg #139 [1, 2]"),  # named as in COCO 2017
         ("crowdpose annotations", CROWDPOSE14, "004.jpg 640x480 [0]; 023.jpg 640x480 [1, 2]; 101.jpg 640x480 [3, 4]"),
-        ("crowdpose results", CROWDPOSE14, "100004.jpg [0]; 100023.jpg [1]; 100101.jpg [2, 3]"),
+        ("crowdpose results", CROWDPOSE14, "100004.jpg #100004 [0]; 100023.jpg #100023 [1]; 100101.jpg #100101 [2, 3]"),
         ("openpose clip", BODY25, "clip_000000000000 #0 [0, 1]; 000000000001 #1 []; 000000000010 #10 [2]"),
         ("openpose coco", OPENPOSE18, "9 [0]; 10 [1, 2]"),
         ("openpose scale_3", BODY25, "a_640x480 640x480 [0]; b_333x501 333x501 [1]"),

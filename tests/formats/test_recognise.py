@@ -47,7 +47,7 @@ def result(**fields: Any) -> dict[str, Any]:
         ({"images": [{"has_labeled_person": True}], "annotations": []}, "posetrack21"),
         ({"images": [{"vid_id": "1"}], "annotations": [5]}, "posetrack18"),
         *(([result()], "coco"), ([result(image_id="000123")], "coco"), ([result(image_id=7.0)], "coco")),
-        *(([result(keypoints=[0] * 42)], "crowdpose"), ([result(keypoints=[0] * 78)], None)),
+        *(([result(keypoints=[0] * 42)], "crowdpose"), ([result(keypoints=[0] * 78)], "alphapose")),
         *(([result(image_id=True)], None), ([result(keypoints=[[0]] * 51)], None)),
         # Others
         ({"annolist": []}, "posetrack17"),

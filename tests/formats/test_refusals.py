@@ -96,7 +96,7 @@ def test_documents(name: str, document: Any, message: str, tmp_path: Path) -> No
 @pytest.mark.parametrize(
     ("name", "fields", "message"),
     [
-        ("alphapose", {"image_id": 3}, "image_id: expected a text, found 3"),
+        ("alphapose", {"image_id": 3.5}, "image_id: expected a whole number or a text, found 3.5"),
         ("alphapose", {"keypoints": [1] * 5}, "keypoints: expected 51 (coco17), 78 "),
         ("alphapose", {"keypoints": "all"}, "keypoints: expected a list, found 'all'"),
         ("alphapose", {"keypoints": ["x", *[1] * 50]}, "keypoints: expected 51 numbers, found 'x'"),
