@@ -4,13 +4,14 @@ from dataclasses import replace
 from pathlib import Path, PurePath
 
 from hpr.cli import app
-from hpr.cli.progress import progress_bar, say
+from hpr.cli.progress import progress_bar, say, warn
 from hpr.errors import UserError
 from hpr.formats import get_format
 from hpr.formats.conversion import losses, without_original
 from hpr.images import ImageSource, open_images
 from hpr.poses import Frame
-from hpr.settings import Section
+from hpr.refine.files import size_warnings
+from hpr.settings import Orientation, Section
 
 
 class ConvertSettings(Section):
@@ -21,6 +22,7 @@ class ConvertSettings(Section):
     format: str
     output: str
     images: str | list[str] | None
+    orientation: Orientation
     annotations: str | None
     overwrite: bool
 
@@ -31,10 +33,11 @@ def convert(settings: ConvertSettings) -> None:
     Raises:
         UserError: A source is absent or broken, or an output exists already or cannot be written.
     """
-    source = get_format(settings.input_format, settings.annotations, settings.images, settings.input)
+    beside = (settings.annotations, settings.images)
+    source = get_format(settings.input_format, *beside, settings.input, settings.orientation)
     if settings.format == "auto":
         raise UserError("format=auto: expected the name of a format to write")
-    target = get_format(settings.format, settings.annotations, settings.images)
+    target = get_format(settings.format, *beside, orientation=settings.orientation)
     paths = source.sources(Path(settings.input))
     output, ending = Path(settings.output), "" if target.is_folder else target.ending
     is_single = len(paths) == 1 and (target.is_folder or output.suffix == ending)
@@ -43,11 +46,13 @@ def convert(settings: ConvertSettings) -> None:
         if output.resolve() == path.resolve() or (output.exists() and not settings.overwrite):
             raise UserError(f"{output}: exists already; set another output, or overwrite=true")
 
-    images = None if settings.images is None else open_images(settings.images)
+    images = None if settings.images is None else open_images(settings.images, orientation=settings.orientation)
     with progress_bar("files", len(paths), doing="converting") as progress:
         for path, output in zip(paths, outputs, strict=True):
             sequences = without_original(source.read(path))
             if images is not None:
+                for warning in size_warnings([frame for own in sequences for frame in own.frames], images):
+                    warn(warning)
                 sequences = [
                     replace(sequence, frames=[_with_image(frame, images) for frame in sequence.frames])
                     for sequence in sequences
@@ -65,8 +70,8 @@ def _with_image(frame: Frame, images: ImageSource) -> Frame:
     if not images.has(frame):
         return frame
     path = PurePath(images.expected(frame))
-    name = str(path.relative_to(images.name)) if path.is_relative_to(images.name) else frame.image
-    return replace(frame, image=name, size=images.size(frame))
+    within = path.relative_to(images.name) if path.is_relative_to(images.name) else PurePath()  # no picture has no name
+    return replace(frame, image=str(within) if within.name else frame.image, size=images.size(frame))
 
 
 COMMAND = app.Command("convert", ConvertSettings, convert)

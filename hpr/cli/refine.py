@@ -200,7 +200,7 @@ def _read_input(settings: RefineSettings, file_format: Format, is_first: bool) -
         raise UserError("dataset.images is not set; add dataset.images=FOLDER, or a video or picture, to the command")
     if dataset.name == "auto" and is_first:
         print(f"{dataset.predictions}: taken for the format {file_format.name} ({file_format.looks_like})")
-    images = open_images(dataset.images, dataset.outside)
+    images = open_images(dataset.images, dataset.outside, dataset.orientation)
 
     broken: list[str] = []
     with progress_bar("files", shown=is_first, doing="reading") as progress:
@@ -213,7 +213,8 @@ def _read_input(settings: RefineSettings, file_format: Format, is_first: bool) -
     for folder in (output, output / "predictions"):
         if folder.resolve() in (source, source.parent):
             raise UserError(f"{folder}: these are the predictions to be refined; set another output_dir")
-    check_images(files, images)
+    for warning in check_images(files, images) if is_first else ():
+        warn(warning)
     if not is_first or dataset.annotations is None:
         return Input(file_format, files, broken, images, None)
 
@@ -237,6 +238,7 @@ def _settings_of_results(settings: RefineSettings, refiner: PoseRefiner, file_fo
         "format": file_format.name,
         "annotations": dataset.annotations if "annotations" in file_format.reads_beside else None,
         "images": dataset.images,
+        "orientation": dataset.orientation,
         "version": hpr.__version__,
     }
 

@@ -7,7 +7,7 @@ from pydantic import Field
 from hpr.cli.components import Component
 from hpr.crops import ScaleRule
 from hpr.errors import UserError
-from hpr.settings import InputKind, Section
+from hpr.settings import InputKind, Orientation, Section
 
 Margin = Annotated[float, Field(ge=0, le=1000)]
 """Pixels around a person's keypoints."""
@@ -30,6 +30,7 @@ class DatasetSettings(Section):
     images: str | list[str] | None = None
     format: Component
     outside: bool = False
+    orientation: Orientation = "auto"
     annotations: str | None = None
     scale: ScaleRule
     training: Component | None = None

@@ -13,7 +13,7 @@ from hpr.refine.files import PoseFile, check_images, read_files
 from hpr.report.clip import CLIP_ENDING
 from hpr.report.drawing import Layout
 from hpr.report.pictures import Drawn, SafeNames, SequencePair, draw_clip, draw_pictures
-from hpr.settings import Count, Section
+from hpr.settings import Count, Orientation, Section
 from hpr.video import Video
 
 
@@ -24,6 +24,7 @@ class VisualizeSettings(Section):
     refined: str | None
     images: str | list[str]
     format: str
+    orientation: Orientation
     annotations: str | None
     layout: Layout
     every: Count
@@ -41,15 +42,17 @@ def visualize(settings: VisualizeSettings) -> int:
         UserError: A source is absent or broken, the input and the refined poses do not fit together, or an output
             exists already or cannot be written.
     """
-    images = open_images(settings.images)
+    images = open_images(settings.images, orientation=settings.orientation)
 
     def read(location: str) -> list[PoseFile]:
-        file_format = get_format(settings.format, settings.annotations, settings.images, location)
+        beside = (settings.annotations, settings.images, location, settings.orientation)
+        file_format = get_format(settings.format, *beside)
         with progress_bar("files", doing="reading") as progress:
             return read_files(file_format, Path(location), progress)
 
     files = read(settings.input)
-    check_images(files, images)
+    for warning in check_images(files, images):
+        warn(warning)
     pairs = pair_sequences(files, None if settings.refined is None else read(settings.refined))
     drawn = draw(pairs, images, Path(settings.output_dir), settings.layout, settings.every, settings.overwrite)
     return 3 if drawn.problems else 0

@@ -3,6 +3,7 @@
 from collections import Counter, deque
 from collections.abc import Callable, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
+from contextlib import suppress
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -13,7 +14,7 @@ from hpr.errors import UserError
 from hpr.formats import Format
 from hpr.formats.arrays import Arrays
 from hpr.formats.conversion import without_original
-from hpr.images import ImageSource
+from hpr.images import ImageSource, are_apart
 from hpr.poses import Frame, PoseSequence
 from hpr.refine.sharing import Part, RefinedPart, join_parts
 from hpr.refine.tally import Tally
@@ -46,7 +47,7 @@ def read_files(
         file_format: Format of the files.
         location: A file, or a folder.
         progress: Called with the number of files read since the last call.
-        broken: Receives what is wrong with each broken file; if None, a broken file is an error.
+        broken: Receives what is wrong with each broken file, also of those for each image; if None, one is an error.
 
     Raises:
         UserError: There is no file, a file is broken, or all are.
@@ -54,7 +55,8 @@ def read_files(
     files = []
     for path in file_format.sources(location):
         try:
-            files.append(PoseFile(path, file_format.read(path), file_format.output_name(path)))
+            sequences = file_format.read(path) if broken is None else file_format.read_whole_parts(path, broken)
+            files.append(PoseFile(path, sequences, file_format.output_name(path)))
         except UserError as error:
             if broken is None:
                 raise
@@ -66,16 +68,44 @@ def read_files(
     return files
 
 
-def check_images(files: Sequence[PoseFile], images: ImageSource) -> None:
+def check_images(files: Sequence[PoseFile], images: ImageSource) -> list[str]:
     """Checks that a source of images has at least one of the images that the files name.
 
+    Returns:
+        A warning if an image has another size than its file of poses says.
+
     Raises:
-        UserError: It has none, or the first lies outside of the folder.
+        UserError: It has none, or the first lies outside of the folder, or images of different folders would be one.
     """
     frames = [frame for file in files for sequence in file.sequences for frame in sequence.frames]
-    if frames and not any(images.has(frame) for frame in frames):
+    found = [frame for frame in frames if images.has(frame)]
+    if frames and not found:
         expected = images.expected(frames[0])
         raise UserError(f"{images.name}: expected {expected} and {len(frames) - 1} more images, found none")
+
+    names: dict[str, str] = {}
+    for frame in () if images.in_order else found:
+        other = names.setdefault(where := images.expected(frame), frame.image)
+        if are_apart(frame.image, other):
+            both = f"both '{other}' and '{frame.image}', which the poses name"
+            raise UserError(f"{where}: could be {both}; set dataset.images to a folder that has both")
+    return size_warnings(found, images)
+
+
+def size_warnings(frames: Sequence[Frame], images: ImageSource) -> list[str]:
+    """Returns a warning if an image that can be read has another size than its file of poses says."""
+    others = []
+    for frame in frames:
+        with suppress(UserError):  # refining counts images that cannot be read
+            if frame.size and min(frame.size) > 0 and images.has(frame) and images.size(frame) != frame.size:
+                others.append((images.expected(frame), images.size(frame), frame.size))
+    if not others:
+        return []
+
+    where, (width, height), said = others[0]
+    more = f" (and {len(others) - 1} more)" if len(others) > 1 else ""
+    found = f"has {width} × {height} pixels, the file of poses says {said[0]} × {said[1]}"
+    return [f"{where}{more}: {found}; poses may not fit the picture"]
 
 
 class FileAssembly:

@@ -6,6 +6,7 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
+import cv2
 import numpy as np
 import pytest
 from conftest import GOLDEN, POSETRACK
@@ -102,6 +103,25 @@ def test_check_images(tmp_path: Path) -> None:
     (tmp_path / "a").mkdir()
     (tmp_path / "a" / "1.jpg").touch()
     check_images(files, ImageFolder(tmp_path))
+
+
+def test_sizes_that_contradict_and_pictures_that_two_names_mean(tmp_path: Path) -> None:
+    for name in ("1.jpg", "2.jpg"):
+        cv2.imwrite(str(tmp_path / name), np.zeros((20, 30, 3), np.uint8))
+    images = ImageFolder(tmp_path)
+
+    def check(*frames: tuple[str, tuple[int, int] | None]) -> list[str]:
+        own = [replace(Frame.empty(name, POSETRACK15), size=size) for name, size in frames]
+        return check_images([PoseFile(tmp_path, [PoseSequence("a", own)], "a.json")], images)
+
+    assert check(("1.jpg", (30, 20)), ("2.jpg", None), ("3.jpg", (1, 1)), ("2", (0, 0))) == []
+    said = "has 30 × 20 pixels, the file of poses says 60 × 40; poses may not fit the picture"
+    assert check(("1.jpg", (30, 20)), ("2.jpg", (60, 40)), ("1", (5, 5))) == [f"{tmp_path}/2.jpg (and 1 more): {said}"]
+    assert check(("clip_a/1.jpg", None), ("1.jpg", None), ("data/clip_a/1.jpg", None)) == []
+    with pytest.raises(
+        UserError, match=r"1.jpg: could be both 'clip_a/1.jpg' and 'clip_b/1.jpg', which the poses name"
+    ):
+        check(("clip_a/1.jpg", None), ("clip_b/1.jpg", None))
 
 
 @pytest.mark.parametrize("name", POSETRACK)
