@@ -105,6 +105,8 @@ class ImageFolder(_FileSource):
         tries = [f"{frame.folder}/{name}"] if is_bare and frame.folder else []
         try:
             found = next(filter(None, map(self._at, [*tries, name, name.replace("\\", "/")])), None)
+            if found is None and not _is_foreign(name):
+                self._missing(name)  # refuses ../a.jpg if it is there, rather than take another a.jpg
             return found or self._below(frame) or self._missing(name)
         except ValueError:  # a zero character, or one that the file system's encoding does not have
             raise UserError(f"{self.root}: no image can have the name {name!r}") from None

@@ -32,7 +32,8 @@ def constructed(kind: type[Format], folder: Path) -> Format:
     """Returns a format that reads those of its files beside a source that are in a folder."""
     constructor: Callable[..., Format] = kind
     beside = {"images": folder / "images", "annotations": folder / "annotations.json"}
-    return constructor(**{name: str(beside[name]) if beside[name].exists() else None for name in kind.reads_beside})
+    names = beside.keys() & set(kind.reads_beside)
+    return constructor(**{name: str(beside[name]) if beside[name].exists() else None for name in names})
 
 
 @cache
