@@ -199,7 +199,7 @@ def body_scale(
         box: (4,) x0, y0, x1, y1 of the person; NaN or None where unknown.
         mean_head: Diagonal of a mean head box, in image pixels.
     """
-    ends, typical = _limbs(skeleton)
+    ends, typical = limb_lengths(skeleton)
     with np.errstate(invalid="ignore", over="ignore"):
         lengths = np.linalg.norm(pose[ends[:, 0]] - pose[ends[:, 1]], axis=1)  # (n,)
         is_usable = (lengths >= 1) & (lengths < np.inf)
@@ -221,7 +221,7 @@ def _scale_of(diagonal: float) -> float:
 
 
 @lru_cache
-def _limbs(skeleton: Skeleton) -> tuple[NDArray[np.int64], FloatArray]:
+def limb_lengths(skeleton: Skeleton) -> tuple[NDArray[np.int64], FloatArray]:
     """Returns the keypoint indices (n, 2) of the distances that a skeleton has, and their typical lengths (n,)."""
     found: dict[tuple[str, str], float] = {}
     for names, length in _LIMB_LENGTHS.items():

@@ -222,11 +222,13 @@ class PoseSequence:
         frames: The frames in the order of the file.
         original: What the format's reader keeps for its writer, which carries over what frames do not hold; None for
             a sequence that was not read from a file of the format in which it is written.
+        warnings: Who in the file is in no frame, and why, where that is not as the format says.
     """
 
     name: str
     frames: list[Frame]
     original: Any = None
+    warnings: tuple[str, ...] = ()
 
     @property
     def people(self) -> int:

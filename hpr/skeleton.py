@@ -1,5 +1,6 @@
 """Skeletons: the names of a pose's keypoints, from which everything about their order is derived."""
 
+import re
 from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import cached_property
@@ -175,7 +176,11 @@ _NECK = (("thorax", "nose"), ("left_shoulder", "thorax"), ("right_shoulder", "th
 
 def _skeleton(name: str, names: str, limbs: tuple[tuple[str, str], ...]) -> Skeleton:
     keypoints = tuple(names.split())
-    return Skeleton(keypoints, limbs, tuple(_SIGMAS[kind(keypoint)] for keypoint in keypoints), name)
+    return Skeleton(keypoints, limbs, _sigmas(keypoints), name)
+
+
+def _sigmas(names: Sequence[str]) -> tuple[float, ...]:
+    return tuple(_SIGMAS.get(kind(name), _OTHER_SIGMA) for name in names)
 
 
 POSETRACK15 = _skeleton(
@@ -242,28 +247,141 @@ HALPE26 = _skeleton(
 )
 """AlphaPose's Halpe body; its "head" is what PoseTrack calls head_top, its "neck" head_bottom."""
 
+_FACE_POINTS = " ".join(f"face_{index}" for index in range(68))
+_HANDS = " ".join(f"{side}_hand_{index}" for side in ("left", "right") for index in range(21))
+
+HALPE68 = _skeleton("halpe68", f"{' '.join(HALPE26.names)} {_HANDS}", HALPE26.limbs)
+HALPE136 = _skeleton("halpe136", f"{' '.join(HALPE26.names)} {_FACE_POINTS} {_HANDS}", HALPE26.limbs)
+"""All of Halpe, without and with the face."""
+
+WHOLEBODY133 = _skeleton(
+    "wholebody133",
+    f"{' '.join(COCO17.names)} left_big_toe left_small_toe left_heel right_big_toe right_small_toe right_heel "
+    f"{_FACE_POINTS} {_HANDS}",
+    (*COCO17.limbs, *_FEET),
+)
+"""COCO-WholeBody."""
+
+BODY25B = _skeleton(
+    "body25b",
+    f"{' '.join(COCO17.names)} head_bottom head_top left_big_toe left_small_toe left_heel right_big_toe "
+    "right_small_toe right_heel",
+    (*_ARMS_AND_LEGS, *_HEAD, *_FACE, *_HIPS, *_FEET),
+)
+"""OpenPose's BODY_25B."""
+
+MPI15 = _skeleton(
+    "mpi15",
+    "head_top head_bottom right_shoulder right_elbow right_wrist left_shoulder left_elbow left_wrist right_hip "
+    "right_knee right_ankle left_hip left_knee left_ankle chest",
+    (*_ARMS_AND_LEGS, ("head_top", "head_bottom"), ("head_bottom", "chest")),
+)
+"""OpenPose's MPI model, which was trained on MPII; its "head" is the top, its "neck" the upper neck."""
+
+AIC14 = _skeleton(
+    "aic14",
+    "right_shoulder right_elbow right_wrist left_shoulder left_elbow left_wrist right_hip right_knee right_ankle "
+    "left_hip left_knee left_ankle head_top head_bottom",
+    CROWDPOSE14.limbs,
+)
+"""AI Challenger; its "neck" is what PoseTrack calls head_bottom."""
+
+H36M17 = _skeleton(
+    "h36m17",
+    "pelvis right_hip right_knee right_ankle left_hip left_knee left_ankle spine thorax neck_base head left_shoulder "
+    "left_elbow left_wrist right_shoulder right_elbow right_wrist",
+    (*_ARMS_AND_LEGS, ("pelvis", "spine"), ("spine", "thorax"), ("thorax", "neck_base"), ("neck_base", "head")),
+)
+"""Human3.6M; estimators place its "head" between the eyes and the top, so that it is no head_top."""
+
 PHOTO19 = _skeleton(
-    "photo19",
-    f"{' '.join(COCO17.names)} head_bottom head_top",
-    (*_ARMS_AND_LEGS, *_HEAD, *_FACE, *_HIPS),
+    "photo19", f"{' '.join(COCO17.names)} head_bottom head_top", (*_ARMS_AND_LEGS, *_HEAD, *_FACE, *_HIPS)
 )
 """The photograph refiner: the keypoints of COCO, PoseTrack and MPII but for MPII's pelvis and thorax."""
 
-SKELETONS = {
-    skeleton.name: skeleton
-    for skeleton in (POSETRACK15, POSETRACK18, COCO17, MPII16, CROWDPOSE14, OPENPOSE18, BODY25, HALPE26, PHOTO19)
-}
+_ALL = (
+    *(POSETRACK15, POSETRACK18, COCO17, MPII16, CROWDPOSE14, AIC14, OPENPOSE18, BODY25, BODY25B, MPI15),
+    *(HALPE26, HALPE68, HALPE136, WHOLEBODY133, H36M17, PHOTO19),
+)
+SKELETONS = {skeleton.name: skeleton for skeleton in _ALL}
+
+_OTHER_SKELETON_NAMES = {"coco18": "openpose18", "posetrack17": "posetrack18", "cocowholebody133": "wholebody133"}
+
+
+def _squeezed(name: str) -> str:
+    """Returns a name in small letters, without blanks, hyphens and underscores."""
+    return re.sub(r"[\W_]+", "", name).lower()
+
+
+def _spellings() -> dict[str, str]:
+    """Returns the names of all keypoints by their squeezed spellings: LEye, eye_left and "Left Eye" are one."""
+    found = {
+        **{"upperneck": "head_bottom", "neck": "neck", "hip": "hip"},
+        **dict.fromkeys(("tophead", "topofhead"), "head_top"),
+        **dict.fromkeys(("midhip", "hips", "root", "hipcenter", "centerhip"), "pelvis"),
+    }
+    sided = ("left_hand", "left_foot", "right_hand", "right_foot")  # of data sets without wrists or ankles
+    for name in dict.fromkeys((*sided, *(name for skeleton in _ALL for name in skeleton.names))):
+        side, body = name.partition("_")[0], _squeezed(kind(name))
+        is_sided = side in ("left", "right")
+        own = [f"{side}{body}", f"{side[0]}{body}", f"{body}{side}", f"{body}{side[0]}"] if is_sided else [body]
+        found |= dict.fromkeys(own, name)
+    for side in ("left", "right"):  # as MMPose calls the keypoints of a hand
+        found[f"{side}handroot"] = f"{side}_hand_0"
+        for i, finger in enumerate(("thumb", "forefinger", "middlefinger", "ringfinger", "pinkyfinger")):
+            found |= {f"{side}{finger}{j}": f"{side}_hand_{4 * i + j}" for j in range(1, 5)}
+    return found
+
+
+_SPELLINGS = _spellings()
+_FOOT_ENDS = {"left_foot": "left_ankle", "right_foot": "right_ankle"}
+_OWN_NAMES: tuple[dict[str, str], ...] = (
+    {},
+    {"head": "head_top", "neck": "head_bottom", "hip": "pelvis"},  # CrowdPose, AI Challenger, Halpe, OpenPose's MPI
+    {"neck": "thorax"},  # OpenPose
+    {**_FOOT_ENDS, "hip": "pelvis"},  # Human3.6M
+)
+"""What data sets call keypoints that have another name here; it counts where it makes a known skeleton complete."""
+
+
+def named_skeleton(names: Sequence[str], where: str = "") -> Skeleton:
+    """Returns the skeleton of some names, in their order: a known one if it has the same keypoints.
+
+    Case, blanks, hyphens and underscores do not matter, and sides may be one letter. Other names stay as they are.
+
+    Raises:
+        ValueError: A keypoint is named twice; a UserError if `where` says where the names are.
+    """
+    if where and len(set(names)) < len(names):
+        twice = next(name for name in names if list(names).count(name) > 1)
+        raise UserError(f"{where}: expected every keypoint once, found {twice!r} twice")
+    found = tuple(_SPELLINGS.get(_squeezed(name), name) for name in names)
+    for own in _OWN_NAMES:
+        translated = tuple(own.get(name, name) for name in found)
+        alike = [skeleton for skeleton in _ALL if set(skeleton.names) == set(translated)]
+        if alike and len(set(translated)) == len(names):
+            same = next((skeleton for skeleton in alike if skeleton.names == translated), None)
+            return same or Skeleton(translated, alike[0].limbs, _sigmas(translated))
+
+    kinds = {kind(name) for name in found}
+    other = {"neck": "head_bottom"} if "head_top" in kinds and "head_bottom" not in kinds else {}
+    other |= {} if "ankle" in kinds else _FOOT_ENDS
+    other |= {} if "wrist" in kinds else {"left_hand": "left_wrist", "right_hand": "right_wrist"}
+    translated = tuple(other.get(name, name) for name in found)
+    own_names = translated if len(set(translated)) == len(names) else tuple(names)
+    return Skeleton(own_names, tuple(limb for limb in PHOTO19.limbs if set(limb) <= set(own_names)), _sigmas(own_names))
 
 
 def get_skeleton(name: str) -> Skeleton:
-    """Returns a skeleton by its name.
+    """Returns a skeleton by its name, in which case, blanks, hyphens and underscores do not matter.
 
     Raises:
         UserError: There is none of that name.
     """
-    if name not in SKELETONS:
-        raise UserError(f"unknown skeleton '{name}': expected one of {', '.join(SKELETONS)}")
-    return SKELETONS[name]
+    found = SKELETONS.get(_OTHER_SKELETON_NAMES.get(_squeezed(name), _squeezed(name)))
+    if found is None:
+        raise UserError(f"unknown skeleton '{name}': expected one of {', '.join(SKELETONS)}, or a list of names")
+    return found
 
 
 SkeletonLike = Skeleton | str | Sequence[str]
@@ -279,6 +397,4 @@ def skeleton_of(value: SkeletonLike) -> Skeleton:
     """
     if isinstance(value, Skeleton):
         return value
-    if isinstance(value, str):
-        return get_skeleton(value)
-    return Skeleton(tuple(value), (), tuple(_SIGMAS.get(kind(name), _OTHER_SIGMA) for name in value))
+    return get_skeleton(value) if isinstance(value, str) else named_skeleton(value)

@@ -8,6 +8,7 @@ from typing import Any
 
 import numpy as np
 import pytest
+import torch
 from conftest import ROOT
 
 from hpr import PoseRefiner
@@ -15,6 +16,7 @@ from hpr.cli.app import ASSETS
 from hpr.crops import ScaleRule
 from hpr.formats import PoseTrack18
 from hpr.images import read_image
+from hpr.refine.results import Outcome
 from hpr.skeleton import COCO17, POSETRACK15
 
 SAMPLE = ASSETS / "sample"
@@ -27,6 +29,16 @@ class DemoRefiner:
     @staticmethod
     def load(path: str, scale: ScaleRule = "published") -> PoseRefiner:
         return PoseRefiner.load(ASSETS / "demo.safetensors", "cpu", flip=False, scale=scale)
+
+
+class KeyPoints:
+    """As supervision's until 0.28; `len` is the number of people."""
+
+    def __init__(self, xy: Any, confidence: Any) -> None:
+        self.xy, self.confidence = xy, confidence
+
+    def __len__(self) -> int:
+        return len(self.xy)
 
 
 @pytest.fixture
@@ -43,8 +55,8 @@ def names(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> dict[str, Any]:
 
     def model(picture: Any) -> list[Any]:
         np.testing.assert_array_equal(picture[..., ::-1], image)
-        data = SimpleNamespace(cpu=lambda: SimpleNamespace(numpy=lambda: triples))
-        return [SimpleNamespace(keypoints=SimpleNamespace(data=data))]
+        xy, conf = torch.from_numpy(triples[..., :2].copy()), torch.from_numpy(triples[..., 2])
+        return [SimpleNamespace(keypoints=SimpleNamespace(xy=xy, conf=conf))]
 
     document = json.loads(path.read_text())
     few = {entry["id"] for entry in document["images"][:2]}
@@ -62,7 +74,7 @@ def names(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> dict[str, Any]:
         "coco_keypoints": coco,
         "model": model,
         "inferencer": lambda picture: iter([{"predictions": [people]}]),
-        "key_points": SimpleNamespace(xy=triples[..., :2].astype(np.float32), confidence=triples[..., 2]),
+        "key_points": KeyPoints(triples[..., :2].astype(np.float32), triples[..., 2]),
     }
 
 
@@ -86,3 +98,33 @@ def test_examples(names: dict[str, Any], tmp_path: Path) -> None:
     assert (tmp_path / "refined.json").is_file()
     (before,), (after,) = (PoseTrack18().read(tmp_path / name) for name in ("poses.json", "refined.json"))
     assert all((b.keypoints != a.keypoints).any() for b, a in zip(before.frames, after.frames, strict=True) if len(b))
+
+
+@pytest.mark.parametrize("people", [0, 2])
+@pytest.mark.parametrize("has_scores", [True, False])
+def test_after_ultralytics(people: int, has_scores: bool, names: dict[str, Any]) -> None:
+    """With its own objects: nobody, and models without confidences (pip install hpr[recipes])."""
+    engine = pytest.importorskip("ultralytics.engine.results")
+    triples = np.resize(np.dstack([names["coco_keypoints"], names["key_points"].confidence]), (people, 17, 3))
+    data = torch.from_numpy(np.nan_to_num(triples)[..., : 3 if has_scores else 2])
+    result = engine.Results(np.ascontiguousarray(names["image"]), "a.jpg", {0: "person"}, keypoints=data)
+    (block,) = (own for own in BLOCKS if "ultralytics" in own)
+    refiner = DemoRefiner.load("", "body")
+    exec(f"import numpy as np\n{block}", names := {**names, "refiner": refiner, "model": lambda picture: [result]})
+    assert names["refined"].outcomes == [Outcome.REFINED] * people
+
+
+@pytest.mark.parametrize("people", [0, 2])
+@pytest.mark.parametrize("key", ["keypoint_confidence", None])
+def test_with_supervision(people: int, key: str | None, names: dict[str, Any]) -> None:
+    """With its own objects: nobody, and no confidences."""
+    supervision = pytest.importorskip("supervision")
+    old = names["key_points"]
+    xy, scores = np.resize(old.xy, (people, 17, 2)), np.resize(old.confidence, (people, 17))
+    key_points = (
+        supervision.KeyPoints(xy=xy, **({key: scores} if key else {})) if people else supervision.KeyPoints.empty()
+    )
+    (block,) = (own for own in BLOCKS if "supervision" in own)
+    names |= {"refiner": DemoRefiner.load("", "body"), "np": np, "key_points": key_points}
+    exec(block, names)
+    assert names["refined"].outcomes == [Outcome.REFINED] * people

@@ -11,6 +11,7 @@ from hpr.formats.conversion import losses, without_original
 from hpr.images import ImageSource, open_images
 from hpr.poses import Frame
 from hpr.refine.files import size_warnings
+from hpr.refine.plausible import check_skeletons
 from hpr.settings import Orientation, Section
 
 
@@ -24,6 +25,7 @@ class ConvertSettings(Section):
     images: str | list[str] | None
     orientation: Orientation
     annotations: str | None
+    skeleton: str | list[str] | None
     overwrite: bool
 
 
@@ -34,7 +36,7 @@ def convert(settings: ConvertSettings) -> None:
         UserError: A source is absent or broken, or an output exists already or cannot be written.
     """
     beside = (settings.annotations, settings.images)
-    source = get_format(settings.input_format, *beside, settings.input, settings.orientation)
+    source = get_format(settings.input_format, *beside, settings.input, settings.orientation, settings.skeleton)
     if settings.format == "auto":
         raise UserError("format=auto: expected the name of a format to write")
     target = get_format(settings.format, *beside, orientation=settings.orientation)
@@ -49,7 +51,10 @@ def convert(settings: ConvertSettings) -> None:
     images = None if settings.images is None else open_images(settings.images, orientation=settings.orientation)
     with progress_bar("files", len(paths), doing="converting") as progress:
         for path, output in zip(paths, outputs, strict=True):
-            sequences = without_original(source.read(path))
+            sequences = source.read(path)
+            for warning in check_skeletons(sequences, settings.skeleton is not None):
+                warn(f"{path}: {warning}")
+            sequences = without_original(sequences)
             if images is not None:
                 for warning in size_warnings([frame for own in sequences for frame in own.frames], images):
                     warn(warning)

@@ -1,5 +1,6 @@
 """`hpr evaluate`: score predictions against annotations."""
 
+import math
 import sys
 from pathlib import Path
 
@@ -20,8 +21,12 @@ class EvaluateSettings(ScoringSettings):
     output: str | None
 
 
-def evaluate(settings: EvaluateSettings) -> None:
-    """Scores the predictions, prints the scores and, if `output` is set, writes all of them to a file."""
+def evaluate(settings: EvaluateSettings) -> int:
+    """Scores the predictions, prints the scores and, if `output` is set, writes all of them to a file.
+
+    Returns:
+        The exit status: 3 if there is no score, since nobody is annotated, else 0.
+    """
     dataset, annotations = settings.dataset, settings.annotations()
     file_format: Format = build("dataset.format", dataset.format)
     predictions = FilesByName(file_format, Path(dataset.predictions))
@@ -35,6 +40,7 @@ def evaluate(settings: EvaluateSettings) -> None:
     print(score_table(scores))
     if settings.output is not None:
         print(f"\nwrote {settings.output}")
+    return 3 if math.isnan(scores.selection) else 0
 
 
 COMMAND = app.Command("evaluate", EvaluateSettings, evaluate)

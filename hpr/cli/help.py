@@ -17,7 +17,7 @@ _DEFAULT = re.compile(r" +- (?:override )?/?(\w+)(?:@(\S+))?: (\w+)(?: +# (.*))?
 _INCLUDED = re.compile(r" +- /(\w+)@_here_$")
 
 _DATASET_SETTINGS = (
-    ("root", "predictions", "images", "orientation", "outside", "annotations", "scale"),
+    ("root", "predictions", "images", "orientation", "outside", "annotations", "skeleton", "scale"),
     ("root", "scale", "steps", "parts", "validated", "training", "validation"),
 )
 """Settings of a data set that most commands use, and those that training uses."""

@@ -24,6 +24,7 @@ from hpr.models.checkpoints import load_network
 from hpr.refine.engine import PoseRefiner
 from hpr.refine.files import FileAssembly, PoseFile, check_images, read_files
 from hpr.refine.objective import Iterations, Objective
+from hpr.refine.plausible import check_skeletons
 from hpr.refine.resume import Journal, content_hash
 from hpr.refine.sharing import Part, RefinedPart, share
 from hpr.refine.stream import refine_parts
@@ -67,11 +68,15 @@ class RefineSettings(Section):
 
 @dataclass(frozen=True)
 class Input:
-    """The predictions, what is wrong with files that are left out, the images, and the ground truth if there is any."""
+    """The predictions, what is wrong with files that are left out, the images, and the ground truth if there is any.
+
+    Doubts are about people in the files: who is in no frame, and poses that do not look like their skeleton.
+    """
 
     file_format: Format
     files: list[PoseFile]
     broken: list[str]
+    doubts: list[str]
     images: ImageSource
     scored: tuple[Truth, Scores] | None
 
@@ -90,8 +95,8 @@ def refine(settings: RefineSettings) -> int:
     """Refines predictions, writes them and a report, and prints what happened.
 
     Returns:
-        The exit status: 0 if every pose was refined or rightly left unchanged, 3 if poses failed or files were
-        skipped, 130 if a signal stopped the run.
+        The exit status: 0 if every pose was refined or rightly left unchanged, 3 if poses failed, files were skipped or
+        nobody was refined, 130 if a signal stopped the run.
 
     Raises:
         UserError: An input is absent or broken, an output cannot be written, or another process of the run is gone.
@@ -131,7 +136,7 @@ def refine(settings: RefineSettings) -> int:
     print_summary(report)
     if report["stopped"]:
         return 130
-    return 3 if report["failed"] or report["broken_files"] else 0
+    return 3 if report["failed"] or report["broken_files"] or not report["persons"]["refined"] else 0
 
 
 def _chosen_model(settings: RefineSettings, file_format: Format, is_first: bool) -> ModelSettings:
@@ -208,6 +213,13 @@ def _read_input(settings: RefineSettings, file_format: Format, is_first: bool) -
         files = read_files(file_format, Path(dataset.predictions), progress, skipped)
     for problem in broken if is_first else ():
         warn(f"{problem}; this file is skipped")
+    sequences = [sequence for file in files for sequence in file.sequences]
+    doubts = check_skeletons(sequences, dataset.skeleton is not None)
+    if not any(sequence.people for sequence in sequences):
+        num_frames = sum(len(sequence.frames) for sequence in sequences)
+        doubts.append(f"{dataset.predictions}: no people in its {num_frames} images")
+    for doubt in doubts if is_first else ():
+        warn(doubt)
 
     source = files[0].path.resolve()
     for folder in (output, output / "predictions"):
@@ -216,14 +228,14 @@ def _read_input(settings: RefineSettings, file_format: Format, is_first: bool) -
     for warning in check_images(files, images) if is_first else ():
         warn(warning)
     if not is_first or dataset.annotations is None:
-        return Input(file_format, files, broken, images, None)
+        return Input(file_format, files, broken, doubts, images, None)
 
     from hpr.metrics.scoring import open_truth
 
     with progress_bar("files", len(files), doing="scoring") as progress:
         truth = open_truth(file_format, dataset.annotations)
         scores = truth.score({file.path.name: file.sequences for file in files}, progress)
-    return Input(file_format, files, broken, images, (truth, scores))
+    return Input(file_format, files, broken, doubts, images, (truth, scores))
 
 
 def _settings_of_results(settings: RefineSettings, refiner: PoseRefiner, file_format: Format) -> dict[str, Any]:
@@ -237,6 +249,7 @@ def _settings_of_results(settings: RefineSettings, refiner: PoseRefiner, file_fo
         "device": refiner.device.type,
         "format": file_format.name,
         "annotations": dataset.annotations if "annotations" in file_format.reads_beside else None,
+        "skeleton": dataset.skeleton,
         "images": dataset.images,
         "orientation": dataset.orientation,
         "version": hpr.__version__,
@@ -294,6 +307,7 @@ def _report(
     output = Path(settings.output_dir)
     facts: dict[str, Any] = {
         "broken_files": source.broken,
+        "doubts": source.doubts,
         "stopped": any(own.stopped for own in shares),
         "device": " and ".join(sorted({own.device_name for own in shares})),
         "precision": refiner.precision,

@@ -56,7 +56,12 @@ def write_report(
     for tally in tallies.values():
         total.add(tally)
 
-    report: dict[str, Any] = {**total.as_json(), "warnings": [], "failed": total.failed, **facts}
+    report: dict[str, Any] = {
+        **total.as_json(),
+        "warnings": list(facts.get("doubts", [])),
+        "failed": total.failed,
+        **facts,
+    }
     num_moved = total.moved.total()
     is_better = findings.scores is not None and findings.scores[1].selection > findings.scores[0].selection
     if 2 * total.moved_far > num_moved and not is_better:  # farther than a refiner should move most poses
@@ -85,12 +90,16 @@ def print_summary(report: Mapping[str, Any]) -> None:
     print(f"{'wrote':<10} {report['settings']['output_dir']}: {written}")
 
     for warning in report["warnings"]:
-        warn(warning)
+        if warning not in report.get("doubts", []):  # said before the work
+            warn(warning)
     if report["stopped"]:
         print(f"\nstopped: {len(report['sequences'])} sequences are complete; the same command continues")
         return
     if report["failed"] or report["broken_files"]:
         skipped = len(report["broken_files"])
         print(f"\nnot all was refined: {report['failed']} poses failed, {skipped} files were skipped")
+    elif not people["refined"]:
+        why = reasons.removeprefix(", ") or "; ".join(report.get("doubts", [])) or "no people"
+        print(f"\nnobody was refined: {why}")
     if report["settings"]["dataset"]["name"] == "sample":
         print(_OWN_PREDICTIONS)

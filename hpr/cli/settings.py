@@ -32,6 +32,7 @@ class DatasetSettings(Section):
     outside: bool = False
     orientation: Orientation = "auto"
     annotations: str | None = None
+    skeleton: str | list[str] | None = None
     scale: ScaleRule
     training: Component | None = None
     validation: Component | None = None

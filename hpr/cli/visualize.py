@@ -10,6 +10,7 @@ from hpr.formats import get_format
 from hpr.images import ImageSource, open_images
 from hpr.poses import image_stem
 from hpr.refine.files import PoseFile, check_images, read_files
+from hpr.refine.plausible import check_skeletons
 from hpr.report.clip import CLIP_ENDING
 from hpr.report.drawing import Layout
 from hpr.report.pictures import Drawn, SafeNames, SequencePair, draw_clip, draw_pictures
@@ -26,6 +27,7 @@ class VisualizeSettings(Section):
     format: str
     orientation: Orientation
     annotations: str | None
+    skeleton: str | list[str] | None
     layout: Layout
     every: Count
     overwrite: bool
@@ -45,10 +47,15 @@ def visualize(settings: VisualizeSettings) -> int:
     images = open_images(settings.images, orientation=settings.orientation)
 
     def read(location: str) -> list[PoseFile]:
-        beside = (settings.annotations, settings.images, location, settings.orientation)
+        beside = (settings.annotations, settings.images, location, settings.orientation, settings.skeleton)
         file_format = get_format(settings.format, *beside)
         with progress_bar("files", doing="reading") as progress:
-            return read_files(file_format, Path(location), progress)
+            files = read_files(file_format, Path(location), progress)
+        for warning in check_skeletons(
+            [own for file in files for own in file.sequences], settings.skeleton is not None
+        ):
+            warn(warning)
+        return files
 
     files = read(settings.input)
     for warning in check_images(files, images):

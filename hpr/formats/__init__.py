@@ -1,5 +1,6 @@
 """Files of poses: one module per format. No other module knows how a file is built."""
 
+import re
 from collections.abc import Callable, Sequence
 from contextlib import suppress
 from pathlib import Path
@@ -7,10 +8,12 @@ from typing import Any
 
 from hpr.errors import UserError
 from hpr.files import read_json
+from hpr.formats import fields
 from hpr.formats.alphapose import AlphaPose
 from hpr.formats.arrays import Arrays
 from hpr.formats.base import Format, pose_files
 from hpr.formats.coco import Coco, CrowdPose
+from hpr.formats.coco_layout import has_names
 from hpr.formats.mmpose import MMPose
 from hpr.formats.mpii import Mpii
 from hpr.formats.openpose import OpenPose
@@ -18,6 +21,7 @@ from hpr.formats.posetrack17 import PoseTrack17
 from hpr.formats.posetrack18 import PoseTrack18, PoseTrack21
 from hpr.formats.ultralytics import Ultralytics, UltralyticsLabels
 from hpr.settings import Orientation, checked
+from hpr.skeleton import get_skeleton, named_skeleton
 
 __all__ = ["FORMATS", "Format", "PoseTrack17", "PoseTrack18", "PoseTrack21", "get_format", "pose_files", "recognise"]
 
@@ -41,6 +45,7 @@ def get_format(
     images: str | Sequence[str] | None = None,
     location: str | None = None,
     orientation: Orientation = "auto",
+    skeleton: str | Sequence[str] | None = None,
 ) -> Format:
     """Returns a format by its name, or by the look of a file.
 
@@ -50,17 +55,29 @@ def get_format(
         images: Where the images are, for formats that need their sizes (`Format.reads_beside`).
         location: A file or folder of poses; "auto" recognises the format of these.
         orientation: Of the images; see `hpr.images.open_images`.
+        skeleton: What the keypoints are, for formats that do not name them: the name of a skeleton, or their names.
 
     Raises:
-        UserError: There is no such format, or the files are of none.
+        UserError: There is no such format or skeleton, or the files are of no format.
     """
     if name == "auto" and location is not None:
-        name = recognise(Path(location))
+        path, document = read_first(Path(location))
+        name = recognise_document(path, document)
+        if name == CrowdPose.name and annotations is None and skeleton is None and not has_names(document):
+            alike = "the 14 keypoints may be crowdpose14 or aic14"
+            raise UserError(f"{path}: {alike}; set dataset.skeleton=NAME, or dataset.annotations=FILE that names them")
     if name not in FORMATS:
         raise UserError(f"unknown format '{name}': expected one of auto, {', '.join(FORMATS)}")
     beside = {"annotations": annotations, "images": images, "orientation": orientation}
     constructor: Callable[..., Format] = FORMATS[name]  # what it takes is said by reads_beside
-    return constructor(**{key: beside[key] for key in FORMATS[name].reads_beside})
+    own = constructor(**{key: beside[key] for key in FORMATS[name].reads_beside})
+    if skeleton is not None:
+        if not own.takes_skeleton:
+            raise UserError(f"dataset.skeleton={skeleton}: files of {name} say what their keypoints are; leave it out")
+        own.skeleton = (
+            get_skeleton(skeleton) if isinstance(skeleton, str) else named_skeleton(skeleton, "dataset.skeleton")
+        )
+    return own
 
 
 def recognise(location: Path) -> str:
@@ -101,7 +118,7 @@ def read_first(location: Path) -> tuple[Path, Any]:
                 return path, read_json(path) if path.suffix == ".json" else None
         path = next(iter(paths), None)
     if path is None:
-        raise UserError(f"{location}: expected files of poses ({', '.join(_ENDINGS)}), found none")
+        raise UserError(f"{location}: no people: expected files of poses ({', '.join(_ENDINGS)}), found none")
     return path, read_json(path) if path.suffix == ".json" else None
 
 
@@ -114,5 +131,26 @@ def recognise_document(path: Path, document: object) -> str:
     for name, own in FORMATS.items():
         if own.recognises(path, document):
             return name
-    known = "; ".join(f"{name}: {own.looks_like}" for name, own in FORMATS.items())
-    raise UserError(f"{path}: expected a file of one of these formats, found none of them ({known})")
+    if document in ([], {}):
+        raise UserError(f"{path}: no people in it, so that nothing tells the format; found {document}")
+    raise UserError(f"{path}: {_unknown(document)}")
+
+
+_LONGEST = 160
+
+
+def _unknown(document: object) -> str:
+    """Returns what a document of no known format has, and which format is nearest."""
+    record = document[0] if isinstance(document, list) else document
+    keys = list(record) if isinstance(record, dict) else []
+    what = f"a list of {len(document)}" if isinstance(document, list) else fields.summary(document)
+    found = f"found {what}{' with ' if keys else ''}{', '.join(map(str, keys))}"
+    words = {name: set(re.findall(r"\w+", own.looks_like)) & set(map(str, keys)) for name, own in FORMATS.items()}
+    nearest = max(words, key=lambda name: len(words[name]))
+    hint = (
+        f"nearest is {nearest}: {FORMATS[nearest].looks_like}"
+        if words[nearest]
+        else "no format has that; docs/formats.md lists them"
+    )
+    room = _LONGEST - min(len(hint), _LONGEST // 2)
+    return f"{found if len(found) <= room else f'{found[: room - 1]}…'}; {hint}"[: _LONGEST + 2]

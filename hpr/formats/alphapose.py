@@ -19,14 +19,7 @@ from hpr.formats.records import (
     group_by_name,
 )
 from hpr.poses import Frame, IntArray
-from hpr.skeleton import COCO17, HALPE26, OPENPOSE18
-
-_SKELETONS = {17: COCO17, 26: HALPE26, 68: HALPE26, 133: COCO17, 136: HALPE26}
-"""Number of a person's keypoints in a list of results → the skeleton of the first ones. The others are of the face and
-the hands: Halpe without a face, COCO-WholeBody (whose feet are in another order than Halpe's) and all of Halpe."""
-
-_LONGER = [3 * count for count in _SKELETONS if count > len(COCO17)]
-"""Lengths of lists of keypoints that COCO's results do not have."""
+from hpr.skeleton import COCO17, HALPE26, HALPE68, HALPE136, OPENPOSE18, WHOLEBODY133
 
 _LISTS = {None: "keypoints", "bodies": "joints", "people": "pose_keypoints_2d"}
 """Name of an image's list of people (None where all images share one) → name of a person's list of keypoints."""
@@ -40,7 +33,6 @@ class _Details(NamedTuple):
 
     people: str | None  # name of an image's list of people; None where all images share one
     keypoints: str  # name of a person's list of keypoints
-    num_keypoints: int  # number of keypoints in it, with those of hands and face
 
 
 class AlphaPose(RecordFormat):
@@ -48,7 +40,8 @@ class AlphaPose(RecordFormat):
 
     name = "alphapose"
     looks_like = "JSON list of people with image_id (the name of an image), keypoints and score"
-    skeletons = (COCO17, HALPE26, OPENPOSE18)
+    skeletons = (COCO17, HALPE26, HALPE68, WHOLEBODY133, HALPE136)
+    takes_skeleton = True
     metric = "oks"
     compared = ("keypoints", "scores")
     score_key = "score"
@@ -57,13 +50,12 @@ class AlphaPose(RecordFormat):
 
     @staticmethod
     def recognises(path: Path, document: object) -> bool:
-        """See `Format`. Where `image_id` is a number, 17 keypoints are COCO's results."""
+        """See `Format`. Where `image_id` is a number, lists are COCO's results."""
         if isinstance(document, list):
             first = document[0] if document else None
             if not isinstance(first, dict) or not isinstance(first.get("keypoints"), list):
                 return False
-            is_numbered = type(first.get("image_id")) is int and len(first["keypoints"]) in _LONGER
-            return isinstance(first.get("image_id"), str) or is_numbered
+            return isinstance(first.get("image_id"), str)
         return isinstance(document, dict) and _people_key(document) is not None
 
     def _parse(self, document: Any, path: Path) -> Original:
@@ -71,17 +63,16 @@ class AlphaPose(RecordFormat):
         people_key = _people_key(document) if isinstance(document, dict) else None
         records, wheres, images, indices = _read_records(document, people_key, path)
         key = _LISTS[people_key]
-        skeletons = {18: OPENPOSE18} if people_key else _SKELETONS
-        triples, skeleton = fields.read_triples(records, wheres, key, skeletons)
+        usual = (OPENPOSE18,) if people_key else self.skeletons
+        triples, skeleton = fields.read_triples(records, wheres, key, usual, self.skeleton)
 
-        body = triples[:, : len(skeleton)]
         arrays = {
-            "scores": np.where(fields.is_zero(body), np.nan, body[..., 2]),
+            "scores": np.where(fields.is_zero(triples), np.nan, triples[..., 2]),
             "boxes": fields.box_corners(fields.boxes(record.get("box") for record in records)),
             "person_scores": np.array([fields.number_or_nan(record.get("score")) for record in records], np.float64),
             "posed": np.array([isinstance(record.get(key), list) for record in records], bool),
         }
-        keypoints = fields.keypoints_of(body[..., :2], fields.is_zero(body))
+        keypoints = fields.keypoints_of(triples[..., :2], fields.is_zero(triples))
         people = self._people(records, wheres, skeleton, keypoints, **arrays)
 
         matches = [_VIDEO_NAME.fullmatch(image) for image in images]
@@ -90,19 +81,15 @@ class AlphaPose(RecordFormat):
             numbers = frame_numbers(images)
         order = np.argsort([number or 0 for number in numbers], kind="stable")  # all 0 where it is no video
         entries = [ImageEntry(images[index], number=numbers[index]) for index in order.tolist()]
-        details = _Details(people_key, key, triples.shape[1])
-        return Original(entries, np.argsort(order)[indices], records, people, details)
+        details = _Details(people_key, key)
+        return Original(entries, np.argsort(order)[indices], records, people, details, is_counted=True)
 
     def _updated_record(self, record: Record, people: Frame, person: int, original: Original, index: int) -> Record:
-        _, key, count = original.details
-        body = _written(people, person)
-        rest = (record.get(key) or [0] * 3 * count)[len(body) :]  # of hands and faces
-        return {**record, key: body + rest}
+        return {**record, original.details.keypoints: _written(people, person)}
 
     def _new_record(self, people: Frame, person: int, original: Original) -> Record:
-        people_key, key, count = original.details
+        people_key, key = original.details
         keypoints = _written(people, person)
-        keypoints += [0] * (3 * count - len(keypoints))
         if people_key is not None:
             return {key: keypoints}
         others = fields.optional_fields(people, person, score="score", box="box", track_id="idx")

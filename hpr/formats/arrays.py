@@ -15,14 +15,13 @@ from hpr.formats import fields
 from hpr.formats.base import Format
 from hpr.formats.records import ImageEntry, Original, gather_people
 from hpr.poses import NO_RECORD, Frame, IntArray, PoseSequence
-from hpr.skeleton import SKELETONS, Skeleton, skeleton_of
+from hpr.skeleton import SKELETONS, Skeleton, get_skeleton, named_skeleton
 
 Array = NDArray[Any]
 
 _NUMBERS = ("scores", "flags", "boxes", "head_boxes", "person_scores")  # fields of `Frame` that a file can have
 _IMAGES = ("images", "frames", "all_images", "all_frames")
 _KNOWN = ("keypoints", *_NUMBERS, *_IMAGES, "track_ids", "skeleton", "keypoint_names")
-_SKELETONS_BY_NAMES = {skeleton.names: skeleton for skeleton in SKELETONS.values()}
 
 _MAX_NUMBER = 2**31
 _KINDS = {"fiu": "numbers", "fiub": "numbers", "iu": "whole numbers", "U": "texts"}  # of numpy's types
@@ -150,9 +149,10 @@ def _read_skeleton(arrays: dict[str, Array], count: int, path: Path) -> Skeleton
         raise UserError(f"{path}: expected the array {expected}, found none")
     if named is not None:
         _check(named.reshape(-1), (1,), "U", f"{path}: skeleton")
-        skeleton = SKELETONS.get(str(named.item()))
-        if skeleton is None:
-            raise UserError(f"{path}: skeleton: expected one of {known}, found {str(named.item())!r}")
+        try:
+            skeleton = get_skeleton(str(named.item()))
+        except UserError:
+            raise UserError(f"{path}: skeleton: expected one of {known}, found {str(named.item())!r}") from None
         if len(skeleton) != count:
             expected = f"expected the {len(skeleton)} keypoints of {skeleton.name}"
             raise UserError(f"{path}: keypoints: {expected}, found {count}")
@@ -163,9 +163,10 @@ def _read_skeleton(arrays: dict[str, Array], count: int, path: Path) -> Skeleton
         names = tuple(listed.tolist())
         if not names or len(set(names)) < count:
             raise UserError(f"{where}: expected each name once, found {', '.join(names) or 'none'}")
-        if skeleton is not None and names != skeleton.names:
+        own = named_skeleton(names, where)
+        if skeleton is not None and own.names != skeleton.names:
             raise UserError(f"{where}: expected those of the skeleton {skeleton.name}, found others; leave out one")
-        skeleton = _SKELETONS_BY_NAMES.get(names) or skeleton_of(names)
+        skeleton = own
     assert skeleton is not None
     return skeleton
 

@@ -24,8 +24,10 @@ class Format(ABC):
         is_folder: Whether what is written from scratch is a folder with a file for each image.
         metric: How poses of this format are scored: "posetrack", "oks" or "pckh".
         reads_beside: What the constructor takes: "annotations", a file of ground truth with the names of the images,
-            and "images", where the images are, whose sizes normalised coordinates need, and "orientation" of these.
+            "images", where the images are, whose sizes normalised coordinates need, and "orientation" of these.
         upright: Whether the programs that write this format read images by OpenCV, turned as EXIF says.
+        takes_skeleton: Whether files do not name their keypoints, or not all.
+        skeleton: What the user says that the keypoints are; None for what the files say, else by their number.
     """
 
     name: ClassVar[str]
@@ -37,6 +39,8 @@ class Format(ABC):
     metric: ClassVar[str]
     reads_beside: ClassVar[tuple[str, ...]] = ()
     upright: ClassVar[bool] = False
+    takes_skeleton: ClassVar[bool] = False
+    skeleton: Skeleton | None = None
 
     def sources(self, location: Path) -> list[Path]:
         """Returns the sources in a location that a user names: the file itself, or the files of a folder.

@@ -11,12 +11,21 @@ import numpy as np
 from hpr.errors import UserError
 from hpr.files import read_json, write_json
 from hpr.formats import fields
-from hpr.formats.coco_layout import CocoImage, Layout, ignore_polygons, plain_layout, read_images, skeleton_of
+from hpr.formats.coco_layout import (
+    CocoImage,
+    Layout,
+    file_layout,
+    format_of,
+    ignore_polygons,
+    items,
+    people_rows,
+    read_images,
+)
 from hpr.formats.records import ImageEntry, Original, Record, RecordFormat, gather_people, numbered_heads
 from hpr.poses import BoolArray, FloatArray, Frame, IntArray, PoseSequence, image_stem, match_frames
-from hpr.skeleton import COCO17, CROWDPOSE14, PHOTO19
+from hpr.skeleton import COCO17, CROWDPOSE14, HALPE26, HALPE136, WHOLEBODY133, Skeleton
 
-__all__ = ["Coco", "CocoWithHead", "CrowdPose", "GroundTruth", "plain_layout", "ranking_scores", "results"]
+__all__ = ["Coco", "CrowdPose", "GroundTruth", "Layout", "ranking_scores", "results"]
 
 
 @dataclass(frozen=True)
@@ -31,6 +40,7 @@ class GroundTruth:
         wheres: M, where each of them is, for messages.
         image_indices: (M,) which of the images each of them is in.
         triples: (M, K, 3) x, y and v in the order of the skeleton; zeros for who has no keypoints.
+        skeleton: The K keypoints.
     """
 
     sequence: PoseSequence
@@ -39,6 +49,7 @@ class GroundTruth:
     wheres: list[str]
     image_indices: IntArray
     triples: FloatArray
+    skeleton: Skeleton
 
     @property
     def is_posed(self) -> BoolArray:
@@ -47,11 +58,12 @@ class GroundTruth:
 
 
 class _Details(NamedTuple):
-    """What the writer has to know of a file, with x, y and v (P, slots, 3) of the people in the order of the file."""
+    """What the writer has to know of a file, with x, y and v (P, K, 3) of the people in the order of the file."""
 
     layout: Layout
     images: list[CocoImage]
     triples: FloatArray
+    people: list[int]  # rows of everyone in the people's category, also crowds
     has_scores: bool  # whether v is the score of a keypoint
 
 
@@ -64,8 +76,9 @@ class Coco(RecordFormat):
     """
 
     name = "coco"
-    looks_like = "JSON with images, annotations and left_eye in categories, or a list of results of 51 numbers each"
-    skeletons = (COCO17,)
+    looks_like = "JSON with images, annotations and names of keypoints in categories, or a list of results"
+    skeletons: ClassVar[tuple[Skeleton, ...]] = (COCO17, HALPE26, WHOLEBODY133, HALPE136)
+    takes_skeleton = True
     metric = "oks"
     reads_beside = ("annotations",)
     compared = ("keypoints", "scores", "flags", "person_scores")
@@ -79,7 +92,7 @@ class Coco(RecordFormat):
 
     @staticmethod
     def recognises(path: Path, document: object) -> bool:
-        return skeleton_of(document) is COCO17
+        return format_of(document) == Coco.name
 
     def read_annotated(self, path: Path) -> list[PoseSequence]:
         """See `Format`; crowds and people without keypoints are ignore regions of all images."""
@@ -94,13 +107,12 @@ class Coco(RecordFormat):
         document = fields.expect(read_json(path) if document is None else document, dict, str(path))
         sequence = self._sequence(document, path)
         original: Original = sequence.original
-        layout, images, all_triples, _ = original.details
-        rows = [row for row, record in enumerate(original.records) if layout.has(record)]
+        layout, images, all_triples, rows, _ = original.details
         records, wheres = [original.records[row] for row in rows], [f"{path}: annotations[{row}]" for row in rows]
         indices = fields.match_image_ids(records, wheres, [image.id for image in images], "the file's images")
         triples = np.zeros((len(rows), len(layout.skeleton), 3))
-        triples[np.isin(rows, original.people.records)] = all_triples[:, layout.slots]
-        truth = GroundTruth(sequence, images, records, wheres, indices, triples)
+        triples[np.isin(rows, original.people.records)] = all_triples
+        truth = GroundTruth(sequence, images, records, wheres, indices, triples, layout.skeleton)
 
         regions: list[list[FloatArray]] = [[] for _ in images]
         for person in np.flatnonzero(~truth.is_posed).tolist():
@@ -139,8 +151,8 @@ class Coco(RecordFormat):
     @cached_property
     def _beside(self) -> tuple[list[CocoImage], Layout]:
         """The images of the annotations, and the order of their keypoints."""
-        path = Path(str(self.annotations))
-        return read_images(self.document_beside, path), self._layout(self.document_beside, path)
+        path, document = Path(str(self.annotations)), self.document_beside
+        return read_images(document, path), self._layout(document, path, items(document.get("annotations"), dict))
 
     def _keypoint_names(self) -> list[str]:
         """Returns what files call the keypoints."""
@@ -148,44 +160,29 @@ class Coco(RecordFormat):
 
     # Reading
 
-    def _layout(self, document: Mapping[str, Any], path: Path) -> Layout:
-        """Returns how a file keeps people: in the order of its categories, or else in that of the skeleton."""
-        names, listed = self._keypoint_names(), []
-        for i, category in enumerate(fields.expect(document.get("categories") or [], list, f"{path}: categories")):
-            if isinstance(category, dict) and isinstance(category.get("keypoints"), list) and category["keypoints"]:
-                listed.append((i, category["keypoints"], category.get("id")))
-
-        complete = [(own, category_id) for _, own, category_id in listed if all(name in own for name in names)]
-        if listed and not complete:
-            i, own, _ = listed[0]
-            missing = next(name for name in names if name not in own)
-            expected = f"expected all {len(names)} keypoints of {self.name}, found no {missing}"
-            raise UserError(f"{path}: categories[{i}].keypoints: {expected}; read the file in its own format")
-
-        order = complete[0][0] if complete else names
-        ids = tuple(category_id for own, category_id in complete if own == order)
-        return Layout(self.skeletons[0], [order.index(name) for name in names], len(order), ids)
+    def _layout(self, document: Mapping[str, Any], path: Path, records: list[Any]) -> Layout:
+        return file_layout(dict(document), path, self.skeletons, self.skeleton, records)
 
     def _parse(self, document: Any, path: Path) -> Original:
-        is_results = isinstance(document, list)
-        if is_results:
-            layout = self._layout({}, path) if self.annotations is None else self._beside[1]
+        if is_results := isinstance(document, list):
+            layout = self._layout({}, path, document) if self.annotations is None else self._beside[1]
             records, where = document, f"{path}: "
+            everyone = Layout(layout.skeleton)  # some programs count categories from 0, or write none
+            rows, everyone_rows, warnings = people_rows(records, where, everyone, {})
         else:
-            layout = self._layout(fields.expect(document, dict, str(path)), path)
-            records, where = fields.field(document, "annotations", list, str(path)), f"{path}: annotations"
+            records = fields.field(fields.expect(document, dict, str(path)), "annotations", list, str(path))
+            layout, where = self._layout(document, path, records), f"{path}: annotations"
+            rows, everyone_rows, warnings = people_rows(records, where, layout, document)
 
-        every = None if is_results else layout  # every result is of a person
-        rows = [row for row, record in enumerate(records) if _is_in_frame(record, f"{where}[{row}]", every)]
         own, wheres = [records[row] for row in rows], [f"{where}[{row}]" for row in rows]
         images = self._images_of_results(own, wheres) if is_results else read_images(document, path)
         expected = f"the images of {self.annotations}" if is_results else "the file's images"
         indices = fields.match_image_ids(own, wheres, [image.id for image in images], expected)
 
         lists = [record["keypoints"] for record in own]
-        triples = fields.number_table(lists, (3 * layout.slot_count,), wheres, "keypoints")
-        triples = triples.reshape(-1, layout.slot_count, 3)  # (P, 3 * slots) -> (P, slots, 3)
-        keypoints, scores, flags, has_scores = _poses(triples[:, layout.slots])
+        triples = fields.number_table(lists, (3 * len(layout.skeleton),), wheres, "keypoints")
+        triples = triples.reshape(-1, len(layout.skeleton), 3)  # (P, 3 * K) -> (P, K, 3)
+        keypoints, scores, flags, has_scores = _poses(triples)
         boxes = fields.box_corners(fields.boxes(record.get("bbox") for record in own))
         arrays: dict[str, Any] = {"scores": scores, "flags": flags, "boxes": boxes, "records": np.array(rows, np.int64)}
 
@@ -194,22 +191,28 @@ class Coco(RecordFormat):
         is_numbered = is_results and self.annotations is None
         numbers = [fields.id_number(image.id) if is_numbered else None for image in images]
         entries = [ImageEntry(image.name, image.size, n) for image, n in zip(images, numbers, strict=True)]
-        details = _Details(layout, images, triples, has_scores)
-        return Original(entries, indices, records, people, details, upright=is_results)
+        details = _Details(layout, images, triples, everyone_rows, has_scores)
+        parsed = Original(entries, indices, records, people, details, warnings=warnings)
+        return parsed._replace(upright=is_results, is_counted=layout.is_counted)
 
     def _images_of_results(self, records: Sequence[Record], wheres: Sequence[str]) -> list[CocoImage]:
-        """Returns the images that results may be of: those of the annotations, else those that people are in."""
-        if self.annotations is not None:
-            return self._beside[0]
-
-        ids = []
+        """Returns the images that results may be of: those of the annotations, then others that people are in."""
+        known = [] if self.annotations is None else self._beside[0]
+        ids = {image.id for image in known}
+        numbers = {fields.id_number(image_id) for image_id in ids}
+        others = []
         for record, where in zip(records, wheres, strict=True):
-            number = fields.id_number(record.get("image_id"))
+            image_id = record.get("image_id")
+            number = fields.id_number(image_id)
+            if (isinstance(image_id, int | str) and image_id in ids) or (number is not None and number in numbers):
+                continue
             if number is None:
-                expected = f"expected a number, found {fields.summary(record.get('image_id'))}"
+                found = fields.summary(image_id)
+                unknown = f"{found} is not among the images of {self.annotations}"
+                expected = unknown if ids else f"expected a number, found {found}"
                 raise UserError(f"{where}.image_id: {expected}; set the file of annotations that has its images")
-            ids.append(number)
-        return [CocoImage(number, self.image_name.format(number)) for number in dict.fromkeys(ids)]
+            others.append(number)
+        return [*known, *(CocoImage(number, self.image_name.format(number)) for number in dict.fromkeys(others))]
 
     # Writing
 
@@ -217,11 +220,9 @@ class Coco(RecordFormat):
         return _with_file_flags(people, original.details.has_scores)
 
     def _updated_record(self, record: Record, people: Frame, person: int, original: Original, index: int) -> Record:
-        layout, _, triples, _ = original.details
-        slotted = triples[index].copy()  # slots of other keypoints stay
-        slotted[layout.slots] = _written(people, person)
-        count = {"num_keypoints": int((slotted[:, 2] > 0).sum())} if "num_keypoints" in record else {}
-        return {**record, "keypoints": fields.plain(slotted.reshape(-1)), **count}
+        triples = _written(people, person)
+        count = {"num_keypoints": int((triples[:, 2] > 0).sum())} if "num_keypoints" in record else {}
+        return {**record, "keypoints": fields.plain(triples.reshape(-1)), **count}
 
     def _new_record(self, people: Frame, person: int, original: Original) -> Record:
         layout = original.details.layout
@@ -229,7 +230,7 @@ class Coco(RecordFormat):
             (score,) = ranking_scores(people.select(np.array([person])))
             return _new_result(people, person, float(score), layout)
 
-        triples = layout.to_slots(_written(people, person))
+        triples = _written(people, person)
         record = {"category_id": layout.category, "iscrowd": 0, "keypoints": fields.plain(triples.reshape(-1))}
         record |= {"num_keypoints": int((triples[:, 2] > 0).sum())}
         record |= fields.optional_fields(people, person, box="bbox")
@@ -268,28 +269,13 @@ class CrowdPose(Coco):
 
     name = "crowdpose"
     looks_like = "as coco, with head and neck in categories, crowdIndex in images, or results of 42 numbers each"
-    skeletons = (CROWDPOSE14,)
+    skeletons: ClassVar[tuple[Skeleton, ...]] = (CROWDPOSE14,)
     file_names: ClassVar[Mapping[str, str]] = {"head_top": "head", "head_bottom": "neck"}
     image_name = "{}.jpg"
 
     @staticmethod
     def recognises(path: Path, document: object) -> bool:
-        return skeleton_of(document) is CROWDPOSE14
-
-
-class CocoWithHead(Coco):
-    """Annotations like COCO's that also have the ends of the head, as tools/photo_data.py writes them, for training."""
-
-    skeletons = (PHOTO19,)
-
-
-def _is_in_frame(record: Any, where: str, layout: Layout | None) -> bool:
-    """Returns whether a record is of somebody in a frame: of a person of the layout, with keypoints, and no crowd."""
-    fields.expect(record, dict, where)
-    if (layout is not None and not layout.has(record)) or not record.get("keypoints"):
-        return False
-    fields.expect(record["keypoints"], list, f"{where}.keypoints")
-    return not record.get("iscrowd")
+        return format_of(document) == CrowdPose.name
 
 
 def _poses(triples: FloatArray) -> tuple[FloatArray, FloatArray, FloatArray, bool]:
@@ -323,7 +309,7 @@ def results(frames: Sequence[Frame], image_ids: Sequence[int | str | None], layo
 
 def _new_result(people: Frame, person: int, score: float, layout: Layout) -> Record:
     """Returns a result without the id of its image; see `_with_file_flags`."""
-    triples = layout.to_slots(_written(people, person))
+    triples = _written(people, person)
     record = {"category_id": layout.category, "keypoints": fields.plain(triples.reshape(-1)), "score": score}
     return {**record, **fields.optional_fields(people, person, box="bbox")}
 

@@ -1,5 +1,7 @@
 """How files of COCO's form, also CrowdPose's and PoseTrack 2018's, keep images, keypoints and regions."""
 
+import re
+from collections.abc import Sequence
 from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
@@ -7,9 +9,10 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
+from hpr.errors import UserError
 from hpr.formats import fields
 from hpr.poses import FloatArray
-from hpr.skeleton import COCO17, CROWDPOSE14, POSETRACK18, Skeleton
+from hpr.skeleton import CROWDPOSE14, POSETRACK15, POSETRACK18, SKELETONS, Skeleton, named_skeleton
 
 ImageId = int | str
 
@@ -28,36 +31,19 @@ class Layout:
     """How a file keeps the keypoints of a person.
 
     Attributes:
-        skeleton: Skeleton of the K keypoints.
-        slots: (K,) the index of each keypoint's triple in a record.
-        slot_count: Number of triples of a record.
+        skeleton: The K keypoints, in the order of the file.
         categories: Ids of the category that people are in; empty where the file does not say, or everyone is.
+        is_counted: Whether the file does not name the keypoints.
     """
 
     skeleton: Skeleton
-    slots: list[int]
-    slot_count: int
     categories: tuple[Any, ...] = ()
+    is_counted: bool = False
 
     @property
     def category(self) -> Any:
         """The category of new people."""
         return self.categories[0] if self.categories else 1
-
-    def has(self, record: dict[str, Any]) -> bool:
-        """Returns whether an annotation is of a person or of a crowd."""
-        return not self.categories or record.get("category_id") in self.categories
-
-    def to_slots(self, triples: FloatArray) -> FloatArray:
-        """Returns (slot_count, 3) triples of triples (K, 3), with zeros in slots of other keypoints."""
-        slotted = np.zeros((self.slot_count, 3))
-        slotted[self.slots] = triples
-        return slotted
-
-
-def plain_layout(skeleton: Skeleton) -> Layout:
-    """Returns the layout that keeps people in the order of a skeleton."""
-    return Layout(skeleton, list(range(len(skeleton))), len(skeleton), (1,))
 
 
 def read_images(document: dict[str, Any], path: Path) -> list[CocoImage]:
@@ -122,43 +108,122 @@ def _mask_outlines(segmentation: dict[str, Any]) -> list[FloatArray]:
     return [np.asarray(polygon, np.float64) for polygon in polygons if len(polygon) > 2]
 
 
+# People
+
+
+class Rows(NamedTuple):
+    """Which annotations are of people: those in frames, those and crowds and people without keypoints, and warnings."""
+
+    posed: list[int]
+    people: list[int]
+    warnings: tuple[str, ...]
+
+
+def people_rows(records: list[Any], where: str, layout: Layout, document: dict[str, Any]) -> Rows:
+    """Sorts annotations by their category, `iscrowd` and list of keypoints."""
+    wheres = [f"{where}[{row}]" for row in range(len(records))]
+    for record, place in zip(records, wheres, strict=True):
+        fields.expect(record, dict, place)
+    known = [fields.plain_id(category.get("id")) for category in items(document.get("categories"), dict)]
+    own = {fields.plain_id(category) for category in layout.categories}
+    ids = _plain_categories([fields.plain_id(record.get("category_id")) for record in records], known, own)
+    people = [row for row, category in enumerate(ids) if not own or category in own]
+    posed = [row for row in people if records[row].get("keypoints") and not fields.flag(records[row].get("iscrowd"))]
+    for row in posed:
+        fields.expect(records[row]["keypoints"], list, f"{wheres[row]}.keypoints")
+
+    strange = [row for row, category in enumerate(ids) if own and category not in known]
+    odd = [row for row, record in enumerate(records) if fields.flag(record.get("iscrowd")) is None]
+    expected = f"expected {fields.summary(layout.category)}, the people's; they are in no frame"
+    warnings = [
+        *_strange(records, wheres, strange, "category_id", f"an id of no category; {expected}"),
+        *_strange(records, wheres, odd, "iscrowd", "a text or list; expected 0 or 1; they count as people"),
+    ]
+    if records and not posed and not strange:
+        crowds = sum(bool(fields.flag(records[row].get("iscrowd"))) for row in people)
+        others = f"{len(records) - len(people)} are of other categories, {crowds} are crowds"
+        bare = f"{len(people) - crowds} have no list of keypoints"
+        warnings.append(f"{where}: none of {len(records)} is a person with keypoints: {others}, {bare}")
+    return Rows(posed, people, tuple(warnings))
+
+
+def _plain_categories(ids: list[Any], known: list[Any], own: set[Any]) -> list[Any]:
+    """Returns the category ids of annotations as they are meant, where one meaning is plain.
+
+    Some programs count categories from 0 in annotations alone; where there is one category, nothing else can be meant.
+    """
+    unknown = {category for category in ids if category not in known}
+    numbers = [category for category in ids if isinstance(category, int)]
+    if 0 in unknown and all(number + 1 in known for number in numbers):
+        return [category + 1 if isinstance(category, int) else category for category in ids]
+    if len(unknown) == 1 and len(set(ids)) == 1 and len(known) == 1:
+        return known * len(ids)
+    (only,) = own if len(own) == 1 and len(known) == 1 else (None,)
+    return [only if category is None else category for category in ids]
+
+
+def _strange(records: list[Any], wheres: list[str], rows: list[int], key: str, what: str) -> list[str]:
+    """Returns a line about the records of some rows whose field is odd; none without any."""
+    if not rows:
+        return []
+    found = f"{wheres[rows[0]]}.{key}: found {fields.summary(records[rows[0]].get(key))}"
+    return [f"{found}, and {len(rows)} of {len(records)} annotations have {what}"]
+
+
 # Recognition
 
 _POSETRACK_FIELDS = {
     *("vid_id", "frame_id", "nframes", "is_labeled", "has_labeled_person", "ignore_regions_x"),  # of images
     *("track_id", "person_id", "scores", "bbox_head"),  # of annotations
 }
-_BY_LENGTH = {3 * len(skeleton): skeleton for skeleton in (COCO17, CROWDPOSE14)}
+_MIN_NAMES = 3
+"""Names of keypoints that tell what a file is of."""
 
 
-def skeleton_of(document: object) -> Skeleton | None:
-    """Returns the skeleton of a document of COCO's form; None for any other document.
-
-    Where nothing in a document of images and annotations tells, it is PoseTrack's.
-    """
+def format_of(document: object) -> str | None:
+    """Returns which of the formats of COCO's form a document is in: coco, crowdpose, posetrack18; None for others."""
     if isinstance(document, dict) and {"images", "annotations"} <= document.keys():
-        return _skeleton_of_annotations(document)
+        return _format_of_annotations(document)
     if isinstance(document, list) and document and isinstance(document[0], dict):
-        is_result = fields.id_number(document[0].get("image_id")) is not None
-        return _BY_LENGTH.get(_flat_length(document[0])) if is_result else None
+        length = _flat_length(document[0])
+        if fields.id_number(document[0].get("image_id")) is not None and length and length % 3 == 0:
+            return "crowdpose" if length == 3 * len(CROWDPOSE14) else "coco"
     return None
 
 
-def _skeleton_of_annotations(document: dict[str, Any]) -> Skeleton:
+def has_names(document: object) -> bool:
+    """Returns whether a document says what its keypoints are, or that it is CrowdPose's."""
+    content = document if isinstance(document, dict) else {}
+    return bool(_names(content)) or any("crowdIndex" in image for image in items(content.get("images"), dict))
+
+
+def _format_of_annotations(document: dict[str, Any]) -> str:
     images, annotations = items(document["images"], dict), items(document["annotations"], dict)
-    categories = items(document.get("categories"), dict)
-    names = {name for category in categories for name in items(category.get("keypoints"), str)}
-    if "left_eye" in names:
-        return COCO17
-    if "head_bottom" in names:
-        return POSETRACK18
-    if {"head", "neck"} <= names or any("crowdIndex" in image for image in images):
-        return CROWDPOSE14
+    names = _names(document)
+    known = set(named_skeleton(tuple(dict.fromkeys(names))).names)
+    if known and set(POSETRACK15.names) <= known <= set(POSETRACK18.names):
+        return "posetrack18"
+    if {"head", "neck"} <= set(names) and known == set(CROWDPOSE14.names):
+        return "crowdpose"
+    if len(known & _BODY) >= _MIN_NAMES:
+        return "coco"
+    if any("crowdIndex" in image for image in images):
+        return "crowdpose"
     if any(not _POSETRACK_FIELDS.isdisjoint(entry) for entry in (*images, *annotations)):
-        return POSETRACK18
+        return "posetrack18"
 
     lengths = {_flat_length(annotation) for annotation in annotations} - {0}
-    return _BY_LENGTH.get(lengths.pop(), POSETRACK18) if len(lengths) == 1 else POSETRACK18
+    is_empty = not images or not isinstance(document["annotations"], list)
+    return "crowdpose" if lengths == {3 * len(CROWDPOSE14)} else "posetrack18" if is_empty else "coco"
+
+
+_BODY = {name for skeleton in SKELETONS.values() for name in skeleton.names}
+
+
+def _names(document: dict[str, Any]) -> list[str]:
+    """Returns all names of keypoints in a document."""
+    categories = items(document.get("categories"), dict)
+    return [name for category in categories for name in items(category.get("keypoints"), str)]
 
 
 def items(value: object, kind: type) -> list[Any]:
@@ -172,3 +237,47 @@ def _flat_length(record: dict[str, Any]) -> int:
     if not isinstance(keypoints, list) or not keypoints or isinstance(keypoints[0], list | dict | str):
         return 0
     return len(keypoints)
+
+
+def file_layout(
+    document: dict[str, Any], path: Path, usual: Sequence[Skeleton], chosen: Skeleton | None, records: list[Any]
+) -> Layout:
+    """Returns how a file keeps people: as its categories name keypoints, else as the number of those in records says.
+
+    Raises:
+        UserError: The names are of no people, or nobody has said what keypoints of that number are.
+    """
+    listed = []
+    for i, category in enumerate(fields.expect(document.get("categories") or [], list, f"{path}: categories")):
+        names = category.get("keypoints") if isinstance(category, dict) else None
+        if isinstance(names, list) and names:
+            where = f"{path}: categories[{i}].keypoints"
+            names = [fields.expect(name, str, where) for name in names]
+            listed.append((named_skeleton(names, where), names, category.get("id")))
+
+    lists = [record.get("keypoints") for record in records if isinstance(record, dict)]
+    lengths = {len(keypoints) for keypoints in lists if isinstance(keypoints, list) and keypoints}
+    length = lengths.pop() if len(lengths) == 1 else 1
+    count = None if length % 3 else length // 3
+    known = [len(_BODY.intersection(skeleton.names)) for skeleton, _, _ in listed]
+    best = max(known, default=0)
+    categories = tuple(
+        category_id
+        for (_, names, category_id), number in zip(listed, known, strict=True)
+        if number == best and names == listed[known.index(best)][1]
+    )
+    if best and chosen is None:
+        skeleton, names, _ = listed[known.index(best)]
+        if count is not None and count < len(names) and (first := named_skeleton(names[:count])) in SKELETONS.values():
+            skeleton = first  # as in Human-Art, whose category lists keypoints that are in another field
+        return Layout(skeleton, categories)
+
+    numbered = all(re.fullmatch(r"\D{0,12}\d+", name) for _, names, _ in listed for name in names)
+    if chosen is None and not numbered:
+        found = ", ".join(listed[0][1][:3])
+        advice = "if they are people's, set dataset.skeleton=NAME"
+        raise UserError(f"{path}: categories: expected names of people's keypoints, found {found}, ...; {advice}")
+    if count is None:
+        return Layout(chosen or usual[0], categories, is_counted=True)
+    skeleton = fields.counted_skeleton(count, usual, chosen, f"{path}: keypoints")
+    return Layout(skeleton, categories, is_counted=True)

@@ -1,6 +1,6 @@
 """Fields of parsed files: taking them out, with errors that say where and what was expected, and putting them in."""
 
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from typing import Any
 
@@ -8,7 +8,7 @@ import numpy as np
 
 from hpr.errors import UserError
 from hpr.poses import BoolArray, FloatArray, Frame, IntArray, TrackId
-from hpr.skeleton import Skeleton
+from hpr.skeleton import SKELETONS, Skeleton
 
 Kind = type | tuple[type, ...]
 
@@ -71,6 +71,28 @@ def id_number(value: object) -> int | None:
     return value if isinstance(value, int) and not isinstance(value, bool) else None
 
 
+def flag(value: object) -> bool | None:
+    """Returns what a flag stands for, also as a text, a number or in a list of one; None if that is not plain."""
+    while isinstance(value, list) and len(value) <= 1:
+        value = value[0] if value else None
+    if isinstance(value, str):
+        text = value.strip().lower()
+        value = {"false": 0, "no": 0, "": 0, "none": 0, "nan": 0, "true": 1, "yes": 1}.get(text, text)
+        value = number_or_nan(value) if isinstance(value, int) else as_number(value)
+        return bool(value) if np.isfinite(value) else None
+    if value is None or isinstance(value, int | float):
+        return bool(np.nan_to_num(number_or_nan(value)))
+    return None
+
+
+def plain_id(value: object) -> int | str | None:
+    """Returns an id as a number where it stands for one, else as a text; None for anything else."""
+    while isinstance(value, list) and len(value) == 1:
+        value = value[0]
+    number = id_number(value)
+    return number if number is not None else value if isinstance(value, str) else None
+
+
 def track_id(value: Any, where: str) -> TrackId:
     """Returns a track id, also of a list of those that were merged, or written as 3.0; None where the file has none.
 
@@ -111,9 +133,9 @@ def match_image_ids(records: Sequence[Any], wheres: Sequence[str], ids: Sequence
     return np.array(indices, np.int64)
 
 
-def image_size(image: dict[str, Any]) -> tuple[int, int] | None:
-    """Returns width and height of an image; None where the file does not say."""
-    width, height = image.get("width"), image.get("height")
+def image_size(image: dict[str, Any], prefix: str = "") -> tuple[int, int] | None:
+    """Returns width and height of an image, whose names may have a prefix; None where the file does not say."""
+    width, height = image.get(f"{prefix}width"), image.get(f"{prefix}height")
     return (width, height) if isinstance(width, int) and isinstance(height, int) else None
 
 
@@ -182,6 +204,14 @@ def number_or_nan(value: Any) -> float:
     try:
         return float(value) if isinstance(value, int | float) else np.nan
     except OverflowError:
+        return np.nan
+
+
+def as_number(value: Any) -> float:
+    """Returns a number that may be written as a text; NaN for anything else."""
+    try:
+        return float(value) if isinstance(value, str) else number_or_nan(value)
+    except ValueError:
         return np.nan
 
 
@@ -265,42 +295,64 @@ def extent(people: Frame, person: int) -> FloatArray | None:
     return np.concatenate([there.min(axis=0), there.max(axis=0)]) if len(there) else None
 
 
-def skeleton_of_length(length: int, dims: int, skeletons: Mapping[int, Skeleton], where: str) -> Skeleton:
-    """Returns the skeleton of keypoints that a file does not name, of `dims` items each in a list of a length.
+def counted_skeleton(
+    count: int, usual: Sequence[Skeleton], chosen: Skeleton | None, where: str, refused: bool = False
+) -> Skeleton:
+    """Returns the skeleton of keypoints that a file does not name: the user's choice, else by their number.
 
-    The only function that goes by the number of keypoints, to which `skeletons` map.
+    The only function that goes by the number of keypoints.
+
+    Args:
+        count: Number of keypoints.
+        usual: Skeletons that the format's own writers have.
+        chosen: What the user has said; None for nothing.
+        where: Place of the keypoints, for messages.
+        refused: Whether the number alone says nothing.
 
     Raises:
-        UserError: No skeleton has that number of keypoints.
+        UserError: There is no usual skeleton of that number, or several, or it is not that of the chosen one.
     """
-    count, rest = divmod(length, dims)
-    if rest or count not in skeletons:
-        known = ", ".join(f"{dims * known_count} ({known.name})" for known_count, known in skeletons.items())
-        raise UserError(f"{where}: expected {known} {'keypoints' if dims == 1 else 'numbers'}, found {length}")
-    return skeletons[count]
+    found = f"found {count} keypoints"
+    if chosen is not None:
+        if len(chosen) != count:
+            name = "dataset.skeleton" if chosen.name == "custom" else chosen.name
+            raise UserError(f"{where}: expected the {len(chosen)} keypoints of {name}, {found}")
+        return chosen
+
+    alike = [skeleton for skeleton in usual if len(skeleton) == count]
+    if len(alike) == 1 and not refused:
+        return alike[0]
+    names = [name for name, skeleton in SKELETONS.items() if len(skeleton) == count]
+    if names:
+        raise UserError(f"{where}: {found}, which may be {' or '.join(names)}; set dataset.skeleton=NAME")
+    known = ", ".join(f"{len(skeleton)} ({skeleton.name})" for skeleton in usual)
+    raise UserError(f"{where}: expected {known} keypoints, {found}; set dataset.skeleton=[NAME,NAME,...]")
 
 
 def read_triples(
-    records: Sequence[Any], wheres: Sequence[str], key: str, skeletons: Mapping[int, Skeleton]
+    records: Sequence[Any], wheres: Sequence[str], key: str, usual: Sequence[Skeleton], chosen: Skeleton | None
 ) -> tuple[FloatArray, Skeleton]:
-    """Returns (P, count, 3) x, y and score of all keypoints, zeros for people without any, and their skeleton.
+    """Returns (P, K, 3) x, y and score of keypoints, zeros for people without any, and their skeleton.
 
-    The skeletons go by the number of keypoints, of which they are the first; where nobody has any, it is the first.
+    The skeleton is that of `counted_skeleton`; where nobody has a keypoint, it is the chosen or the first usual one.
 
     Raises:
         UserError: There are other numbers of keypoints, or different ones.
     """
     lists = [record.get(key) or [] for record in records]
     first = next((i for i, values in enumerate(lists) if values), None)
-    length = 3 * next(iter(skeletons))
+    skeleton = chosen or usual[0]
     if first is not None:
         place = f"{wheres[first]}.{key}"
         length = len(expect(lists[first], list, place))
-        skeleton_of_length(length, 3, skeletons, place)
+        if length % 3:
+            raise UserError(f"{place}: expected x, y and score of each keypoint, found {length} numbers")
+        skeleton = counted_skeleton(length // 3, usual, chosen, place)
+    length = 3 * len(skeleton)
     for values, where in zip(lists, wheres, strict=True):
         if isinstance(values, list) and values and len(values) != length:
             expected = f"expected {length} numbers as in the first record, found {len(values)}"
             raise UserError(f"{where}.{key}: {expected}; keep the poses of each model in files of their own")
 
     table = optional_table(records, wheres, key, (length,), 0.0)
-    return table.reshape(-1, length // 3, 3), skeletons[length // 3]  # (P, 3 * count) -> (P, count, 3)
+    return table.reshape(-1, len(skeleton), 3), skeleton  # (P, 3 * K) -> (P, K, 3)

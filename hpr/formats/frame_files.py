@@ -53,6 +53,7 @@ class _Files(NamedTuple):
 
     names: list[str]
     is_folder: bool
+    is_list: bool  # whether they are the items of a list in one file
     scale: Scale | None  # what the coordinates are relative to; None for pixels
     sizes: FloatArray | None  # (F, 2) sizes of the images, where they are needed
 
@@ -123,9 +124,9 @@ class FrameFiles(RecordFormat):
             raise UserError(f"{path}: no such file or folder")
         return sorted(path.glob(f"*{self.ending}"), key=_natural_order) if path.is_dir() else [path]
 
-    def _read_files(self, path: Path, paths: list[Path]) -> list[PoseSequence]:
+    def _read_files(self, path: Path, files: list[Path]) -> list[PoseSequence]:
         """Reads some files of a source."""
-        contents = [self._load(file) for file in paths]
+        paths, contents = self._contents(files)
         parsed = self._parse_files(paths, contents)._replace(upright=self.upright)
         folder = (path if path.is_dir() else path.absolute().parent).name
 
@@ -137,7 +138,8 @@ class FrameFiles(RecordFormat):
             people = scale.convert(parsed.people, sizes[parsed.image_indices], to_pixels=True)
             parsed = parsed._replace(images=images, people=people)
 
-        details = _Files([file.name for file in paths], path.is_dir(), scale, sizes)
+        is_list = path.is_file() and paths != [path]
+        details = _Files([file.name for file in paths], path.is_dir(), is_list, scale, sizes)
         original = parsed._replace(details=details, document=contents, format_name=self.name)
         return [original.sequence(path.name if path.is_dir() else path.stem, folder)]
 
@@ -150,6 +152,8 @@ class FrameFiles(RecordFormat):
             return
 
         contents = [self._encoded(content) for content in self._updated_document(frames, original)]
+        if original.details.is_list:
+            contents = [b"[" + b",".join(contents) + b"]"]
         if original.details.is_folder:
             with replacing_folder(path) as folder:
                 for name, content in zip(original.details.names, contents, strict=True):
@@ -159,6 +163,10 @@ class FrameFiles(RecordFormat):
                 temporary.write_bytes(contents[0])
 
     # What a format says
+
+    def _contents(self, files: list[Path]) -> tuple[list[Path], list[Any]]:
+        """Returns the path of each frame and its content, from the files of a source."""
+        return files, [self._load(file) for file in files]
 
     def _load(self, path: Path) -> Any:
         return read_json(path)
@@ -207,7 +215,7 @@ class FrameFiles(RecordFormat):
                 raise UserError(f"{sequence.name}: no file can have the name {name!r}")
 
         sizes = None if self.scale_from_scratch is None else self._sizes(frames)
-        return frames, original._replace(details=_Files(names, True, self.scale_from_scratch, sizes))
+        return frames, original._replace(details=_Files(names, True, False, self.scale_from_scratch, sizes))
 
     def _in_file_units(self, people: Frame, indices: IntArray, original: Original) -> Frame:
         files: _Files | None = original.details

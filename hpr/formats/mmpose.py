@@ -13,17 +13,10 @@ from hpr.formats.base import pose_files
 from hpr.formats.frame_files import FrameFiles, first_record, written_pose
 from hpr.formats.records import ImageEntry, Original, Record, RecordFormat, gather_records
 from hpr.poses import FloatArray, Frame, PoseSequence
-from hpr.skeleton import COCO17, CROWDPOSE14, HALPE26, MPII16, Skeleton
+from hpr.skeleton import COCO17, HALPE26, MPII16, WHOLEBODY133, Skeleton, named_skeleton
 
 _DEMO = "instance_info"
 _DEMO_NAME = "results_"
-
-_OWN_NAMES = {
-    HALPE26.name: {"head": "head_top", "neck": "head_bottom", "hip": "pelvis"},
-    MPII16.name: {"upper_neck": "head_bottom"},
-    CROWDPOSE14.name: {"top_head": "head_top", "neck": "head_bottom"},
-}
-"""What MMPose's configurations of data sets call keypoints that have another name here."""
 
 
 class MMPose(FrameFiles):
@@ -35,7 +28,8 @@ class MMPose(FrameFiles):
 
     name = "mmpose"
     looks_like = "JSON with people of keypoints and keypoint_scores, for each frame or each image"
-    skeletons = (COCO17, HALPE26, MPII16, CROWDPOSE14)
+    skeletons = (COCO17, HALPE26, MPII16, WHOLEBODY133)
+    takes_skeleton = True
     metric = "oks"
     reads_beside = ()
     is_folder = False
@@ -104,19 +98,18 @@ class MMPose(FrameFiles):
         """Parses the people of each image, whose lists are at `places`; meta is the skeleton that the source names."""
         records, wheres, indices = gather_records(listed, places)
         poses = fields.column(records, wheres, "keypoints", list)
-        skeleton = meta or COCO17
-        if poses and meta is None:
-            by_count = {len(skeleton): skeleton for skeleton in self.skeletons}
-            skeleton = fields.skeleton_of_length(len(poses[0]), 1, by_count, f"{wheres[0]}.keypoints")
+        skeleton, is_counted = self.skeleton or meta or COCO17, bool(poses and meta is None)
+        if poses and (meta is None or self.skeleton is not None):
+            place = f"{wheres[0]}.keypoints"
+            skeleton = fields.counted_skeleton(len(poses[0]), self.skeletons, self.skeleton, place)
         coordinates = fields.number_table(poses, (len(skeleton), 2), wheres, "keypoints")
 
         scores = fields.optional_table(records, wheres, "keypoint_scores", (len(skeleton),))
         keypoints = fields.keypoints_of(coordinates, fields.is_zero(coordinates) & (scores == 0))
         boxes = fields.boxes(_unwrapped(record.get("bbox")) for record in records)
         unwrapped = [{**record, "bbox_score": _unwrapped(record.get("bbox_score"))} for record in records]
-        return Original(
-            images, indices, records, self._people(unwrapped, wheres, skeleton, keypoints, scores=scores, boxes=boxes)
-        )
+        people = self._people(unwrapped, wheres, skeleton, keypoints, scores=scores, boxes=boxes)
+        return Original(images, indices, records, people, is_counted=is_counted)
 
     def _updated_record(self, record: Record, people: Frame, person: int, original: Original, index: int) -> Record:
         return {**record, **_pose(people, person)}
@@ -169,20 +162,15 @@ def _image_name(path: Path, document: Any) -> str:
 
 
 def _meta(document: Any, path: Path) -> Skeleton | None:
-    """Returns the skeleton whose keypoints a document names; None if it names none. Refuses other keypoints."""
+    """Returns the skeleton whose keypoints a document names; None if it names none."""
     meta = document.get("meta_info") if isinstance(document, dict) else None
     named = meta.get("keypoint_id2name") if isinstance(meta, dict) else None
     if not isinstance(meta, dict) or not isinstance(named, dict):
         return None
 
     names = [named[index] for index in sorted(named, key=lambda index: (len(index), index))]  # "10" after "9"
-    for skeleton in MMPose.skeletons:
-        own = _OWN_NAMES.get(skeleton.name, {})
-        if [own.get(name, name) if isinstance(name, str) else name for name in names] == list(skeleton.names):
-            return skeleton
-    known = ", ".join(skeleton.name for skeleton in MMPose.skeletons)
-    found = f"found those of {fields.summary(meta.get('dataset_name'))}"
-    raise UserError(f"{path}: meta_info.keypoint_id2name: expected the keypoints of {known}, {found}")
+    place = f"{path}: meta_info.keypoint_id2name"
+    return named_skeleton([fields.expect(name, str, place) for name in names], place)
 
 
 def _unwrapped(value: Any) -> Any:

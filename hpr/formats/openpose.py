@@ -2,20 +2,24 @@
 
 import re
 from collections.abc import Sequence
+from contextlib import suppress
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
+from hpr.errors import UserError
+from hpr.files import read_json
 from hpr.formats import fields
+from hpr.formats.base import pose_files
 from hpr.formats.frame_files import FrameFiles, Scale, video_numbers, written_pose
 from hpr.formats.records import ImageEntry, Original, Record, gather_records
 from hpr.poses import Frame
-from hpr.skeleton import BODY25, OPENPOSE18
+from hpr.skeleton import BODY25, COCO17, HALPE26, HALPE136, MPI15, OPENPOSE18, WHOLEBODY133
 
 _VIDEO_FRAME = re.compile(r"(?P<video>.*)_(?P<number>\d{12})", re.DOTALL)
-_POSE = "pose_keypoints_2d"
+_POSE, _OLD_POSE = "pose_keypoints_2d", "pose_keypoints"  # the latter until version 1.2
 _UNUSED = (
     *("face_keypoints_2d", "hand_left_keypoints_2d", "hand_right_keypoints_2d"),
     *("pose_keypoints_3d", "face_keypoints_3d", "hand_left_keypoints_3d", "hand_right_keypoints_3d"),
@@ -28,7 +32,8 @@ class OpenPose(FrameFiles):
 
     name = "openpose"
     looks_like = "a folder of JSON files with people of pose_keypoints_2d, one for each image"
-    skeletons = (BODY25, OPENPOSE18)
+    skeletons = (BODY25, OPENPOSE18, MPI15, COCO17, HALPE26, WHOLEBODY133, HALPE136)
+    takes_skeleton = True
     metric = "oks"
     name_ending = "_keypoints"
     relative_hint = ", as --keypoint_scale 3 and 4 write them"
@@ -36,15 +41,35 @@ class OpenPose(FrameFiles):
 
     @staticmethod
     def recognises(path: Path, document: object) -> bool:
-        people = document.get("people") if isinstance(document, dict) else None
-        return isinstance(people, list) and all(isinstance(person, dict) and _POSE in person for person in people)
+        """See `Format`. Also a list of what is else in a file each, as ComfyUI's nodes write it."""
+        frames = document[:1] if isinstance(document, list) else [document]
+        lists = [frame.get("people") if isinstance(frame, dict) else None for frame in frames]
+        is_list = bool(lists) and all(isinstance(people, list) for people in lists)
+        return is_list and all(isinstance(p, dict) and (_POSE in p or _OLD_POSE in p) for p in lists[0] or [])
+
+    def sources(self, location: Path) -> list[Path]:
+        """See `Format`. A file with a list of frames is a source of its own."""
+        found = super().sources(location)
+        if len(found) == 1 and found[0].is_dir():
+            files = pose_files(found[0])
+            with suppress(UserError):  # reading says what is wrong with it
+                return files if isinstance(read_json(files[0]), list) else found
+        return found
+
+    def _contents(self, files: list[Path]) -> tuple[list[Path], list[Any]]:
+        """See `FrameFiles`. The frames of a list count from 0."""
+        paths, contents = super()._contents(files)
+        if len(files) == 1 and isinstance(contents[0], list):
+            return [files[0] / f"{index}" for index in range(len(contents[0]))], contents[0]
+        return paths, contents
 
     def _parse_files(self, paths: list[Path], contents: list[Any]) -> Original:
         listed = fields.column(contents, map(str, paths), "people", list)
         records, wheres, indices = gather_records(listed, [f"{path}: people" for path in paths])
-        posed = np.array([bool(values) for values in fields.column(records, wheres, _POSE, list)], bool)
-        by_count = {len(skeleton): skeleton for skeleton in self.skeletons}
-        triples, skeleton = fields.read_triples(records, wheres, _POSE, by_count)
+        is_old = any(_OLD_POSE in record for record in records) and not any(_POSE in record for record in records)
+        key = _OLD_POSE if is_old else _POSE
+        posed = np.array([bool(values) for values in fields.column(records, wheres, key, list)], bool)
+        triples, skeleton = fields.read_triples(records, wheres, key, self.skeletons, self.skeleton)
 
         is_missing = fields.is_zero(triples)
         scores = np.where(is_missing, np.nan, triples[..., 2])
@@ -54,8 +79,11 @@ class OpenPose(FrameFiles):
 
         names = [path.name.removesuffix(self.ending).removesuffix(self.name_ending) for path in paths]
         numbers: Sequence[int | None] = video_numbers(names, _VIDEO_FRAME) or [None] * len(names)
-        images = [ImageEntry(name, number=number) for name, number in zip(names, numbers, strict=True)]
-        return Original(images, indices, records, replace(people, track_ids=track_ids))
+        if paths and paths[0].parent.is_file():
+            numbers = range(len(paths))
+        sizes = [fields.image_size(content, "canvas_") for content in contents]
+        images = [ImageEntry(*entry) for entry in zip(names, sizes, numbers, strict=True)]
+        return Original(images, indices, records, replace(people, track_ids=track_ids), is_counted=True)
 
     def _scale(self, people: Frame) -> Scale | None:
         """See `FrameFiles`. Coordinates are relative if they are all between -1 and 1."""
@@ -65,7 +93,7 @@ class OpenPose(FrameFiles):
         return Scale(low=-1.0 if coordinates.min() < 0 else 0.0, inset=1)
 
     def _updated_record(self, record: Record, people: Frame, person: int, original: Original, index: int) -> Record:
-        return {**record, _POSE: _pose(people, person)}
+        return {**record, _OLD_POSE if _POSE not in record else _POSE: _pose(people, person)}
 
     def _new_record(self, people: Frame, person: int, original: Original) -> Record:
         known_id = people.track_ids[person]

@@ -8,10 +8,10 @@ import numpy as np
 
 from hpr.errors import UserError
 from hpr.formats import fields
-from hpr.formats.coco_layout import items, skeleton_of
+from hpr.formats.coco_layout import format_of, items
 from hpr.formats.records import ImageEntry, Original, Record, RecordFormat, gather_records, numbered_heads
 from hpr.poses import FloatArray, Frame, PoseSequence
-from hpr.skeleton import POSETRACK15, POSETRACK18
+from hpr.skeleton import POSETRACK15, POSETRACK18, named_skeleton
 
 _EARS = POSETRACK18.indices("left_ear", "right_ear")
 
@@ -40,7 +40,7 @@ class PoseTrack18(RecordFormat):
 
     @staticmethod
     def recognises(path: Path, document: object) -> bool:
-        return skeleton_of(document) is POSETRACK18 and not _is_of_2021(document)
+        return format_of(document) == PoseTrack18.name and not _is_of_2021(document)
 
     def _parse(self, document: Any, path: Path) -> Original:
         """See `RecordFormat`. Images come in the order of the file, each with its annotations in that order."""
@@ -128,7 +128,7 @@ class PoseTrack21(PoseTrack18):
 
     @staticmethod
     def recognises(path: Path, document: object) -> bool:
-        return skeleton_of(document) is POSETRACK18 and _is_of_2021(document)
+        return format_of(document) == PoseTrack18.name and _is_of_2021(document)
 
 
 def _is_of_2021(document: Any) -> bool:
@@ -142,11 +142,14 @@ def _keypoint_names(document: dict[str, Any], path: Path) -> Sequence[str]:
     names: Sequence[str] = POSETRACK18.names
     for category in fields.expect(document.get("categories") or [], list, f"{path}: categories"):
         listed = category.get("keypoints") if isinstance(category, dict) else None
-        if isinstance(listed, list) and "left_eye" in listed:
+        if not isinstance(listed, list) or not all(isinstance(name, str) for name in listed):
+            continue
+        found_names = named_skeleton(list(dict.fromkeys(listed))).names
+        if "left_eye" in found_names:
             found = "found COCO's (left_eye in categories); read it as coco"
             raise UserError(f"{path}: expected PoseTrack's keypoints, {found}")
-        if isinstance(listed, list) and all(name in listed for name in POSETRACK15.names):
-            names = listed
+        if set(POSETRACK15.names) <= set(found_names):
+            names = found_names
     return names
 
 

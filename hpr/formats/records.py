@@ -55,6 +55,8 @@ class Original(NamedTuple):
         document: The content of the source, as the format has parsed it.
         format_name: The format that read it.
         upright: See `Frame`.
+        is_counted: Whether the skeleton was taken by the number of keypoints.
+        warnings: See `PoseSequence`.
     """
 
     images: list[ImageEntry]
@@ -65,6 +67,8 @@ class Original(NamedTuple):
     document: Any = None
     format_name: str = ""
     upright: bool = False
+    is_counted: bool = False
+    warnings: tuple[str, ...] = ()
 
     def sequence(self, name: str, folder: str = "") -> PoseSequence:
         """Returns the sequence of the source, whose frames have views of arrays over everyone.
@@ -88,7 +92,7 @@ class Original(NamedTuple):
             image_name, size, _, regions = image
             own |= {"size": size, "number": number, "ignore_regions": regions, **known}
             frames.append(Frame(image_name, grouped.skeleton, **own))
-        return PoseSequence(name, frames, self)
+        return PoseSequence(name, frames, self, self.warnings)
 
 
 class RecordFormat(Format):

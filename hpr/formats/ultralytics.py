@@ -12,15 +12,12 @@ from hpr.formats import fields
 from hpr.formats.frame_files import FrameFiles, Scale, first_record, video_numbers, written_pose
 from hpr.formats.records import ImageEntry, Original, Record, gather_records
 from hpr.poses import FloatArray, Frame, TrackId
-from hpr.skeleton import COCO17
+from hpr.skeleton import COCO17, Skeleton
 
-_KEYPOINTS = len(COCO17)
 _CORNERS = ("x1", "y1", "x2", "y2")
 
 _BOX_END = 5  # class, and the box's centre and size
-_LENGTHS = {_BOX_END + dims * _KEYPOINTS + rest: dims for dims in (2, 3) for rest in (0, 1, 2)}
-_CONTENT = "class, box and 17 keypoints of 2 or 3 numbers, then at most a confidence and a track id"
-_EXPECTED = f"39 to 41 or 56 to 58 numbers ({_CONTENT})"
+_NUMBER = re.compile(r"[-+]?[\d.]+(e[-+]?\d+)?", re.IGNORECASE)
 _VIDEO_FRAME = re.compile(r"(?P<video>.*)_(?P<number>0|[1-9]\d{0,8})", re.DOTALL)
 
 
@@ -30,6 +27,7 @@ class Ultralytics(FrameFiles):
     name = "ultralytics"
     looks_like = "a folder of JSON lists of people with box and keypoints x, y and visible, one for each image"
     skeletons = (COCO17,)
+    takes_skeleton = True
     metric = "oks"
     relative_hint = ", as to_json(normalize=True) writes them"
     score_key = "confidence"
@@ -46,21 +44,28 @@ class Ultralytics(FrameFiles):
         listed = [fields.expect(content, list, str(path)) for path, content in zip(paths, contents, strict=True)]
         records, wheres, indices = gather_records(listed, [f"{path}: " for path in paths])
 
-        no_pose = {axis: [0] * _KEYPOINTS for axis in "xy"}
         places = [f"{where}.keypoints" for where in wheres]
-        poses = [fields.expect(r.get("keypoints") or no_pose, dict, p) for r, p in zip(records, places, strict=True)]
-        axes = [fields.number_table(fields.column(poses, places, a, list), (_KEYPOINTS,), places, a) for a in "xy"]
-        coordinates = np.stack(axes, axis=-1)  # (P, 17, 2)
+        given = [fields.expect(r.get("keypoints") or {}, dict, p) for r, p in zip(records, places, strict=True)]
+        first = next((i for i, pose in enumerate(given) if pose), None)
+        skeleton = self.skeleton or COCO17
+        if first is not None:
+            x = fields.field(given[first], "x", list, places[first])
+            skeleton = fields.counted_skeleton(len(x), self.skeletons, self.skeleton, f"{places[first]}.x")
+        count = len(skeleton)
+        poses = [pose or {axis: [0] * count for axis in "xy"} for pose in given]
+        axes = [fields.number_table(fields.column(poses, places, a, list), (count,), places, a) for a in "xy"]
+        coordinates = np.stack(axes, axis=-1)  # (P, K, 2)
 
         boxes = [record.get("box") for record in records]
         arrays = {
-            "scores": fields.optional_table(poses, places, "visible", (_KEYPOINTS,)),
+            "scores": fields.optional_table(poses, places, "visible", (count,)),
             "posed": np.array([record.get("keypoints") is not None for record in records], bool),
             "boxes": fields.boxes([b.get(key) for key in _CORNERS] if isinstance(b, dict) else None for b in boxes),
         }
         keypoints = fields.keypoints_of(coordinates, fields.is_zero(coordinates))
         images = [ImageEntry(path.name.removesuffix(self.ending)) for path in paths]
-        return Original(images, indices, records, self._people(records, wheres, COCO17, keypoints, **arrays))
+        people = self._people(records, wheres, skeleton, keypoints, **arrays)
+        return Original(images, indices, records, people, is_counted=True)
 
     def _scale(self, people: Frame) -> Scale | None:
         """See `FrameFiles`. Coordinates are relative if all are between 0 and 1, also those of the boxes."""
@@ -104,8 +109,9 @@ class UltralyticsLabels(FrameFiles):
     """Reader and writer of folders of labels, of a data set or as `save_txt=True` writes them."""
 
     name = "ultralytics_labels"
-    looks_like = "a folder of .txt files with class, box and 17 keypoints in each line, one for each image"
+    looks_like = "a folder of .txt files with class, box and keypoints in each line, one for each image"
     skeletons = (COCO17,)
+    takes_skeleton = True
     metric = "oks"
     ending = ".txt"
     scale_from_scratch = Scale()
@@ -122,7 +128,8 @@ class UltralyticsLabels(FrameFiles):
             except UserError:  # another file may tell
                 continue
             if lines:
-                return len(lines[0].split()) in _LENGTHS
+                words = lines[0].split()
+                return len(words) > _BOX_END + 2 and all(_NUMBER.fullmatch(word) for word in words)
         return False
 
     def _load(self, path: Path) -> Any:
@@ -137,10 +144,12 @@ class UltralyticsLabels(FrameFiles):
         lines = [line for content in contents for line in content.lines]
         indices = np.repeat(np.arange(len(paths)), np.array([len(content.lines) for content in contents], np.int64))
 
-        boxes, triples, ends = np.empty((len(lines), 4)), np.full((len(lines), _KEYPOINTS, 3), np.nan), []
+        skeleton = self.skeleton or COCO17
+        lengths = _lengths(lines, wheres, skeleton, self.skeleton is not None)
+        boxes, triples, ends = np.empty((len(lines), 4)), np.full((len(lines), len(skeleton), 3), np.nan), []
         for row, (line, where) in enumerate(zip(lines, wheres, strict=True)):
-            boxes[row], dims, numbers, end = _parse_line(line, where)
-            triples[row, :, :dims] = numbers.reshape(_KEYPOINTS, dims)  # (17 * dims,) -> (17, dims)
+            boxes[row], dims, numbers, end = _parse_line(line, where, lengths)
+            triples[row, :, :dims] = numbers.reshape(len(skeleton), dims)  # (K * dims,) -> (K, dims)
             ends.append(end)
 
         keypoints, scores, flags = _poses(triples)
@@ -160,16 +169,17 @@ class UltralyticsLabels(FrameFiles):
         first = 0 if counted and 0 in counted else 1
         places = [None] * len(names) if counted is None else [number - first for number in counted]
         images = [ImageEntry(name, number=place) for name, place in zip(names, places, strict=True)]
-        return Original(images, indices, lines, self._people(lines, wheres, COCO17, keypoints, **arrays))
+        people = self._people(lines, wheres, skeleton, keypoints, **arrays)
+        return Original(images, indices, lines, people, is_counted=True)
 
     def _scale(self, people: Frame) -> Scale | None:
         """See `FrameFiles`. Labels are always relative."""
         return Scale()
 
     def _updated_record(self, record: Record, people: Frame, person: int, original: Original, index: int) -> Record:
-        words = record.split()
-        dims = _LENGTHS[len(words)]
-        return _line(words[:_BOX_END], _label_pose(people, person)[:, :dims], words[_BOX_END + dims * _KEYPOINTS :])
+        words, count = record.split(), len(people.skeleton)
+        dims = _dims_of_lengths(count)[len(words)]
+        return _line(words[:_BOX_END], _label_pose(people, person)[:, :dims], words[_BOX_END + dims * count :])
 
     def _new_record(self, people: Frame, person: int, original: Original) -> Record:
         box = fields.extent(people, person)
@@ -194,17 +204,53 @@ def _read_labels(path: Path) -> _Labels:
         text = read_bytes(path).decode()
     except UnicodeDecodeError:
         raise UserError(f"{path}: not a text; repair or remove the file") from None
-    lines = text.splitlines(keepends=True)
+    lines = text.removeprefix("\ufeff").splitlines(keepends=True)
     numbers = [number for number, line in enumerate(lines, 1) if line.split()]
     return _Labels(text, [lines[number - 1] for number in numbers], numbers)
 
 
-def _parse_line(line: str, where: str) -> tuple[FloatArray, int, FloatArray, list[str]]:
+def _dims_of_lengths(count: int) -> dict[int, int]:
+    """Returns the numbers of a keypoint by the words of a line: class, box, keypoints, perhaps confidence and id."""
+    return {_BOX_END + dims * count + rest: dims for dims in (2, 3) for rest in (2, 1, 0)}
+
+
+def _lengths(lines: list[str], wheres: list[str], skeleton: Skeleton, is_chosen: bool) -> dict[int, int]:
+    """Returns `_dims_of_lengths` of a skeleton, after a look at whether lines may be of other keypoints.
+
+    Raises:
+        UserError: Nobody has said what the keypoints are, and they may be fewer with a flag or a confidence each.
+    """
+    known = _dims_of_lengths(len(skeleton))
+    odd = [
+        (line.split(), where) for line, where in zip(lines, wheres, strict=True) if known.get(len(line.split())) == 2
+    ]
+    counts = [count for count in range(5, len(skeleton)) if odd and all(_has_flags(words, count) for words, _ in odd)]
+    if counts and not is_chosen:
+        (words, where), others = odd[0], " or ".join(map(str, counts))
+        found = f"{len(words)} numbers may be {others} keypoints of 3 numbers instead of {len(skeleton)} of 2"
+        raise UserError(f"{where}: {found}; set dataset.skeleton=[NAME,NAME,...], or dataset.skeleton=coco17")
+    return known
+
+
+def _has_flags(words: list[str], count: int) -> bool:
+    """Returns whether a line may have that many keypoints of three numbers: a flag or a confidence after x and y."""
+    rest = words[_BOX_END + 3 * count :]
+    flags = words[_BOX_END + 2 : _BOX_END + 3 * count : 3]
+    is_two = len(words) - _BOX_END - 2 * len(COCO17) < 2 or re.fullmatch(r"-?\d+", words[-1]) is not None
+    values = [float(word) for word in flags if _NUMBER.fullmatch(word)]
+    are_flags = len(values) == count and set(values) <= {0, 1, 2} and any(values)
+    return len(words) >= _BOX_END + 3 * count and len(rest) <= 2 and (are_flags or not is_two)
+
+
+def _parse_line(line: str, where: str, lengths: dict[int, int]) -> tuple[FloatArray, int, FloatArray, list[str]]:
     """Returns a box (4,), centre and size, the numbers of a keypoint, those of all, and the words after them."""
     words = line.split()
-    dims = _LENGTHS.get(len(words))
+    dims = lengths.get(len(words))
+    count = (min(lengths) - _BOX_END) // 2
     if dims is None:
-        raise UserError(f"{where}: expected {_EXPECTED}, found {len(words)}")
+        expected = f"expected class, box and {count} keypoints of 2 or 3 numbers, then at most a confidence and an id"
+        advice = f"{' or '.join(map(str, sorted(lengths)))} numbers; found {len(words)}"
+        raise UserError(f"{where}: {expected}: {advice}; if they are others, set dataset.skeleton")
 
     values = []
     for word in words:
@@ -212,12 +258,12 @@ def _parse_line(line: str, where: str) -> tuple[FloatArray, int, FloatArray, lis
             values.append(float(word))
         except ValueError:
             raise UserError(f"{where}: expected numbers, found {fields.summary(word)}") from None
-    end = _BOX_END + dims * _KEYPOINTS
+    end = _BOX_END + dims * count
     return np.array(values[1:_BOX_END]), dims, np.array(values[_BOX_END:end]), words[end:]
 
 
 def _poses(triples: FloatArray) -> tuple[FloatArray, FloatArray, FloatArray]:
-    """Returns keypoints, scores and flags as in `Frame` of x, y and visibility (P, 17, 3): a flag, or a confidence."""
+    """Returns keypoints, scores and flags as in `Frame` of x, y and visibility (P, K, 3): a flag, or a confidence."""
     coordinates, visibility = triples[..., :2], triples[..., 2]
     is_absent, is_missing = np.isnan(visibility), fields.is_zero(coordinates)
     if not (np.isin(visibility, (0, 1, 2)) | is_absent).all():
@@ -248,7 +294,7 @@ def _confidences_and_ids(ends: list[list[str]], wheres: list[str]) -> tuple[Floa
 
 
 def _line(start: list[str], pose: FloatArray, end: list[str]) -> str:
-    """Returns a line, with a pose (17, 2 or 3) between the words at its start and end."""
+    """Returns a line, with a pose (K, 2 or 3) between the words at its start and end."""
     return " ".join([*start, *map(_word, pose.reshape(-1).tolist()), *end]) + "\n"
 
 
@@ -258,7 +304,7 @@ def _word(value: float) -> str:
 
 
 def _label_pose(people: Frame, person: int) -> FloatArray:
-    """Returns x, y and visibility of a person's keypoints, (17, 3): scores, or flags where there are no scores."""
+    """Returns x, y and visibility of a person's keypoints, (K, 3): scores, or flags where there are no scores."""
     keypoints, scores, is_there = written_pose(people, person)
     has_scores = not np.isnan(people.scores[person]).all()
     visibility = scores if has_scores else np.where(is_there, people.flags[person], 0.0)

@@ -14,7 +14,7 @@ from pycocotools.cocoeval import COCOeval  # type: ignore[import-untyped]
 
 from hpr.errors import UserError
 from hpr.formats import fields
-from hpr.formats.coco import Coco, CrowdPose, GroundTruth, plain_layout, results
+from hpr.formats.coco import Coco, CrowdPose, GroundTruth, Layout, results
 from hpr.metrics.scores import Scores
 from hpr.metrics.truth import SILENT, ImageTruth, NamedSequences, Progress, keyed_frames
 from hpr.poses import FloatArray, Frame
@@ -45,7 +45,10 @@ class OksTruth(ImageTruth):
         """Prepares for scoring in the skeleton of the annotations' format; see `ImageTruth` for the others."""
         super().__init__(truth.sequence.frames, origin, whole)
         self._annotated = truth
-        self._layout = plain_layout(file_format.skeletons[0])
+        own = file_format.skeletons[0]  # others that are annotated beside these are not scored
+        skeleton = own if set(own.names) <= set(truth.skeleton.names) else truth.skeleton
+        self._layout = Layout(skeleton, (1,))
+        self._triples = truth.skeleton.convert(truth.triples, skeleton, 0.0)  # (M, K, 3)
         self._is_crowdpose = isinstance(file_format, CrowdPose)
 
         # In the order of their own ids, since people of equal scores are ranked in this order.
@@ -79,7 +82,30 @@ class OksTruth(ImageTruth):
 
         row = {name: values[name] for name in (_CROWDPOSE_COLUMNS if self._is_crowdpose else _COCO_COLUMNS)}
         logged = {name: row[name] for name in ("AP", "AP50", "AP75", "AR")}
+        warnings += [*self._annotated.sequence.warnings, *self._annotation_warnings]
         return Scores({"OKS": row}, "AP", logged, row["AP"], warnings=warnings)
+
+    @cached_property
+    def _annotation_warnings(self) -> list[str]:
+        """What is odd about the annotations: nobody counts, or areas that are no people's."""
+        people = [person for person in self._coco.anns.values() if person["num_keypoints"] and not person["iscrowd"]]
+        if not people:
+            return [f"{self.origin}: nobody is annotated with keypoints, so that there is no score"]
+        if self._is_crowdpose:
+            return []
+        rows = [person["id"] - 1 for person in people]
+        areas = {row: fields.as_number(self._annotated.records[row].get("area")) for row in rows}
+        odd = [row for row in rows if areas[row] <= 1]
+        absent = [row for row in rows if math.isnan(areas[row])]
+        warnings = []
+        if odd:
+            where = f"{self._annotated.wheres[odd[0]]}.area"
+            found = f"found {areas[odd[0]]:g}, and {len(odd)} of {len(rows)} people have 0 or 1; expected pixels"
+            warnings.append(f"{where}: {found}; they count as pycocotools takes them: hardly any pose is near enough")
+        if absent:
+            many = f"{len(absent)} of {len(rows)} people have no area; {_AREA_OF_BOX} times the box's is taken"
+            warnings.append(f"{self._annotated.wheres[absent[0]]}: {many}")
+        return warnings
 
     def _statistics(self, estimates: COCO, images: set[int]) -> dict[str, float]:
         """Returns the scores of estimated people in some images."""
@@ -114,7 +140,7 @@ class OksTruth(ImageTruth):
     def _people(self) -> list[dict[str, Any]]:
         """Returns the annotations with all fields that pycocotools needs and files may lack."""
         truth = self._annotated
-        triples = _bounded(np.where(np.isfinite(truth.triples), truth.triples, 0.0))
+        triples = _bounded(np.where(np.isfinite(self._triples), self._triples, 0.0))
         flat = triples.reshape(len(triples), 3 * triples.shape[1]).tolist()  # (M, K, 3) -> (M, 3 * K)
         counts = (triples[..., 2] > 0).sum(axis=1).tolist()
 
@@ -124,7 +150,7 @@ class OksTruth(ImageTruth):
             box, area = self._box_and_area(record, where)
             own_count = record.get("num_keypoints")
             person = {"id": number, "image_id": self._numbers[image], "category_id": 1, "keypoints": keypoints}
-            person |= {"bbox": box, "area": area, "iscrowd": int(bool(record.get("iscrowd")))}
+            person |= {"bbox": box, "area": area, "iscrowd": int(bool(fields.flag(record.get("iscrowd"))))}
             people.append(person | {"num_keypoints": own_count if isinstance(own_count, int) else count})
         return people
 
@@ -132,7 +158,10 @@ class OksTruth(ImageTruth):
         """Returns a person's box, and the area: in CrowdPose and where there is none, a share of the box's."""
         has_box = bool(record.get("bbox"))
         box = _bounded(fields.numbers(record["bbox"], 4, f"{where}.bbox")).tolist() if has_box else [0.0] * 4
-        area = _bounded(fields.numbers([record.get("area")], 1, f"{where}.area")).item()
+        given = record.get("area")
+        area = float(_bounded(np.array(fields.as_number(given))))
+        if math.isnan(area) and isinstance(given, str | list | dict):
+            raise UserError(f"{where}.area: expected a number, found {fields.summary(given)}")
         if self._is_crowdpose or math.isnan(area):
             if not has_box:
                 raise UserError(f"{where}: expected a bbox, from which the person's area is taken, found none")

@@ -26,6 +26,7 @@ from hpr.models.network import Prediction, Refiner
 from hpr.models.padding import PaddedBatch
 from hpr.poses import FloatArray, Frame, FrameKey
 from hpr.refine.batching import STANDARD_HEAD, PersonCrop, any_disc_inside, collate, group, masked_batch
+from hpr.refine.inputs import AnyImage, as_frame, as_image, is_single
 from hpr.refine.merge import keep_confident, merge_refined
 from hpr.refine.results import Outcome, PersonKey, RefinedPose, RefinedPoses
 from hpr.runtime.device import select_device
@@ -128,39 +129,41 @@ class PoseRefiner:
     @overload
     def __call__(
         self,
-        image: Image,
-        keypoints: FloatArray,
+        image: AnyImage,
+        keypoints: Any,
         threshold: float = ...,
         skeleton: SkeletonLike | None = ...,
         add_threshold: float | None = ...,
-        scores: FloatArray | None = ...,
+        scores: Any = ...,
     ) -> RefinedPoses: ...
 
     @overload
     def __call__(
         self,
-        image: Sequence[Image],
-        keypoints: Sequence[FloatArray],
+        image: Sequence[AnyImage],
+        keypoints: Sequence[Any],
         threshold: float = ...,
         skeleton: SkeletonLike | None = ...,
         add_threshold: float | None = ...,
-        scores: Sequence[FloatArray] | None = ...,
+        scores: Sequence[Any] | None = ...,
     ) -> list[RefinedPoses]: ...
 
     def __call__(
         self,
-        image: Image | Sequence[Image],
-        keypoints: FloatArray | Sequence[FloatArray],
+        image: AnyImage | Sequence[AnyImage],
+        keypoints: Any,
         threshold: float = 0.0,
         skeleton: SkeletonLike | None = None,
         add_threshold: float | None = None,
-        scores: FloatArray | Sequence[FloatArray] | None = None,
+        scores: Any = None,
     ) -> RefinedPoses | list[RefinedPoses]:
         """Refines the poses of the people in one image or several; each person is refined independently.
 
         Args:
-            image: (H, W, 3) RGB, 0 to 255; or several such images.
-            keypoints: (N, K, 2) x and y in image pixels, NaN where missing; for several images, one array each.
+            image: (H, W, 3) RGB, 0 to 255; also grey, with alpha or floats from 0 to 1, a tensor (C, H, W), a picture
+                of Pillow or a path; or a list of several.
+            keypoints: (N, K, 2) x and y in image pixels, NaN where missing; anything empty is nobody; for several
+                images, one array each.
             threshold: Keypoints are kept if their confidence is above this: 0.7 for a high MOTA, 0 for mAP.
             skeleton: Skeleton of the keypoints: a `Skeleton`, its name, or the keypoints' names; by default the
                 network's. Keypoints unknown to the network are returned unchanged, without a confidence.
@@ -172,18 +175,19 @@ class PoseRefiner:
             The poses in `skeleton`. People who cannot be refined keep their keypoints; `outcomes` says why.
 
         Raises:
-            UserError: There is no skeleton of that name.
+            UserError: There is no skeleton of that name, or no image at a path.
             ValueError: An argument has a wrong shape or type.
         """
         own = self.skeleton if skeleton is None else skeleton_of(skeleton)
         add = threshold if add_threshold is None else add_threshold
-        is_one = isinstance(image, np.ndarray)
-        images: list[Any] = [image] if is_one else list(image)
+        is_one = is_single(image)
+        given: Iterable[Any] = [image] if is_one else image  # type: ignore[assignment]
+        images = [as_image(pixels) for pixels in given]
         poses: list[Any] = [keypoints] if is_one else list(keypoints)
         if len(images) != len(poses):
             raise ValueError(f"keypoints: expected an array for each of the {len(images)} images, found {len(poses)}")
         confidences: list[Any] = [None] * len(poses) if scores is None else [scores] if is_one else list(scores)
-        frames = [_checked(*arguments, own) for arguments in zip(images, poses, confidences, strict=True)]
+        frames = [as_frame(*arguments, own) for arguments in zip(poses, confidences, strict=True)]
 
         keys = [[PersonKey(FrameKey(0, i), person) for person in range(len(frame))] for i, frame in enumerate(frames)]
         people = (
@@ -337,22 +341,6 @@ class PoseRefiner:
             is_inside = codec.rectangles(network.heatmap_size(batch.sizes), *parts.shape[2:])  # (B, 1, h, w)
             parts = parts.masked_fill(~is_inside, -1.0)
         return network.decode(parts, offsets, batch.tensors[:, 3:])
-
-
-def _checked(image: Image, keypoints: FloatArray, scores: FloatArray | None, skeleton: Skeleton) -> Frame:
-    """Returns poses (N, K, 2) with scores (N, K) as a frame; keypoints that are not finite become NaN."""
-    if image.ndim != 3 or image.shape[2] != 3 or image.dtype != np.uint8:
-        raise ValueError(f"image: expected uint8 of shape (H, W, 3), found {image.dtype} of shape {image.shape}")
-
-    poses = np.array(keypoints, np.float64)
-    if poses.ndim != 3 or poses.shape[1:] != (len(skeleton), 2):
-        raise ValueError(f"keypoints: expected shape (N, {len(skeleton)}, 2), found {poses.shape}")
-    poses[~np.isfinite(poses).all(axis=-1)] = np.nan
-
-    values = np.full(poses.shape[:2], np.nan) if scores is None else np.array(scores, np.float64)
-    if values.shape != poses.shape[:2]:
-        raise ValueError(f"scores: expected shape {poses.shape[:2]}, found {values.shape}")
-    return Frame("", skeleton, poses, values)
 
 
 def _collect(launched: list[_Launched | RefinedPose]) -> Iterator[RefinedPose]:

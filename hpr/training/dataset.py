@@ -162,7 +162,8 @@ class AnnotatedPeople(PeopleDataset):
             raise UserError(f"{location}: expected one file of COCO annotations beside estimates")
         self._records = sequences[0].original.records if estimates else None
 
-        names = annotated_skeleton(file_format).names if file_format.metric == "posetrack" else ()
+        # PoseTrack's people have 15 annotated keypoints; the two more names of its 2018 files hold no annotations.
+        names = POSETRACK15.names if file_format.metric == "posetrack" else ()
         self._always_labelled = np.array([name in names for name in self.skeleton.names])
         self._is_complete = unlabelled == "absent"
         self._images, self._seed = images, seed
@@ -274,14 +275,6 @@ class Mixture(PeopleDataset):
         own_visits = np.empty(_ROUND, np.int64)
         own_visits[np.argsort(order, kind="stable")] = np.concatenate([np.arange(count) for count in self._visits])
         return np.column_stack([order, round_index * self._visits[order] + own_visits])
-
-
-def annotated_skeleton(file_format: Format) -> Skeleton:
-    """Returns the skeleton of a format's annotations.
-
-    PoseTrack's people have 15 annotated keypoints; the two more names of its 2018 files hold no annotations.
-    """
-    return POSETRACK15 if file_format.metric == "posetrack" else file_format.skeletons[0]
 
 
 def first_present(annotations: Annotations) -> Path:

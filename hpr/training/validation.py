@@ -29,8 +29,8 @@ from hpr.report.drawing import draw_poses
 from hpr.runtime.processes import ALONE, Processes
 from hpr.seeds import Purpose, generator
 from hpr.settings import checked
-from hpr.skeleton import Skeleton
-from hpr.training.dataset import Annotations, annotated_skeleton, first_present, posed_frames, read_frames
+from hpr.skeleton import POSETRACK15, Skeleton
+from hpr.training.dataset import Annotations, first_present, posed_frames, read_frames
 
 Share = Annotated[float, Field(gt=0, le=1)]
 """Share of the files or images that are validated on."""
@@ -169,7 +169,7 @@ def annotated_validation(
     Raises:
         UserError: A folder or file is absent or broken, or nothing in it can be scored.
     """
-    location, skeleton = first_present(annotations), annotated_skeleton(file_format)
+    location = first_present(annotations)
     if file_format.metric == "posetrack":
         source = location if predictions is None else Path(predictions)
         files = {}
@@ -177,7 +177,7 @@ def annotated_validation(
             files[path.name] = file_format.read(path)
             progress(1)
         if predictions is None:
-            drawn = _draw_estimates(files, errors, skeleton)
+            drawn = _draw_estimates(files, errors, POSETRACK15)
             return Validation(PoseTrackTruth(files), drawn, images, scale, processes)
         clips = {name: file_format.read(location / name) for name in files}
         return Validation(PoseTrackTruth(clips), files, images, scale, processes)
@@ -196,7 +196,7 @@ def annotated_validation(
 
     if predictions is None:
         sequence = PoseSequence(location.stem, frames)
-        estimates = _draw_estimates({location.name: [sequence]}, errors, skeleton)
+        estimates = _draw_estimates({location.name: [sequence]}, errors, frames[0].skeleton)
     else:
         estimates = {location.name: [_read_estimates(file_format, Path(predictions), frames)]}
     progress(1)

@@ -10,7 +10,7 @@ from documents import changed, moved, read, read_document, rewritten, some_keypo
 
 from hpr.formats.alphapose import AlphaPose
 from hpr.poses import Frame, PoseSequence
-from hpr.skeleton import COCO17, HALPE26, POSETRACK18, Skeleton
+from hpr.skeleton import COCO17, HALPE26, HALPE68, HALPE136, POSETRACK18, WHOLEBODY133, Skeleton
 
 FORMAT = AlphaPose()
 FOLDER = GOLDEN / "formats" / "alphapose"
@@ -35,9 +35,9 @@ def test_nobody(document: Any, tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize(
-    ("count", "skeleton"), [(17, COCO17), (26, HALPE26), (68, HALPE26), (133, COCO17), (136, HALPE26)]
+    ("count", "skeleton"), [(17, COCO17), (26, HALPE26), (68, HALPE68), (133, WHOLEBODY133), (136, HALPE136)]
 )
-def test_the_body_comes_first(count: int, skeleton: Skeleton, tmp_path: Path) -> None:
+def test_skeletons_by_count(count: int, skeleton: Skeleton, tmp_path: Path) -> None:
     """Faces and hands are kept as they are, also where the body changes."""
     keypoints = [float(value) for value in range(1, 3 * count + 1)]
     sequence = read_document(FORMAT, tmp_path, [person(keypoints=keypoints)])

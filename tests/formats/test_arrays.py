@@ -129,7 +129,7 @@ class TestWhatItSays:
         del arrays["skeleton"]
         sequence = read(FORMAT, saved(tmp_path / "a.npz", arrays))
         skeleton = sequence.frames[0].skeleton
-        assert (skeleton.names, skeleton.limbs) == (("tail", "left_hip", "right_hip"), ())
+        assert (skeleton.names, skeleton.limbs) == (("tail", "left_hip", "right_hip"), (("right_hip", "left_hip"),))
         assert skeleton.sigmas == (0.079, 0.107, 0.107)
         assert skeleton.mirror == (0, 2, 1)
         FORMAT.write([replace(sequence, original=None)], tmp_path / "b.npz")

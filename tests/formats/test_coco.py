@@ -45,7 +45,9 @@ class TestAnnotations:
         document["categories"][0]["keypoints"] = ["tail", *reversed(COCO17.names)]
         sequence = read_document(Coco(), tmp_path, document)
         (frame,) = sequence.frames
-        assert frame.keypoints[0, [RIGHT_ANKLE, NOSE]].tolist() == [[1.5, 2.5], [3, 4]]
+        assert frame.keypoints[0, frame.skeleton.indices("tail", "right_ankle", "nose")].tolist() == [
+            *([9, 8], [1.5, 2.5], [3, 4])
+        ]
         assert np.isnan(frame.keypoints).all(axis=-1).sum() == 15
         eyed = moved(sequence, left_eye=(5.5, 6))
         found = rewritten(Coco(), eyed, tmp_path / "b.json")["annotations"][0]
@@ -143,7 +145,7 @@ class TestResults:
         beside = written(tmp_path / "gt.json", document)
         entry = result(category_id=4, keypoints=[1.5, 2.5, 1, *[0] * 48])
         (frame,) = read(Coco(str(beside)), written(tmp_path / "a.json", [entry])).frames
-        assert frame.keypoints[0, RIGHT_ANKLE].tolist() == [1.5, 2.5]
+        assert frame.keypoints[0, frame.skeleton.index("right_ankle")].tolist() == [1.5, 2.5]
         bare = PoseSequence("a", [replace(frame, person_scores=np.array([0.5]))])
         assert rewritten(Coco(str(beside)), bare, tmp_path / "b.json") == [entry]
 
@@ -273,8 +275,12 @@ def test_ranking_scores(scores: list[float], person_score: float, expected: floa
 
 def test_results_of_other_images(tmp_path: Path) -> None:
     path = written(tmp_path / "a.json", [result(image_id=7)])
-    with pytest.raises(UserError, match=r"\[0\]: image_id 7 is not among the images of .*/coco/annotations.json$"):
-        Coco(str(COCO_ANNOTATIONS)).read(path)
+    frames = read(Coco(str(COCO_ANNOTATIONS)), path).frames  # they are not scored
+    assert [(frame.image, len(frame)) for frame in frames[2:]] == [("000000000632.jpg", 0), ("000000000007.jpg", 1)]
+    with pytest.raises(
+        UserError, match=r"\[0\].image_id: 'x' is not among the images of .*/coco/annotations.json; set"
+    ):
+        Coco(str(COCO_ANNOTATIONS)).read(written(tmp_path / "b.json", [result(image_id="x")]))
     with pytest.raises(UserError, match=r"no.json: no such file$"):
         Coco(str(tmp_path / "no.json")).read(path)
 

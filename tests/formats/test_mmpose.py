@@ -81,9 +81,9 @@ class TestFrames:
         document = demo(video([person(len(names))], []), list(names))
         frames = read_document(MMPose(), tmp_path, document).frames
         assert all(frame.skeleton is skeleton for frame in frames)
-        document["meta_info"]["keypoint_id2name"]["0"] = "root"
-        message = ": meta_info.keypoint_id2name: expected the keypoints of coco17, halpe26, mpii16, crowdpose14, found"
-        assert refusal(MMPose(), written(tmp_path / "a.json", document)) == f"{message} those of 'some'"
+        document["meta_info"]["keypoint_id2name"]["0"] = "tail"
+        (frame, _) = read_document(MMPose(), tmp_path, document).frames
+        assert "tail" in frame.skeleton  # others are read by name as well
 
 
 @pytest.mark.parametrize(

@@ -42,12 +42,12 @@ def result(**fields: Any) -> dict[str, Any]:
         (coco(scores=[]), "posetrack18"),
         (coco(person_id=1), "posetrack21"),
         (coco(keypoints=[0] * 42), "crowdpose"),
-        (coco(keypoints=[0] * 45), "posetrack18"),
+        (coco(keypoints=[0] * 45), "coco"),
         ({"images": [{"crowdIndex": 0}], "annotations": []}, "crowdpose"),
         ({"images": [{"has_labeled_person": True}], "annotations": []}, "posetrack21"),
         ({"images": [{"vid_id": "1"}], "annotations": [5]}, "posetrack18"),
         *(([result()], "coco"), ([result(image_id="000123")], "coco"), ([result(image_id=7.0)], "coco")),
-        *(([result(keypoints=[0] * 42)], "crowdpose"), ([result(keypoints=[0] * 78)], "alphapose")),
+        *(([result(keypoints=[0] * 42)], "crowdpose"), ([result(keypoints=[0] * 78)], "coco")),
         *(([result(image_id=True)], None), ([result(keypoints=[[0]] * 51)], None)),
         # Others
         ({"annolist": []}, "posetrack17"),
@@ -69,8 +69,9 @@ def test_documents(document: object, name: str | None, tmp_path: Path) -> None:
         return
     with pytest.raises(UserError) as error:
         recognise(path)
-    assert str(error.value).startswith(f"{path}: expected a file of one of these formats, found none of them (")
-    assert all(f"{known}: " in str(error.value) for known in FORMATS)
+    found = str(error.value).removeprefix(f"{path}: ")
+    assert found.startswith(("found ", "no people in it"))
+    assert len(found) <= 200
 
 
 @pytest.mark.parametrize("name", ["mmpose", "ultralytics"])

@@ -207,8 +207,8 @@ class TestLabels:
     @pytest.mark.parametrize(
         ("text", "message"),
         [
-            ("0 0.5 0.5 0.2 0.2\n", "line 1: expected 39 to 41 or 56 to 58 numbers (class, box and 17 keypoints"),
-            ("\n" + label() + "person\n", "line 3: expected 39 to 41 or 56 to 58 numbers"),
+            ("0 0.5 0.5 0.2 0.2\n", "line 1: expected class, box and 17 keypoints of 2 or 3 numbers, then at most"),
+            ("\n" + label() + "person\n", "line 3: expected class, box and 17 keypoints"),
             (label(nose=("x", 0, 0)), "line 1: expected numbers, found 'x'"),
             (label(end="0.5 1.5"), "line 1: expected a whole number as track id at its end, found '1.5'"),
             (label(end=f"0.5 {'9' * 30}"), "line 1: expected a whole number as track id at its end, found '999"),

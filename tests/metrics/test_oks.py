@@ -205,7 +205,7 @@ class TestTrapsOfPycocotools:
         ("changes", "message"),
         [
             ({"area": None, "bbox": None}, "annotations[0]: expected a bbox, from which the person's area is taken"),
-            ({"area": "x"}, "annotations[0].area: expected 1 numbers, found 'x'"),
+            ({"area": "x"}, "annotations[0].area: expected a number, found 'x'"),
             ({"bbox": [1, 2]}, "annotations[0].bbox: expected 4 numbers, found a list of 2"),
             ({"bbox": 5}, "annotations[0].bbox: expected a list, found 5"),
             ({"image_id": 8}, "annotations[0]: image_id 8 is not among the file's images"),

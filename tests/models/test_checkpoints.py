@@ -80,7 +80,7 @@ def test_import_loads_no_optional_library() -> None:
 @pytest.mark.parametrize(
     ("changes", "message"),
     [
-        *(({"skeleton": name}, f"unknown skeleton '{name}': expected one of posetrack15, ") for name in ("", "COCO17")),
+        *(({"skeleton": name}, f"unknown skeleton '{name}': expected one of posetrack15, ") for name in ("", "COCO19")),
         *(
             ({"keypoints": names}, f"expected the keypoints of posetrack15 in its order, found '{names}'; port or")
             for names in ("", ",".join(reversed(NAMES)), ", ".join(NAMES), ",".join([*NAMES, "tail"]))
