@@ -9,10 +9,14 @@ from hpr.errors import UserError
 from hpr.poses import FloatArray, PoseSequence
 from hpr.skeleton import PHOTO19, SKELETONS, Skeleton
 
-_ODD, _ODD_FOR_ONE, _BETTER = 0.55, 0.4, 0.6
-"""Oddness from which another skeleton of as many keypoints is tried; what it takes more for one person (less for
-several) to be called odd on its own; and the share of the oddness below which the other skeleton fits better. On 10,000
-annotated people, one in 200 alone is odd or fits another skeleton better, and no group of five."""
+_ODD, _ODD_FOR_ONE = 0.55, 0.4
+"""Oddness from which poses of _MIN_PEOPLE or more are odd, and what it takes more for one person, less for several."""
+
+_BETTER, _USUAL = 0.6, 0.45
+"""Another skeleton fits better if its oddness is below this share, and below what is usual. Of 3,563 people with real
+estimates, 7 alone would be taken for another skeleton, and no group of five."""
+
+_MIN_PEOPLE = 5
 
 _MIN_LIMBS, _MAX_PEOPLE = 4, 2000
 
@@ -42,13 +46,14 @@ def check_skeletons(sequences: Sequence[PoseSequence], chosen: bool) -> list[str
 
 def _doubt(poses: FloatArray, skeleton: Skeleton) -> str | None:
     """Returns in what way poses (N, K, 2) do not look like a skeleton; None if they do."""
-    odd = oddness(poses, skeleton)
+    odd, bound = oddness(poses, skeleton), _ODD + _ODD_FOR_ONE / np.sqrt(max(len(poses), 1))
     alike = [other for other in SKELETONS.values() if len(other) == len(skeleton) and other is not PHOTO19]
-    better = [other.name for other in alike if other != skeleton and oddness(poses, other) < _BETTER * odd]
-    if odd > _ODD and better:
+    others = {other.name: oddness(poses, other) for other in alike if other != skeleton}
+    better = [name for name, own in others.items() if own < min(_BETTER * odd, _USUAL)]
+    if odd > (_ODD if len(poses) >= _MIN_PEOPLE else bound) and better:
         names = " or ".join(better)
         return f"the {len(skeleton)} keypoints look like {names} rather than {skeleton.name}; set dataset.skeleton=NAME"
-    if odd > _ODD + _ODD_FOR_ONE / np.sqrt(max(len(poses), 1)):
+    if odd > bound:
         return f"the lengths of limbs do not look like {skeleton.name}; dataset.skeleton may be another one"
     if _is_face_swapped(poses, skeleton):
         return f"left and right of the faces are not those of the bodies as {skeleton.name}; check dataset.skeleton"
