@@ -74,8 +74,8 @@ def check_images(files: Sequence[PoseFile], images: ImageSource) -> None:
     """
     frames = [frame for file in files for sequence in file.sequences for frame in sequence.frames]
     if frames and not any(images.has(frame) for frame in frames):
-        expected = images.expected(frames[0])
-        raise UserError(f"{images.name}: expected {expected} and {len(frames) - 1} more images, found none")
+        others = f" and {len(frames) - 1} more images" if len(frames) > 1 else ""
+        raise UserError(f"{images.name}: expected {images.expected(frames[0])}{others}, found none")
 
 
 class FileAssembly:
