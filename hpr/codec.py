@@ -10,7 +10,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from hpr.crops import STANDARD_SCALE
+from hpr.crops import FARTHEST, STANDARD_SCALE
 from hpr.poses import BoolArray, FloatArray
 from hpr.settings import InputKind
 from hpr.skeleton import Skeleton
@@ -57,9 +57,6 @@ class Grid(NamedTuple):
 PUBLISHED_GRID = Grid(STRIDE, STRIDE / 2, OFFSET_UNIT)
 FINE_GRID = Grid(4, 1.5, 2.0)
 """For networks whose crops count coordinates from the centre of the first pixel."""
-
-# Coordinates beyond these are clamped, so that integers stay within their range; nothing is drawn there anyway.
-_FARTHEST = 1e6
 
 _CELL_BITS = 4
 """Fraction bits of the corners of polygons that OpenCV fills."""
@@ -108,7 +105,7 @@ def draw_discs(keypoints: Tensor, height: int, width: int, scores: Tensor | None
     # A stamp of D × D pixels around each keypoint, where its disc is not 0.
     reach = int(DISC_RADIUS) + 1
     steps = torch.arange(-reach, reach + 1, device=keypoints.device)
-    clamped = keypoints.nan_to_num(nan=-_FARTHEST).clamp(-_FARTHEST, _FARTHEST)
+    clamped = keypoints.nan_to_num(nan=-FARTHEST).clamp(-FARTHEST, FARTHEST)
     pixels = clamped.round().long()[..., None] + steps  # (B, K, 2, D): the stamp's columns and rows
     squared = (pixels - clamped[..., None]) ** 2
     is_near = squared[:, :, 1, :, None] + squared[:, :, 0, None, :] <= DISC_RADIUS**2  # (B, K, D, D)
@@ -126,9 +123,7 @@ def draw_discs(keypoints: Tensor, height: int, width: int, scores: Tensor | None
 
 def draw_gaussians(keypoints: Tensor, height: int, width: int, scores: Tensor | None = None) -> Tensor:
     """Draws a Gaussian around each keypoint, as bright as its score; see `draw_discs`."""
-    x, y = (
-        keypoints.nan_to_num(nan=-_FARTHEST).clamp(-_FARTHEST, _FARTHEST).float()[..., None].unbind(dim=2)
-    )  # (B, K, 1)
+    x, y = keypoints.nan_to_num(nan=-FARTHEST).clamp(-FARTHEST, FARTHEST).float()[..., None].unbind(dim=2)  # (B, K, 1)
     across = torch.arange(width, dtype=torch.float32, device=x.device) - x  # (B, K, W)
     down = torch.arange(height, dtype=torch.float32, device=x.device) - y  # (B, K, H)
     across, down = (torch.exp(-(steps**2) / (2 * GAUSSIAN_SPREAD**2)) for steps in (across, down))
@@ -259,7 +254,7 @@ def cells_within(polygons: Sequence[FloatArray], height: int, width: int, grid: 
     """
     filled = np.zeros((height, width), np.uint8)
     for polygon in polygons:
-        corners = np.nan_to_num((polygon - grid.origin) / grid.stride).clip(-_FARTHEST, _FARTHEST)
+        corners = np.nan_to_num((polygon - grid.origin) / grid.stride).clip(-FARTHEST, FARTHEST)
         if len(corners) > 2:  # one at a time: OpenCV would leave out the intersection of two
             points = np.round(corners * 2**_CELL_BITS).astype(np.int32)
             cv2.fillPoly(filled, [points], 1, shift=_CELL_BITS)

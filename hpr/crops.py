@@ -61,8 +61,8 @@ _BOX_LENGTH = 4.5
 _CANVAS_ROOM = 1.25
 """Sides of a crop of fixed size, in sides of the person's box."""
 
-_FARTHEST = 1e6
-"""Coordinates beyond these, in pixels, are absurd."""
+FARTHEST = 1e6
+"""Coordinates beyond these, in pixels, are absurd: they are clamped, so that integers stay within their range."""
 
 _PRECISION_BITS = 22
 """Fraction bits of Pillow's fixed-point resampling weights."""
@@ -296,11 +296,11 @@ def person_boxes(poses: FloatArray, boxes: FloatArray) -> FloatArray:
     """
     with np.errstate(invalid="ignore", over="ignore"):
         sides = boxes[:, 2:] - boxes[:, :2]
-        is_given = (np.isfinite(boxes) & (np.abs(boxes) < _FARTHEST)).all(axis=1) & (sides.min(axis=1) >= 1)
+        is_given = (np.isfinite(boxes) & (np.abs(boxes) < FARTHEST)).all(axis=1) & (sides.min(axis=1) >= 1)
 
     found = np.where(is_given[:, None], boxes, np.nan)
     for person in np.flatnonzero(~is_given & ~np.isnan(poses[..., 0]).all(axis=1)):
-        pose = np.clip(poses[person], -_FARTHEST, _FARTHEST)
+        pose = np.clip(poses[person], -FARTHEST, FARTHEST)
         low, high = np.nanmin(pose, axis=0), np.nanmax(pose, axis=0)
         longer = float((high - low).max()) or _BOX_LENGTH * MEAN_HEAD
         half = (np.maximum(high - low, longer / 4) + longer / 4) / 2

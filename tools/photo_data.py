@@ -21,6 +21,8 @@ from typing import Any
 
 import numpy as np
 
+from hpr.errors import UserError
+from hpr.files import read_json, write_json
 from hpr.skeleton import COCO17, PHOTO19
 
 MIN_SIDE, MIN_LABELS = 40, 5
@@ -60,9 +62,9 @@ class Split:
                 self.estimates.append({**result, "estimator": estimator})
 
     def write(self, annotations: Path, estimates: Path) -> None:
-        """Writes two JSON files."""
+        """Writes two JSON files, each complete or not at all."""
         for path, content in ((annotations, self.document), (estimates, self.estimates)):
-            path.write_text(json.dumps(content, separators=(",", ":")))
+            write_json(path, content)
 
 
 def main(output: Path, words: list[str]) -> None:
@@ -71,7 +73,7 @@ def main(output: Path, words: list[str]) -> None:
     train, dev = Split(), Split()
     for word in words:
         folder, repeats = Path(word.partition("*")[0]), int(word.partition("*")[2] or 1)
-        document, found = json.loads((folder / "person_keypoints.json").read_text()), estimates_of(folder)
+        document, found = read_json(folder / "person_keypoints.json"), estimates_of(folder)
         names, by_image = document["categories"][0]["keypoints"], dict[int, list[Person]]()
         for person in document["annotations"]:
             truth = in_photo19(person, names)
@@ -123,7 +125,7 @@ def estimates_of(folder: Path) -> dict[int, dict[str, np.ndarray]]:
 
 
 def dev_split(count: int) -> list[str]:
-    """Returns the use of each of so many images in the order of their names: train, dev, or none of both."""
+    """Returns what each of `count` images, sorted by name, is used for: "train", "dev" or "none"."""
     uses = ["train"] * count
     for block in range(DEV_BLOCKS if count >= 1000 else 0):
         start = int((block + 0.5) * count / DEV_BLOCKS)
@@ -140,7 +142,7 @@ def in_photo19(person: Person, names: list[str]) -> np.ndarray:
 
 def similarity(points: np.ndarray, other: np.ndarray, area: float) -> float:
     """Returns the mean keypoint similarity of two poses (17, 3) over the keypoints of the first, without the face."""
-    known = np.flatnonzero(points[:17, 2] > 0)[(np.flatnonzero(points[:17, 2] > 0) >= len(FACE))]
+    known = len(FACE) + np.flatnonzero(points[len(FACE) : 17, 2] > 0)
     squared = ((points[known, :2] - other[known, :2]) ** 2).sum(axis=1)
     return float(np.exp(-squared / (2 * area * (2 * np.array(COCO17.sigmas)[known]) ** 2)).mean())
 
@@ -169,4 +171,7 @@ def with_face(truth: np.ndarray, estimates: dict[str, np.ndarray]) -> np.ndarray
 if __name__ == "__main__":
     if len(sys.argv) < 3:
         sys.exit(f"usage: python {sys.argv[0]} OUTPUT FOLDER…")
-    main(Path(sys.argv[1]), sys.argv[2:])
+    try:
+        main(Path(sys.argv[1]), sys.argv[2:])
+    except UserError as error:
+        sys.exit(f"error: {error}")

@@ -7,13 +7,14 @@
 MoveNet is from Google (TensorFlow Hub, Apache-2.0); the package with its TensorFlow.js file is MIT.
 """
 
-import json
 import sys
 from pathlib import Path
 
 import numpy as np
 import torch
 
+from hpr.errors import UserError
+from hpr.files import read_bytes, read_json
 from hpr.models import weights
 from hpr.models.backbones.movenet import InvertedResidual, MoveNet, ScaledConv2d
 
@@ -23,8 +24,8 @@ PREFIX = "StatefulPartitionedCall/center_net_mobile_net_v2fpn_feature_extractor/
 def read_tensorflow_js(path: Path) -> dict[str, np.ndarray]:
     """Returns the arrays of a TensorFlow.js graph model by name."""
     arrays = {}
-    for group in json.loads(path.read_text())["weightsManifest"]:
-        content, start = b"".join((path.parent / name).read_bytes() for name in group["paths"]), 0
+    for group in read_json(path)["weightsManifest"]:
+        content, start = b"".join(read_bytes(path.parent / name) for name in group["paths"]), 0
         for entry in group["weights"]:
             stored = np.dtype(entry.get("quantization", entry)["dtype"])
             count = int(np.prod(entry["shape"]))
@@ -91,4 +92,7 @@ def main(source: str, output: str) -> None:
 if __name__ == "__main__":
     if len(sys.argv) != 3:
         sys.exit(f"usage: python {sys.argv[0]} MOVENET_THUNDER.json OUTPUT.safetensors")
-    main(*sys.argv[1:])
+    try:
+        main(*sys.argv[1:])
+    except (UserError, TypeError, KeyError, ValueError) as error:
+        sys.exit(f"error: {sys.argv[1]}: {error}" if not isinstance(error, UserError) else f"error: {error}")

@@ -215,12 +215,12 @@ def mixed_estimate(estimates: FloatArray, size: float, random: np.random.Generat
     """Draws an estimate from real ones of a person, often changed a little so that there are more than these.
 
     Args:
-        estimates: (E, K, 3) x, y and score; NaN where missing.
-        size: Size of the person, from `person_size`.
+        estimates: (E, K, 3) x and y in pixels, and score from 0 to 1; NaN where missing.
+        size: Size of the person in pixels, from `person_size`.
         random: Generator of random numbers.
 
     Returns:
-        Keypoints (K, 2), NaN where missing, and scores (K,).
+        Keypoints (K, 2) in pixels, NaN where missing, and scores (K,), 0 where missing.
     """
     estimate = estimates[random.integers(len(estimates))].copy()
     if random.random() < 0.2:  # some keypoints of another estimator

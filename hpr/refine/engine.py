@@ -351,15 +351,15 @@ def _collect(launched: list[_Launched | RefinedPose]) -> Iterator[RefinedPose]:
             continue
         people, prediction = batch
         keypoints, confidence = prediction.keypoints.cpu().numpy(), prediction.confidence.double().cpu().numpy()
+        is_wrong = np.ones(confidence.shape, bool)  # (B, K)
         if prediction.support is not None:
-            is_wrong = (prediction.support < _MAX_SUPPORT) & (prediction.confidence > _MIN_MOVED_CONFIDENCE)
-            for person, crop_xy, moves in zip(people, keypoints, is_wrong.cpu().numpy(), strict=True):
-                if person.has_scores:
-                    continue
+            is_refuted = (prediction.support < _MAX_SUPPORT) & (prediction.confidence > _MIN_MOVED_CONFIDENCE)
+            is_wrong = is_refuted.cpu().numpy()
+
+        for person, crop_xy, probabilities, moves in zip(people, keypoints, confidence, is_wrong, strict=True):
+            if not person.has_scores:
                 stays = ~moves & ~np.isnan(person.keypoints[:, 0])
                 crop_xy[stays] = person.keypoints[stays]
-
-        for person, crop_xy, probabilities in zip(people, keypoints, confidence, strict=True):
             if not (np.isfinite(crop_xy).all() and np.isfinite(probabilities).all()):
                 yield RefinedPose(person.key, Outcome.NOT_FINITE)
                 continue

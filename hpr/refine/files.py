@@ -80,8 +80,8 @@ def check_images(files: Sequence[PoseFile], images: ImageSource) -> list[str]:
     frames = [frame for file in files for sequence in file.sequences for frame in sequence.frames]
     found = [frame for frame in frames if images.has(frame)]
     if frames and not found:
-        expected = images.expected(frames[0])
-        raise UserError(f"{images.name}: expected {expected} and {len(frames) - 1} more images, found none")
+        others = f" and {len(frames) - 1} more images" if len(frames) > 1 else ""
+        raise UserError(f"{images.name}: expected {images.expected(frames[0])}{others}, found none")
 
     names: dict[str, str] = {}
     for frame in () if images.in_order else found:

@@ -50,8 +50,9 @@ class AnnotatedPerson:
             out of the loss.
         ignored: Polygons (n, 2) in image_xy around people who are not annotated; no loss there.
         is_complete: Whether a keypoint that the skeleton lacks counts as labelled and not there.
-        box: (4,) x0, y0, x1, y1; NaN where unknown.
-        estimates: (E, K, 3) x, y and score of E estimators' poses of the person, NaN where missing.
+        box: (4,) x0, y0, x1, y1 of the person in image_xy; NaN where unknown.
+        estimates: (E, K, 3) x and y in image_xy and score, 0 to 1, of E estimators' poses of the person, NaN where
+            missing; None without any.
     """
 
     image: LazyImage
