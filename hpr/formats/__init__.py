@@ -61,8 +61,7 @@ def get_format(
         UserError: There is no such format or skeleton, or the files are of no format.
     """
     if name == "auto" and location is not None:
-        path, document = read_first(Path(location))
-        name = recognise_document(path, document)
+        name, path, document = _recognise(Path(location))
         if name == CrowdPose.name and annotations is None and skeleton is None and not has_names(document):
             alike = "the 14 keypoints may be crowdpose14 or aic14"
             raise UserError(f"{path}: {alike}; set dataset.skeleton=NAME, or dataset.annotations=FILE that names them")
@@ -86,14 +85,20 @@ def recognise(location: Path) -> str:
     Raises:
         UserError: The file is absent, not what its ending says, or of no known format.
     """
+    return _recognise(location)[0]
+
+
+def _recognise(location: Path) -> tuple[str, Path, Any]:
+    """Returns the name of a format, and the file that tells it with its content if that is JSON."""
     path, document = read_first(location)
     try:
-        return recognise_document(path, document)
+        return recognise_document(path, document), path, document
     except UserError:
         others = path.parent.glob(f"*{path.suffix}") if location.is_dir() else ()
         for other in sorted(others)[:_MAX_LOOKED_AT]:
-            with suppress(UserError):  # maybe the first is broken
-                return recognise_document(*read_first(other))
+            with suppress(UserError):  # the first may be broken
+                path, document = read_first(other)
+                return recognise_document(path, document), path, document
         raise
 
 

@@ -133,7 +133,9 @@ def test_formats_that_name_their_keypoints_take_no_word() -> None:
 def test_a_number_that_means_something_else(true: str, read_as: str, answer: str, tmp_path: Path) -> None:
     fields = {"pose_keypoints_2d" if read_as == "openpose" else "keypoints": flat(SKELETONS[true])}
     document = one_person(read_as, **fields)
-    path = written(tmp_path / "a.json", document * 5 if isinstance(document, list) else document)
+    people: list[Any] = document if isinstance(document, list) else document.get("annotations", document.get("people"))
+    people *= 5
+    path = written(tmp_path / "a.json", document)
     sequences = get_format(read_as).read(path)
     with pytest.raises(UserError, match=rf"keypoints look like .*{answer}.* rather than .*; set dataset.skeleton=NAME"):
         check_skeletons(sequences, chosen=False)
