@@ -138,6 +138,8 @@ def recognise_document(path: Path, document: object) -> str:
             return name
     if document in ([], {}):
         raise UserError(f"{path}: no people in it, so that nothing tells the format; found {document}")
+    if document is None and path.suffix not in _ENDINGS:
+        raise UserError(f"{path}: found a file that ends with '{path.suffix}'; expected {', '.join(_ENDINGS)}")
     raise UserError(f"{path}: {_unknown(document)}")
 
 
