@@ -145,7 +145,7 @@ class ImageFolder(_FileSource):
         """Returns where an image was expected; refuses a name that leads out of the folder, if there is an image."""
         path = Path(self.root) / name
         if not self._is_allowed(path) and ImageFolder(self.root, outside=True)._at(name):
-            raise UserError(f"{path}: lies outside of {self.root}; if that is meant, add dataset.outside=true")
+            raise UserError(f"{path}: lies outside of {self.root}; if that is meant, add outside=true")
         return path
 
     def _pictures_in(self, folder: Path) -> dict[str, list[Path]]:

@@ -12,10 +12,10 @@ import torch
 from conftest import ROOT
 
 from hpr import PoseRefiner
-from hpr.cli.app import ASSETS
 from hpr.crops import ScaleRule
 from hpr.formats import PoseTrack18
 from hpr.images import read_image
+from hpr.models.places import ASSETS
 from hpr.refine.results import Outcome
 from hpr.skeleton import COCO17, POSETRACK15
 

@@ -114,7 +114,7 @@ class PoseRefiner:
         Raises:
             UserError: The weights are absent, damaged or not a refiner's.
         """
-        return cls(load_network(Path(path)), device, precision, **settings)
+        return cls(load_network(path), device, precision, **settings)
 
     @property
     def skeleton(self) -> Skeleton:
