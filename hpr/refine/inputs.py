@@ -88,14 +88,18 @@ def as_image(value: Any, name: str = "image") -> Image:
     """
     if isinstance(value, str | Path):
         return read_image(Path(value), orientation=read_header(Path(value))[1])
-    if isinstance(value, PIL.Image.Image):
+    if isinstance(value, PIL.Image.Image) and value.mode[0] not in "IF":  # those Pillow would cut off at 255
         value = value.convert("RGB")
     try:
         pixels = as_array(value)
     except (TypeError, ValueError):  # lists of different lengths, for example
         raise ValueError(f"{name}: {_EXPECTED}; found {_type(value)}") from None
-    is_tensor = hasattr(value, "detach")
-    if is_tensor and pixels.ndim == 3 and pixels.shape[0] in (1, 3, 4) and pixels.shape[2] not in (1, 3, 4):
+    if (
+        isinstance(value, torch.Tensor)
+        and pixels.ndim == 3
+        and pixels.shape[0] in (1, 3, 4)
+        and pixels.shape[2] not in (1, 3, 4)
+    ):
         pixels = pixels.transpose(1, 2, 0)  # (C, H, W) -> (H, W, C)
     if pixels.ndim == 2:
         pixels = pixels[..., None]
@@ -179,7 +183,10 @@ def as_frame(
 
 def as_array(value: Any) -> Any:
     """Returns an array, also of a tensor on any device."""
-    return value.detach().cpu().numpy() if hasattr(value, "detach") else np.asarray(value)
+    if isinstance(value, torch.Tensor):
+        value = value.detach().cpu()
+        return (value.float() if value.dtype == torch.bfloat16 else value).numpy()  # numpy has no bfloat16
+    return np.asarray(value)
 
 
 def _numbers(name: str, value: Any) -> FloatArray:

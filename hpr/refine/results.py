@@ -14,11 +14,11 @@ from hpr.files import write_json
 from hpr.formats import coco
 from hpr.formats.arrays import Arrays
 from hpr.formats.fields import id_number
-from hpr.images import Image
 from hpr.poses import BoolArray, FloatArray, Frame, FrameKey, PoseSequence, image_stem
 from hpr.skeleton import Skeleton
 
 if TYPE_CHECKING:
+    from hpr.images import Image
     from hpr.refine.inputs import AnyImage
 
 
@@ -124,7 +124,7 @@ class RefinedPoses:
         """The K keypoints."""
         return self.frame.skeleton
 
-    def plot(self, image: "AnyImage") -> Image:
+    def plot(self, image: "AnyImage") -> "Image":
         """Returns a copy (H, W, 3) RGB of the image with the refined poses drawn on it.
 
         Raises:

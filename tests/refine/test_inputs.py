@@ -28,6 +28,7 @@ IMAGES: list[tuple[Any, Any]] = [
     (torch.from_numpy(RGB).permute(2, 0, 1), RGB),
     (torch.from_numpy(RGB).permute(2, 0, 1).float() / 255, RGB),
     (torch.from_numpy(GREY[..., 0])[None], GREY),
+    (torch.ones(3, 5, 7, dtype=torch.bfloat16, requires_grad=True), np.full((5, 7, 3), 255)),
     (PIL.Image.fromarray(RGB), RGB),
     (PIL.Image.fromarray(GREY[..., 0]), GREY),
     (PIL.Image.fromarray(RGB).convert("RGBA"), RGB),
@@ -58,8 +59,9 @@ def test_paths(tmp_path: Path) -> None:
     [
         *(RGB * 1.0, RGB.astype(np.int64), RGB[..., :2], RGB.transpose(2, 0, 1), RGB / 255 - 1),
         *(np.full((4, 4), np.nan), RGB.astype(np.uint16), RGB[0, 0], RGB > 3, None, {}, 5, b"a.jpg"),
+        PIL.Image.fromarray(RGB[..., 0].astype(np.uint16)),
     ],
-    ids=range(13),
+    ids=range(14),
 )
 def test_other_images_are_refused_in_one_line(image: Any) -> None:
     assert is_single(image)
