@@ -17,7 +17,17 @@ from hpr.poses import PICTURE_ENDINGS, Frame, image_stem
 from hpr.settings import Orientation, checked
 from hpr.video import VIDEO_ENDINGS, Video
 
-__all__ = ["Image", "ImageFolder", "ImageList", "ImageSource", "are_apart", "decode_image", "open_images", "read_image"]
+__all__ = [
+    "Image",
+    "ImageFolder",
+    "ImageList",
+    "ImageSource",
+    "are_apart",
+    "decode_image",
+    "open_images",
+    "read_header",
+    "read_image",
+]
 
 _MAX_FILES = 1_000_000
 """Files below a folder among which an image is looked for."""

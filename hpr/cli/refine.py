@@ -43,10 +43,6 @@ from hpr.skeleton import get_skeleton
 _COLUMNS = ("sequence", "frames", "people", "refined", "unchanged", "kept", "dropped", "added")
 
 
-_MIN_SCORE = 0.2
-"""Keypoints of a lower score are missing for networks that do not see scores."""
-
-
 class RefineSettings(Section):
     """conf/refine.yaml."""
 
@@ -122,8 +118,8 @@ def refine(settings: RefineSettings) -> int:
         margin=settings.margin,
     )
     if settings.min_score is None:
-        keeps_all = network.sees_scores or file_format.metric == "posetrack"
-        settings = settings.model_copy(update={"min_score": 0.0 if keeps_all else _MIN_SCORE})
+        min_score = 0.0 if file_format.metric == "posetrack" else refiner.default_min_score
+        settings = settings.model_copy(update={"min_score": min_score})
     is_demo = find_weights(str(model.weights)) == find_weights("demo")
     if is_demo and settings.dataset.name != "sample" and processes.is_first:
         warn("model=demo has seen drawn people alone; for photographs leave it out, or use model=photo")
