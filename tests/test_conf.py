@@ -26,8 +26,8 @@ ONLY_FILES = [path.stem for path in (CONF / "dataset").glob("*.yaml") if "/pose_
 
 NEEDED = {
     "convert": ["poses=FILE", "output=FILE", "format=NAME"],
-    "evaluate": ["dataset.predictions=DIR"],
-    "learn_errors": ["dataset.predictions=DIR"],
+    "evaluate": ["poses=DIR"],
+    "learn_errors": ["poses=DIR"],
     "make_sample": ["output_dir=DIR"],
     "visualize": ["poses=FILE", "images=DIR"],
 }

@@ -23,6 +23,7 @@ from omegaconf.errors import InterpolationToMissingValueError, OmegaConfBaseExce
 from pydantic import BaseModel, ValidationError
 
 from hpr.cli.components import MAX_VALUE, describe_problem
+from hpr.cli.main import SHORT, WORDS
 from hpr.errors import UserError
 from hpr.models.places import ASSETS
 
@@ -31,12 +32,6 @@ CONF = Path(str(files("hpr.conf")))
 
 # ${asset:NAME} in a configuration is a file or folder that comes with the package.
 OmegaConf.register_new_resolver("asset", lambda name: str(ASSETS / name), replace=True)
-
-SHORT = {
-    "poses": "dataset.predictions",
-    **{name: f"dataset.{name}" for name in ("images", "annotations", "skeleton", "orientation", "outside", "root")},
-}
-"""Short names of settings of a data set, in commands that have one: `poses=FILE images=FOLDER`."""
 
 Settings = TypeVar("Settings", bound=BaseModel)
 
@@ -51,7 +46,6 @@ class Command(Generic[Settings]):
         run: Does the work; returns the exit status, None for 0.
         folder: Where the YAML file is if it is not in conf/.
         complete: Adds overrides that follow from those that the user gave.
-        words: Settings that words without a name set, in this order.
     """
 
     config: str
@@ -59,7 +53,6 @@ class Command(Generic[Settings]):
     run: Callable[[Settings], int | None]
     folder: Path | None = None
     complete: Callable[[Sequence[str]], list[str]] = list
-    words: tuple[str, ...] = ()
 
 
 def main(command: Command[Any], words: Sequence[str]) -> NoReturn:
@@ -67,7 +60,7 @@ def main(command: Command[Any], words: Sequence[str]) -> NoReturn:
 
     Args:
         command: What to run.
-        words: NAME=VALUE overrides and values of `command.words`, `--config-dir DIR` and `--cfg job`, in any order.
+        words: NAME=VALUE overrides and values of `WORDS`, `--config-dir DIR` and `--cfg job`, in any order.
     """
     parser = argparse.ArgumentParser(add_help=False, allow_abbrev=False, exit_on_error=False)
     parser.add_argument("--cfg", choices=["job"])
@@ -121,6 +114,8 @@ def _named(command: Command[Any], words: Sequence[str]) -> list[str]:
     Raises:
         UserError: There are more words without a name than the command takes.
     """
+    settings = WORDS.get(command.config.replace("_", "-"), ())
+    has_dataset = "dataset" in command.settings.model_fields
     named, values = [], []
     for word in words:
         name, equals, value = word.partition("=")
@@ -128,14 +123,13 @@ def _named(command: Command[Any], words: Sequence[str]) -> list[str]:
         if (not equals and not is_option) or os.path.lexists(word):
             values.append(word)
         else:
-            is_short = name in SHORT and "dataset" in command.settings.model_fields
-            named.append(f"{SHORT[name]}={value}" if is_short else word)
+            named.append(f"{SHORT[name]}={value}" if has_dataset and name in SHORT else word)
 
-    if len(values) > len(command.words):
-        taken = "".join(f"{short_name(name).upper()} " for name in command.words)
-        expected = f"expected {taken}NAME=VALUE"
-        raise UserError(f"'{values[len(command.words)]}': {expected}; --help lists the settings")
-    return [*named, *(f"{name}={_quoted(value)}" for name, value in zip(command.words, values, strict=False))]
+    if len(values) > len(settings):
+        expected = f"expected {' '.join([*map(str.upper, settings), 'NAME=VALUE'])}"
+        raise UserError(f"'{values[len(settings)]}': {expected}; --help lists the settings")
+    names = [SHORT[name] if has_dataset else name for name in settings]
+    return [*named, *(f"{name}={_quoted(value)}" for name, value in zip(names, values, strict=False))]
 
 
 def short_name(name: str) -> str:

@@ -79,4 +79,4 @@ def _with_image(frame: Frame, images: ImageSource) -> Frame:
     return replace(frame, image=str(within) if within.name else frame.image, size=images.size(frame))
 
 
-COMMAND = app.Command("convert", ConvertSettings, convert, words=("poses", "output"))
+COMMAND = app.Command("convert", ConvertSettings, convert)

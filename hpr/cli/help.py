@@ -8,7 +8,7 @@ from importlib.resources import files
 from pathlib import Path
 from typing import NamedTuple
 
-from hpr.cli.main import COMMANDS
+from hpr.cli.main import COMMANDS, SHORT, WORDS
 
 _CONF = Path(str(files("hpr.conf")))
 
@@ -75,7 +75,8 @@ def command_help(command: str) -> str:
     """Returns the help of the command of a configuration file: examples, then settings with defaults and comments."""
     name, config = command.replace("_", "-"), read_config(_CONF / f"{command}.yaml")
     examples = [line for line in config.header if line.startswith(("hpr ", "torchrun "))]
-    lines = [f"hpr {name} NAME=VALUE …: {COMMANDS[name]}.", "", *(f"  {line}" for line in examples), ""]
+    words = " ".join(["hpr", name, *map(str.upper, WORDS.get(name, ())), "NAME=VALUE …"])
+    lines = [f"{words}: {COMMANDS[name]}.", "", *(f"  {line}" for line in examples), ""]
     if description := [line for line in config.header if line not in examples]:
         lines += [*description, ""]
 
@@ -99,7 +100,9 @@ def _command_settings(command: str, config: Config) -> Iterator[Setting]:
     for group, name, choice, note in config.groups:
         if choice == "null":
             continue
-        choices = {path.stem: read_config(path).settings for path in sorted((_CONF / group).glob("*.yaml"))}
+        applies = "" if group != "dataset" else "training:" if command == "train" else r"predictions:|  - /pose_files"
+        paths = [path for path in (_CONF / group).glob("*.yaml") if re.search(f"^({applies})", path.read_text(), re.M)]
+        choices = {path.stem: read_config(path).settings for path in sorted(paths)}
         yield Setting("", "", "")
         yield Setting(f"{name}={choice}", "", f"one of {', '.join(choices)}{f'; {note}' if note else ''}")
         if name != group:
@@ -108,7 +111,9 @@ def _command_settings(command: str, config: Config) -> Iterator[Setting]:
         for setting in _group_settings(group, choice, choices):
             if group != "dataset" or setting.name.split(".")[0] in _DATASET_SETTINGS[command == "train"]:
                 own = config.settings.get(f"{group}.{setting.name}", setting)
-                yield Setting(f"  {group}.{setting.name}", own.value, own.comment)
+                full_name = f"{group}.{setting.name}"
+                short = next((short for short, full in SHORT.items() if full == full_name), full_name)
+                yield Setting(f"  {full_name if command == 'train' else short}", own.value, own.comment)
 
 
 def _group_settings(group: str, choice: str, choices: dict[str, dict[str, Setting]]) -> Iterator[Setting]:

@@ -23,6 +23,18 @@ COMMANDS = {
 }
 """What each command does. Its module in hpr.cli and its file in conf/ have its name, with _ for -."""
 
+SHORT = {
+    "poses": "dataset.predictions",
+    **{name: f"dataset.{name}" for name in ("images", "annotations", "skeleton", "orientation", "outside", "root")},
+}
+"""Short names of settings of a data set, in commands that have one: `poses=FILE images=FOLDER`."""
+
+WORDS = {
+    **{"refine": ("poses", "images"), "evaluate": ("poses", "annotations"), "learn-errors": ("poses", "annotations")},
+    **{"visualize": ("poses", "images"), "convert": ("poses", "output")},
+}
+"""Settings that the words without a name set, in this order."""
+
 
 def main(words: Sequence[str] | None = None) -> NoReturn:
     """Runs a command and ends the program with its exit status.

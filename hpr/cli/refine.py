@@ -358,5 +358,4 @@ def complete_overrides(overrides: Sequence[str]) -> list[str]:
     return [*overrides, *(["dataset=auto"] if is_incomplete else [])]
 
 
-_WORDS = ("dataset.predictions", "dataset.images")
-COMMAND = app.Command("refine", RefineSettings, refine, complete=complete_overrides, words=_WORDS)
+COMMAND = app.Command("refine", RefineSettings, refine, complete=complete_overrides)

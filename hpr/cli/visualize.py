@@ -132,4 +132,4 @@ def draw(
     return total
 
 
-COMMAND = app.Command("visualize", VisualizeSettings, visualize, words=("poses", "images"))
+COMMAND = app.Command("visualize", VisualizeSettings, visualize)

@@ -47,9 +47,6 @@ _WINDOW_BATCHES = 4
 _MIN_CONFIDENCE = 0.3
 """Further iterations start from keypoints above this confidence: starting from all makes poses worse."""
 
-_MIN_SCORE = 0.2
-"""Keypoints of a lower score are missing for networks that do not see scores."""
-
 _Launched = tuple[list[PersonCrop], Prediction]
 """B people with their poses, perhaps still being computed."""
 
@@ -110,6 +107,7 @@ class PoseRefiner:
         if iterations < 1:
             raise ValueError(f"iterations: expected 1 or more; found {iterations}")
         self.scale, self.iterations, self.margin, self.flip = scale, iterations, margin, flip
+        self.default_min_score = 0.0 if network.sees_scores else 0.2
         self.device = select_device(device)
         self.precision = select_precision(precision, self.device)
         cpu_pixels = 0 if network.canvas is None else _CPU_CANVASES * network.canvas[0] * network.canvas[1]
@@ -147,11 +145,6 @@ class PoseRefiner:
     def skeleton(self) -> Skeleton:
         """The network's skeleton."""
         return self._network.skeleton
-
-    @property
-    def default_min_score(self) -> float:
-        """Score below which keypoints are missing for the network: 0 if it sees scores by itself."""
-        return 0.0 if self._network.sees_scores else _MIN_SCORE
 
     @property
     def device_name(self) -> str:

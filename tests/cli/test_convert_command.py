@@ -112,7 +112,7 @@ def test_what_is_lost_is_said(clip: Path, tmp_path: Path) -> None:
         (["poses=CLIP", "format=auto", "output=a.json"], "format=auto: expected the name of a format to write"),
         (["poses=CLIP", "input_format=mpii", "format=coco", "output=a.json"], "clip.json"),
         (["poses=CLIP", "format=coco", "output=CLIP", "overwrite=true"], "exists already"),
-        (["poses=CLIP", "format=ultralytics_labels", "output=OUT"], "dataset.images"),
+        (["poses=CLIP", "format=ultralytics_labels", "output=OUT"], "set images"),
     ],
 )
 def test_wrong_words(words: list[str], message: str, clip: Path, tmp_path: Path) -> None:

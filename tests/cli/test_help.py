@@ -5,9 +5,10 @@ import re
 import pytest
 from conftest import command, succeed
 
-from hpr.cli.app import CONF, setting_names
+import hpr
+from hpr.cli.app import CONF, setting_names, short_name
 from hpr.cli.help import read_config
-from hpr.cli.main import COMMANDS
+from hpr.cli.main import COMMANDS, WORDS
 
 LIBRARIES = ("hydra", "omegaconf", "pydantic", "numpy", "torch", "cv2", "tqdm")
 
@@ -22,7 +23,8 @@ def test_commands() -> None:
 def test_every_setting_has_its_comment(name: str) -> None:
     printed = succeed(name, "--help")
     examples, _, settings = printed.partition("\n\n  ")
-    assert f"hpr {name} NAME=VALUE …: {COMMANDS[name]}." in examples
+    words = " ".join(["hpr", name, *map(str.upper, WORDS.get(name, ())), "NAME=VALUE …"])
+    assert f"{words}: {COMMANDS[name]}." in examples
     assert re.search(rf"^(hpr|torchrun .*-m hpr) {name}\b", settings, re.MULTILINE), "examples come first"
 
     entries = re.split(r"\n(?= +[\w.]+=)", printed.partition("\n\nOptions")[0])[1:]
@@ -37,7 +39,7 @@ def test_help_is_of_the_real_configuration() -> None:
     names = setting_names(refine.COMMAND, "dataset=auto", "dataset.predictions=FILE")
     printed = succeed("refine", "--help")
     internal = ("dataset.name", "dataset.format")
-    for name in names:
+    for name in map(short_name, names):
         assert name in ("model", "objective", "dataset") or name.startswith(internal) or f" {name}=" in printed, name
 
 
@@ -47,3 +49,7 @@ def test_help_loads_no_library() -> None:
     program = f"import sys\n{blocked}from hpr.cli.main import main\nmain(['train', '--help'])"
     result = command("-c", program)
     assert result.returncode == 0, result.stderr
+
+
+def test_the_version() -> None:
+    assert succeed("--version") == f"hpr {hpr.__version__}\n"

@@ -14,6 +14,7 @@ import pytest
 from conftest import COMMAND_SECONDS, GOLDEN, ROOT, fail, succeed, torchrun
 from test_refine_command import DEMO, POSETRACK, PREDICTIONS, read_report
 
+from hpr.errors import counted
 from hpr.formats import PoseTrack18
 from hpr.runtime.folders import lock_folder
 
@@ -55,7 +56,7 @@ def test_the_same_command_continues(settings: list[str], tmp_path: Path) -> None
     straight = {path.name: path.read_bytes() for path in folder.iterdir()}
     first = read_report(tmp_path / "out")
     (folder / "seq_b.json").write_text("{}")  # has to be redone
-    assert "1 of 2 files were finished by an earlier run and are skipped" in succeed("refine.py", *settings)
+    assert "1 of 2 files finished by an earlier run, skipped" in succeed("refine.py", *settings)
 
     assert {path.name: path.read_bytes() for path in folder.iterdir()} == straight
     second = read_report(tmp_path / "out")
@@ -131,7 +132,7 @@ def test_a_signal_leaves_finished_files_and_a_report(number: int, tmp_path: Path
     assert report["stopped"]
     assert report["sequences"].keys() == written
     assert 1 <= len(written) < 4
-    assert f"stopped: {len(written)} sequences are complete; the same command continues" in printed
+    assert f"stopped: {counted(len(written), 'sequence')} complete; the same command continues" in printed
 
 
 @pytest.mark.slow
@@ -144,7 +145,7 @@ def test_a_killed_run_ends_as_an_undisturbed_one(tmp_path: Path) -> None:
     process.communicate()
     assert process.returncode == -signal.SIGKILL
 
-    assert "were finished by an earlier run and are skipped" in succeed("refine.py", *SAMPLE, f"output_dir={killed}")
+    assert "finished by an earlier run, skipped" in succeed("refine.py", *SAMPLE, f"output_dir={killed}")
     for path in (straight / "predictions").iterdir():
         assert (killed / "predictions" / path.name).read_bytes() == path.read_bytes()
     assert not list((killed / "predictions").glob(".*"))
@@ -193,7 +194,7 @@ class TestSeveralProcesses:
         for path in finished:
             PoseTrack18().read(path)
         printed = succeed("refine.py", *SAMPLE, f"output_dir={tmp_path}")
-        assert "were finished by an earlier run and are skipped" in printed
+        assert "finished by an earlier run, skipped" in printed
         assert len(list((tmp_path / "predictions").iterdir())) == 4
 
 

@@ -63,15 +63,16 @@ class TestWeights:
         assert all(find_weights(name).is_file() for name in ("photo", "demo"))
 
     def test_a_path_stays(self, tmp_path: Path) -> None:
-        for path in ("elsewhere/a.safetensors", tmp_path / "b.safetensors"):
-            assert find_weights(path) == Path(path)
+        path = tmp_path / "b.safetensors"
+        path.touch()
+        assert find_weights(path) == find_weights(str(path)) == path
 
     def test_published(self, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
         """In the current folder, else in the user's cache."""
         monkeypatch.chdir(tmp_path)
         monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "cache"))
         with pytest.raises(
-            UserError, match=r"^published weights: expected model/snap.* or .*; port them with hpr port"
+            UserError, match=r"^model/snap.*: the published weights are not here, nor in .* run: hpr port checkpoint="
         ):
             PoseRefiner.load("published")
         places = [tmp_path / "cache" / "hpr", tmp_path / "model"]
@@ -82,13 +83,28 @@ class TestWeights:
 
     @pytest.mark.parametrize("name", ["photos", "elsewhere/photo.safetensors"])
     def test_there_is_none(self, name: str) -> None:
-        with pytest.raises(UserError, match=rf"^{name}: no such weights; [^\n]*$"):
+        with pytest.raises(UserError, match=rf"^{name}: no such weights, nor in .*; [^\n]*$"):
             PoseRefiner.load(name)
+
+
+def test_uncertain_keypoints_are_missing_for_the_network(refiner: PoseRefiner, image: Image) -> None:
+    """A guess far off, in the picture, changes nothing; by default for networks that do not see scores."""
+    keypoints, scores = FRAME.keypoints.copy(), np.full(FRAME.scores.shape, 0.9)
+    keypoints[:, 9], scores[:, 9] = np.nan, np.nan
+    without = refiner(image, keypoints, scores=scores, skeleton="posetrack18")
+    keypoints[:, 9], scores[:, 9] = [5.0, 5.0], 0.1
+    guessed = refiner(image, keypoints, scores=scores, skeleton="posetrack18")
+    np.testing.assert_array_equal(guessed.confidence, without.confidence)
+    taken = refiner(image, keypoints, scores=scores, skeleton="posetrack18", min_score=0.05)
+    assert (taken.confidence != without.confidence)[taken.is_refined].any()
+    assert (refiner.default_min_score, PoseRefiner.load("photo", "cpu").default_min_score) == (0.2, 0.0)
 
 
 class TestObjectives:
     def test_by_name(self, refiner: PoseRefiner) -> None:
-        everything, sure, rescored = (refine(refiner, objective=name) for name in ("map", "mota", "rescore"))
+        everything, sure, rescored = (
+            refine(refiner, objective=name, min_score=0) for name in ("map", "mota", "rescore")
+        )
         kept = np.isfinite(sure.keypoints[..., 0])
         confidence = everything.confidence
         known = np.isfinite(confidence)
@@ -101,7 +117,7 @@ class TestObjectives:
         is_common = np.isfinite(rescored.keypoints[..., 0]) & FRAME.present & known
         np.testing.assert_allclose(rescored.scores[is_common], (FRAME.scores * confidence)[is_common])
         assert (rescored.person_scores < PERSON_SCORES).all()
-        np.testing.assert_array_equal(refine(refiner).keypoints, everything.keypoints)
+        np.testing.assert_array_equal(refine(refiner, min_score=0).keypoints, everything.keypoints)
 
     def test_of_ones_own(self, refiner: PoseRefiner) -> None:
         found = refine(refiner, objective=Objective(keep=0.4, add=0.99, score="network"))

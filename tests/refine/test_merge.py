@@ -188,3 +188,31 @@ class TestScores:
         for keypoint_scores in (None, self.scores):
             found = self.rescored(self.frame(keypoint_scores, scores), rule, keep)
             np.testing.assert_allclose(found.person_scores, expected)
+
+
+@pytest.mark.parametrize(("min_score", "ignored"), [(0.0, []), (0.2, [0]), (0.4, [0, 1])])
+def test_uncertain_keypoints_stay_where_the_network_does_not_find_them(min_score: float, ignored: list[int]) -> None:
+    """Each has a score; the first two are low ones. The network is sure of every second keypoint."""
+    scores = np.full((3, 15), 0.8)
+    scores[:, 0], scores[:, 1], scores[:, 3] = 0.1, 0.3, NAN
+    frame = Frame("", POSETRACK15, KEYPOINTS, scores, person_scores=np.ones(3))
+    refined = refined_poses(3, PROPOSED, np.arange(15) % 2 * 0.9, POSETRACK15)
+    objective = Objective(keep=0.5, add=0.95, score="network")
+    found = apply_refined(frame, refined, POSETRACK15, objective, min_score)
+
+    np.testing.assert_array_equal(found.keypoints[1], KEYPOINTS[1])  # not refined
+    for person in (0, 2):
+        np.testing.assert_array_equal(found.keypoints[person, ignored], KEYPOINTS[person, ignored])
+        np.testing.assert_array_equal(found.scores[person, ignored], scores[person, ignored])
+        assert (found.flags[person, ignored] == 1).all()
+        expected = [i for i in range(1, 15, 2) if i not in ignored]
+        assert np.flatnonzero((found.keypoints[person] == PROPOSED).all(axis=-1)).tolist() == expected
+
+    tally = Tally()
+    tally.count(frame, refined, found, POSETRACK15, min_score)
+    assert (tally.ignored, tally.added) == (3 * len(ignored), 0)
+    assert tally.kept == 2 * len(expected) + 15 - len(ignored)
+    assert tally.dropped == 2 * (15 - len(ignored) - len(expected))
+
+    sure = refined_poses(3, PROPOSED, 0.99, POSETRACK15)
+    np.testing.assert_array_equal(apply_refined(frame, sure, POSETRACK15, objective, min_score).keypoints[0], PROPOSED)

@@ -64,7 +64,7 @@ def test_nothing() -> None:
     assert tally.as_json() == {
         "frames": 0,
         "persons": {"seen": 0, "refined": 0, "passed_through": 0, "reasons": {}},
-        "joints": {"kept": 0, "dropped": 0, "added": 0},
+        "joints": {"kept": 0, "dropped": 0, "added": 0, "ignored": 0},
         "bad_images": [],
         "movement": {"median": None, "p95": None, "above_half_a_head": None, "poses": 0},
     }
