@@ -14,11 +14,11 @@ from typing import Any
 import pytest
 from conftest import ROOT, succeed
 
-from hpr.cli.app import ASSETS, CONF
+from hpr.cli import app
 from hpr.cli.main import COMMANDS
 from tools import benchmark
 
-SAMPLE = ASSETS / "sample"
+SAMPLE = ROOT / "hpr" / "assets" / "sample"
 PAGES = [ROOT / "README.md", ROOT / "CONTRIBUTING.md", *sorted((ROOT / "docs").rglob("*.md"))]
 PROGRAM = re.compile(r"(hpr|python3?|pip|torchrun|bash|npm|tar|pytest|\.|[A-Z_]+=\S+) ")
 """How a command line begins."""
@@ -47,7 +47,7 @@ RUN = {
     "hpr evaluate POSES ANNOTATIONS",
     "hpr evaluate POSES ANNOTATIONS output=scores.json",
     "hpr convert POSES OUTPUT format=coco",
-    "hpr learn-errors poses=POSES annotations=ANNOTATIONS output=output/pose_errors/learnt.yaml",
+    "hpr learn-errors POSES ANNOTATIONS output=output/pose_errors/learnt.yaml",
 }
 """Command lines that are run, with two frames of the sample; hpr's others are composed, with a stub for the work."""
 
@@ -80,7 +80,7 @@ def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
         (place / "clip_0002_0001.json").write_text(json.dumps(document))
     (folder / "IMAGES").symlink_to(SAMPLE)
     (folder / "output" / "pose_errors").mkdir()
-    shutil.copy(CONF / "pose_errors" / "plausible.yaml", folder / "output" / "pose_errors" / "learnt.yaml")
+    shutil.copy(ROOT / "conf" / "pose_errors" / "plausible.yaml", folder / "output" / "pose_errors" / "learnt.yaml")
     return folder
 
 
@@ -120,6 +120,22 @@ def test_command(command: str, folder: Path, monkeypatch: pytest.MonkeyPatch) ->
         assert [name for name in extras if name not in setup["options.extras_require"]] == []
     else:
         pytest.fail(f"{ALL[command]}: '{command}' is neither run nor composed here, nor listed in NOT_RUN")
+
+
+@pytest.mark.parametrize(("page", "command"), [("refining", "refine"), ("training", "train")])
+def test_settings_in_the_tables_exist(page: str, command: str) -> None:
+    text = (ROOT / "docs" / f"{page}.md").read_text()
+    table = text[text.index("| setting | values | default |") :].partition("\n\n")[0]
+    names, previous = set(), ""
+    for cell in re.findall(r"^\| (.*?) \|", table, re.MULTILINE):
+        for name in re.findall(r"`([a-z_.]+)`", cell):  # `objective.keep`, `.add`
+            previous = previous.partition(".")[0] + name if name[0] == "." else name
+            names.add(previous)
+    words = ["dataset=auto"] if command == "refine" else []
+    existing = app.setting_names(import_module(f"hpr.cli.{command}").COMMAND, *words)
+    short = [name.removeprefix("dataset.") for name in existing]  # poses is short for dataset.predictions
+    assert names - {*existing, *short, "poses"} == set()
+    assert len(names) > 15
 
 
 def test_lists_are_of_commands_in_the_docs() -> None:

@@ -12,13 +12,12 @@ import torch
 from conftest import ROOT
 
 from hpr import PoseRefiner
-from hpr.cli.app import ASSETS
 from hpr.formats import PoseTrack18
 from hpr.images import read_image
 from hpr.refine.results import Outcome
 from hpr.skeleton import COCO17, POSETRACK15
 
-SAMPLE = ASSETS / "sample"
+SAMPLE = ROOT / "hpr" / "assets" / "sample"
 BLOCKS = re.findall(r"```python\n(.*?)```", (ROOT / "docs" / "python.md").read_text(), re.DOTALL)
 
 
