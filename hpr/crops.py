@@ -17,6 +17,9 @@ from hpr.skeleton import Skeleton
 ScaleRule = Literal["published", "body"]
 """How a person's size is measured: by the head alone (`person_scale`), or by all limbs (`body_scale`)."""
 
+ScaleSetting = ScaleRule | Literal["auto"]
+"""A rule, or by the head where poses have both ends of it (`scale_rule`)."""
+
 STANDARD_SCALE = 0.8452830189
 """Size of the people that the network was trained on; discs and training targets have the same scale."""
 
@@ -153,6 +156,14 @@ class Sampling:
         part = cv2.transpose(part)  # (rows, width, 3)
         part = _resample(self.down, part)  # (height, width, 3)
         return np.asarray(cv2.copyMakeBorder(part, *self.border, cv2.BORDER_CONSTANT)) if any(self.border) else part
+
+
+def scale_rule(setting: ScaleSetting, *skeletons: Skeleton) -> ScaleRule:
+    """Returns the rule that a setting means for poses that are converted between some skeletons."""
+    if setting != "auto":
+        return setting
+    has_head = all(end in skeleton for skeleton in skeletons for end in ("head_bottom", "head_top"))
+    return "published" if has_head else "body"
 
 
 def person_scale(pose: FloatArray, skeleton: Skeleton, mean_head: float = MEAN_HEAD) -> float:

@@ -14,3 +14,8 @@ class UserError(Exception):
         message = super().__str__()
         line = "".join(c if c.isprintable() else c.encode("unicode_escape").decode() for c in message[:_MAX_LENGTH])
         return f"{line}…" if len(message) > _MAX_LENGTH else line
+
+
+def counted(count: int, noun: str) -> str:
+    """Returns a number with its noun, such as "1 frame" and "2 frames"."""
+    return f"{count:,} {noun}{'' if count == 1 else 's'}"

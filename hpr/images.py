@@ -17,7 +17,17 @@ from hpr.poses import PICTURE_ENDINGS, Frame, image_stem
 from hpr.settings import Orientation, checked
 from hpr.video import VIDEO_ENDINGS, Video
 
-__all__ = ["Image", "ImageFolder", "ImageList", "ImageSource", "are_apart", "decode_image", "open_images", "read_image"]
+__all__ = [
+    "Image",
+    "ImageFolder",
+    "ImageList",
+    "ImageSource",
+    "are_apart",
+    "decode_image",
+    "open_images",
+    "read_header",
+    "read_image",
+]
 
 _MAX_FILES = 1_000_000
 """Files below a folder among which an image is looked for."""
@@ -145,7 +155,7 @@ class ImageFolder(_FileSource):
         """Returns where an image was expected; refuses a name that leads out of the folder, if there is an image."""
         path = Path(self.root) / name
         if not self._is_allowed(path) and ImageFolder(self.root, outside=True)._at(name):
-            raise UserError(f"{path}: lies outside of {self.root}; if that is meant, add dataset.outside=true")
+            raise UserError(f"{path}: lies outside of {self.root}; if that is meant, add outside=true")
         return path
 
     def _pictures_in(self, folder: Path) -> dict[str, list[Path]]:

@@ -182,6 +182,13 @@ class Frame:
             has_coordinates = (np.isfinite(self.keypoints) & (self.keypoints > CUTOFF)).all(axis=-1)
         return np.asarray(has_coordinates & (self.flags > 0))
 
+    def without_uncertain(self, min_score: float) -> "Frame":
+        """Returns the frame with keypoints of a lower score than `min_score` missing; those without a score stay."""
+        is_uncertain = self.scores < min_score
+        if not is_uncertain.any():
+            return self
+        return replace(self, keypoints=np.where(is_uncertain[..., None], np.nan, self.keypoints))
+
     @property
     def is_posed(self) -> BoolArray:
         """(N,) people with at least one keypoint that refining starts from."""

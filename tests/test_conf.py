@@ -12,8 +12,8 @@ from omegaconf import DictConfig, OmegaConf
 from hpr.cli import app, train
 from hpr.cli.components import build
 from hpr.cli.main import COMMANDS
-from hpr.cli.refine import PUBLISHED
 from hpr.errors import UserError
+from hpr.models.places import PUBLISHED
 from hpr.models.registry import ARCHITECTURES, PHOTO, TIMM
 from hpr.refine.objective import MAP, MOTA, Objective
 from hpr.skeleton import SKELETONS
@@ -25,11 +25,11 @@ ONLY_FILES = [path.stem for path in (CONF / "dataset").glob("*.yaml") if "/pose_
 """Data sets of predictions, which cannot be trained on."""
 
 NEEDED = {
-    "convert": ["input=FILE", "output=FILE", "format=NAME"],
+    "convert": ["poses=FILE", "output=FILE", "format=NAME"],
     "evaluate": ["dataset.predictions=DIR"],
     "learn_errors": ["dataset.predictions=DIR"],
     "make_sample": ["output_dir=DIR"],
-    "visualize": ["input=FILE", "images=DIR"],
+    "visualize": ["poses=FILE", "images=DIR"],
 }
 """Settings without a default."""
 

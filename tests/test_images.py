@@ -166,7 +166,7 @@ class TestImageFolder:
         for find in (images.expected, images.read, images.size):
             with pytest.raises(UserError) as error:
                 find(named(name))
-            expected = f"lies outside of {root}; if that is meant, add dataset.outside=true"
+            expected = f"lies outside of {root}; if that is meant, add outside=true"
             assert str(error.value) == f"{root / name}: {expected}"
 
         allowed = ImageFolder(root, outside=True)

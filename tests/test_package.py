@@ -38,7 +38,13 @@ def test_the_engine_is_loaded_on_first_use() -> None:
     assert used.returncode == 0, used.stderr
 
 
+def test_what_is_there() -> None:
+    names = {"Objective", "Outcome", "PoseRefiner", "RefinedPoses", "draw_poses"}
+    assert set(hpr.__all__) == names
+    assert names <= set(dir(hpr))
+    assert {getattr(hpr, name).__name__ for name in names} == names
+
+
 def test_what_is_not_there() -> None:
-    assert set(hpr.__all__) == {"PoseRefiner", "RefinedPoses"}
     with pytest.raises(AttributeError, match="module 'hpr' has no attribute 'Refiner'"):
         _ = hpr.Refiner

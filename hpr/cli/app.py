@@ -24,15 +24,19 @@ from pydantic import BaseModel, ValidationError
 
 from hpr.cli.components import MAX_VALUE, describe_problem
 from hpr.errors import UserError
+from hpr.models.places import ASSETS
 
 CONF = Path(str(files("hpr.conf")))
 """The folder of the configuration files."""
 
-ASSETS = Path(__file__).resolve().parents[1] / "assets"
-"""The demo's weights and the sample."""
-
 # ${asset:NAME} in a configuration is a file or folder that comes with the package.
 OmegaConf.register_new_resolver("asset", lambda name: str(ASSETS / name), replace=True)
+
+SHORT = {
+    "poses": "dataset.predictions",
+    **{name: f"dataset.{name}" for name in ("images", "annotations", "skeleton", "orientation", "outside", "root")},
+}
+"""Short names of settings of a data set, in commands that have one: `poses=FILE images=FOLDER`."""
 
 Settings = TypeVar("Settings", bound=BaseModel)
 
@@ -47,6 +51,7 @@ class Command(Generic[Settings]):
         run: Does the work; returns the exit status, None for 0.
         folder: Where the YAML file is if it is not in conf/.
         complete: Adds overrides that follow from those that the user gave.
+        words: Settings that words without a name set, in this order.
     """
 
     config: str
@@ -54,6 +59,7 @@ class Command(Generic[Settings]):
     run: Callable[[Settings], int | None]
     folder: Path | None = None
     complete: Callable[[Sequence[str]], list[str]] = list
+    words: tuple[str, ...] = ()
 
 
 def main(command: Command[Any], words: Sequence[str]) -> NoReturn:
@@ -61,14 +67,14 @@ def main(command: Command[Any], words: Sequence[str]) -> NoReturn:
 
     Args:
         command: What to run.
-        words: NAME=VALUE overrides, `--config-dir DIR` and `--cfg job`, in any order.
+        words: NAME=VALUE overrides and values of `command.words`, `--config-dir DIR` and `--cfg job`, in any order.
     """
     parser = argparse.ArgumentParser(add_help=False, allow_abbrev=False, exit_on_error=False)
     parser.add_argument("--cfg", choices=["job"])
     parser.add_argument("--config-dir", type=Path)
     try:
         options, overrides = parser.parse_known_args(words)
-        composed = _compose(command, command.complete(overrides), options.config_dir)
+        composed = _compose(command, command.complete(_named(command, overrides)), options.config_dir)
         if options.cfg:
             print(OmegaConf.to_yaml(composed), end="")
             sys.exit(0)
@@ -106,7 +112,35 @@ def compose(command: Command[Settings], *overrides: str) -> Settings:
     Raises:
         UserError: There is no such setting, or its value is not allowed.
     """
-    return _validate(command, _compose(command, overrides))
+    return _validate(command, _compose(command, _named(command, overrides)))
+
+
+def _named(command: Command[Any], words: Sequence[str]) -> list[str]:
+    """Returns the words of a command line as NAME=VALUE with the full names of settings.
+
+    Raises:
+        UserError: There are more words without a name than the command takes.
+    """
+    named, values = [], []
+    for word in words:
+        name, equals, value = word.partition("=")
+        is_option = not equals and (word.startswith("-") or re.fullmatch(r"~[\w.]+", word) is not None)
+        if (not equals and not is_option) or os.path.lexists(word):
+            values.append(word)
+        else:
+            is_short = name in SHORT and "dataset" in command.settings.model_fields
+            named.append(f"{SHORT[name]}={value}" if is_short else word)
+
+    if len(values) > len(command.words):
+        taken = "".join(f"{short_name(name).upper()} " for name in command.words)
+        expected = f"expected {taken}NAME=VALUE"
+        raise UserError(f"'{values[len(command.words)]}': {expected}; --help lists the settings")
+    return [*named, *(f"{name}={_quoted(value)}" for name, value in zip(command.words, values, strict=False))]
+
+
+def short_name(name: str) -> str:
+    """Returns the short name of a setting of a data set, else the name."""
+    return next((short for short, full in SHORT.items() if full == name), name)
 
 
 def setting_names(command: Command[Any], *overrides: str) -> list[str]:
@@ -221,7 +255,7 @@ def _validate(command: Command[Settings], composed: DictConfig) -> Settings:
     except ValidationError as error:
         raise UserError(describe_problem(error)) from None
     except InterpolationToMissingValueError as error:
-        missing = str(error).split("\n")[0].rpartition(" ")[2]
+        missing = short_name(str(error).split("\n")[0].rpartition(" ")[2])
         raise UserError(f"{missing} is not set; add {missing}=VALUE to the command") from None
     except OmegaConfBaseException as error:
         raise UserError(str(error).split("\n")[0]) from None

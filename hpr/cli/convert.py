@@ -18,7 +18,7 @@ from hpr.settings import Orientation, Section
 class ConvertSettings(Section):
     """conf/convert.yaml."""
 
-    input: str
+    poses: str
     input_format: str
     format: str
     output: str
@@ -36,11 +36,11 @@ def convert(settings: ConvertSettings) -> None:
         UserError: A source is absent or broken, or an output exists already or cannot be written.
     """
     beside = (settings.annotations, settings.images)
-    source = get_format(settings.input_format, *beside, settings.input, settings.orientation, settings.skeleton)
+    source = get_format(settings.input_format, *beside, settings.poses, settings.orientation, settings.skeleton)
     if settings.format == "auto":
         raise UserError("format=auto: expected the name of a format to write")
     target = get_format(settings.format, *beside, orientation=settings.orientation)
-    paths = source.sources(Path(settings.input))
+    paths = source.sources(Path(settings.poses))
     output, ending = Path(settings.output), "" if target.is_folder else target.ending
     is_single = len(paths) == 1 and (target.is_folder or output.suffix == ending)
     outputs = [output] if is_single else [output / f"{path.stem}{ending}" for path in paths]
@@ -79,4 +79,4 @@ def _with_image(frame: Frame, images: ImageSource) -> Frame:
     return replace(frame, image=str(within) if within.name else frame.image, size=images.size(frame))
 
 
-COMMAND = app.Command("convert", ConvertSettings, convert)
+COMMAND = app.Command("convert", ConvertSettings, convert, words=("poses", "output"))

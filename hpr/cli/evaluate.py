@@ -43,4 +43,4 @@ def evaluate(settings: EvaluateSettings) -> int:
     return 3 if math.isnan(scores.selection) else 0
 
 
-COMMAND = app.Command("evaluate", EvaluateSettings, evaluate)
+COMMAND = app.Command("evaluate", EvaluateSettings, evaluate, words=("dataset.predictions", "dataset.annotations"))

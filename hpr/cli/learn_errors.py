@@ -99,4 +99,5 @@ def _print_rates(rates: ErrorRates) -> None:
     print(f"scores: {scores}, spread {rates.score_spread:.2f}{known}")
 
 
-COMMAND = app.Command("learn_errors", LearnErrorsSettings, learn_errors)
+_WORDS = ("dataset.predictions", "dataset.annotations")
+COMMAND = app.Command("learn_errors", LearnErrorsSettings, learn_errors, words=_WORDS)

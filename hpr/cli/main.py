@@ -8,6 +8,8 @@ from collections.abc import Sequence
 from importlib import import_module
 from typing import NoReturn
 
+import hpr
+
 COMMANDS = {
     "refine": "refine estimated poses, score them before and after, and write a report",
     "train": "train a refiner",
@@ -46,9 +48,13 @@ def main(words: Sequence[str] | None = None) -> NoReturn:
         signal.signal(signal.SIGINT, previous)
         app.main(module.COMMAND, settings)
 
+    if name == "--version":
+        print(f"hpr {hpr.__version__}")
+        sys.exit(0)
     if name in ("-h", "--help"):
         width = max(map(len, COMMANDS))
-        print("hpr COMMAND NAME=VALUE … refines human poses. hpr COMMAND --help lists a command's settings.\n")
+        print("hpr COMMAND NAME=VALUE … refines human poses. hpr COMMAND --help lists a command's settings.")
+        print("hpr refine POSES IMAGES is all that most people need. hpr --version prints the version.\n")
         print("\n".join(f"  {command:<{width}}  {summary}" for command, summary in COMMANDS.items()))
         sys.exit(0)
     close = difflib.get_close_matches(name, COMMANDS, n=1)

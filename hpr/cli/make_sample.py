@@ -5,6 +5,7 @@ from pathlib import Path
 from hpr.cli import app
 from hpr.cli.components import Component, build
 from hpr.cli.progress import progress_bar
+from hpr.errors import counted
 from hpr.settings import CanvasSide, Count, Section, Seed
 from hpr.synthetic.tree import write_tree
 
@@ -31,8 +32,9 @@ def make_sample(settings: MakeSampleSettings) -> None:
     with progress_bar("clips", len(seeds), doing="drawing clips") as progress:
         write_tree(folder, seeds, settings.frames, errors, settings.held_out, size, progress)
 
-    print(f"wrote {settings.clips} clips of {settings.frames} frames to {folder}; refine and score them with")
-    folders = f"dataset.root={folder} dataset.predictions={folder}/predictions dataset.annotations={folder}/annotations"
+    wrote = f"{counted(settings.clips, 'clip')} of {counted(settings.frames, 'frame')}"
+    print(f"wrote {wrote} to {folder}; refine and score them with")
+    folders = f"root={folder} poses={folder}/predictions annotations={folder}/annotations"
     print(f"  hpr refine dataset=posetrack18 model=demo {folders}")
 
 

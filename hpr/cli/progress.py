@@ -8,7 +8,7 @@ from typing import TextIO
 
 from tqdm import tqdm
 
-LINE_EVERY = 30.0
+LINE_EVERY = 10.0
 """Seconds between two lines in a log."""
 
 

@@ -2,7 +2,7 @@
 
 import time
 from collections.abc import Sequence
-from contextlib import nullcontext
+from contextlib import nullcontext, suppress
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
@@ -13,14 +13,15 @@ import hpr
 from hpr.cli import app
 from hpr.cli.components import build
 from hpr.cli.progress import progress_bar, say, warn
-from hpr.cli.settings import Margin, ModelSettings, PredictionSettings
+from hpr.cli.settings import Margin, ModelSettings, PredictionSettings, Score
 from hpr.crops import ScaleRule
-from hpr.errors import UserError
+from hpr.errors import UserError, counted
 from hpr.formats import Format
 from hpr.images import ImageSource, open_images
 from hpr.metrics.scores import Scores
 from hpr.metrics.truth import Truth
 from hpr.models.checkpoints import load_network
+from hpr.models.places import ASSETS, find_weights
 from hpr.refine.engine import PoseRefiner
 from hpr.refine.files import FileAssembly, PoseFile, check_images, read_files
 from hpr.refine.objective import Iterations, Objective
@@ -42,10 +43,6 @@ from hpr.skeleton import get_skeleton
 _COLUMNS = ("sequence", "frames", "people", "refined", "unchanged", "kept", "dropped", "added")
 
 
-PUBLISHED, PHOTO = Path("model/snapshot-515000.safetensors"), app.ASSETS / "photo.safetensors"
-"""Where `hpr port` writes the published weights, and the photograph refiner."""
-
-
 class RefineSettings(Section):
     """conf/refine.yaml."""
 
@@ -58,6 +55,7 @@ class RefineSettings(Section):
     scale: ScaleRule
     iterations: Iterations
     margin: Margin
+    min_score: Score | None
     strict: bool
     skip_broken: bool
     overwrite: bool
@@ -109,7 +107,7 @@ def refine(settings: RefineSettings) -> int:
     model = settings.model
     architecture = None if model.architecture == "auto" else model.architecture
     skeleton = None if model.skeleton == "auto" else get_skeleton(model.skeleton)
-    network = load_network(Path(str(model.weights)), architecture, skeleton, model.input)
+    network = load_network(str(model.weights), architecture, skeleton, model.input)
     refiner = PoseRefiner(
         network,
         str(processes.own_device(select_device(settings.device))),
@@ -119,6 +117,12 @@ def refine(settings: RefineSettings) -> int:
         iterations=settings.iterations,
         margin=settings.margin,
     )
+    if settings.min_score is None:
+        min_score = 0.0 if file_format.metric == "posetrack" else refiner.default_min_score
+        settings = settings.model_copy(update={"min_score": min_score})
+    is_demo = find_weights(str(model.weights)) == find_weights("demo")
+    if is_demo and settings.dataset.name != "sample" and processes.is_first:
+        warn("model=demo has seen drawn people alone; for photographs leave it out, or use model=photo")
     if processes.is_first and (warning := slow_precision(refiner.precision, refiner.device)):
         warn(warning)
 
@@ -147,8 +151,10 @@ def _chosen_model(settings: RefineSettings, file_format: Format, is_first: bool)
     """
     if settings.model.architecture != "auto":
         raise UserError("model.weights is not set; add model.weights=FILE to the command")
-    is_published = file_format.metric == "posetrack" and PUBLISHED.is_file()
-    weights, what = (PUBLISHED, "the published weights") if is_published else (PHOTO, "the photograph refiner")
+    weights, what = find_weights("photo"), "the photograph refiner"
+    if file_format.metric == "posetrack":
+        with suppress(UserError):
+            weights, what = find_weights("published"), "the published weights"
     if is_first:
         print(f"model=auto: {what}, {weights}")
     return settings.model.model_copy(update={"weights": str(weights)})
@@ -166,7 +172,7 @@ def _refine_predictions(
         entries = {} if settings.overwrite else {file.path: journal.finished(file) for file in source.files}
         finished = {path: tallies for path, tallies in entries.items() if tallies is not None}
         if finished and processes.is_first:
-            print(f"{len(finished)} of {len(source.files)} files were finished by an earlier run and are skipped")
+            print(f"{len(finished)} of {counted(len(source.files), 'file')} finished by an earlier run, skipped")
         processes.wait()  # all have seen the same state of the folder before one of them changes it
 
         left = [file for file in source.files if file.path not in finished]
@@ -188,7 +194,10 @@ def _refine_predictions(
                 for part in share_of_rank.parts:
                     tallies |= assembly.add(part)
             tallies |= assembly.finish()
-        figures = {"skipped_files": len(finished), "seconds": time.perf_counter() - start}
+        earlier = sum(tally.refined for sequences in finished.values() for tally in sequences.values())
+        refined_now = sum(tally.refined for tally in tallies.values()) - earlier
+        seconds = time.perf_counter() - start
+        figures = {"skipped_files": len(finished), "refined_now": refined_now, "seconds": seconds}
         return _report(settings, refiner, source, all_shares, dict(sorted(tallies.items())), figures)
 
 
@@ -198,11 +207,11 @@ def _read_input(settings: RefineSettings, file_format: Format, is_first: bool) -
     for name in ("images", "predictions", "annotations"):
         path = getattr(dataset, name)
         # The sample's weights are not meant for files of the user.
-        if dataset.name == "sample" and path is not None and not Path(str(path)).is_relative_to(app.ASSETS):
+        if dataset.name == "sample" and path is not None and not Path(str(path)).is_relative_to(ASSETS):
             remedy = "dataset=sample is the bundled clips; for files of your own add dataset=auto"
-            raise UserError(f"dataset.{name}={path}: {remedy}")
+            raise UserError(f"{app.short_name(f'dataset.{name}')}={path}: {remedy}")
     if dataset.images is None:
-        raise UserError("dataset.images is not set; add dataset.images=FOLDER, or a video or picture, to the command")
+        raise UserError("images is not set; add images=FOLDER, or a video or picture, to the command")
     if dataset.name == "auto" and is_first:
         print(f"{dataset.predictions}: taken for the format {file_format.name} ({file_format.looks_like})")
     images = open_images(dataset.images, dataset.outside, dataset.orientation)
@@ -217,7 +226,7 @@ def _read_input(settings: RefineSettings, file_format: Format, is_first: bool) -
     doubts = check_skeletons(sequences, dataset.skeleton is not None)
     if not any(sequence.people for sequence in sequences):
         num_frames = sum(len(sequence.frames) for sequence in sequences)
-        doubts.append(f"{dataset.predictions}: no people in its {num_frames} images")
+        doubts.append(f"{dataset.predictions}: no people in its {counted(num_frames, 'image')}")
     for doubt in doubts if is_first else ():
         warn(doubt)
 
@@ -242,9 +251,9 @@ def _settings_of_results(settings: RefineSettings, refiner: PoseRefiner, file_fo
     """Returns what two runs must share for one to continue the other."""
     dataset = settings.dataset
     return {
-        "weights": content_hash(Path(str(settings.model.weights))),
+        "weights": content_hash(find_weights(str(settings.model.weights))),
         **settings.objective.model_dump(include={"keep", "add", "score"}),
-        **settings.model_dump(include={"iterations", "margin", "flip", "scale", "side_files"}),
+        **settings.model_dump(include={"iterations", "margin", "flip", "scale", "min_score", "side_files"}),
         "precision": refiner.precision,
         "device": refiner.device.type,
         "format": file_format.name,
@@ -268,22 +277,24 @@ def _refine_share(
     """Refines this process's share of the files, writes those that are complete and prints a row for each sequence."""
     own, parts = _Share(refiner.device_name), shares[processes.rank]
     width = max(len(name) for name in (_COLUMNS[0], *(own.name for file in files for own in file.sequences)))
-    if processes.is_first:
-        say(format_row(_COLUMNS, width, 11))
+    header = [format_row(_COLUMNS, width, 11)] if processes.is_first else []
 
     def note(tallies: dict[str, Tally]) -> None:
         own.tallies |= tallies
         for name, tally in tallies.items():
+            if header:
+                say(header.pop())
             counts = (tally.frames, tally.people, tally.refined, tally.passed_through)
             say(format_row((name, *counts, tally.kept, tally.dropped, tally.added), width, 11))
 
     sequences, num_people = [file.sequences for file in files], sum(part.people for part in parts)
     with progress_bar("people", num_people, shown=processes.is_first) as progress, assembly:
         try:
-            stream = refine_parts(refiner, sequences, parts, images, settings.objective, progress, settings.strict)
+            how = settings.objective, settings.min_score or 0.0, progress, settings.strict
+            stream = refine_parts(refiner, sequences, parts, images, *how)
             for refined in stream:
                 for problem, count in refined.tally.bad_images.items():
-                    warn(f"{problem}; its {count} poses stay unchanged")
+                    warn(f"{problem}; {counted(count, 'pose')} of it unchanged")
                 note(assembly.add(refined))
         except KeyboardInterrupt:
             own.stopped = True
@@ -347,4 +358,5 @@ def complete_overrides(overrides: Sequence[str]) -> list[str]:
     return [*overrides, *(["dataset=auto"] if is_incomplete else [])]
 
 
-COMMAND = app.Command("refine", RefineSettings, refine, complete=complete_overrides)
+_WORDS = ("dataset.predictions", "dataset.images")
+COMMAND = app.Command("refine", RefineSettings, refine, complete=complete_overrides, words=_WORDS)

@@ -1,5 +1,6 @@
 """What `hpr refine` does with its results: score them, draw them, report them."""
 
+import math
 from collections.abc import Mapping
 from contextlib import suppress
 from functools import cache
@@ -8,17 +9,17 @@ from typing import Any
 
 from hpr.cli.progress import warn
 from hpr.cli.refine import Input
-from hpr.errors import UserError
+from hpr.errors import UserError, counted
 from hpr.files import write_json
 from hpr.metrics.frame_changes import frame_changes
 from hpr.refine.tally import Tally
 from hpr.report.html import save_page
 from hpr.report.refine_report import NUM_PICTURES, Findings, moved_pictures, refine_page, worse_pictures
-from hpr.report.tables import comparison_table
+from hpr.report.tables import comparison_table, number
 
 _OWN_PREDICTIONS = """
 This was the bundled sample: drawn people, and weights that have seen no others. To refine your own predictions, run
-  hpr refine dataset.predictions=FILE_OR_FOLDER dataset.images=FOLDER"""
+  hpr refine POSES IMAGES"""
 
 
 def inspect_results(source: Input, results: Path, tallies: Mapping[str, Tally]) -> Findings:
@@ -69,6 +70,11 @@ def write_report(
         report["warnings"].append(f"{far}; these weights may not suit these images")
     if findings.scores is not None:
         before, after = findings.scores
+        metric = "MOTA" if facts["settings"]["objective"]["name"] == "mota" else next(iter(before.totals))
+        old, new = (scores.totals.get(metric, math.nan) for scores in (before, after))
+        if new < old:
+            fell = f"{metric} fell from {number(old)} to {number(new)}"
+            report["warnings"].append(f"{fell}: for these poses, the input is the better choice")
         report["metrics"] = {"before": before.summary(), "after": after.summary(), "warnings": after.warnings}
     write_json(output / "report.json", report, indent=4)
     save_page(refine_page(report, total, tallies, findings), output / report["page"])
@@ -80,12 +86,14 @@ def print_summary(report: Mapping[str, Any]) -> None:
     people, keypoints, movement = report["persons"], report["joints"], report["movement"]
     reasons = "".join(f", {count}: {reason}" for reason, count in people["reasons"].items())
     print(f"\n{'people':<10} {people['refined']} of {people['seen']} refined{reasons}")
-    print(f"{'keypoints':<10} {keypoints['kept']} kept, {keypoints['dropped']} dropped, {keypoints['added']} added")
+    ignored = f"; {keypoints['ignored']} of low score ignored" if keypoints["ignored"] else ""
+    changed = f"{keypoints['kept']} kept, {keypoints['dropped']} dropped, {keypoints['added']} added"
+    print(f"{'keypoints':<10} {changed}{ignored}")
     if movement["poses"]:
         far = f"{100 * movement['above_half_a_head']:.1f} % above half a head"
         print(f"{'moved':<10} {movement['median']:.2f} head sizes in the median, {movement['p95']:.2f} at 95 %, {far}")
-    rate = f"{people['seen'] / report['seconds']:.2f} people per second"
-    print(f"{'time':<10} {report['seconds']:.1f} s on {report['device']} in {report['precision']}, {rate}")
+    rate = f", {report['refined_now'] / report['seconds']:.2f} people per second" if report["refined_now"] else ""
+    print(f"{'time':<10} {report['seconds']:.1f} s on {report['device']} in {report['precision']}{rate}")
     written = ", ".join(["predictions", "report.json", report["page"], *report["pictures"]])
     print(f"{'wrote':<10} {report['settings']['output_dir']}: {written}")
 
@@ -93,11 +101,11 @@ def print_summary(report: Mapping[str, Any]) -> None:
         if warning not in report.get("doubts", []):  # said before the work
             warn(warning)
     if report["stopped"]:
-        print(f"\nstopped: {len(report['sequences'])} sequences are complete; the same command continues")
+        print(f"\nstopped: {counted(len(report['sequences']), 'sequence')} complete; the same command continues")
         return
     if report["failed"] or report["broken_files"]:
-        skipped = len(report["broken_files"])
-        print(f"\nnot all was refined: {report['failed']} poses failed, {skipped} files were skipped")
+        skipped = counted(len(report["broken_files"]), "file")
+        print(f"\nnot all was refined: {counted(report['failed'], 'pose')} failed, {skipped} skipped")
     elif not people["refined"]:
         why = reasons.removeprefix(", ") or "; ".join(report.get("doubts", [])) or "no people"
         print(f"\nnobody was refined: {why}")

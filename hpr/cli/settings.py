@@ -12,6 +12,9 @@ from hpr.settings import InputKind, Orientation, Section
 Margin = Annotated[float, Field(ge=0, le=1000)]
 """Pixels around a person's keypoints."""
 
+Score = Annotated[float, Field(ge=0, le=1)]
+"""A score of a keypoint."""
+
 
 class ModelSettings(Section):
     """A network (conf/model)."""
@@ -58,5 +61,5 @@ class ScoringSettings(Section):
             UserError: That is not set.
         """
         if self.dataset.annotations is None:
-            raise UserError("dataset.annotations is not set; add dataset.annotations=FILE_OR_FOLDER to the command")
+            raise UserError("annotations is not set; add annotations=FILE_OR_FOLDER to the command")
         return self.dataset.annotations

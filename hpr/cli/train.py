@@ -1,7 +1,7 @@
 """`hpr train`: train a refiner."""
 
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from contextlib import nullcontext
 from pathlib import Path
 from typing import Annotated, Any
@@ -16,7 +16,7 @@ from hpr.cli.components import Component, build
 from hpr.cli.progress import describe_pace, progress_bar, say, warn
 from hpr.cli.settings import DatasetSettings, ModelSettings
 from hpr.crops import ScaleRule
-from hpr.errors import UserError
+from hpr.errors import UserError, counted
 from hpr.metrics.scores import Scores
 from hpr.models.checkpoints import start_network
 from hpr.models.losses import Losses
@@ -30,7 +30,7 @@ from hpr.runtime.signals import stop_signals
 from hpr.settings import CanvasSide, Count, NonNegative, Section, Seed
 from hpr.skeleton import get_skeleton
 from hpr.training.callbacks import Callback
-from hpr.training.checkpoint import start_folder
+from hpr.training.checkpoint import CHECKPOINT, start_folder
 from hpr.training.dataset import PeopleDataset
 from hpr.training.examples import Examples, measure_input_means
 from hpr.training.loop import Trainer, TrainingSettings, train
@@ -133,7 +133,7 @@ def _train(
             if warning := slow_precision(trainer.precision, device):
                 warn(warning)
             what = f"{model.architecture} for {model.skeleton} on {dataset.name}"
-            how = f"{trainer.num_steps} steps on {device} in {trainer.precision}"
+            how = f"{counted(trainer.num_steps, 'step')} on {device} in {trainer.precision}"
             print(f"run {folder}: {what}, {how}, {trainer.num_workers} processes for examples")
         callbacks = [Console(validation.before, training.log_every)] if processes.is_first else []
         scores = train(
@@ -185,18 +185,28 @@ def _print_end(settings: TrainSettings, trainer: Trainer, before: Scores, scores
     """Prints the last scores and how to refine, or how to continue a run that was stopped."""
     step = trainer.progress.step
     if scores is None and step >= trainer.num_steps:
-        print(f"\nnothing to do: the run in {folder} has done its {trainer.num_steps} steps")
+        print(f"\nnothing to do: the run in {folder} has done its {counted(trainer.num_steps, 'step')}")
         return
     if scores is None:
         print(f"\nstopped after step {step}; continue with the same settings and")
         print(f"  resume=true output_dir={folder}")
         return
 
-    print(f"\nafter {step} steps, on the validation\n{metrics_table({'input': before, 'refined': scores})}")
+    print(f"\nafter {counted(step, 'step')}, on the validation\n{metrics_table({'input': before, 'refined': scores})}")
     print(f"\nwrote {folder}: best.safetensors, last.safetensors, last.pt, config.yaml, curves; refine with")
     model = settings.model
     skeleton = "" if model.skeleton == "posetrack15" else f" model.skeleton={model.skeleton}"
     print(f"  hpr refine model={model.architecture}{skeleton} model.weights={folder}/best.safetensors")
 
 
-COMMAND = app.Command("train", TrainSettings, train_refiner)
+def complete_overrides(overrides: Sequence[str]) -> list[str]:
+    """Returns the overrides with the folder of the last run where they say to resume, but not which run."""
+    names = {override.partition("=")[0] for override in overrides}
+    runs = Path("output/train").glob(f"*/{CHECKPOINT}")
+    if "resume=true" in overrides and "output_dir" not in names:
+        last = max(runs, key=lambda path: path.stat().st_mtime, default=None)
+        return [*overrides, *([f"output_dir={last.parent}"] if last else [])]
+    return list(overrides)
+
+
+COMMAND = app.Command("train", TrainSettings, train_refiner, complete=complete_overrides)

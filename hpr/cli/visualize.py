@@ -5,7 +5,7 @@ from pathlib import Path
 
 from hpr.cli import app
 from hpr.cli.progress import progress_bar, warn
-from hpr.errors import UserError
+from hpr.errors import UserError, counted
 from hpr.formats import get_format
 from hpr.images import ImageSource, open_images
 from hpr.poses import image_stem
@@ -21,7 +21,7 @@ from hpr.video import Video
 class VisualizeSettings(Section):
     """conf/visualize.yaml."""
 
-    input: str
+    poses: str
     refined: str | None
     images: str | list[str]
     format: str
@@ -57,7 +57,7 @@ def visualize(settings: VisualizeSettings) -> int:
             warn(warning)
         return files
 
-    files = read(settings.input)
+    files = read(settings.poses)
     for warning in check_images(files, images):
         warn(warning)
     pairs = pair_sequences(files, None if settings.refined is None else read(settings.refined))
@@ -126,10 +126,10 @@ def draw(
             total.frames += drawn.frames
             total.problems += drawn.problems
 
-    print(f"drew {total.frames} frames: {paths[0]}{' …' if paths[1:] else ''}")
+    print(f"drew {counted(total.frames, 'frame')}: {paths[0]}{' …' if paths[1:] else ''}")
     if total.problems:
-        warn(f"{len(total.problems)} frames have no image and are left out; the first: {total.problems[0]}")
+        warn(f"{counted(len(total.problems), 'frame')} left out without an image; the first: {total.problems[0]}")
     return total
 
 
-COMMAND = app.Command("visualize", VisualizeSettings, visualize)
+COMMAND = app.Command("visualize", VisualizeSettings, visualize, words=("poses", "images"))

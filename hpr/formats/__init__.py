@@ -64,7 +64,7 @@ def get_format(
         name, path, document = _recognise(Path(location))
         if name == CrowdPose.name and annotations is None and skeleton is None and not has_names(document):
             alike = "the 14 keypoints may be crowdpose14 or aic14"
-            raise UserError(f"{path}: {alike}; set dataset.skeleton=NAME, or dataset.annotations=FILE that names them")
+            raise UserError(f"{path}: {alike}; set skeleton=NAME, or annotations=FILE that names them")
     if name not in FORMATS:
         raise UserError(f"unknown format '{name}': expected one of auto, {', '.join(FORMATS)}")
     beside = {"annotations": annotations, "images": images, "orientation": orientation}
@@ -72,10 +72,8 @@ def get_format(
     own = constructor(**{key: beside[key] for key in FORMATS[name].reads_beside})
     if skeleton is not None:
         if not own.takes_skeleton:
-            raise UserError(f"dataset.skeleton={skeleton}: files of {name} say what their keypoints are; leave it out")
-        own.skeleton = (
-            get_skeleton(skeleton) if isinstance(skeleton, str) else named_skeleton(skeleton, "dataset.skeleton")
-        )
+            raise UserError(f"skeleton={skeleton}: files of {name} say what their keypoints are; leave it out")
+        own.skeleton = get_skeleton(skeleton) if isinstance(skeleton, str) else named_skeleton(skeleton, "skeleton")
     return own
 
 

@@ -275,7 +275,7 @@ def file_layout(
     numbered = all(re.fullmatch(r"\D{0,12}\d+", name) for _, names, _ in listed for name in names)
     if chosen is None and not numbered:
         found = ", ".join(listed[0][1][:3])
-        advice = "if they are people's, set dataset.skeleton=NAME"
+        advice = "if they are people's, set skeleton=NAME"
         raise UserError(f"{path}: categories: expected names of people's keypoints, found {found}, ...; {advice}")
     if count is None:
         return Layout(chosen or usual[0], categories, is_counted=True)

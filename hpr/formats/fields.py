@@ -315,7 +315,7 @@ def counted_skeleton(
     found = f"found {count} keypoints"
     if chosen is not None:
         if len(chosen) != count:
-            name = "dataset.skeleton" if chosen.name == "custom" else chosen.name
+            name = "your skeleton" if chosen.name == "custom" else chosen.name
             raise UserError(f"{where}: expected the {len(chosen)} keypoints of {name}, {found}")
         return chosen
 
@@ -324,9 +324,9 @@ def counted_skeleton(
         return alike[0]
     names = [name for name, skeleton in SKELETONS.items() if len(skeleton) == count]
     if names:
-        raise UserError(f"{where}: {found}, which may be {' or '.join(names)}; set dataset.skeleton=NAME")
+        raise UserError(f"{where}: {found}, which may be {' or '.join(names)}; set skeleton=NAME")
     known = ", ".join(f"{len(skeleton)} ({skeleton.name})" for skeleton in usual)
-    raise UserError(f"{where}: expected {known} keypoints, {found}; set dataset.skeleton=[NAME,NAME,...]")
+    raise UserError(f"{where}: expected {known} keypoints, {found}; set skeleton=[NAME,NAME,...]")
 
 
 def read_triples(

@@ -236,7 +236,7 @@ class FrameFiles(RecordFormat):
         if None in sizes:
             if self._images is None:
                 where, relative = path or frames[sizes.index(None)].image, "the coordinates are relative to the images'"
-                raise UserError(f"{where}: {relative} sizes{self.relative_hint}; set dataset.images")
+                raise UserError(f"{where}: {relative} sizes{self.relative_hint}; set images")
             sizes = [frame.size or self._source.size(frame) for frame in frames]
         return np.array(sizes, np.float64).reshape(-1, 2)
 

@@ -37,7 +37,7 @@ class Ultralytics(FrameFiles):
     def recognises(path: Path, document: object) -> bool:
         """See `Format`. A list without people is recognised by the files beside it."""
         first = first_record(path, document)
-        box, keypoints = first.get("box"), first.get("keypoints")
+        box, keypoints = first.get("box", {}), first.get("keypoints")
         return isinstance(box, dict) and isinstance(keypoints, dict) and {"x", "y"} <= keypoints.keys()
 
     def _parse_files(self, paths: list[Path], contents: list[Any]) -> Original:
@@ -228,7 +228,7 @@ def _lengths(lines: list[str], wheres: list[str], skeleton: Skeleton, is_chosen:
     if counts and not is_chosen:
         (words, where), others = odd[0], " or ".join(map(str, counts))
         found = f"{len(words)} numbers may be {others} keypoints of 3 numbers instead of {len(skeleton)} of 2"
-        raise UserError(f"{where}: {found}; set dataset.skeleton=[NAME,NAME,...], or dataset.skeleton=coco17")
+        raise UserError(f"{where}: {found}; set skeleton=[NAME,NAME,...], or skeleton=coco17")
     return known
 
 
@@ -250,7 +250,7 @@ def _parse_line(line: str, where: str, lengths: dict[int, int]) -> tuple[FloatAr
     if dims is None:
         expected = f"expected class, box and {count} keypoints of 2 or 3 numbers, then at most a confidence and an id"
         advice = f"{' or '.join(map(str, sorted(lengths)))} numbers; found {len(words)}"
-        raise UserError(f"{where}: {expected}: {advice}; if they are others, set dataset.skeleton")
+        raise UserError(f"{where}: {expected}: {advice}; if they are others, set skeleton")
 
     values = []
     for word in words:

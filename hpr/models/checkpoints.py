@@ -12,6 +12,7 @@ from torch import Tensor
 from hpr.errors import UserError
 from hpr.models import weights
 from hpr.models.network import PRETRAINED, Refiner, input_means
+from hpr.models.places import find_weights
 from hpr.models.registry import TIMM, build_network
 from hpr.settings import InputKind
 from hpr.skeleton import Skeleton
@@ -24,7 +25,7 @@ _INPUT_MEAN = "input_mean"
 
 
 def load_network(
-    path: Path,
+    path: str | Path,
     architecture: str | None = None,
     skeleton: Skeleton | None = None,
     input_kind: InputKind | None = None,
@@ -32,7 +33,7 @@ def load_network(
     """Builds the network of a weight file and loads every tensor.
 
     Args:
-        path: The weight file.
+        path: The weight file, or a name of `places.find_weights`.
         architecture: Required architecture; None takes what the file says.
         skeleton: Required skeleton; None takes what the file says.
         input_kind: Required way of drawing poses; None takes what the file says.
@@ -43,6 +44,7 @@ def load_network(
     only_backbone = f"{path}: expected a refiner's weights, found a backbone's, which only training can use"
     if _is_pretrained(path):
         raise UserError(only_backbone)
+    path = find_weights(path)
     tensors, provenance = weights.load(path)
     if provenance.kind != "refiner":
         raise UserError(only_backbone)
@@ -81,10 +83,10 @@ def start_network(
     build = partial(build_network, architecture, skeleton)
     if path is None:
         return build(input_kind or "discs")
-    if _is_pretrained(path) or (architecture.startswith(TIMM) and not weights.has_provenance(Path(path))):
+    if _is_pretrained(path) or (architecture.startswith(TIMM) and not weights.has_provenance(find_weights(path))):
         return _start_from_pretrained(build(input_kind or "discs"), path)
 
-    path = Path(path)
+    path = find_weights(path)
     tensors, provenance = weights.load(path)
     if provenance.kind == "backbone":
         _check_fits(path, provenance, architecture)

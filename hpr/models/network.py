@@ -204,6 +204,11 @@ class Refiner(nn.Module):
         self.input_mean.copy_(torch.tensor(mean).view(1, -1, 1, 1))
         self.unmeasured = []
 
+    @property
+    def sees_scores(self) -> bool:
+        """Whether keypoints with low scores are drawn darker for the network."""
+        return self.input_kind != "discs"
+
     def compute_in(self, dtype: torch.dtype) -> None:
         """Converts the layers; the input mean stays in fp32, since lower precisions would lose its fractions."""
         for part in (self.backbone, self.part_head, self.offset_head):

@@ -101,8 +101,7 @@ def load(path: Path) -> tuple[Tensors, Provenance]:
         if foreign := [str(tensor.dtype) for tensor in tensors.values() if tensor.dtype.isbuiltin != 1]:
             raise TypeError(foreign[0])
     except FileNotFoundError:
-        remedy = "port them (hpr port, tools/port_movenet_weights.py) or train them (hpr train)"
-        raise UserError(f"{path}: no such weights; {remedy}, or set model.weights") from None
+        raise UserError(f"{path}: no such weights; set model.weights to a file of hpr port or hpr train") from None
     except (OSError, SafetensorError) as error:
         raise UserError(f"{path}: not a complete safetensors file ({error}); port or copy it again") from None
     except (TypeError, KeyError) as error:  # bfloat16, for example

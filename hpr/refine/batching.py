@@ -12,10 +12,10 @@ from torch import Tensor
 from hpr.codec import DISC_RADIUS, network_input
 from hpr.crops import STANDARD_SCALE, Crop
 from hpr.images import Image
-from hpr.models.network import Refiner
+from hpr.models.network import Prediction, Refiner
 from hpr.models.padding import PaddedBatch
 from hpr.poses import FloatArray
-from hpr.refine.results import PersonKey
+from hpr.refine.results import Outcome, PersonKey, RefinedPose
 from hpr.settings import InputKind
 
 STANDARD_HEAD = 50 * STANDARD_SCALE
@@ -23,6 +23,10 @@ STANDARD_HEAD = 50 * STANDARD_SCALE
 
 _CANVAS_STEP = 64
 """Canvas sides are multiples of this, so that cuDNN has to choose algorithms for few sizes only."""
+
+_MAX_SUPPORT, _MIN_MOVED_CONFIDENCE = 0.1, 0.5
+"""A keypoint of a pose without scores is moved only where the network supports its position no more than this and is at
+least this sure of another one: nothing tells then whether the pose is an estimate or an annotation."""
 
 
 @dataclass(frozen=True)
@@ -146,3 +150,25 @@ def any_disc_inside(keypoints: Tensor, sizes: Tensor) -> Tensor:
     last = sizes.flip(-1)[:, None] - 1  # (B, 1, 2): last column and row
     nearest = torch.minimum(keypoints.clamp(min=0), last)
     return ((keypoints - nearest).square().sum(dim=-1) <= DISC_RADIUS**2).any(dim=1)  # False for NaN
+
+
+def separate(people: Sequence[PersonCrop], prediction: Prediction) -> Iterator[RefinedPose]:
+    """Waits for the device and yields the result of each person of a batch, in image pixels."""
+    keypoints, confidence = prediction.keypoints.cpu().numpy(), prediction.confidence.double().cpu().numpy()
+    is_wrong = np.ones(confidence.shape, bool)  # (B, K)
+    if prediction.support is not None:
+        is_refuted = (prediction.support < _MAX_SUPPORT) & (prediction.confidence > _MIN_MOVED_CONFIDENCE)
+        is_wrong = is_refuted.cpu().numpy()
+
+    for person, crop_xy, probabilities, moves in zip(people, keypoints, confidence, is_wrong, strict=True):
+        if not person.has_scores:
+            stays = ~moves & ~np.isnan(person.keypoints[:, 0])
+            crop_xy[stays] = person.keypoints[stays]
+        if not (np.isfinite(crop_xy).all() and np.isfinite(probabilities).all()):
+            yield RefinedPose(person.key, Outcome.NOT_FINITE)
+            continue
+        with np.errstate(over="ignore"):  # absurd input coordinates
+            distances = np.linalg.norm(crop_xy - person.keypoints, axis=1)  # (K,)
+        moved = float(np.nanmean(distances)) / person.head_size
+        image_xy = person.crop.to_image(crop_xy)
+        yield RefinedPose(person.key, Outcome.REFINED, "", image_xy, probabilities, moved)

@@ -14,24 +14,27 @@ from hpr.crops import (
     MARGIN,
     MIN_CROP_SIDE,
     ScaleRule,
+    ScaleSetting,
     body_scale,
     canvas_crop,
     person_boxes,
     person_crop,
     person_scale,
+    scale_rule,
 )
 from hpr.images import Image
 from hpr.models.checkpoints import load_network
 from hpr.models.network import Prediction, Refiner
 from hpr.models.padding import PaddedBatch
 from hpr.poses import FloatArray, Frame, FrameKey
-from hpr.refine.batching import STANDARD_HEAD, PersonCrop, any_disc_inside, collate, group, masked_batch
-from hpr.refine.inputs import AnyImage, as_frame, as_image, is_single
-from hpr.refine.merge import keep_confident, merge_refined
+from hpr.refine.batching import STANDARD_HEAD, PersonCrop, any_disc_inside, collate, group, masked_batch, separate
+from hpr.refine.inputs import AnyImage, Numbers, as_frames, is_single
+from hpr.refine.merge import apply_refined
+from hpr.refine.objective import Objective, objective_of
 from hpr.refine.results import Outcome, PersonKey, RefinedPose, RefinedPoses
 from hpr.runtime.device import select_device
 from hpr.runtime.precision import DTYPES, fp32_arithmetic, select_precision
-from hpr.skeleton import Skeleton, SkeletonLike, skeleton_of
+from hpr.skeleton import Skeleton, SkeletonLike
 
 _GPU_BATCH_PIXELS = 12_000_000
 
@@ -44,9 +47,8 @@ _WINDOW_BATCHES = 4
 _MIN_CONFIDENCE = 0.3
 """Further iterations start from keypoints above this confidence: starting from all makes poses worse."""
 
-_MAX_SUPPORT, _MIN_MOVED_CONFIDENCE = 0.1, 0.5
-"""A keypoint of a pose without scores is moved only where the network supports its position no more than this and is at
-least this sure of another one: nothing tells then whether the pose is an estimate or an annotation."""
+_MIN_SCORE = 0.2
+"""Keypoints of a lower score are missing for networks that do not see scores."""
 
 _Launched = tuple[list[PersonCrop], Prediction]
 """B people with their poses, perhaps still being computed."""
@@ -55,8 +57,19 @@ _Launched = tuple[list[PersonCrop], Prediction]
 class PoseRefiner:
     """Refines estimated poses with a trained network.
 
-    >>> refiner = PoseRefiner.load("model/snapshot-515000.safetensors")
-    >>> refined = refiner(image_rgb, keypoints_xy)
+    Example, with the weights and a clip of drawn people that come with the package:
+
+    >>> from hpr import PoseRefiner
+    >>> from hpr.formats import PoseTrack18
+    >>> from hpr.models.places import ASSETS
+    >>> refiner = PoseRefiner.load("demo", device="cpu")
+    >>> refiner
+    PoseRefiner(posetrack15, device='cpu', precision='fp32', flip=True, scale='auto', iterations=1, margin=250.0)
+    >>> clip = PoseTrack18().read(ASSETS / "sample/predictions/clip_0002_0001.json")[0]
+    >>> frame = clip.frames[0]
+    >>> image = ASSETS / "sample" / frame.image
+    >>> refiner(image, frame.keypoints, scores=frame.scores, skeleton="posetrack18")
+    RefinedPoses(5 x 17 keypoints: 5 refined)
     """
 
     def __init__(
@@ -66,7 +79,7 @@ class PoseRefiner:
         precision: str = "auto",
         flip: bool = True,
         batch_pixels: int | None = None,
-        scale: ScaleRule = "published",
+        scale: ScaleSetting = "auto",
         iterations: int = 1,
         margin: float = MARGIN,
     ) -> None:
@@ -80,8 +93,9 @@ class PoseRefiner:
             flip: Average with the mirror image's part probabilities, as published.
             batch_pixels: Limit for the pixels of the crops in a batch. By default, enough to keep a GPU busy; on a CPU,
                 which one person keeps busy, batches of one, or of eight for the photograph refiner.
-            scale: "published", by the head, which needs head_bottom and head_top; or "body", by all limbs, for poses
-                without these, such as COCO's. It plays no part for the photograph refiner, and neither does `margin`.
+            scale: How people are measured: "published", by the head, which needs head_bottom and head_top; "body", by
+                all limbs, for poses without these, such as COCO's; or "auto", by the head if poses have both ends of
+                it. It plays no part for the photograph refiner, and neither does `margin`.
             iterations: How often a pose goes through the network; each further pass starts from the confident keypoints
                 of the previous one, on the same crop.
             margin: Pixels around a person's keypoints that the network sees, at the network's standard size. Less is
@@ -91,8 +105,8 @@ class PoseRefiner:
             UserError: There is no such device or precision.
             ValueError: There is no such scale rule, or `iterations` is below 1.
         """
-        if scale not in get_args(ScaleRule):
-            raise ValueError(f"scale: expected one of {', '.join(get_args(ScaleRule))}; found {scale!r}")
+        if scale not in (rules := ("auto", *get_args(ScaleRule))):
+            raise ValueError(f"scale: expected one of {', '.join(rules)}; found {scale!r}")
         if iterations < 1:
             raise ValueError(f"iterations: expected 1 or more; found {iterations}")
         self.scale, self.iterations, self.margin, self.flip = scale, iterations, margin, flip
@@ -108,18 +122,36 @@ class PoseRefiner:
         self._network.compute_in(DTYPES[self.precision])
 
     @classmethod
-    def load(cls, path: str | Path, device: str = "auto", precision: str = "auto", **settings: Any) -> "PoseRefiner":
-        """Loads weights written by `tools/port_tf_weights.py` or `train.py`; see the constructor for the settings.
+    def load(cls, weights: str | Path, device: str = "auto", precision: str = "auto", **settings: Any) -> "PoseRefiner":
+        """Loads weights.
+
+        Args:
+            weights: "photo", the photograph refiner; "published", the paper's weights, ported by `hpr port`; "demo",
+                for drawn people; or the path of a file that `hpr port` or `hpr train` wrote.
+            device: As for the constructor.
+            precision: As for the constructor.
+            **settings: As for the constructor.
 
         Raises:
             UserError: The weights are absent, damaged or not a refiner's.
         """
-        return cls(load_network(Path(path)), device, precision, **settings)
+        return cls(load_network(weights), device, precision, **settings)
+
+    def __repr__(self) -> str:
+        """Returns the network's skeleton and the settings."""
+        names = ("precision", "flip", "scale", "iterations", "margin")
+        settings = ", ".join(f"{name}={getattr(self, name)!r}" for name in names)
+        return f"PoseRefiner({self.skeleton.name}, device={str(self.device)!r}, {settings})"
 
     @property
     def skeleton(self) -> Skeleton:
         """The network's skeleton."""
         return self._network.skeleton
+
+    @property
+    def default_min_score(self) -> float:
+        """Score below which keypoints are missing for the network: 0 if it sees scores by itself."""
+        return 0.0 if self._network.sees_scores else _MIN_SCORE
 
     @property
     def device_name(self) -> str:
@@ -130,81 +162,102 @@ class PoseRefiner:
     def __call__(
         self,
         image: AnyImage,
-        keypoints: Any,
-        threshold: float = ...,
+        keypoints: Numbers,
+        *,
+        scores: Numbers | None = ...,
+        boxes: Numbers | None = ...,
+        person_scores: Numbers | None = ...,
         skeleton: SkeletonLike | None = ...,
-        add_threshold: float | None = ...,
-        scores: Any = ...,
+        objective: Objective | str = ...,
+        min_score: float | None = ...,
     ) -> RefinedPoses: ...
 
     @overload
     def __call__(
         self,
         image: Sequence[AnyImage],
-        keypoints: Sequence[Any],
-        threshold: float = ...,
+        keypoints: Sequence[Numbers],
+        *,
+        scores: Sequence[Numbers | None] | None = ...,
+        boxes: Sequence[Numbers | None] | None = ...,
+        person_scores: Sequence[Numbers | None] | None = ...,
         skeleton: SkeletonLike | None = ...,
-        add_threshold: float | None = ...,
-        scores: Sequence[Any] | None = ...,
+        objective: Objective | str = ...,
+        min_score: float | None = ...,
     ) -> list[RefinedPoses]: ...
 
     def __call__(
         self,
         image: AnyImage | Sequence[AnyImage],
         keypoints: Any,
-        threshold: float = 0.0,
-        skeleton: SkeletonLike | None = None,
-        add_threshold: float | None = None,
+        *,
         scores: Any = None,
+        boxes: Any = None,
+        person_scores: Any = None,
+        skeleton: SkeletonLike | None = None,
+        objective: Objective | str = "map",
+        min_score: float | None = None,
     ) -> RefinedPoses | list[RefinedPoses]:
         """Refines the poses of the people in one image or several; each person is refined independently.
+
+        Arrays may have any type of numbers, and be tensors on any device or nested lists. For several images, the other
+        arguments of people are lists as well, with one item for each image.
+
+        >>> import numpy as np
+        >>> from hpr import PoseRefiner
+        >>> refiner = PoseRefiner.load("photo", device="cpu")
+        >>> image = np.zeros((120, 90, 3), np.uint8)
+        >>> keypoints = np.full((1, 17, 2), np.nan, np.float32)
+        >>> keypoints[0, :3] = [[40, 50], [45, 45], [35, 45]]  # nose and eyes
+        >>> refined = refiner(image, keypoints, skeleton="coco17", objective="rescore")
+        >>> refined.keypoints.shape, refined.confidence.shape, refined.outcomes
+        ((1, 17, 2), (1, 17), [<Outcome.REFINED: 'refined'>])
 
         Args:
             image: (H, W, 3) RGB, 0 to 255; also grey, with alpha or floats from 0 to 1, a tensor (C, H, W), a picture
                 of Pillow or a path; or a list of several.
-            keypoints: (N, K, 2) x and y in image pixels, NaN where missing; anything empty is nobody; for several
-                images, one array each.
-            threshold: Keypoints are kept if their confidence is above this: 0.7 for a high MOTA, 0 for mAP.
+            keypoints: (N, K, 2) x and y in image pixels, NaN where missing; anything empty is nobody. At (0, 0), one
+                with a score of 0 is missing; any other is refused, since many estimators mean a missing one by it.
+            scores: (N, K) scores of the keypoints, 0 to 1, NaN where there is none. The published network does not use
+                them.
+            boxes: (N, 4) x0, y0, x1, y1 of the people, NaN where unknown, around which the photograph refiner looks; by
+                default around the keypoints.
+            person_scores: (N,) scores of the people, NaN where there is none, for objectives that rescore.
             skeleton: Skeleton of the keypoints: a `Skeleton`, its name, or the keypoints' names; by default the
                 network's. Keypoints unknown to the network are returned unchanged, without a confidence.
-            add_threshold: Missing keypoints are added if their confidence is above this; by default `threshold`.
-            scores: (N, K) scores of the keypoints, 0 to 1, NaN where there is none; for several images, one array each.
-                The published network does not use them.
+            objective: Which keypoints are kept and how they are scored: "map" keeps all, "mota" those with a confidence
+                above 0.7, "rescore" nearly all, with scores times confidences; or an `hpr.Objective`, whose
+                `iterations` play no part here.
+            min_score: Keypoints of a lower score are missing for the network, and come back as they were where it does
+                not find them. By default 0 for networks that see scores, as the photograph refiner, 0.2 for others.
 
         Returns:
             The poses in `skeleton`. People who cannot be refined keep their keypoints; `outcomes` says why.
 
         Raises:
-            UserError: There is no skeleton of that name, or no image at a path.
+            UserError: There is no skeleton or objective of that name, or no image at a path.
             ValueError: An argument has a wrong shape or type.
         """
-        own = self.skeleton if skeleton is None else skeleton_of(skeleton)
-        add = threshold if add_threshold is None else add_threshold
-        is_one = is_single(image)
-        given: Iterable[Any] = [image] if is_one else image  # type: ignore[assignment]
-        images = [as_image(pixels) for pixels in given]
-        poses: list[Any] = [keypoints] if is_one else list(keypoints)
-        if len(images) != len(poses):
-            raise ValueError(f"keypoints: expected an array for each of the {len(images)} images, found {len(poses)}")
-        confidences: list[Any] = [None] * len(poses) if scores is None else [scores] if is_one else list(scores)
-        frames = [as_frame(*arguments, own) for arguments in zip(poses, confidences, strict=True)]
+        min_score = self.default_min_score if min_score is None else min_score
+        rule, own = objective_of(objective), self.skeleton if skeleton is None else skeleton
+        people = {"keypoints": keypoints, "scores": scores, "boxes": boxes, "person_scores": person_scores}
+        images, frames = as_frames(image, own, **people)
 
         keys = [[PersonKey(FrameKey(0, i), person) for person in range(len(frame))] for i, frame in enumerate(frames)]
-        people = (
+        seen = [frame.without_uncertain(min_score) for frame in frames]
+        crops = (
             self.crop_person(pixels, pose, key, scale, pose_scores, box)
-            for pixels, frame, frame_keys in zip(images, frames, keys, strict=True)
+            for pixels, frame, frame_keys in zip(images, seen, keys, strict=True)
             for key, pose, pose_scores, scale, box in zip(frame_keys, *self.network_poses(frame), strict=True)
         )
-        results = {result.key: result for result in self.refine_crops(people)}
+        results = {result.key: result for result in self.refine_crops(crops)}
 
         refined = []
         for frame, frame_keys in zip(frames, keys, strict=True):
             proposed = RefinedPoses.stack([results[key] for key in frame_keys], self.skeleton)
-            kept = keep_confident(frame, proposed, self.skeleton, threshold, add)
-            merged = merge_refined(frame, kept, self.skeleton).in_skeleton(own)
-            refined.append(replace(kept, keypoints=merged.keypoints, confidence=merged.confidences))
-
-        return refined[0] if is_one else refined
+            after = apply_refined(frame, proposed, self.skeleton, rule, min_score).in_skeleton(frame.skeleton)
+            refined.append(replace(proposed, keypoints=after.keypoints, confidence=after.confidences, frame=after))
+        return refined[0] if is_single(image) else refined
 
     def network_poses(self, frame: Frame) -> tuple[FloatArray, FloatArray, list[float], FloatArray]:
         """Returns poses (N, K, 2) and scores (N, K) in the network's skeleton, N scales and boxes (N, 4).
@@ -215,7 +268,7 @@ class PoseRefiner:
         poses = frame.skeleton.convert(frame.poses, self.skeleton)
         scores = frame.skeleton.convert(frame.scores, self.skeleton)
 
-        if self.scale == "body":
+        if scale_rule(self.scale, frame.skeleton, self.skeleton) == "body":
             people = zip(frame.poses, frame.boxes, strict=True)
             scales = [body_scale(pose, frame.skeleton, box, self._network.mean_head) for pose, box in people]
         else:
@@ -247,7 +300,7 @@ class PoseRefiner:
             return RefinedPose(key, Outcome.TINY_IMAGE)
 
         if scale is None:
-            person_size = body_scale if self.scale == "body" else person_scale
+            person_size = body_scale if scale_rule(self.scale, self.skeleton) == "body" else person_scale
             scale = person_size(pose, self.skeleton, mean_head=self._network.mean_head)
         image_size = (image.shape[1], image.shape[0])
         if self._network.canvas is None:
@@ -348,23 +401,5 @@ def _collect(launched: list[_Launched | RefinedPose]) -> Iterator[RefinedPose]:
     for batch in launched:
         if isinstance(batch, RefinedPose):
             yield batch
-            continue
-        people, prediction = batch
-        keypoints, confidence = prediction.keypoints.cpu().numpy(), prediction.confidence.double().cpu().numpy()
-        is_wrong = np.ones(confidence.shape, bool)  # (B, K)
-        if prediction.support is not None:
-            is_refuted = (prediction.support < _MAX_SUPPORT) & (prediction.confidence > _MIN_MOVED_CONFIDENCE)
-            is_wrong = is_refuted.cpu().numpy()
-
-        for person, crop_xy, probabilities, moves in zip(people, keypoints, confidence, is_wrong, strict=True):
-            if not person.has_scores:
-                stays = ~moves & ~np.isnan(person.keypoints[:, 0])
-                crop_xy[stays] = person.keypoints[stays]
-            if not (np.isfinite(crop_xy).all() and np.isfinite(probabilities).all()):
-                yield RefinedPose(person.key, Outcome.NOT_FINITE)
-                continue
-            with np.errstate(over="ignore"):  # absurd input coordinates
-                distances = np.linalg.norm(crop_xy - person.keypoints, axis=1)  # (K,)
-            moved = float(np.nanmean(distances)) / person.head_size
-            image_xy = person.crop.to_image(crop_xy)
-            yield RefinedPose(person.key, Outcome.REFINED, "", image_xy, probabilities, moved)
+        else:
+            yield from separate(*batch)

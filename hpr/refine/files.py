@@ -88,7 +88,7 @@ def check_images(files: Sequence[PoseFile], images: ImageSource) -> list[str]:
         other = names.setdefault(where := images.expected(frame), frame.image)
         if are_apart(frame.image, other):
             both = f"both '{other}' and '{frame.image}', which the poses name"
-            raise UserError(f"{where}: could be {both}; set dataset.images to a folder that has both")
+            raise UserError(f"{where}: could be {both}; set images to a folder that has both")
     return size_warnings(found, images)
 
 

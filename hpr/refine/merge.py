@@ -10,7 +10,9 @@ from hpr.refine.results import RefinedPoses
 from hpr.skeleton import Skeleton
 
 
-def apply_refined(frame: Frame, refined: RefinedPoses, skeleton: Skeleton, objective: Objective) -> Frame:
+def apply_refined(
+    frame: Frame, refined: RefinedPoses, skeleton: Skeleton, objective: Objective, min_score: float = 0.0
+) -> Frame:
     """Returns a frame with refined poses as an objective wants them, in its own skeleton joined with the network's.
 
     Args:
@@ -18,9 +20,24 @@ def apply_refined(frame: Frame, refined: RefinedPoses, skeleton: Skeleton, objec
         refined: All that the network proposes for them, from `RefinedPoses.stack`.
         skeleton: The network's.
         objective: Which keypoints are kept and how they are scored.
+        min_score: Keypoints of a lower score were missing for the network. They are as they were where it has not added
+            them.
     """
-    kept = keep_confident(frame, refined, skeleton, objective.keep, objective.add)
+    seen = frame.without_uncertain(min_score)
+    kept = keep_confident(seen, refined, skeleton, objective.keep, objective.add)
     merged = merge_refined(frame, kept, skeleton)
+
+    num_own = len(frame.skeleton)
+    is_restored = np.zeros(merged.flags.shape, bool)  # (N, J)
+    is_restored[:, :num_own] = frame.present & ~seen.present & np.isnan(merged.keypoints[:, :num_own, 0])
+    if is_restored.any():
+        original = frame.in_skeleton(merged.skeleton)
+        merged = replace(
+            merged,
+            keypoints=np.where(is_restored[..., None], original.keypoints, merged.keypoints),
+            flags=np.where(is_restored, original.flags, merged.flags),
+            confidences=np.where(is_restored, np.nan, merged.confidences),
+        )
     return rescore(frame, merged, objective.score)
 
 

@@ -1,9 +1,13 @@
 """What refining is for: which keypoints are kept, and how they are scored."""
 
-from typing import Annotated, Literal
+from importlib.resources import files
+from pathlib import Path
+from typing import Annotated, Any, Literal
 
+from omegaconf import OmegaConf
 from pydantic import Field
 
+from hpr.errors import UserError
 from hpr.settings import Section
 
 ScoreRule = Literal["input", "network", "product"]
@@ -34,5 +38,25 @@ class Objective(Section):
     iterations: Iterations = 1
 
 
-MAP, MOTA = Objective(name="map", keep=0.0, add=0.0), Objective(name="mota", keep=0.7, add=0.7)
+def objective_of(value: Objective | str) -> Objective:
+    """Returns an objective itself, or by its name in conf/objective.
+
+    Raises:
+        UserError: There is no objective of that name.
+        ValueError: It is neither an objective nor a name.
+    """
+    if isinstance(value, Objective):
+        return value
+    if not isinstance(value, str):
+        raise ValueError(f"objective: expected a name or an hpr.Objective, found {type(value).__name__}")
+
+    folder = Path(str(files("hpr.conf"))) / "objective"
+    names = sorted(path.stem for path in folder.glob("*.yaml"))
+    if value not in names:
+        raise UserError(f"unknown objective '{value}': expected one of {', '.join(names)}, or an hpr.Objective")
+    settings: Any = OmegaConf.to_container(OmegaConf.load(folder / f"{value}.yaml"))
+    return Objective(**settings)
+
+
+MAP, MOTA = objective_of("map"), objective_of("mota")
 """The published objectives (docs/published.md, section 3.3)."""

@@ -52,11 +52,11 @@ def _doubt(poses: FloatArray, skeleton: Skeleton) -> str | None:
     better = [name for name, own in others.items() if own < min(_BETTER * odd, _USUAL)]
     if odd > (_ODD if len(poses) >= _MIN_PEOPLE else bound) and better:
         names = " or ".join(better)
-        return f"the {len(skeleton)} keypoints look like {names} rather than {skeleton.name}; set dataset.skeleton=NAME"
+        return f"the {len(skeleton)} keypoints look like {names} rather than {skeleton.name}; set skeleton=NAME"
     if odd > bound:
-        return f"the lengths of limbs do not look like {skeleton.name}; dataset.skeleton may be another one"
+        return f"the lengths of limbs do not look like {skeleton.name}; skeleton may be another one"
     if _is_face_swapped(poses, skeleton):
-        return f"left and right of the faces are not those of the bodies as {skeleton.name}; check dataset.skeleton"
+        return f"left and right of the faces are not those of the bodies as {skeleton.name}; check skeleton"
     return None
 
 

@@ -1,14 +1,25 @@
 """What becomes of poses: refined, or unchanged for a reason."""
 
+from collections import Counter
 from collections.abc import Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from enum import Enum
-from typing import NamedTuple
+from pathlib import Path
+from typing import TYPE_CHECKING, NamedTuple
 
 import numpy as np
 
-from hpr.poses import BoolArray, FloatArray, FrameKey
+import hpr
+from hpr.files import write_json
+from hpr.formats import coco
+from hpr.formats.arrays import Arrays
+from hpr.formats.fields import id_number
+from hpr.poses import BoolArray, FloatArray, Frame, FrameKey, PoseSequence, image_stem
 from hpr.skeleton import Skeleton
+
+if TYPE_CHECKING:
+    from hpr.images import Image
+    from hpr.refine.inputs import AnyImage
 
 
 class Outcome(Enum):
@@ -59,7 +70,7 @@ class RefinedPose:
     moved: float = float("nan")
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, repr=False)
 class RefinedPoses:
     """What became of the poses of N people in one image.
 
@@ -71,6 +82,8 @@ class RefinedPoses:
         moved: (N,) mean distance of the proposed keypoints from those of the input, in head sizes; NaN for people who
             were not refined.
         details: N texts, more about each outcome; may be empty.
+        frame: The people as files of poses have them. Only what `PoseRefiner` returns has it, not what a network
+            proposes; `scores`, `skeleton`, `plot` and the like need it.
     """
 
     keypoints: FloatArray
@@ -78,11 +91,72 @@ class RefinedPoses:
     outcomes: list[Outcome]
     moved: FloatArray
     details: list[str]
+    frame: Frame = None  # type: ignore[assignment]
+
+    def __len__(self) -> int:
+        """Returns the number of people, N."""
+        return len(self.outcomes)
+
+    def __repr__(self) -> str:
+        """Returns how many people there are and what became of them."""
+        people, keypoints = self.confidence.shape
+        counts = Counter(outcome.value for outcome in self.outcomes)
+        outcomes = ", ".join(f"{count} {outcome}" for outcome, count in counts.items())
+        return f"RefinedPoses({people} x {keypoints} keypoints{f': {outcomes}' if outcomes else ''})"
 
     @property
     def is_refined(self) -> BoolArray:
         """(N,) whether each pose was refined."""
         return np.array([outcome is Outcome.REFINED for outcome in self.outcomes], bool)
+
+    @property
+    def scores(self) -> FloatArray:
+        """(N, K) scores of the keypoints as the objective has them; NaN where there is none."""
+        return self.frame.scores
+
+    @property
+    def person_scores(self) -> FloatArray:
+        """(N,) scores of the people as the objective has them; NaN where there is none."""
+        return self.frame.person_scores
+
+    @property
+    def skeleton(self) -> Skeleton:
+        """The K keypoints."""
+        return self.frame.skeleton
+
+    def plot(self, image: "AnyImage") -> "Image":
+        """Returns a copy (H, W, 3) RGB of the image with the refined poses drawn on it.
+
+        Raises:
+            UserError: There is no image at a path.
+            ValueError: It is no image.
+        """
+        from hpr.refine.inputs import as_image
+
+        return hpr.draw_poses(as_image(image), self.keypoints, self.skeleton)
+
+    def save(self, path: str | Path) -> None:
+        """Writes the refined poses to a file, which `hpr` reads again.
+
+        Args:
+            path: Ends with .npz for arrays, which name their keypoints; or with .json for a list of COCO results, whose
+                `image_id` is the number that the image's name is, else its name. An image that was not given by a path
+                has the name of the file.
+
+        Raises:
+            UserError: The file cannot be written.
+            ValueError: The path has another ending.
+        """
+        path = Path(path)
+        image = self.frame.image or path.stem
+        if path.suffix == ".npz":
+            Arrays().write([PoseSequence(path.stem, [replace(self.frame, image=image)])], path)
+        elif path.suffix == ".json":
+            number = id_number(image_stem(image))
+            image_id = image if number is None else number
+            write_json(path, coco.results([self.frame], [image_id], coco.Layout(self.skeleton)))
+        else:
+            raise ValueError(f"{path}: expected a name that ends with .json or .npz")
 
     @classmethod
     def stack(cls, results: Sequence[RefinedPose], skeleton: Skeleton) -> "RefinedPoses":

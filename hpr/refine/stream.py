@@ -23,11 +23,15 @@ T = TypeVar("T")
 
 
 def refine_sequences(
-    refiner: PoseRefiner, sequences: Sequence[PoseSequence], images: ImageSource, objective: Objective
+    refiner: PoseRefiner,
+    sequences: Sequence[PoseSequence],
+    images: ImageSource,
+    objective: Objective,
+    min_score: float = 0.0,
 ) -> list[PoseSequence]:
     """Refines all poses of some sequences; see `refine_parts`."""
     (parts,) = share([sequences], 1)
-    return join_parts(sequences, refine_parts(refiner, [sequences], parts, images, objective))
+    return join_parts(sequences, refine_parts(refiner, [sequences], parts, images, objective, min_score))
 
 
 def refine_parts(
@@ -36,6 +40,7 @@ def refine_parts(
     parts: Sequence[Part],
     images: ImageSource,
     objective: Objective,
+    min_score: float = 0.0,
     progress: Callable[[int], Any] = lambda people: None,
     strict: bool = False,
 ) -> Iterator[RefinedPart]:
@@ -47,6 +52,7 @@ def refine_parts(
         parts: Which frames of the files to refine, from `share`.
         images: Where the images are. Poses of an image that cannot be read are unchanged.
         objective: Which keypoints are kept and how they are scored.
+        min_score: Keypoints of a lower score are missing for the network.
         progress: Called with the number of people done since the last call.
         strict: Raise an error at the first pose that should have been refined but was not.
 
@@ -61,14 +67,15 @@ def refine_parts(
         for number, frame in enumerate(frames[index]):
             keys = [PersonKey(FrameKey(index, number), person) for person in range(len(frame))]
             refined = RefinedPoses.stack([results[index][key] for key in keys], refiner.skeleton)
-            after = apply_refined(frame, refined, refiner.skeleton, objective)
-            tally.count(frame, refined, after, refiner.skeleton)
+            after = apply_refined(frame, refined, refiner.skeleton, objective, min_score)
+            tally.count(frame, refined, after, refiner.skeleton, min_score)
             refined_frames.append(after)
         return RefinedPart(parts[index], refined_frames, tally)
 
     yield from (finish(index) for index, part in enumerate(parts) if part.people == 0)
 
-    for result in refiner.refine_crops(iter_crops(refiner, frames, images)):
+    seen = [[frame.without_uncertain(min_score) for frame in part] for part in frames]
+    for result in refiner.refine_crops(iter_crops(refiner, seen, images)):
         index, frame = result.key.frame
         if strict and result.outcome in FAILURES:
             where = f"{frames[index][frame].image}: person {result.key.person}"

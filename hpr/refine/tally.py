@@ -46,6 +46,8 @@ class Tally:
         kept: Keypoints that are in the input and in the result.
         dropped: Keypoints that are in the input only.
         added: Keypoints that are in the result only.
+        ignored: Keypoints of the input that were missing for the network because of their low score; of these, only
+            the added ones count elsewhere.
         bad_images: Number of poses by what is wrong with their image.
         moved: Number of refined poses by how far they moved, in hundredths of a head size, rounded up.
         confidences: Number of keypoints of refined poses by the network's confidence, in bins, rounded down.
@@ -58,6 +60,7 @@ class Tally:
     kept: int = 0
     dropped: int = 0
     added: int = 0
+    ignored: int = 0
     bad_images: Counter[str] = field(default_factory=Counter)
     moved: Counter[int] = field(default_factory=Counter)
     confidences: Counter[int] = field(default_factory=Counter)
@@ -89,7 +92,9 @@ class Tally:
         """Number of refined poses that moved by more than half a head size."""
         return sum(count for moved, count in self.moved.items() if 2 * moved > BINS_PER_HEAD)
 
-    def count(self, before: Frame, refined: RefinedPoses, after: Frame, skeleton: Skeleton) -> None:
+    def count(
+        self, before: Frame, refined: RefinedPoses, after: Frame, skeleton: Skeleton, min_score: float = 0.0
+    ) -> None:
         """Counts a frame, which follows those counted so far; only keypoints known to it and to the network count.
 
         Args:
@@ -97,6 +102,7 @@ class Tally:
             refined: All that the network proposes for its N people.
             after: The frame with refined poses, from `apply_refined`.
             skeleton: The network's.
+            min_score: Keypoints of a lower score were missing for the network.
         """
         example = ExampleFrame(self.frames, before.image)
         is_refined = refined.is_refined
@@ -108,8 +114,10 @@ class Tally:
                 self.examples[outcome].append(example)
 
         is_known = skeleton.mapping_to(before.skeleton) >= 0
-        was_there = before.present
-        is_there = np.where(is_refined[:, None], after.flags[:, : len(is_known)] > 0, was_there)
+        was_there = before.without_uncertain(min_score).present
+        is_found = (after.flags[:, : len(is_known)] > 0) & ~np.isnan(after.confidences[:, : len(is_known)])
+        is_there = np.where(is_refined[:, None], is_found, was_there)
+        self.ignored += int((before.present & ~was_there)[:, is_known].sum())
         was_there, is_there = was_there[:, is_known], is_there[:, is_known]
         self.kept += int((was_there & is_there).sum())
         self.dropped += int((was_there & ~is_there).sum())
@@ -136,6 +144,7 @@ class Tally:
         self.kept += other.kept
         self.dropped += other.dropped
         self.added += other.added
+        self.ignored += other.ignored
         self.bad_images.update(other.bad_images)
         self.moved += other.moved
         self.confidences += other.confidences
@@ -151,7 +160,7 @@ class Tally:
                 "passed_through": self.passed_through,
                 "reasons": {outcome.value: n for outcome, n in self.outcomes.items() if outcome is not Outcome.REFINED},
             },
-            "joints": {"kept": self.kept, "dropped": self.dropped, "added": self.added},
+            "joints": {"kept": self.kept, "dropped": self.dropped, "added": self.added, "ignored": self.ignored},
             "bad_images": list(self.bad_images),
             "movement": {
                 "median": self._moved_quantile(0.5),

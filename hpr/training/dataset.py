@@ -290,7 +290,7 @@ def first_present(annotations: Annotations) -> Path:
         if Path(path).exists():
             return Path(path)
     expected = " or ".join(str(path) for path in annotations) or "a file of annotations"
-    raise UserError(f"expected {expected}, found none; set dataset.root to the data set's folder as it was downloaded")
+    raise UserError(f"expected {expected}, found none; set root to the data set's folder as it was downloaded")
 
 
 def is_for_training(image: str) -> bool:

@@ -8,10 +8,10 @@ import numpy as np
 import pytest
 from conftest import fail, succeed
 
-from hpr.cli.app import ASSETS
 from hpr.formats import FORMATS, PoseTrack18, get_format
 from hpr.formats.conversion import without_original
 from hpr.images import read_image
+from hpr.models.places import ASSETS
 from hpr.poses import PoseSequence
 from hpr.report.clip import write_clip
 from hpr.skeleton import POSETRACK15
@@ -42,7 +42,7 @@ def clip(tmp_path_factory: pytest.TempPathFactory) -> Path:
 def converted(clip: Path, name: str, folder: Path, images: Path | None = None) -> Path:
     """Converts the clip and returns where the result is."""
     output = folder / ("clip" if FORMATS[name].is_folder else f"clip{FORMATS[name].ending}")
-    words = [f"input={clip / 'clip.json'}", f"format={name}", f"output={output}", f"images={images or clip / 'images'}"]
+    words = [f"poses={clip / 'clip.json'}", f"format={name}", f"output={output}", f"images={images or clip / 'images'}"]
     succeed("convert", *words)
     return output
 
@@ -94,7 +94,7 @@ def test_pixels_from_a_video(name: str, clip: Path, tmp_path: Path) -> None:
 
 
 def test_what_is_lost_is_said(clip: Path, tmp_path: Path) -> None:
-    words = [f"input={clip / 'clip.json'}", "format=coco", f"output={tmp_path / 'clip.json'}"]
+    words = [f"poses={clip / 'clip.json'}", "format=coco", f"output={tmp_path / 'clip.json'}"]
     printed = succeed("convert", *words)
     assert "clip.json: lost, since coco has no place for it: " in printed
     assert "keypoints head_top" in printed
@@ -107,12 +107,12 @@ def test_what_is_lost_is_said(clip: Path, tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("words", "message"),
     [
-        (["input=/no/where", "format=coco", "output=a.json"], "/no/where: no such file or folder"),
-        (["input=CLIP", "format=cocoo", "output=a.json"], "unknown format 'cocoo': expected one of auto, posetrack18"),
-        (["input=CLIP", "format=auto", "output=a.json"], "format=auto: expected the name of a format to write"),
-        (["input=CLIP", "input_format=mpii", "format=coco", "output=a.json"], "clip.json"),
-        (["input=CLIP", "format=coco", "output=CLIP", "overwrite=true"], "exists already"),
-        (["input=CLIP", "format=ultralytics_labels", "output=OUT"], "dataset.images"),
+        (["poses=/no/where", "format=coco", "output=a.json"], "/no/where: no such file or folder"),
+        (["poses=CLIP", "format=cocoo", "output=a.json"], "unknown format 'cocoo': expected one of auto, posetrack18"),
+        (["poses=CLIP", "format=auto", "output=a.json"], "format=auto: expected the name of a format to write"),
+        (["poses=CLIP", "input_format=mpii", "format=coco", "output=a.json"], "clip.json"),
+        (["poses=CLIP", "format=coco", "output=CLIP", "overwrite=true"], "exists already"),
+        (["poses=CLIP", "format=ultralytics_labels", "output=OUT"], "dataset.images"),
     ],
 )
 def test_wrong_words(words: list[str], message: str, clip: Path, tmp_path: Path) -> None:

@@ -36,8 +36,8 @@ def test_table_and_file(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("settings", "message"),
     [
-        (BOTH[1:], "dataset.annotations is not set; add dataset.annotations="),
-        (BOTH[:1], "dataset.predictions is not set; add dataset.predictions=VALUE"),
+        (BOTH[1:], "annotations is not set; add annotations="),
+        (BOTH[:1], "poses is not set; add poses=VALUE"),
         ([*BOTH, "dataset.annotations=/no/where"], "/no/where: no such file or folder"),
         ([*BOTH, "dataset=posetrack17"], "'annolist'"),
     ],

@@ -47,7 +47,7 @@ class TestPaths:
         for name in NAMES:
             (tmp_path / name).mkdir()
             (tmp_path / name / "r.json").write_text(json.dumps([person("a.jpg")]))
-            words = [f"input={name}/r.json", "format=coco", f"output={name}/out (1), ü.json"]
+            words = [f"poses={name}/r.json", "format=coco", f"output={name}/out (1), ü.json"]
             lines.append(f"{sys.executable} -m hpr convert {shlex.join(words)}")
         shell = ["bash", "-c", " && ".join(lines)]
         result = subprocess.run(shell, cwd=tmp_path, capture_output=True, text=True, check=False)
@@ -60,12 +60,12 @@ class TestPaths:
         monkeypatch.chdir(tmp_path)
         for _ in range(2):
             words = [
-                f"input={name}",
+                f"poses={name}",
                 f"images=[{name},b.jpg]" if "," not in name else "images=b",
                 f"output_dir={name}/o",
             ]
             drawn = app.compose(visualize.COMMAND, *words, "every=2")
-            assert (drawn.input, drawn.output_dir, drawn.every) == (name, f"{name}/o", 2)
+            assert (drawn.poses, drawn.output_dir, drawn.every) == (name, f"{name}/o", 2)
             assert drawn.images in ("b", [name, "b.jpg"])
             refined = app.compose(
                 refine.COMMAND, f"dataset.predictions={name}", "dataset=auto", f"model.weights={name}"
@@ -79,18 +79,18 @@ class TestPaths:
         monkeypatch.setenv("HOME", str(tmp_path / "home"))
         for name in ("2", "true", "coco", "${a}"):
             (tmp_path / name).mkdir()
-        assert app.compose(visualize.COMMAND, "input=${a}", "images=${input}").images == "${a}"
-        drawn = app.compose(visualize.COMMAND, "input='a, b'", "images=[a,'b c']", "every=2", "overwrite=true")
-        assert (drawn.input, drawn.images, drawn.every, drawn.overwrite) == ("a, b", ["a", "b c"], 2, True)
-        assert app.compose(visualize.COMMAND, "input=~/a", "images=a", "refined=null").input == f"{tmp_path}/home/a"
-        assert "every=(2): expected a valid integer" in fail("visualize", "input=a", "images=b", "every=(2)")
-        assert "expected NAME=VALUE" in fail("visualize", "input = a")
+        assert app.compose(visualize.COMMAND, "poses=${a}", "images=${poses}").images == "${a}"
+        drawn = app.compose(visualize.COMMAND, "poses='a, b'", "images=[a,'b c']", "every=2", "overwrite=true")
+        assert (drawn.poses, drawn.images, drawn.every, drawn.overwrite) == ("a, b", ["a", "b c"], 2, True)
+        assert app.compose(visualize.COMMAND, "poses=~/a", "images=a", "refined=null").poses == f"{tmp_path}/home/a"
+        assert "every=(2): expected a valid integer" in fail("visualize", "poses=a", "images=b", "every=(2)")
+        assert "expected NAME=VALUE" in fail("visualize", "poses = a")
 
     @settings(deadline=None)
     @given(st.text(st.characters(codec="utf-8", exclude_characters="\0"), min_size=1))
     def test_any_text_that_cannot_be_parsed(self, text: str) -> None:
         value = f"(){text}"
-        assert app.compose(convert.COMMAND, f"input={value}", "format=a", "output=b").input == value
+        assert app.compose(convert.COMMAND, f"poses={value}", "format=a", "output=b").poses == value
 
 
 class TestBrokenFiles:
@@ -116,7 +116,7 @@ class TestBrokenFiles:
         printed = succeed("refine", *words, "skip_broken=true", cwd=tmp_path, status=3)
         assert f"{broken.name}" in printed
         assert printed.count("this file is skipped") == 1
-        assert "0 poses failed, 1 files were skipped" in printed
+        assert "0 poses failed, 1 file skipped" in printed
         written = sorted(path.name for path in Path("out/predictions/j").iterdir())
         assert written == sorted({f"{name}_keypoints.json" for name in names} - {broken.name})
         assert json.loads(Path("out/report.json").read_text())["persons"]["refined"] == 2
@@ -127,11 +127,11 @@ class TestBrokenFiles:
         for name, ending in (("mmpose", "json"), ("ultralytics_labels", "txt")):
             folder = tmp_path / name
             output = folder / "b.json" if name == "mmpose" else folder
-            succeed("convert", f"input={tmp_path}/j", f"format={name}", f"output={output}", f"images={tmp_path}")
+            succeed("convert", f"poses={tmp_path}/j", f"format={name}", f"output={output}", f"images={tmp_path}")
             (folder / f"a.{ending}").write_text("5 [")
             words = [f"dataset.predictions={folder}", f"dataset.images={tmp_path}", f"output_dir={tmp_path}/{name}_out"]
             printed = succeed("refine", *DEMO, *words, "skip_broken=true", status=3)
-            assert "0 poses failed, 1 files were skipped" in printed
+            assert "0 poses failed, 1 file skipped" in printed
             assert "1 of 1 refined" in printed
 
 
@@ -153,7 +153,7 @@ class TestPhotographs:
             assert read_image(next((out / "pictures").rglob("*.jpg"))).shape[0] == picture.shape[0]
 
             labels = tmp_path / f"labels_{name}"
-            beside = [f"images={images}", f"input={tmp_path}/r.json"]
+            beside = [f"images={images}", f"poses={tmp_path}/r.json"]
             succeed("convert", *beside, "format=ultralytics_labels", f"output={labels}")
             found[f"{name} labels"] = (labels / "a.txt").read_text()
             succeed("convert", *beside, "format=coco", f"output={tmp_path}/{name}.json")
@@ -166,7 +166,7 @@ class TestPhotographs:
         for name, content in list(found.items()):
             assert content == found[name.replace("exif", "upright")]
 
-        said = succeed("convert", f"input={tmp_path}/r.json", "format=mpii", f"output={tmp_path}/m.json")
+        said = succeed("convert", f"poses={tmp_path}/r.json", "format=mpii", f"output={tmp_path}/m.json")
         assert "how EXIF turns photographs, if it does; read the result with orientation=exif" in said
 
     def test_an_open_pose_folder_a_clip(self, picture: Any, tmp_path: Path) -> None:
@@ -198,7 +198,7 @@ class TestFrameNumbers:
         sources = [tmp_path / "r.json"]
         for name in ("alphapose", "coco", "mmpose", "npz"):
             sources.append(tmp_path / f"{name}.{'npz' if name == 'npz' else 'json'}")
-            succeed("convert", f"input={tmp_path}/r.json", f"format={name}", f"output={sources[-1]}")
+            succeed("convert", f"poses={tmp_path}/r.json", f"format={name}", f"output={sources[-1]}")
             (sequence,) = get_format("auto", location=str(sources[-1])).read(sources[-1])
             if name != "coco" or "." not in str(ids[0])[:2]:  # which knows no numbers but in names
                 assert {frame.number for frame in sequence.frames} == numbers(ids)

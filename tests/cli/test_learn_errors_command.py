@@ -50,9 +50,9 @@ def test_table_file_and_training(tree: Path, tmp_path: Path) -> None:
 def test_annotations_of_another_format(tree: Path, tmp_path: Path) -> None:
     """COCO's results for PoseTrack's pictures, in COCO's annotations; in these is also someone without keypoints."""
     folder, truth = tree / "predictions", tmp_path / "truth.json"
-    succeed("convert", f"input={tree / 'annotations' / 'clip_0001.json'}", f"output={truth}", "format=coco")
+    succeed("convert", f"poses={tree / 'annotations' / 'clip_0001.json'}", f"output={truth}", "format=coco")
     estimates = tmp_path / "estimates.npz"
-    succeed("convert", f"input={folder / 'clip_0001.json'}", f"output={estimates}", "format=npz")
+    succeed("convert", f"poses={folder / 'clip_0001.json'}", f"output={estimates}", "format=npz")
     document = json.loads(truth.read_text())
     first = document["annotations"][0]
     nobody = {**first, "id": 10**6, "keypoints": [0] * len(first["keypoints"]), "num_keypoints": 0}

@@ -15,8 +15,8 @@ from conftest import GOLDEN, fail, succeed
 from matplotlib.cbook import get_sample_data
 
 from hpr.cli import train
-from hpr.cli.app import ASSETS
 from hpr.formats import FORMATS
+from hpr.models.places import ASSETS
 from hpr.models.weights import load
 from hpr.poses import Frame, PoseSequence
 from hpr.skeleton import COCO17, PHOTO19, POSETRACK18

@@ -115,7 +115,7 @@ def test_golden_files(
         ("objective.keep=70", "objective.keep=70: expected less than 1"),
         ("objective.score=both", "objective.score=both: expected 'input', 'network' or 'product'"),
         ("iterations=6", "iterations=6: expected less than or equal to 5"),
-        ("dataset.predictions=???", "dataset.predictions is not set; add dataset.predictions=VALUE"),
+        ("dataset.predictions=???", "poses is not set; add poses=VALUE"),
     ],
 )
 def test_wrong_settings(setting: str, message: str, tmp_path: Path) -> None:
@@ -178,7 +178,7 @@ def test_a_bad_frame_keeps_its_poses(refined: Path, tmp_path: Path) -> None:
     assert report["persons"]["reasons"] == {"image missing or unreadable": num_lost}
     assert report["persons"]["refined"] == len(found) - num_lost
     outside, unreadable = report["bad_images"]
-    assert f"lies outside of {root}; if that is meant, add dataset.outside=true" in outside
+    assert f"lies outside of {root}; if that is meant, add outside=true" in outside
     assert unreadable == f"{root}/images/bad.png: not an image that OpenCV can decode"
     assert f"warning: {outside}; its 2 poses stay unchanged" in output
     succeed("refine.py", *settings, "dataset.outside=true", status=3)

@@ -39,7 +39,7 @@ def test_a_broken_file_is_skipped_if_wanted(settings: list[str], tmp_path: Path)
 
     printed = succeed("refine.py", *settings, "skip_broken=true", status=3)
     assert "seq_a.json: not valid JSON at line 1, column 2" in printed
-    assert "not all was refined: 0 poses failed, 1 files were skipped" in printed
+    assert "not all was refined: 0 poses failed, 1 file skipped" in printed
     report = read_report(tmp_path / "out")
     assert report["sequences"].keys() == {"seq_b"}
     assert len(report["broken_files"]) == 1

@@ -7,10 +7,10 @@ import numpy as np
 import pytest
 from conftest import compose, fail, succeed
 
-from hpr.cli.app import ASSETS
 from hpr.formats import PoseTrack18
 from hpr.images import read_image
 from hpr.models import weights
+from hpr.models.places import ASSETS
 
 SAMPLE = ASSETS / "sample"
 

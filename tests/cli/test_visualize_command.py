@@ -9,10 +9,10 @@ import numpy as np
 import pytest
 from conftest import GOLDEN, fail, succeed
 
-from hpr.cli.app import ASSETS
 from hpr.formats import PoseTrack18, get_format
 from hpr.formats.conversion import without_original
 from hpr.images import read_image
+from hpr.models.places import ASSETS
 from hpr.poses import Frame
 from hpr.report.clip import write_clip
 from hpr.report.drawing import GAP
@@ -26,7 +26,7 @@ SAMPLE = ASSETS / "sample"
 
 def words(tmp_path: Path, **settings: object) -> list[str]:
     """Returns a command line with some settings other than usual."""
-    given = {"input": PREDICTIONS, "images": GOLDEN, "output_dir": tmp_path / "out", **settings}
+    given = {"poses": PREDICTIONS, "images": GOLDEN, "output_dir": tmp_path / "out", **settings}
     return [f"{name}={value}" for name, value in given.items()]
 
 
@@ -69,7 +69,7 @@ def test_missing_images_are_counted(tmp_path: Path) -> None:
     shutil.copy(GOLDEN / "images" / "b_333x501.png", tmp_path / "images")
     printed = succeed("visualize", *words(tmp_path, images=tmp_path, refined=REFINED), status=3)
     count = sum(len(sequence.frames) for path in PREDICTIONS.glob("*.json") for sequence in PoseTrack18().read(path))
-    assert f"warning: {count - len(files_in(tmp_path / 'out'))} frames have no image and are left out; " in printed
+    assert f"warning: {count - len(files_in(tmp_path / 'out'))} frames left out without an image; " in printed
     assert f"the first: {tmp_path / 'images'}" in printed
 
 
@@ -90,7 +90,7 @@ def clip(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 def test_clip_of_a_video(clip: Path, tmp_path: Path) -> None:
-    given = {"input": clip / "before", "refined": clip / "after", "images": clip / "video.webm"}
+    given = {"poses": clip / "before", "refined": clip / "after", "images": clip / "video.webm"}
     printed = succeed("visualize", *words(tmp_path, **given))
     (name,) = files_in(tmp_path / "out")
     assert printed == f"drew 3 frames: {tmp_path / 'out' / name}\n"
@@ -111,7 +111,7 @@ def test_clip_of_a_video(clip: Path, tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("settings", "message"),
     [
-        ({"input": "/no/where"}, "/no/where: no such file or folder"),
+        ({"poses": "/no/where"}, "/no/where: no such file or folder"),
         ({"images": "/no/where"}, "/no/where: expected /no/where/"),
         ({"refined": "/no/where"}, "/no/where: no such file or folder"),
         ({"every": 0}, "every=0: expected greater than or equal to 1"),

@@ -83,7 +83,7 @@ def test_relative_coordinates_without_images(name: str) -> None:
     format_name, path = EXAMPLES[name]
     message = refusal(get_format(format_name), path)
     assert message.startswith(": the coordinates are relative to the images' sizes")
-    assert message.endswith("set dataset.images")
+    assert message.endswith("set images")
 
 
 def refuse(name: str, document: Any, folder: Path) -> str:

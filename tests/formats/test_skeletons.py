@@ -137,7 +137,7 @@ def test_a_number_that_means_something_else(true: str, read_as: str, answer: str
     people *= 5
     path = written(tmp_path / "a.json", document)
     sequences = get_format(read_as).read(path)
-    with pytest.raises(UserError, match=rf"keypoints look like .*{answer}.* rather than .*; set dataset.skeleton=NAME"):
+    with pytest.raises(UserError, match=rf"keypoints look like .*{answer}.* rather than .*; set skeleton=NAME"):
         check_skeletons(sequences, chosen=False)
     (warning,) = check_skeletons(sequences, chosen=True)
     assert "look like" in warning
@@ -156,7 +156,7 @@ def test_a_face_the_wrong_way_round() -> None:
 
 def test_fourteen_results_are_refused_unless_something_tells(tmp_path: Path) -> None:
     path = written(tmp_path / "a.json", [{"image_id": 1, "category_id": 1, "keypoints": flat(AIC14), "score": 1}])
-    with pytest.raises(UserError, match=r"may be crowdpose14 or aic14; set dataset.skeleton=NAME"):
+    with pytest.raises(UserError, match=r"may be crowdpose14 or aic14; set skeleton=NAME"):
         get_format("auto", location=str(path))
     (frame,) = read(get_format("auto", location=str(path), skeleton="aic14"), path).frames
     assert frame.skeleton is AIC14

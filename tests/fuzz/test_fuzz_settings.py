@@ -23,6 +23,7 @@ from strategies import try_often
 from hpr.cli import app
 from hpr.cli.main import COMMANDS, main
 from hpr.formats import PoseTrack18
+from hpr.models.places import ASSETS
 
 FINE = (0, 3, 130)
 """Exit statuses of a command that did what it was told (docs/reliability.md)."""
@@ -54,7 +55,7 @@ def odd_words(draw: st.DrawFn, names: list[str]) -> list[str]:
 @pytest.fixture(scope="module")
 def bases(tmp_path_factory: pytest.TempPathFactory) -> dict[str, list[str]]:
     """Short runs of all commands, on two frames of the bundled sample."""
-    folder, sample = tmp_path_factory.mktemp("data"), app.ASSETS / "sample"
+    folder, sample = tmp_path_factory.mktemp("data"), ASSETS / "sample"
     clip = sorted((sample / "predictions").glob("*.json"))[0].name
     for kind in ("predictions", "annotations"):
         (folder / kind).mkdir()
@@ -68,9 +69,9 @@ def bases(tmp_path_factory: pytest.TempPathFactory) -> dict[str, list[str]]:
         "refine": [*own, "model=demo", "flip=false", "device=cpu", *both],
         "train": [*once, "dataset.validation.clips=1", "dataset.validation.frames=1"],
         "evaluate": both,
-        "convert": [f"input={folder}/predictions", "format=npz", "output=converted"],
+        "convert": [f"poses={folder}/predictions", "format=npz", "output=converted"],
         "port": ["checkpoint=text.txt"],
-        "visualize": [f"input={folder}/predictions", f"images={sample}"],
+        "visualize": [f"poses={folder}/predictions", f"images={sample}"],
         "export": ["model=demo", "size=[64,64]"],
         "learn-errors": both,
         "make-sample": ["output_dir=drawn", "clips=1", "frames=1", "width=64", "height=64"],

@@ -10,13 +10,13 @@ import pytest
 import torch
 from conftest import fail, small_network, succeed
 
-from hpr.cli.app import ASSETS
 from hpr.codec import decode
 from hpr.errors import UserError
 from hpr.models.checkpoints import load_network
 from hpr.models.export import INPUT, OUTPUTS, export
 from hpr.models.network import Refiner
 from hpr.models.padding import PaddedBatch
+from hpr.models.places import ASSETS
 from hpr.models.registry import build_network
 from hpr.skeleton import COCO17, MPII16, POSETRACK15
 

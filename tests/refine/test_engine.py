@@ -9,7 +9,7 @@ import pytest
 import torch
 from conftest import CASES, GOLDEN, joints_of, small_network
 
-from hpr import PoseRefiner, RefinedPoses
+from hpr import Objective, PoseRefiner, RefinedPoses
 from hpr.crops import STANDARD_SCALE, Crop, ScaleRule, body_scale
 from hpr.images import read_image
 from hpr.models.batch_norm import BatchNorm
@@ -58,7 +58,7 @@ def test_odd_poses() -> None:
     keypoints[1:, HEAD_BOTTOM] = 30, 20
     keypoints[2:, HEAD_TOP] = [[9000, 9000], [np.inf, 20], [30, 21]]
     given = keypoints.copy()
-    poses = small_refiner()(np.zeros((9000, 9000, 3), np.uint8), given, threshold=-1)
+    poses = small_refiner()(np.zeros((9000, 9000, 3), np.uint8), given)
     np.testing.assert_array_equal(given, keypoints)
     assert poses.outcomes == [Outcome.NO_KEYPOINTS, Outcome.REFINED, Outcome.CROP_SIZE, *[Outcome.REFINED] * 2]
     np.testing.assert_array_equal(poses.keypoints[[0, 2]], keypoints[[0, 2]])
@@ -78,7 +78,7 @@ def people(skeleton: Skeleton = POSETRACK15) -> FloatArray:
 @pytest.mark.parametrize("count", [0, 5])
 def test_poses_of_any_skeleton(count: int, skeleton: Skeleton) -> None:
     """Also of one without head top and head bottom, which give a person's scale."""
-    poses = small_refiner(skeleton)(IMAGE, people(skeleton)[:count], threshold=-1)
+    poses = small_refiner(skeleton)(IMAGE, people(skeleton)[:count])
     assert isinstance(poses, RefinedPoses)
     assert poses.keypoints.shape == (count, len(skeleton), 2)
     assert poses.confidence.shape == (count, len(skeleton))
@@ -107,14 +107,13 @@ def test_flip_swaps_sides(skeleton: Skeleton) -> None:
 def test_thresholds_are_exclusive() -> None:
     """Keypoints that were missing may have a threshold of their own."""
     refiner, keypoints = small_refiner(), people()[1:]
-    everything = refiner(IMAGE, keypoints, threshold=-1)
+    everything = refiner(IMAGE, keypoints)
     assert not np.isnan(everything.keypoints).any()
     missing, median = np.isnan(keypoints[..., 0]), float(np.median(everything.confidence))
     assert missing.any()
-    for threshold, add_threshold in ((-1.0, median), (median, -1.0), (median, None)):
-        found = refiner(IMAGE, keypoints, threshold, add_threshold=add_threshold)
-        add = threshold if add_threshold is None else add_threshold
-        kept = everything.confidence > np.where(missing, add, threshold)
+    for keep, add in ((0.0, median), (median, 0.0), (median, median)):
+        found = refiner(IMAGE, keypoints, objective=Objective(keep=keep, add=add))
+        kept = everything.confidence > np.where(missing, add, keep)
         assert not kept.all()
         np.testing.assert_array_equal(found.keypoints, np.where(kept[..., None], everything.keypoints, np.nan))
         np.testing.assert_array_equal(found.confidence, everything.confidence)
@@ -201,7 +200,7 @@ class TestScale:
 
 
 def test_wrong_settings() -> None:
-    with pytest.raises(ValueError, match="scale: expected one of published, body; found 'head'"):
+    with pytest.raises(ValueError, match="scale: expected one of auto, published, body; found 'head'"):
         small_refiner(scale="head")
     with pytest.raises(ValueError, match="iterations: expected 1 or more; found 0"):
         small_refiner(iterations=0)
@@ -212,11 +211,12 @@ def test_how_far_a_pose_moved(monkeypatch: pytest.MonkeyPatch) -> None:
     engine, pose = small_refiner(), people()[1]
     own = crop_of(engine, pose)
     shifted = np.where(np.isnan(own.keypoints), 0.0, np.add(own.keypoints, (3.0, 4.0)))
-    monkeypatch.setattr(engine, "predict", lambda batch: Prediction(torch.from_numpy(shifted)[None], torch.ones(1, 15)))
+    unsure = Prediction(torch.from_numpy(shifted)[None], torch.full((1, 15), 0.5))
+    monkeypatch.setattr(engine, "predict", lambda batch: unsure)
     assert np.isnan(pose).any()
     (found,) = engine.refine_crops([own])
     assert found.moved == pytest.approx(5 / (50 * STANDARD_SCALE))
-    refined = engine(IMAGE, pose[None], threshold=1.0)
+    refined = engine(IMAGE, pose[None], objective="mota")
     assert refined.moved == pytest.approx([found.moved])
     assert np.isnan(refined.keypoints).all()
 

@@ -8,7 +8,6 @@ import pytest
 from matplotlib.cbook import get_sample_data
 
 from hpr import PoseRefiner, RefinedPoses
-from hpr.cli.refine import PHOTO
 from hpr.images import Image, read_image
 from hpr.poses import FloatArray
 from hpr.refine.results import Outcome
@@ -27,7 +26,7 @@ def image() -> Image:
 
 @pytest.fixture(scope="module")
 def refiner() -> PoseRefiner:
-    return PoseRefiner.load(PHOTO, "cpu")
+    return PoseRefiner.load("photo", "cpu")
 
 
 def truth() -> FloatArray:
@@ -51,7 +50,7 @@ def errors(poses: FloatArray) -> FloatArray:
 @pytest.mark.parametrize("settings", [{}, {"precision": "bf16"}, {"flip": False}], ids=str)
 def test_poses_come_nearer_to_the_truth(settings: dict[str, Any], image: Image) -> None:
     given, scores = estimates(4, 30.0)
-    found = PoseRefiner.load(PHOTO, "cpu", **settings)(image, given, scores=scores)
+    found = PoseRefiner.load("photo", "cpu", **settings)(image, given, scores=scores)
     assert found.outcomes == [Outcome.REFINED] * 4
     assert errors(given).min() > 25
     assert (errors(found.keypoints) < 0.6 * errors(given)).all()
@@ -87,7 +86,7 @@ def test_people_of_a_batch_are_as_alone(refiner: PoseRefiner, image: Image) -> N
     """Of more than one batch, at several sizes and at the image's border."""
     given, scores = estimates(5, 20.0)
     given = given * np.linspace(0.3, 1.0, 5)[:, None, None] - [60, 0]
-    together = PoseRefiner.load(PHOTO, "cpu", batch_pixels=3 * 256 * 256)(image, given, scores=scores)
+    together = PoseRefiner.load("photo", "cpu", batch_pixels=3 * 256 * 256)(image, given, scores=scores)
     for index in range(5):
         alone = refiner(image, given[index : index + 1], scores=scores[index : index + 1])
         assert isinstance(alone, RefinedPoses)

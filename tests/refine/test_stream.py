@@ -34,7 +34,7 @@ NOTHING = Objective(keep=0.999, add=0.999)
 
 def refiner(batch_pixels: int = 0, skeleton: Skeleton = POSETRACK15) -> PoseRefiner:
     torch.manual_seed(0)
-    return PoseRefiner(small_network(skeleton), "cpu", batch_pixels=batch_pixels)
+    return PoseRefiner(small_network(skeleton), "cpu", batch_pixels=batch_pixels, scale="published")
 
 
 def frame(image: str, *seeds: int, skeleton: Skeleton = POSETRACK15) -> Frame:
@@ -223,7 +223,7 @@ class TestOtherSkeletons:
         (found,), tally = refined.frames, refined.tally
 
         assert found.skeleton == own.joined(network)
-        expected = engine(image, own.convert(given.poses, network), objective.keep)
+        expected = engine(image, own.convert(given.poses, network), objective=objective)
         in_network = found.in_skeleton(network)
         np.testing.assert_array_equal(in_network.keypoints, expected.keypoints)
         np.testing.assert_array_equal(in_network.confidences, expected.confidence)
