@@ -12,23 +12,21 @@ import torch
 from conftest import ROOT
 
 from hpr import PoseRefiner
-from hpr.crops import ScaleRule
 from hpr.formats import PoseTrack18
 from hpr.images import read_image
-from hpr.models.places import ASSETS
 from hpr.refine.results import Outcome
 from hpr.skeleton import COCO17, POSETRACK15
 
-SAMPLE = ASSETS / "sample"
+SAMPLE = ROOT / "hpr" / "assets" / "sample"
 BLOCKS = re.findall(r"```python\n(.*?)```", (ROOT / "docs" / "python.md").read_text(), re.DOTALL)
 
 
-class DemoRefiner:
-    """Loads the demo's weights, whatever a page of the documentation says."""
+class StandIn:
+    """Loads the weights that a page of the documentation names; the demo's for the published ones."""
 
     @staticmethod
-    def load(path: str, scale: ScaleRule = "published") -> PoseRefiner:
-        return PoseRefiner.load(ASSETS / "demo.safetensors", "cpu", flip=False, scale=scale)
+    def load(name: str) -> PoseRefiner:
+        return PoseRefiner.load("demo" if name == "published" else name, "cpu", flip=False)
 
 
 class KeyPoints:
@@ -51,12 +49,17 @@ def names(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> dict[str, Any]:
     coco = frame.in_skeleton(COCO17).poses
     scores = np.where(np.isnan(coco[..., 0]), 0.0, 0.9)
     triples = np.concatenate([np.nan_to_num(coco), scores[..., None]], axis=2)
-    people = [{"keypoints": t[:, :2].tolist(), "keypoint_scores": t[:, 2].tolist()} for t in triples]
+    boxes = np.concatenate([np.nanmin(coco, axis=1) - 10, np.nanmax(coco, axis=1) + 10], axis=1)
+    people = [
+        {"keypoints": own[:, :2].tolist(), "keypoint_scores": own[:, 2].tolist(), "bbox": [box.tolist()]}
+        for own, box in zip(triples, boxes, strict=True)
+    ]
 
     def model(picture: Any) -> list[Any]:
         np.testing.assert_array_equal(picture[..., ::-1], image)
         xy, conf = torch.from_numpy(triples[..., :2].copy()), torch.from_numpy(triples[..., 2])
-        return [SimpleNamespace(keypoints=SimpleNamespace(xy=xy, conf=conf))]
+        found = SimpleNamespace(xyxy=torch.from_numpy(boxes))
+        return [SimpleNamespace(keypoints=SimpleNamespace(xy=xy, conf=conf), boxes=found)]
 
     document = json.loads(path.read_text())
     few = {entry["id"] for entry in document["images"][:2]}
@@ -67,11 +70,15 @@ def names(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> dict[str, Any]:
         entry["file_name"] = entry["file_name"].removeprefix("images/")
     (tmp_path / "poses.json").write_text(json.dumps(document))
     monkeypatch.chdir(tmp_path)
-    monkeypatch.setattr("hpr.PoseRefiner", DemoRefiner, raising=False)
+    (tmp_path / "photo.jpg").symlink_to(SAMPLE / frame.image)
+    monkeypatch.setattr("hpr.PoseRefiner", StandIn, raising=False)
     return {
         "image": image,
-        "keypoints": frame.in_skeleton(POSETRACK15).poses,
-        "coco_keypoints": coco,
+        "keypoints": coco,
+        "scores": scores,
+        "boxes": boxes,
+        "person_scores": np.full(len(coco), 0.9),
+        "posetrack_keypoints": frame.in_skeleton(POSETRACK15).poses,
         "model": model,
         "inferencer": lambda picture: iter([{"predictions": [people]}]),
         "key_points": KeyPoints(triples[..., :2].astype(np.float32), triples[..., 2]),
@@ -79,25 +86,33 @@ def names(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> dict[str, Any]:
 
 
 def test_examples(names: dict[str, Any], tmp_path: Path) -> None:
-    results = []
+    coco, results = names["keypoints"], []
     for block in BLOCKS:
         exec(block, names)  # in the order of the page: later examples use what earlier ones made
         results.append(names["refined"])
-    assert len(BLOCKS) >= 7
-    assert results[0].keypoints.shape == (*names["keypoints"].shape[:1], 15, 2)
-
-    people = len(names["coco_keypoints"])
-    known = [name in POSETRACK15 for name in COCO17.names]
-    for refined in results[3:6]:  # after Ultralytics and MMPose, with supervision
+    assert len(BLOCKS) == 8
+    people = len(coco)
+    assert names["picture"].shape == names["image"].shape
+    assert (names["picture"] != names["image"]).any()
+    for refined in (results[0], *results[4:7]):  # of files, after Ultralytics and MMPose, with supervision
         assert refined.keypoints.shape == (people, 17, 2)
-        np.testing.assert_array_equal(np.isfinite(refined.confidence), [known] * people)
-        np.testing.assert_allclose(refined.keypoints, results[3].keypoints, atol=0.01)  # supervision has 32 bits
-    assert results[2].keypoints.shape == (people, 4, 2)
+        assert refined.outcomes == [Outcome.REFINED] * people
+    for refined in results[4:6]:  # the same poses, scores and boxes
+        np.testing.assert_allclose(refined.keypoints, results[0].keypoints, atol=0.01)
     np.testing.assert_allclose(names["first"].keypoints[:1], names["second"].keypoints, atol=0.01)
-    assert np.abs(names["key_points"].xy - np.nan_to_num(results[5].keypoints)).max() < 1e-3
-    assert (tmp_path / "refined.json").is_file()
-    (before,), (after,) = (PoseTrack18().read(tmp_path / name) for name in ("poses.json", "refined.json"))
+    assert results[2].scores.shape == (people, 17)
+    assert results[3].keypoints.shape == (people, 15, 2)
+    assert np.abs(names["key_points"].xy - np.nan_to_num(results[6].keypoints)).max() < 1e-3
+
+    assert len(json.loads((tmp_path / "refined.json").read_text())) == people
+    (before,), (after,) = (PoseTrack18().read(tmp_path / name) for name in ("poses.json", "refined_poses.json"))
     assert all((b.keypoints != a.keypoints).any() for b, a in zip(before.frames, after.frames, strict=True) if len(b))
+
+
+def test_the_readme(names: dict[str, Any]) -> None:
+    (block,) = re.findall(r"```python\n(.*?)```", (ROOT / "README.md").read_text(), re.DOTALL)
+    exec(block, names)
+    assert names["refined"].keypoints.shape == names["keypoints"].shape
 
 
 @pytest.mark.parametrize("people", [0, 2])
@@ -105,11 +120,13 @@ def test_examples(names: dict[str, Any], tmp_path: Path) -> None:
 def test_after_ultralytics(people: int, has_scores: bool, names: dict[str, Any]) -> None:
     """With its own objects: nobody, and models without confidences (pip install hpr[recipes])."""
     engine = pytest.importorskip("ultralytics.engine.results")
-    triples = np.resize(np.dstack([names["coco_keypoints"], names["key_points"].confidence]), (people, 17, 3))
+    triples = np.resize(np.dstack([names["keypoints"], names["key_points"].confidence]), (people, 17, 3))
     data = torch.from_numpy(np.nan_to_num(triples)[..., : 3 if has_scores else 2])
-    result = engine.Results(np.ascontiguousarray(names["image"]), "a.jpg", {0: "person"}, keypoints=data)
+    boxes = torch.from_numpy(np.resize(np.hstack([names["boxes"], names["boxes"][:, :2]]), (people, 6)))
+    picture = np.ascontiguousarray(names["image"])
+    result = engine.Results(picture, "a.jpg", {0: "person"}, boxes=boxes, keypoints=data)
     (block,) = (own for own in BLOCKS if "ultralytics" in own)
-    refiner = DemoRefiner.load("", "body")
+    refiner = StandIn.load("photo")
     exec(f"import numpy as np\n{block}", names := {**names, "refiner": refiner, "model": lambda picture: [result]})
     assert names["refined"].outcomes == [Outcome.REFINED] * people
 
@@ -125,6 +142,6 @@ def test_with_supervision(people: int, key: str | None, names: dict[str, Any]) -
         supervision.KeyPoints(xy=xy, **({key: scores} if key else {})) if people else supervision.KeyPoints.empty()
     )
     (block,) = (own for own in BLOCKS if "supervision" in own)
-    names |= {"refiner": DemoRefiner.load("", "body"), "np": np, "key_points": key_points}
+    names |= {"refiner": StandIn.load("photo"), "np": np, "key_points": key_points}
     exec(block, names)
     assert names["refined"].outcomes == [Outcome.REFINED] * people

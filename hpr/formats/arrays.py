@@ -1,4 +1,4 @@
-"""Poses in the arrays of an .npz file, for people who have them in numpy (docs/formats.md)."""
+"""Poses in the arrays of an .npz file, for people who have them in numpy (docs/notes/formats.md)."""
 
 import io
 import zipfile

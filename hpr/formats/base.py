@@ -88,7 +88,7 @@ class Format(ABC):
     def write(self, sequences: Sequence[PoseSequence], path: Path) -> None:
         """Writes the sequences of one source.
 
-        Sequences that `read` returned are written onto the original, all others from scratch (docs/formats.md).
+        Sequences that `read` returned are written onto the original, all others from scratch (docs/notes/formats.md).
 
         Raises:
             UserError: The source cannot be written.

@@ -1,4 +1,4 @@
-"""COCO's and CrowdPose's files: annotations, and lists of results (docs/formats.md)."""
+"""COCO's and CrowdPose's files: annotations, and lists of results (docs/notes/formats.md)."""
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace

@@ -1,4 +1,4 @@
-"""MMPose's predictions: of an image, a list of people; of a video, a list of frames (docs/formats.md)."""
+"""MMPose's predictions: of an image, a list of people; of a video, a list of frames (docs/notes/formats.md)."""
 
 from contextlib import suppress
 from pathlib import Path
@@ -64,7 +64,7 @@ class MMPose(FrameFiles):
         return RecordFormat._with_original(self, sequence)  # a new document is of a video, or of one image
 
     def _parse(self, document: Any, path: Path) -> Original:
-        """Parses a video. The inferencer counts frames from 0, the demo scripts from 1 (docs/formats.md, 7.4)."""
+        """Parses a video. The inferencer counts frames from 0, the demo scripts from 1 (docs/notes/formats.md, 7.4)."""
         entries, place = _entries(document, path)
         wheres = [f"{place}[{i}]" for i in range(len(entries))]
         ids = [fields.expect(entry, dict, where).get("frame_id") for entry, where in zip(entries, wheres, strict=True)]

@@ -1,4 +1,4 @@
-"""OpenPose's files: `NAME_keypoints.json` for each image, as `--write_json` writes them (docs/formats.md)."""
+"""OpenPose's files: `NAME_keypoints.json` for each image, as `--write_json` writes them (docs/notes/formats.md)."""
 
 import re
 from collections.abc import Sequence

@@ -1,4 +1,4 @@
-"""PoseTrack 2017 files: `annolist` of images, every scalar a list of one (docs/formats.md, section 3)."""
+"""PoseTrack 2017 files: `annolist` of images, every scalar a list of one (docs/notes/formats.md, 3)."""
 
 from pathlib import Path
 from typing import Any

@@ -1,4 +1,4 @@
-"""PoseTrack 2018 and 2021 files: like COCO's, with 17 keypoint triples per annotation (docs/formats.md, section 2)."""
+"""PoseTrack 2018 and 2021 files: like COCO's, with 17 keypoint triples per annotation (docs/notes/formats.md, 2)."""
 
 from collections.abc import Sequence
 from pathlib import Path

@@ -1,4 +1,4 @@
-"""Ultralytics' results as JSON, and its labels as text: a file for each image (docs/formats.md, 7.2 and 7.3)."""
+"""Ultralytics' results as JSON, and its labels as text: a file for each image (docs/notes/formats.md, 7.2 and 7.3)."""
 
 import re
 from pathlib import Path

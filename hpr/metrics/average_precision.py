@@ -1,4 +1,4 @@
-"""Average precision of keypoints over frames, as PoseTrack computes it (docs/formats.md, section 4, steps 5 and 6)."""
+"""Average precision of keypoints over frames, as PoseTrack computes it (docs/notes/scores.md, steps 5 and 6)."""
 
 from collections.abc import Sequence
 

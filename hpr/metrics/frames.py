@@ -1,4 +1,4 @@
-"""What PoseTrack scores of one image: annotated and predicted people side by side (docs/formats.md, section 4)."""
+"""What PoseTrack scores of one image: annotated and predicted people side by side (docs/notes/scores.md)."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass, replace

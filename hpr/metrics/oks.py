@@ -1,4 +1,4 @@
-"""COCO's and CrowdPose's AP and AR by object keypoint similarity, as pycocotools computes them (docs/formats.md)."""
+"""COCO's and CrowdPose's AP and AR by object keypoint similarity, as pycocotools does (docs/notes/scores.md)."""
 
 import io
 import math

@@ -1,6 +1,6 @@
 """PCKh at 0.5, the score of MPII Human Pose: the share of the annotated keypoints that are found near enough.
 
-As MPII's evaluation toolkit computes it (docs/formats.md, section 12). The toolkit and HRNet's code base score one
+As MPII's evaluation toolkit computes it (docs/notes/scores.md). The toolkit and HRNet's code base score one
 prediction for each annotated person, in the same order. Here, where truth and prediction are such lists, annotated and
 predicted people pair by their index in it; otherwise those of an image pair so that as many keypoints as possible are
 found (the Hungarian method).

@@ -1,4 +1,4 @@
-"""PoseTrack's AP and MOTA of whole files, to the digit of the public tool (docs/formats.md, section 4)."""
+"""PoseTrack's AP and MOTA of whole files, to the digit of the public tool (docs/notes/scores.md)."""
 
 import math
 from collections.abc import Iterator, Sequence

@@ -1,4 +1,4 @@
-"""CLEAR-MOT of every keypoint on its own, as PoseTrack computes it (docs/formats.md, section 4, steps 7 and 8)."""
+"""CLEAR-MOT of every keypoint on its own, as PoseTrack computes it (docs/notes/scores.md, steps 7 and 8)."""
 
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field, fields

@@ -123,7 +123,7 @@ class AnnotatedPeople(PeopleDataset):
     Everyone with a keypoint is an example. Crowds and people without keypoints are regions without a loss.
 
     A keypoint without an annotated position is unlabelled, except in PoseTrack: there a detection of an unannotated
-    keypoint is scored as a false positive (docs/formats.md, section 4), so it counts as not there.
+    keypoint is scored as a false positive (docs/notes/scores.md), so it counts as not there.
     """
 
     @checked
