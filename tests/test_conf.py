@@ -29,7 +29,7 @@ NEEDED = {
     "evaluate": ["dataset.predictions=DIR"],
     "learn_errors": ["dataset.predictions=DIR"],
     "make_sample": ["output_dir=DIR"],
-    "visualize": ["input=FILE", "images=DIR"],
+    "visualize": ["poses=FILE", "images=DIR"],
 }
 """Settings without a default."""
 

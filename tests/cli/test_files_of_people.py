@@ -60,12 +60,12 @@ class TestPaths:
         monkeypatch.chdir(tmp_path)
         for _ in range(2):
             words = [
-                f"input={name}",
+                f"poses={name}",
                 f"images=[{name},b.jpg]" if "," not in name else "images=b",
                 f"output_dir={name}/o",
             ]
             drawn = app.compose(visualize.COMMAND, *words, "every=2")
-            assert (drawn.input, drawn.output_dir, drawn.every) == (name, f"{name}/o", 2)
+            assert (drawn.poses, drawn.output_dir, drawn.every) == (name, f"{name}/o", 2)
             assert drawn.images in ("b", [name, "b.jpg"])
             refined = app.compose(
                 refine.COMMAND, f"dataset.predictions={name}", "dataset=auto", f"model.weights={name}"
@@ -79,12 +79,12 @@ class TestPaths:
         monkeypatch.setenv("HOME", str(tmp_path / "home"))
         for name in ("2", "true", "coco", "${a}"):
             (tmp_path / name).mkdir()
-        assert app.compose(visualize.COMMAND, "input=${a}", "images=${input}").images == "${a}"
-        drawn = app.compose(visualize.COMMAND, "input='a, b'", "images=[a,'b c']", "every=2", "overwrite=true")
-        assert (drawn.input, drawn.images, drawn.every, drawn.overwrite) == ("a, b", ["a", "b c"], 2, True)
-        assert app.compose(visualize.COMMAND, "input=~/a", "images=a", "refined=null").input == f"{tmp_path}/home/a"
-        assert "every=(2): expected a valid integer" in fail("visualize", "input=a", "images=b", "every=(2)")
-        assert "expected NAME=VALUE" in fail("visualize", "input = a")
+        assert app.compose(visualize.COMMAND, "poses=${a}", "images=${input}").images == "${a}"
+        drawn = app.compose(visualize.COMMAND, "poses='a, b'", "images=[a,'b c']", "every=2", "overwrite=true")
+        assert (drawn.poses, drawn.images, drawn.every, drawn.overwrite) == ("a, b", ["a", "b c"], 2, True)
+        assert app.compose(visualize.COMMAND, "poses=~/a", "images=a", "refined=null").poses == f"{tmp_path}/home/a"
+        assert "every=(2): expected a valid integer" in fail("visualize", "poses=a", "images=b", "every=(2)")
+        assert "expected NAME=VALUE" in fail("visualize", "poses = a")
 
     @settings(deadline=None)
     @given(st.text(st.characters(codec="utf-8", exclude_characters="\0"), min_size=1))

@@ -26,7 +26,7 @@ SAMPLE = ASSETS / "sample"
 
 def words(tmp_path: Path, **settings: object) -> list[str]:
     """Returns a command line with some settings other than usual."""
-    given = {"input": PREDICTIONS, "images": GOLDEN, "output_dir": tmp_path / "out", **settings}
+    given = {"poses": PREDICTIONS, "images": GOLDEN, "output_dir": tmp_path / "out", **settings}
     return [f"{name}={value}" for name, value in given.items()]
 
 
@@ -52,7 +52,7 @@ def test_pictures_before_and_after(layout: str, tmp_path: Path) -> None:
 
 def test_input_alone(tmp_path: Path) -> None:
     """What is there already is only overwritten if that is wanted."""
-    own, folder = words(tmp_path, input=PREDICTIONS / "seq_a.json"), tmp_path / "out" / "seq_a"
+    own, folder = words(tmp_path, poses=PREDICTIONS / "seq_a.json"), tmp_path / "out" / "seq_a"
     succeed("visualize", *own)
     assert f"error: {folder}: exists already; set another output_dir, or overwrite=true" == fail("visualize", *own)
     succeed("visualize", *own, "overwrite=true")
@@ -90,7 +90,7 @@ def clip(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 def test_clip_of_a_video(clip: Path, tmp_path: Path) -> None:
-    given = {"input": clip / "before", "refined": clip / "after", "images": clip / "video.webm"}
+    given = {"poses": clip / "before", "refined": clip / "after", "images": clip / "video.webm"}
     printed = succeed("visualize", *words(tmp_path, **given))
     (name,) = files_in(tmp_path / "out")
     assert printed == f"drew 3 frames: {tmp_path / 'out' / name}\n"
@@ -111,7 +111,7 @@ def test_clip_of_a_video(clip: Path, tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("settings", "message"),
     [
-        ({"input": "/no/where"}, "/no/where: no such file or folder"),
+        ({"poses": "/no/where"}, "/no/where: no such file or folder"),
         ({"images": "/no/where"}, "/no/where: expected /no/where/"),
         ({"refined": "/no/where"}, "/no/where: no such file or folder"),
         ({"every": 0}, "every=0: expected greater than or equal to 1"),
@@ -154,7 +154,7 @@ def test_refining_draws_what_it_did(tmp_path: Path, clip: Path) -> None:
     assert f"drew 3 frames: {tmp_path / 'refined' / 'pictures' / name}" in printed
     assert ", pictures\n" in printed
     results = tmp_path / "refined" / "predictions"
-    succeed("visualize", *words(tmp_path, input=clip / "before", refined=results, images=clip / "video.webm"))
+    succeed("visualize", *words(tmp_path, poses=clip / "before", refined=results, images=clip / "video.webm"))
     by_command, by_refining = (Video(tmp_path / folder / name) for folder in ("out", "refined/pictures"))
     for number in range(3):
         frame = Frame("", POSETRACK15, np.empty((0, 15, 2)), number=number)

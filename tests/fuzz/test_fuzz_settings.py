@@ -70,7 +70,7 @@ def bases(tmp_path_factory: pytest.TempPathFactory) -> dict[str, list[str]]:
         "evaluate": both,
         "convert": [f"input={folder}/predictions", "format=npz", "output=converted"],
         "port": ["checkpoint=text.txt"],
-        "visualize": [f"input={folder}/predictions", f"images={sample}"],
+        "visualize": [f"poses={folder}/predictions", f"images={sample}"],
         "export": ["model=demo", "size=[64,64]"],
         "learn-errors": both,
         "make-sample": ["output_dir=drawn", "clips=1", "frames=1", "width=64", "height=64"],

@@ -11,9 +11,9 @@ import numpy as np
 import pytest
 from browser import look, needs_browser
 from conftest import GOLDEN, succeed
+from hpr.metrics.frame_changes import FrameChanges
 
 from hpr.images import ImageFolder
-from hpr.metrics.frame_changes import FrameChanges
 from hpr.metrics.scores import Scores
 from hpr.poses import Frame, PoseSequence
 from hpr.refine.files import PoseFile
