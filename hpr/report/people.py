@@ -47,11 +47,18 @@ def _picture(change: PersonChange, images: ImageSource) -> Picture:
     (track_id,) = change.before.track_ids
     who = "" if track_id is None else f", track {track_id}"
     title = f"{change.sequence}, {frame_name(change.key.frame, change.before.image)}{who}"
-    caption = "" if np.isnan(change.moved) else f"moved by {change.moved:.2f} head sizes (mean of what moved)"
-    if change.found is not None:
-        before, after = change.found
-        counts = f"right keypoints {before.right} → {after.right}, wrong ones {before.wrong} → {after.wrong}"
-        caption = f"{counts}; {caption}" if caption else counts
+    facts = (
+        []
+        if change.found is None
+        else ["right keypoints {0.right} → {1.right}, wrong ones {0.wrong} → {1.wrong}".format(*change.found)]
+    )
+    if not np.isnan(change.moved):
+        facts.append(f"moved by {change.moved:.2f} head sizes (mean of what moved)")
+    old, new = (own.in_skeleton(change.before.skeleton).present.any(axis=0) for own in (change.before, change.after))
+    facts += [
+        f"{count} {what}" for what, count in (("dropped", (old & ~new).sum()), ("added", (new & ~old).sum())) if count
+    ]
+    caption = "; ".join(facts)
     try:
         return Picture(title, caption, _draw(images.read(change.before), change))
     except Exception as error:

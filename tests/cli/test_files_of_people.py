@@ -79,7 +79,7 @@ class TestPaths:
         monkeypatch.setenv("HOME", str(tmp_path / "home"))
         for name in ("2", "true", "coco", "${a}"):
             (tmp_path / name).mkdir()
-        assert app.compose(visualize.COMMAND, "poses=${a}", "images=${input}").images == "${a}"
+        assert app.compose(visualize.COMMAND, "poses=${a}", "images=${poses}").images == "${a}"
         drawn = app.compose(visualize.COMMAND, "poses='a, b'", "images=[a,'b c']", "every=2", "overwrite=true")
         assert (drawn.poses, drawn.images, drawn.every, drawn.overwrite) == ("a, b", ["a", "b c"], 2, True)
         assert app.compose(visualize.COMMAND, "poses=~/a", "images=a", "refined=null").poses == f"{tmp_path}/home/a"

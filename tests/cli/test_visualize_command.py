@@ -64,6 +64,28 @@ def test_input_alone(tmp_path: Path) -> None:
         assert (np.abs(picture.astype(int) - image).max() > 60) == bool(frame.is_posed.any())
 
 
+@pytest.mark.parametrize(
+    "setting",
+    [{"min_score": 0.0}, {"boxes": True}, {"names": True}, {"colour": "person"}, {"colour": "track"}],
+    ids=str,
+)
+def test_every_setting_changes_the_picture(setting: dict[str, object], tmp_path: Path) -> None:
+    (sequence,) = PoseTrack18().read(PREDICTIONS / "seq_a.json")
+    frame = sequence.frames[0]
+    scores = np.full_like(frame.scores, 0.9)
+    scores[:, :7] = 0.1
+    boxes = np.array([[20.0, 20, 300, 300]] * len(frame))
+    own = replace(frame, scores=scores, boxes=boxes, track_ids=(3,) * len(frame))
+    get_format("npz").write([replace(sequence, frames=[own])], tmp_path / "a.npz")
+    pictures = []
+    for name, given in (("usual", {}), ("other", setting)):
+        folder = tmp_path / name
+        printed = succeed("visualize", *words(tmp_path, poses=tmp_path / "a.npz", output_dir=folder, **given))
+        assert printed == f"drew 1 frame: {folder / 'a'}\n"
+        pictures.append(read_image(folder / "a" / f"{Path(frame.image).stem}.jpg"))
+    assert (np.abs(pictures[0].astype(int) - pictures[1]).max(axis=-1) > 60).sum() > 30
+
+
 def test_missing_images_are_counted(tmp_path: Path) -> None:
     (tmp_path / "images").mkdir()
     shutil.copy(GOLDEN / "images" / "b_333x501.png", tmp_path / "images")
@@ -101,7 +123,7 @@ def test_clip_of_a_video(clip: Path, tmp_path: Path) -> None:
     width = originals[0].shape[1]
     assert drawn[0].shape[1] == 2 * width + GAP
     changed = [
-        [np.abs(one[50:, start : start + width] - own[50:]).max() > 100 for start in (0, width + GAP)]
+        [np.abs(one[50:-50, start : start + width] - own[50:-50]).max() > 100 for start in (0, width + GAP)]
         for one, own in zip(drawn, originals, strict=True)
     ]
     assert changed == [[True, True], [False, False], [True, True]]
@@ -115,6 +137,8 @@ def test_clip_of_a_video(clip: Path, tmp_path: Path) -> None:
         ({"images": "/no/where"}, "/no/where: expected /no/where/"),
         ({"refined": "/no/where"}, "/no/where: no such file or folder"),
         ({"every": 0}, "every=0: expected greater than or equal to 1"),
+        ({"min_score": 2}, "min_score=2: expected less than or equal to 1"),
+        ({"colour": "red"}, "colour=red: expected 'side', 'person' or 'track'"),
         ({"layout": "top"}, "layout=top: expected 'side', 'blend' or 'single'"),
         ({"format": "cocoo"}, "unknown format 'cocoo'"),
     ],
