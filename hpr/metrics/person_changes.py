@@ -138,8 +138,8 @@ def annotated_changes(truth: Truth, before: NamedSequences, read_after: ReadFile
             old, new = (Found(int((d <= MATCH_DISTANCE).sum()), int((d > MATCH_DISTANCE).sum())) for d in distances)
             gain = (new.right - new.wrong) - (old.right - old.wrong)
             people.append(_Ranked(gain, file, key, person, annotated, index, (old, new)))
-            for keypoint in np.flatnonzero(np.isfinite(annotated.poses[index, :, 0])):
-                errors.setdefault(kind(annotated.skeleton.names[keypoint]), []).append(distances[:, keypoint])
+            for name, point, pair in zip(annotated.skeleton.names, annotated.poses[index], distances.T, strict=True):
+                errors.setdefault(kind(name), []).extend([pair] if np.isfinite(point).all() else [])
 
     gained = [one for one in people if one.gain > 0]
     lost = [one._replace(gain=-one.gain) for one in people if one.gain < 0]
@@ -149,7 +149,7 @@ def annotated_changes(truth: Truth, before: NamedSequences, read_after: ReadFile
         len(people) - len(gained) - len(lost),
         _largest(gained, before, read_after, most),
         _largest(lost, before, read_after, most),
-        {name: KeypointErrors(*np.array(pairs).T) for name, pairs in errors.items()},
+        {name: KeypointErrors(*np.array(pairs).T) for name, pairs in errors.items() if pairs},
     )
 
 

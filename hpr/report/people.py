@@ -12,7 +12,7 @@ from hpr.report.html import Picture, crop_around, jpeg_bytes
 NUM_PICTURES = 6
 """Number of people shown who gained most, who lost most, and who moved most."""
 
-_REACH = 6.0
+_REACH = 5.0
 """Head sizes from the middle of a person beyond which nothing is shown; a standing person is about 8 tall."""
 
 

@@ -115,6 +115,8 @@ def _facts(report: Mapping[str, Any], findings: Findings) -> list[Fact]:
         note = f"95 % within {movement['p95']:.2f}"
         facts.append(Fact(f"{movement['median']:.2f} heads", "moved, in the median", note))
     changed = f"{keypoints['dropped']:,} dropped, {keypoints['added']:,} added"
+    if ignored := keypoints.get("ignored"):
+        changed += f", {ignored:,} of the input ignored for their low scores"
     facts.append(Fact(f"{keypoints['kept']:,}", "keypoints kept", changed))
     frames = "frame" if report["frames"] == 1 else "frames"
     facts.append(Fact(f"{report['frames']:,}", frames, f"in {_counted(len(report['sequences']), 'sequence')}"))
