@@ -241,3 +241,19 @@ class PoseSequence:
     def people(self) -> int:
         """Number of people in all frames."""
         return sum(len(frame) for frame in self.frames)
+
+
+def match_people(before: Frame, after: Frame) -> IntArray:
+    """Returns (N,) the index in a frame of each of the N people of the same frame after refining; -1 where unknown.
+
+    People are matched by track id if all have different ones, else by index. Refining may have removed people without
+    keypoints; if the numbers still differ, nothing is known.
+    """
+    if all(None not in ids and len(set(ids)) == len(ids) for ids in (before.track_ids, after.track_ids)):
+        index_of = {track_id: index for index, track_id in enumerate(before.track_ids)}
+        return np.array([index_of.get(track_id, -1) for track_id in after.track_ids], np.int64)
+
+    for candidates in (np.arange(len(before)), np.flatnonzero(before.is_posed)):
+        if len(candidates) == len(after):
+            return candidates
+    return np.full(len(after), -1, np.int64)

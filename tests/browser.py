@@ -50,6 +50,11 @@ onload = () => {
       const at = stack.getBoundingClientRect();
       look.touched = page.elementFromPoint(at.left + at.width / 2, at.top + at.height / 2)?.type ?? "";
       look.label = range.getAttribute("aria-label");
+      const heights = [stack.clientHeight];
+      stack.dispatchEvent(new view.Event("dblclick"));
+      heights.push(stack.clientHeight);
+      page.dispatchEvent(new view.KeyboardEvent("keydown", {key: "Escape"}));
+      look.heights = [...heights, stack.clientHeight];
     }
     return look;
   });

@@ -8,7 +8,6 @@ with Matplotlib and scikit-image (pip install scikit-image), with the estimates 
 import json
 import sys
 from collections.abc import Sequence
-from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -23,7 +22,8 @@ from hpr.images import Image, ImageFolder
 from hpr.pose_errors.draw import KEYPOINT_KINDS, PoseErrors
 from hpr.poses import FloatArray, Frame, FrameKey
 from hpr.refine.results import PersonKey
-from hpr.report.drawing import DrawnPeople, draw_people, draw_poses, previous_poses, resize, save_jpeg, write_text
+from hpr.report.canvas import resize, save_jpeg, write_text
+from hpr.report.drawing import DrawnPeople, draw_people, draw_poses, previous_poses
 from hpr.seeds import Purpose, generator
 from hpr.skeleton import COCO17, POSETRACK15
 from hpr.synthetic.scene import Clip
@@ -62,7 +62,7 @@ def refined_sample(predictions: Path, count: int = 6) -> Image:
                     own = DrawnPeople.from_frame(after.select(np.array([index])), before)
                     drawn = (
                         draw_poses(image, poses[:1], POSETRACK15),
-                        draw_people(image, replace(own, track_ids=[None])),
+                        draw_people(image, own.without_labels()),
                     )
                     best[path.name, track_id] = float(old - new), [crop(picture, true) for picture in drawn]
 

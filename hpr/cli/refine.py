@@ -335,7 +335,7 @@ def _report(
     if not facts["stopped"]:
         results = output / "predictions"
         try:
-            findings = inspect_results(source, results, tallies)
+            findings = inspect_results(source, results)
             if settings.visualize:
                 from hpr.cli.visualize import draw, pair_sequences
 

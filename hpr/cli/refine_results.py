@@ -1,9 +1,8 @@
 """What `hpr refine` does with its results: score them, draw them, report them."""
 
-import math
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from contextlib import suppress
-from functools import cache
+from functools import lru_cache
 from pathlib import Path
 from typing import Any
 
@@ -11,10 +10,12 @@ from hpr.cli.progress import warn
 from hpr.cli.refine import Input
 from hpr.errors import UserError, counted
 from hpr.files import write_json
-from hpr.metrics.frame_changes import frame_changes
+from hpr.metrics.person_changes import PersonChange, annotated_changes, moved_most
+from hpr.poses import PoseSequence
 from hpr.refine.tally import Tally
 from hpr.report.html import save_page
-from hpr.report.refine_report import NUM_PICTURES, Findings, moved_pictures, refine_page, worse_pictures
+from hpr.report.people import NUM_PICTURES, person_pictures
+from hpr.report.refine_report import Findings, refine_page
 from hpr.report.tables import comparison_table, number
 
 _OWN_PREDICTIONS = """
@@ -22,30 +23,32 @@ This was the bundled sample: drawn people, and weights that have seen no others.
   hpr refine POSES IMAGES"""
 
 
-def inspect_results(source: Input, results: Path, tallies: Mapping[str, Tally]) -> Findings:
-    """Draws the frames that changed most and, with ground truth, scores the results and finds what got worse.
+def inspect_results(source: Input, results: Path) -> Findings:
+    """Draws the people who moved most and, with ground truth, scores the results and draws who gained and lost most.
 
     The refined files in the folder `results` are read, not what is in memory.
     """
-    files, images = source.files, source.images
-    outputs = {file.path.name: results / file.output_name for file in files}
-    read_refined = cache(lambda name: source.file_format.read(outputs[name]))
-    findings = Findings(moved=moved_pictures(tallies, files, read_refined, images))
-    if source.scored is None:
-        return findings
+    outputs = {file.path.name: results / file.output_name for file in source.files}
+    before = {file.path.name: file.sequences for file in source.files}
 
-    truth, before = source.scored
-    refined = {name: read_refined(name) for name in outputs}
-    after = truth.score(refined)
-    findings.scores = (before, after)
-    print(f"\n{comparison_table(before, after)}")
-    for warning in after.warnings:
-        warn(warning)
+    @lru_cache(maxsize=1 if source.scored is None else None)
+    def read_refined(name: str) -> Sequence[PoseSequence]:
+        return source.file_format.read(outputs[name])
 
-    predictions = {file.path.name: file.sequences for file in files}
-    with suppress(UserError):  # scoring has reported what is wrong
-        findings.changes = frame_changes(truth, predictions, refined, NUM_PICTURES)
-        findings.worse = worse_pictures(findings.changes, images)
+    findings = Findings()
+    groups: dict[str, Sequence[PersonChange]] = {"moved": moved_most(before, read_refined, NUM_PICTURES)}
+    if source.scored is not None:
+        truth, old = source.scored
+        new = truth.score({name: read_refined(name) for name in outputs})
+        findings.scores = (old, new)
+        print(f"\n{comparison_table(old, new)}")
+        for warning in new.warnings:
+            warn(warning)
+        with suppress(UserError):  # scoring has reported what is wrong
+            findings.changes = annotated_changes(truth, before, read_refined, NUM_PICTURES)
+            groups |= {"best": findings.changes.best, "worst": findings.changes.worst}
+
+    findings.pictures = person_pictures(groups, before, source.images)
     return findings
 
 
@@ -70,11 +73,10 @@ def write_report(
         report["warnings"].append(f"{far}; these weights may not suit these images")
     if findings.scores is not None:
         before, after = findings.scores
-        metric = "MOTA" if facts["settings"]["objective"]["name"] == "mota" else next(iter(before.totals))
-        old, new = (scores.totals.get(metric, math.nan) for scores in (before, after))
-        if new < old:
-            fell = f"{metric} fell from {number(old)} to {number(new)}"
-            report["warnings"].append(f"{fell}: for these poses, the input is the better choice")
+        for metric, old in before.totals.items():
+            if (new := after.totals[metric]) < old:
+                fell = f"{metric} fell from {number(old)} to {number(new)}"
+                report["warnings"].append(f"{fell}: by it, the input was better; look at the people who lost most")
         report["metrics"] = {"before": before.summary(), "after": after.summary(), "warnings": after.warnings}
     write_json(output / "report.json", report, indent=4)
     save_page(refine_page(report, total, tallies, findings), output / report["page"])

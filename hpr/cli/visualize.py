@@ -2,6 +2,9 @@
 
 from collections.abc import Sequence
 from pathlib import Path
+from typing import Annotated
+
+from pydantic import Field
 
 from hpr.cli import app
 from hpr.cli.progress import progress_bar, warn
@@ -11,11 +14,14 @@ from hpr.images import ImageSource, open_images
 from hpr.poses import image_stem
 from hpr.refine.files import PoseFile, check_images, read_files
 from hpr.refine.plausible import check_skeletons
-from hpr.report.clip import CLIP_ENDING
-from hpr.report.drawing import Layout
+from hpr.report.clip import clip_ending
+from hpr.report.drawing import Colouring, Layout, Style
 from hpr.report.pictures import Drawn, SafeNames, SequencePair, draw_clip, draw_pictures
 from hpr.settings import Count, Orientation, Section
 from hpr.video import Video
+
+Score = Annotated[float, Field(ge=0, le=1)]
+"""A score of a keypoint."""
 
 
 class VisualizeSettings(Section):
@@ -29,6 +35,10 @@ class VisualizeSettings(Section):
     annotations: str | None
     skeleton: str | list[str] | None
     layout: Layout
+    colour: Colouring
+    min_score: Score
+    boxes: bool
+    names: bool
     every: Count
     overwrite: bool
     output_dir: str
@@ -61,7 +71,8 @@ def visualize(settings: VisualizeSettings) -> int:
     for warning in check_images(files, images):
         warn(warning)
     pairs = pair_sequences(files, None if settings.refined is None else read(settings.refined))
-    drawn = draw(pairs, images, Path(settings.output_dir), settings.layout, settings.every, settings.overwrite)
+    style = Style(settings.colour, settings.min_score, settings.boxes, settings.names)
+    drawn = draw(pairs, images, Path(settings.output_dir), settings.layout, settings.every, settings.overwrite, style)
     return 3 if drawn.problems else 0
 
 
@@ -102,7 +113,13 @@ def _check_equal(both: Sequence[str], where: str, file: PoseFile) -> None:
 
 
 def draw(
-    pairs: Sequence[SequencePair], images: ImageSource, output: Path, layout: Layout, every: int, overwrite: bool
+    pairs: Sequence[SequencePair],
+    images: ImageSource,
+    output: Path,
+    layout: Layout,
+    every: int,
+    overwrite: bool,
+    style: Style | None = None,
 ) -> Drawn:
     """Draws sequences with a progress bar, each into a folder or a clip of its own, and prints what was written.
 
@@ -110,7 +127,7 @@ def draw(
         UserError: An output exists already or cannot be written.
     """
     names, is_clip = SafeNames(), isinstance(images, Video)
-    paths = [output / f"{names.make(pair.name)}{CLIP_ENDING if is_clip else ''}" for pair in pairs]
+    paths = [output / f"{names.make(pair.name)}{clip_ending() if is_clip else ''}" for pair in pairs]
     for path in paths:
         if path.exists() and not overwrite:
             raise UserError(f"{path}: exists already; set another output_dir, or overwrite=true")
@@ -120,9 +137,9 @@ def draw(
     with progress_bar("frames", sum(-(-max(count, 0) // every) for count in counts), doing="drawing") as progress:
         for pair, path in zip(pairs, paths, strict=True):
             if isinstance(images, Video):
-                drawn = draw_clip(pair, images, path, layout, every, progress)
+                drawn = draw_clip(pair, images, path, layout, every, progress, style)
             else:
-                drawn = draw_pictures(pair, images, path, layout, every, progress)
+                drawn = draw_pictures(pair, images, path, layout, every, progress, style)
             total.frames += drawn.frames
             total.problems += drawn.problems
 

@@ -17,21 +17,13 @@ BINS_PER_HEAD, LAST_BIN = 100, 1000
 CONFIDENCE_BINS = 20
 """Bins of equal width from 0 to 1."""
 
-MOVED_MOST, EXAMPLES = 12, 5
-"""How many of the frames that moved most are kept, and how many example frames for each outcome but REFINED."""
+EXAMPLES = 5
+"""How many example frames are kept for each outcome but REFINED."""
 
 
 class ExampleFrame(NamedTuple):
     """A frame of a sequence: its index there, and the name of its image."""
 
-    frame: int
-    image: str
-
-
-class MovedFrame(NamedTuple):
-    """An example frame with the mean movement of its poses in head sizes, at most LAST_BIN / BINS_PER_HEAD."""
-
-    heads: float
     frame: int
     image: str
 
@@ -50,8 +42,8 @@ class Tally:
             the added ones count elsewhere.
         bad_images: Number of poses by what is wrong with their image.
         moved: Number of refined poses by how far they moved, in hundredths of a head size, rounded up.
-        confidences: Number of keypoints of refined poses by the network's confidence, in bins, rounded down.
-        moved_most: The frames whose poses moved farthest, in descending order.
+        confidences: Number of keypoints of refined poses by the network's confidence, in bins, rounded down; without
+            those that the file has no room for.
         examples: The first frames with each outcome but REFINED.
     """
 
@@ -64,7 +56,6 @@ class Tally:
     bad_images: Counter[str] = field(default_factory=Counter)
     moved: Counter[int] = field(default_factory=Counter)
     confidences: Counter[int] = field(default_factory=Counter)
-    moved_most: list[MovedFrame] = field(default_factory=list)
     examples: dict[Outcome, list[ExampleFrame]] = field(default_factory=dict)
 
     @property
@@ -123,18 +114,15 @@ class Tally:
         self.dropped += int((was_there & ~is_there).sum())
         self.added += int((~was_there & is_there).sum())
 
-        bins = np.clip(refined.confidence[is_refined] * CONFIDENCE_BINS, 0, CONFIDENCE_BINS - 1).astype(int)
+        has_room = before.skeleton.mapping_to(skeleton) >= 0
+        confidences = refined.confidence[is_refined][:, has_room]
+        bins = np.clip(confidences * CONFIDENCE_BINS, 0, CONFIDENCE_BINS - 1).astype(int)
         self.confidences.update(bins.ravel().tolist())
         moved = refined.moved[is_refined].tolist()
         self.moved.update(math.ceil(min(heads * BINS_PER_HEAD, LAST_BIN)) for heads in moved)
-        if moved:
-            mean = min(sum(moved) / len(moved), LAST_BIN / BINS_PER_HEAD)
-            self.moved_most = _farthest([*self.moved_most, MovedFrame(mean, *example)])
 
     def add(self, other: "Tally") -> None:
         """Adds the counts of frames that follow those of this tally in their sequence."""
-        moved = [frame._replace(frame=frame.frame + self.frames) for frame in other.moved_most]
-        self.moved_most = _farthest([*self.moved_most, *moved])
         for outcome, examples in other.examples.items():
             later = [example._replace(frame=example.frame + self.frames) for example in examples]
             self.examples[outcome] = [*self.examples.get(outcome, []), *later][:EXAMPLES]
@@ -176,7 +164,6 @@ class Tally:
             **self.as_json(),
             "moved": dict(self.moved),
             "confidences": dict(self.confidences),
-            "moved_most": self.moved_most,
             "examples": {outcome.value: examples for outcome, examples in self.examples.items()},
         }
 
@@ -192,7 +179,6 @@ class Tally:
             bad_images=Counter(entry["bad_images"]),
             moved=Counter({int(index): n for index, n in entry["moved"].items()}),
             confidences=Counter({int(index): n for index, n in entry["confidences"].items()}),
-            moved_most=[MovedFrame(*frame) for frame in entry["moved_most"]],
             examples={Outcome(reason): [ExampleFrame(*e) for e in own] for reason, own in entry["examples"].items()},
         )
 
@@ -204,8 +190,3 @@ class Tally:
             if num_seen >= needed:
                 return moved / BINS_PER_HEAD
         return None
-
-
-def _farthest(frames: list[MovedFrame]) -> list[MovedFrame]:
-    """Returns the frames that moved farthest; of equal ones, the first."""
-    return sorted(frames, key=lambda frame: -frame.heads)[:MOVED_MOST]

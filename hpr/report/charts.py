@@ -17,6 +17,9 @@ _SERIES_COLOURS = ("#9aa5b1", "#1f77b4", "#d9670a", "#2ca02c")
 _TEXT_COLOUR = "#010203"
 """Replaced by currentColor, so that axes and text follow the page."""
 
+_LETTERS_ABREAST = 40
+"""Names of more letters than these together are turned, so that they do not overlap."""
+
 _STYLE: dict[Any, Any] = {
     "font.size": 8,
     "svg.fonttype": "none",  # text stays text, in the page's font
@@ -49,6 +52,8 @@ def bars_svg(groups: Sequence[str], series: Mapping[str, Sequence[float]], label
             axes.bar_label(bars, texts, fontsize=6.5, padding=1)
 
         axes.set_xticks(positions, groups)
+        if sum(map(len, groups)) > _LETTERS_ABREAST:
+            axes.tick_params(axis="x", rotation=45)
         axes.set_ylabel(label)
         axes.margins(y=0.15)
         axes.axhline(0, color=_TEXT_COLOUR, linewidth=0.8, clip_on=False)

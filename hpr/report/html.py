@@ -16,16 +16,16 @@ from hpr.files import replacing
 from hpr.images import Image
 from hpr.poses import FloatArray
 
-PICTURE_SIDE = 640
+PICTURE_SIDE = 800
 """Longest side of a picture on a page, in pixels."""
 
-_PICTURE_BYTES = 64_000
+_PICTURE_BYTES = 80_000
 _QUALITIES = (80, 65, 50, 35)
 
-_MIN_MARGIN, _MARGIN = 24, 0.12
-"""Margin around poses: pixels, and a share of their extent."""
+_MIN_MARGIN, _MARGIN = 16, 0.12
+"""Margin around a pose: pixels on both sides together, and a share of its extent on each."""
 
-_MIN_ASPECT, _MAX_ENLARGEMENT = 0.6, 3.0
+_MIN_ASPECT, _MAX_ENLARGEMENT = 0.6, 16.0
 """Ratio of the shorter to the longer side of a picture, and its enlargement."""
 
 _MAX_PICTURES, _MAX_ROWS, _MAX_LINES, _MAX_LETTERS = 16, 60, 20, 160
@@ -34,11 +34,12 @@ _MAX_PICTURES, _MAX_ROWS, _MAX_LINES, _MAX_LETTERS = 16, 60, 20, 160
 
 @dataclass(frozen=True)
 class Fact:
-    """A number at the head of a page, with its unit; what it says, and a few words more."""
+    """A number at the head of a page, with its unit; what it says, a few words more, and whether it is bad news."""
 
     value: str
     label: str
     note: str = ""
+    is_bad: bool = False
 
 
 @dataclass(frozen=True)
@@ -92,6 +93,7 @@ class Section:
     Attributes:
         notes: Paragraphs.
         charts: Title → SVG element of `report.charts`.
+        legend: What is drawn in the pictures → its colour in CSS.
         is_folded: Whether the tables are hidden until they are asked for.
     """
 
@@ -100,6 +102,7 @@ class Section:
     charts: Mapping[str, Markup] = field(default_factory=dict)
     tables: Sequence[Table] = ()
     pictures: Sequence[Picture] = ()
+    legend: Mapping[str, str] = field(default_factory=dict)
     is_folded: bool = False
 
 
@@ -165,25 +168,22 @@ def jpeg_bytes(image: Image) -> bytes:
         shrink *= 0.7
 
 
-def crop_around(image: Image, poses: Sequence[FloatArray]) -> tuple[Image, FloatArray, float]:
-    """Returns the part of an image that shows some poses, at the size of a picture.
+def crop_around(image: Image, points: FloatArray) -> tuple[Image, FloatArray, float]:
+    """Returns the part of an image that shows some points, at the size of a picture.
 
     Args:
         image: (H, W, 3) RGB.
-        poses: Arrays (..., 2) in image pixels, NaN where missing. Without any keypoint the whole image is shown.
+        points: (n, 2) in image pixels. Without any, the whole image is shown.
 
     Returns:
         The part (h, w, 3); its upper left corner (2,) in image pixels; and its scale, pixels per image pixel.
     """
-    points = np.concatenate([np.empty((0, 2)), *(pose.reshape(-1, 2) for pose in poses)])
-    points = points[np.isfinite(points).all(axis=1)]
     size = np.array(image.shape[1::-1])
     low, high = np.zeros(2, int), size
-
     if len(points):
         inside = np.clip(points, 0, size)
         centre, extent = (inside.min(axis=0) + inside.max(axis=0)) / 2, np.ptp(inside, axis=0)
-        extent = extent + 2 * (_MIN_MARGIN + _MARGIN * extent.max())
+        extent = extent + max(2 * _MARGIN * float(extent.max()), _MIN_MARGIN)
         extent = np.maximum(extent, _MIN_ASPECT * extent.max())
         low = np.clip(centre - extent / 2, 0, size - 1).astype(int)
         high = np.clip(centre + extent / 2, low + 1, size).astype(int)

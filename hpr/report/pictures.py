@@ -9,11 +9,12 @@ from typing import Any
 from hpr.errors import UserError
 from hpr.images import Image, ImageSource
 from hpr.poses import Frame, image_stem
+from hpr.report.canvas import resize, save_jpeg
 from hpr.report.clip import write_clip
-from hpr.report.drawing import GAP, DrawnPeople, Layout, draw_change, resize, save_jpeg
+from hpr.report.drawing import GAP, DrawnPeople, Layout, Style, draw_change
 from hpr.video import Video
 
-_CLIP_WIDTH, _CLIP_HEIGHT = 1920, 1080  # pixels
+_CLIP_SIZE = (1920, 1080)  # width and height in pixels
 _PICTURE_SIDE = 2 * 8192 + GAP
 """Longest side in pixels: 8K side by side, which browsers still display."""
 
@@ -73,6 +74,7 @@ def draw_pictures(
     layout: Layout,
     every: int = 1,
     progress: Callable[[int], Any] = lambda frames: None,
+    style: Style | None = None,
 ) -> Drawn:
     """Writes one picture per frame into a folder, named after the frame's image.
 
@@ -83,6 +85,7 @@ def draw_pictures(
         layout: How input and refined poses are shown.
         every: Draw every n-th frame.
         progress: Called with the number of frames that are done.
+        style: What is drawn, and how.
 
     Raises:
         UserError: A picture cannot be written.
@@ -95,7 +98,8 @@ def draw_pictures(
             continue  # it has been named, so that names do not depend on `every`
 
         if (image := _read(images, before, drawn)) is not None:
-            save_jpeg(_draw(image, before, after, layout, _PICTURE_SIDE, _PICTURE_SIDE), folder / f"{name}.jpg")
+            picture = _draw(image, before, after, layout, (_PICTURE_SIDE, _PICTURE_SIDE), style)
+            save_jpeg(picture, folder / f"{name}.jpg")
             drawn.frames += 1
         progress(1)
     return drawn
@@ -108,6 +112,7 @@ def draw_clip(
     layout: Layout,
     every: int = 1,
     progress: Callable[[int], Any] = lambda frames: None,
+    style: Style | None = None,
 ) -> Drawn:
     """Writes a clip as long as the video, at most 1920 × 1080 pixels, with the people of the sequence's frames.
 
@@ -125,7 +130,7 @@ def draw_clip(
         while video.has(nobody := replace(empty, number=number)):
             before, after = frames.get(number, (nobody, None if pair.after is None else nobody))
             if (image := _read(video, before, drawn)) is not None:
-                yield _draw(image, before, after, layout, _CLIP_WIDTH, _CLIP_HEIGHT)
+                yield _draw(image, before, after, layout, _CLIP_SIZE, style)
             elif not video.has(nobody):
                 drawn.problems.pop()  # the video ends earlier than its header says
             progress(1)
@@ -139,13 +144,17 @@ def draw_clip(
     return drawn
 
 
-def _draw(image: Image, before: Frame, after: Frame | None, layout: Layout, width: int, height: int) -> Image:
-    """Draws a frame before and after refining, on a picture of at most `width` × `height` pixels."""
+def _draw(
+    image: Image, before: Frame, after: Frame | None, layout: Layout, max_size: tuple[int, int], style: Style | None
+) -> Image:
+    """Draws a frame before and after refining, on a picture of at most a width and height."""
+    width, height = max_size
+    style = style or Style()
     pane_width = (width - GAP) // 2 if after is not None and layout == "side" else width
     image, factor, shift = resize(image, min(1.0, pane_width / image.shape[1], height / image.shape[0]))
-    people = DrawnPeople.from_frame(before).scaled(factor, shift)
-    refined = None if after is None else DrawnPeople.from_frame(after, before).scaled(factor, shift)
-    return draw_change(image, people, refined, layout)
+    people = DrawnPeople.from_frame(before, min_score=style.min_score).scaled(factor, shift)
+    refined = None if after is None else DrawnPeople.from_frame(after, before, style.min_score).scaled(factor, shift)
+    return draw_change(image, people, refined, layout, style)
 
 
 def _read(images: ImageSource, frame: Frame, drawn: Drawn) -> Image | None:

@@ -1,25 +1,25 @@
 """The page report.html of a run of `hpr refine`."""
 
 import math
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
-from heapq import nlargest
+from datetime import datetime
+from pathlib import PurePath
 from typing import Any
 
-from hpr.images import ImageSource
-from hpr.metrics.frame_changes import FrameChanges
+import numpy as np
+
+import hpr
+from hpr.metrics.frames import MATCH_DISTANCE
+from hpr.metrics.person_changes import AnnotatedChanges
 from hpr.metrics.scores import Scores, sequence_changes
-from hpr.poses import Frame, PoseSequence
-from hpr.refine.files import PoseFile
 from hpr.refine.results import Outcome
 from hpr.refine.tally import BINS_PER_HEAD, CONFIDENCE_BINS, LAST_BIN, Tally
 from hpr.report.charts import bars_svg, histogram_svg
-from hpr.report.drawing import draw_poses
-from hpr.report.html import Fact, Page, Picture, Section, Table, crop_around, jpeg_bytes
+from hpr.report.drawing import SIDE_COLOURS
+from hpr.report.html import Fact, Page, Picture, Section, Table
+from hpr.report.people import frame_name
 from hpr.report.tables import NOTHING, number
-
-NUM_PICTURES = 6
-"""Number of frames shown that changed most, and that got worse."""
 
 _NUM_SEQUENCES = 8
 """Number of sequences listed that gained most, and that lost most."""
@@ -34,15 +34,13 @@ class Findings:
 
     Attributes:
         scores: Scores before and after; None without annotations.
-        changes: Effect of refining on the annotated frames.
-        moved: Pictures of the frames that changed most.
-        worse: Pictures of the frames that got worse.
+        changes: What refining did to annotated people; None without annotations.
+        pictures: "best", "worst" and "moved" → pictures of the people who gained most, lost most and moved most.
     """
 
     scores: tuple[Scores, Scores] | None = None
-    changes: FrameChanges | None = None
-    moved: list[Picture] = field(default_factory=list)
-    worse: list[Picture] = field(default_factory=list)
+    changes: AnnotatedChanges | None = None
+    pictures: Mapping[str, Sequence[Picture]] = field(default_factory=dict)
 
 
 def refine_page(report: Mapping[str, Any], total: Tally, tallies: Mapping[str, Tally], findings: Findings) -> Page:
@@ -54,108 +52,74 @@ def refine_page(report: Mapping[str, Any], total: Tally, tallies: Mapping[str, T
         tallies: Sequence name → its counts.
         findings: Scores and pictures.
     """
-    dataset, objective = report["settings"]["dataset"], report["settings"]["objective"]["name"]
+    moved = findings.pictures.get("moved", ())
     settings = Table("", ("setting", "value"), list(_flatten(report["settings"])), is_text=True)
     sections = [
         _scores_section(findings),
         *_sequence_changes_section(findings),
+        *_people_sections(findings),
+        _pictures_section("People who moved most", _note_if_empty(moved, "person moved"), moved),
         _distributions_section(total),
-        Section("Frames that changed most", _note_if_empty(findings.moved, "frame was drawn"), pictures=findings.moved),
-        *_worse_section(findings),
         _unchanged_section(total, tallies),
         _sequences_section(tallies),
         Section("Settings", tables=[settings], is_folded=True),
     ]
-    subtitle = f"{dataset['predictions']} ({report['format']}), objective {objective}"
 
     warnings = ["the run was stopped before its end; the same command continues it"] if report["stopped"] else []
     if report["failed"]:
-        warnings.append(f"{report['failed']} poses should have been refined and were not; see below")
+        warnings.append(f"{_counted(report['failed'], 'pose')} could not be refined; see below")
     warnings += [f"{problem}; this file was skipped" for problem in report["broken_files"]]
     warnings += [*report["warnings"], *(findings.scores[1].warnings if findings.scores else [])]
-    return Page("Refined poses", subtitle, _facts(report, findings), warnings, sections)
+    return Page("Refined poses", _header(report), _facts(report, findings), warnings, sections)
 
 
-def moved_pictures(
-    tallies: Mapping[str, Tally],
-    files: Sequence[PoseFile],
-    refined: Callable[[str], Sequence[PoseSequence]],
-    images: ImageSource,
-) -> list[Picture]:
-    """Draws the frames whose poses moved farthest, the farthest first.
-
-    `tallies` are the counts of each sequence by name; `refined` returns the refined sequences of a file by its name.
-    """
-    moved_frames = ((name, moved) for name, tally in tallies.items() for moved in tally.moved_most)
-    ranked = list(enumerate(nlargest(NUM_PICTURES, moved_frames, key=lambda one: one[1].heads)))
-
-    pictures: dict[int, Picture] = {}
-    for file in files:  # in the order of files and frames, so that a video is read once
-        for index, sequence in enumerate(file.sequences):
-            own = [(rank, moved) for rank, (name, moved) in ranked if name == sequence.name]
-            for rank, moved in sorted(own, key=lambda one: one[1].frame):
-                before = sequence.frames[moved.frame : moved.frame + 1]
-                if not before or before[0].image != moved.image:
-                    continue  # another sequence of the same name
-                after = refined(file.path.name)[index].frames[moved.frame]
-                title = f"{sequence.name}, {_frame_name(moved.frame, moved.image)}"
-                caption = f"moved by {moved.heads:.2f} head sizes on average"
-                pictures[rank] = _draw_frame(title, caption, (before[0], after), images)
-    return [pictures[rank] for rank in sorted(pictures)]
+def _header(report: Mapping[str, Any]) -> str:
+    """Returns what was refined by what, when and with which version."""
+    model, objective = report["settings"]["model"], report["settings"]["objective"]["name"]
+    network = "" if model["architecture"] == "auto" else f"model {model['architecture']}, "
+    return " · ".join(
+        [
+            f"{report['settings']['dataset']['predictions']} ({report['format']})",
+            f"{network}weights {PurePath(str(model['weights'])).name}",
+            f"objective {objective}",
+            f"{datetime.now():%d %B %Y, %H:%M}",
+            f"hpr {hpr.__version__}",
+        ]
+    )
 
 
-def worse_pictures(changes: FrameChanges, images: ImageSource) -> list[Picture]:
-    """Draws the annotated frames that lost most, with their ground truth."""
-    pictures = []
-    for change in changes.worst:
-        title = f"{change.sequence}, {_frame_name(change.frame, change.poses[0].image)}"
-        before, after = change.before, change.after
-        caption = f"right keypoints {before.right} → {after.right}, wrong ones {before.wrong} → {after.wrong}"
-        pictures.append(_draw_frame(title, caption, change.poses, images, change.truth))
-    return pictures
-
-
-def _frame_name(index: int, image: str) -> str:
-    return f"frame {index}" + (f": {image}" if image else "")
-
-
-def _draw_frame(
-    title: str, caption: str, frames: tuple[Frame, Frame], images: ImageSource, truth: Frame | None = None
-) -> Picture:
-    """Draws a frame before and after refining. An error is shown in place of the picture and does not end the run."""
-    try:
-        part, corner, scale = crop_around(images.read(frames[0]), [frame.poses for frame in frames])
-        labelled = {"input": frames[0], "refined": frames[1], **({"truth": truth} if truth else {})}
-        drawn = {
-            label: jpeg_bytes(draw_poses(part, (frame.poses - corner) * scale, frame.skeleton))
-            for label, frame in labelled.items()
-        }
-        return Picture(title, caption, drawn)
-    except Exception as error:
-        return Picture(title, caption, problem=str(error) or type(error).__name__)
+def _totals(findings: Findings) -> Iterator[tuple[str, float, float]]:
+    """Yields the name of each metric's total, and its values before and after where it has both."""
+    if findings.scores is None:
+        return
+    old, new = findings.scores
+    column = old.total_column.lower() if old.total_column.istitle() else old.total_column
+    for metric, value in old.totals.items():
+        if not math.isnan(new.totals[metric] - value):
+            yield f"{metric}, {column}", value, new.totals[metric]
 
 
 def _facts(report: Mapping[str, Any], findings: Findings) -> list[Fact]:
     people, keypoints, movement = report["persons"], report["joints"], report["movement"]
     unchanged = f"{people['passed_through']:,} unchanged" if people["passed_through"] else ""
     facts = [Fact(f"{people['refined']:,} of {people['seen']:,}", "people refined", unchanged)]
-    if findings.scores is not None:
-        old, new = findings.scores
-        column = old.total_column.lower() if old.total_column.istitle() else old.total_column
-        for metric, value in old.totals.items():
-            if not math.isnan(gain := new.totals[metric] - value):
-                shown = f"{number(value)} → {number(new.totals[metric])}"
-                facts.append(Fact(shown, f"{metric}, {column}", number(gain, sign=True)))
+    for metric, old, new in _totals(findings):
+        shown = f"{number(old)} → {number(new)}"
+        facts.append(Fact(shown, metric, number(new - old, sign=True), is_bad=new < old))
 
     if movement["poses"]:
         note = f"95 % within {movement['p95']:.2f}"
         facts.append(Fact(f"{movement['median']:.2f} heads", "moved, in the median", note))
     changed = f"{keypoints['dropped']:,} dropped, {keypoints['added']:,} added"
+    if ignored := keypoints.get("ignored"):
+        changed += f", {ignored:,} of the input ignored for their low scores"
     facts.append(Fact(f"{keypoints['kept']:,}", "keypoints kept", changed))
-    facts.append(Fact(f"{report['frames']:,}", "frames", f"in {len(report['sequences']):,} sequences"))
+    frames = "frame" if report["frames"] == 1 else "frames"
+    facts.append(Fact(f"{report['frames']:,}", frames, f"in {_counted(len(report['sequences']), 'sequence')}"))
 
-    speed = people["seen"] / report["seconds"] if report["seconds"] else 0.0
-    where = f"{speed:.1f} people per second on {report['device']} in {report['precision']}"
+    num_refined = report.get("refined_now", people["seen"])
+    speed = f"{num_refined / report['seconds']:.1f} people per second" if report["seconds"] and num_refined else ""
+    where = f"{speed} on {report['device']} in {report['precision']}".strip()
     return [*facts, Fact(f"{report['seconds']:,.1f} s", "time", where)]
 
 
@@ -186,7 +150,8 @@ def _sequence_changes_section(findings: Findings) -> list[Section]:
         return []
 
     gained, lost = ([change for change in changes if sign * change.gain > 0] for sign in (1, -1))
-    note = f"{len(gained)} of {len(changes)} sequences gained, {len(lost)} lost (mean difference of the scores)."
+    num_gained = f"{len(gained)} of {_counted(len(changes), 'sequence')}"
+    note = f"{num_gained} gained, {len(lost)} lost (mean difference of the scores)."
     listed = {"gained most": gained[:_NUM_SEQUENCES], "lost most": lost[: -_NUM_SEQUENCES - 1 : -1]}
     head = ["sequence", *(title for metric in changes[0].scores for title in (f"{metric} (%)", "difference"))]
     tables = []
@@ -213,7 +178,10 @@ def _distributions_section(total: Tally) -> Section:
     edges = [f"{index / CONFIDENCE_BINS:g}" for index in range(CONFIDENCE_BINS + 1)]
     confidence = histogram_svg(counts, edges, "keypoints", "the network's confidence")
 
-    note = "The network's keypoints of all refined poses count, including those that were not kept."
+    note = (
+        "The network's keypoints of all refined poses count, including those that were not kept, without those that "
+        "the file has no room for."
+    )
     return Section(title, [note], {"Movement": movement, "Confidence": confidence})
 
 
@@ -227,17 +195,47 @@ def movement_counts(total: Tally) -> list[int]:
     return counts
 
 
-def _worse_section(findings: Findings) -> list[Section]:
-    """Returns the frames that got worse, if there is ground truth."""
+def _people_sections(findings: Findings) -> list[Section]:
+    """Returns the errors by keypoint and the people who gained and lost most, if there is ground truth."""
     changes = findings.changes
-    if changes is None:
+    if changes is None or not (count := changes.better + changes.worse + changes.same):
         return []
-    note = (
-        f"Of {changes.better + changes.worse + changes.same:,} annotated frames {changes.better:,} gained, "
-        f"{changes.worse:,} lost and {changes.same:,} are as good as before: right keypoints (within half a head of "
-        "the truth) less wrong ones."
+
+    head = ("keypoint", "annotated", "input: right (%)", "refined: right (%)", "difference")
+    rows, medians = [], dict[str, tuple[float, float]]()
+    for name, errors in changes.errors.items():
+        old, new = (100 * float((own <= MATCH_DISTANCE).mean()) for own in errors)  # False for NaN
+        cells = (number(old), number(new), number(new - old, sign=True))
+        rows.append((name.replace("_", " "), f"{len(errors.before):,}", *cells))
+        old, new = (100 * float(np.nanmedian(own)) if np.isfinite(own).any() else math.nan for own in errors)
+        medians[name.replace("_", " ")] = old, new
+    series = {"input": [old for old, _ in medians.values()], "refined": [new for _, new in medians.values()]}
+    people = _counted(count, "annotated person", "annotated people")
+    note = f"A keypoint is right within half a head of the truth. Those of {people} with an estimate count."
+    chart = bars_svg(list(medians), series, "% of a head size")
+    errors_section = Section(
+        "Errors by keypoint", [note], {"Distance from the truth, in the median": chart}, [Table("", head, rows)]
     )
-    return [Section("Frames that got worse", [note], pictures=findings.worse)]
+
+    counts = (
+        f"Of {people} {changes.better:,} gained, {changes.worse:,} lost and {changes.same:,} stayed the same, by right "
+        "keypoints less wrong ones."
+    )
+    titles = {"best": "People who gained most", "worst": "People who lost most"}
+    shown = {title: findings.pictures.get(name, ()) for name, title in titles.items()}
+    return [errors_section, *(_pictures_section(title, [counts], own) for title, own in shown.items() if own)]
+
+
+def _pictures_section(title: str, notes: Sequence[str], pictures: Sequence[Picture]) -> Section:
+    """Returns a section of pictures with a legend of their colours."""
+    drawn = {
+        "right": "right",
+        "left": "left",
+        "middle": "middle of the body",
+        "moved": "from where a keypoint moved (pale lines: low scores)",
+    }
+    legend = {drawn[name]: "#{:02x}{:02x}{:02x}".format(*colour) for name, colour in SIDE_COLOURS.items()}
+    return Section(title, notes, pictures=pictures, legend=legend if pictures else {})
 
 
 def _unchanged_section(total: Tally, tallies: Mapping[str, Tally]) -> Section:
@@ -246,7 +244,7 @@ def _unchanged_section(total: Tally, tallies: Mapping[str, Tally]) -> Section:
     for outcome, count in total.outcomes.most_common():
         if outcome is not Outcome.REFINED and count:
             examples = [(name, *one) for name, tally in tallies.items() for one in tally.examples.get(outcome, ())]
-            shown = "; ".join(f"{name}, {_frame_name(index, image)}" for name, index, image in examples[:3])
+            shown = "; ".join(f"{name}, {frame_name(index, image)}" for name, index, image in examples[:3])
             rows.append((outcome.value, f"{count:,}", shown or NOTHING))
     table = Table("", ("reason", "people", "such as"), rows, is_text=True)
     return Section("Not refined", _note_if_empty(rows, "pose was left unchanged"), tables=[table] if rows else [])
@@ -265,6 +263,11 @@ def _sequences_section(tallies: Mapping[str, Tally]) -> Section:
 
     note = "Counts of people, then of keypoints; moved: head sizes in the median. report.json has all sequences."
     return Section("Sequences", [note], tables=[Table("", head, rows)])
+
+
+def _counted(count: int, one: str, many: str = "") -> str:
+    """Returns a number and what is counted, as in "1 sequence" and "2 sequences"."""
+    return f"{count:,} {one if count == 1 else many or f'{one}s'}"
 
 
 def _note_if_empty(items: Sequence[Any], what: str) -> list[str]:

@@ -52,7 +52,7 @@ def test_pictures_before_and_after(layout: str, tmp_path: Path) -> None:
 
 def test_input_alone(tmp_path: Path) -> None:
     """What is there already is only overwritten if that is wanted."""
-    own, folder = words(tmp_path, input=PREDICTIONS / "seq_a.json"), tmp_path / "out" / "seq_a"
+    own, folder = words(tmp_path, poses=PREDICTIONS / "seq_a.json"), tmp_path / "out" / "seq_a"
     succeed("visualize", *own)
     assert f"error: {folder}: exists already; set another output_dir, or overwrite=true" == fail("visualize", *own)
     succeed("visualize", *own, "overwrite=true")
@@ -62,6 +62,28 @@ def test_input_alone(tmp_path: Path) -> None:
         image = read_image(GOLDEN / frame.image)
         assert picture.shape == image.shape
         assert (np.abs(picture.astype(int) - image).max() > 60) == bool(frame.is_posed.any())
+
+
+@pytest.mark.parametrize(
+    "setting",
+    [{"min_score": 0.0}, {"boxes": True}, {"names": True}, {"colour": "person"}, {"colour": "track"}],
+    ids=str,
+)
+def test_every_setting_changes_the_picture(setting: dict[str, object], tmp_path: Path) -> None:
+    (sequence,) = PoseTrack18().read(PREDICTIONS / "seq_a.json")
+    frame = sequence.frames[0]
+    scores = np.full_like(frame.scores, 0.9)
+    scores[:, :7] = 0.1
+    boxes = np.array([[20.0, 20, 300, 300]] * len(frame))
+    own = replace(frame, scores=scores, boxes=boxes, track_ids=(3,) * len(frame))
+    get_format("npz").write([replace(sequence, frames=[own])], tmp_path / "a.npz")
+    pictures = []
+    for name, given in (("usual", {}), ("other", setting)):
+        folder = tmp_path / name
+        printed = succeed("visualize", *words(tmp_path, poses=tmp_path / "a.npz", output_dir=folder, **given))
+        assert printed == f"drew 1 frame: {folder / 'a'}\n"
+        pictures.append(read_image(folder / "a" / f"{Path(frame.image).stem}.jpg"))
+    assert (np.abs(pictures[0].astype(int) - pictures[1]).max(axis=-1) > 60).sum() > 30
 
 
 def test_missing_images_are_counted(tmp_path: Path) -> None:
@@ -101,7 +123,7 @@ def test_clip_of_a_video(clip: Path, tmp_path: Path) -> None:
     width = originals[0].shape[1]
     assert drawn[0].shape[1] == 2 * width + GAP
     changed = [
-        [np.abs(one[50:, start : start + width] - own[50:]).max() > 100 for start in (0, width + GAP)]
+        [np.abs(one[50:-50, start : start + width] - own[50:-50]).max() > 100 for start in (0, width + GAP)]
         for one, own in zip(drawn, originals, strict=True)
     ]
     assert changed == [[True, True], [False, False], [True, True]]
@@ -115,6 +137,8 @@ def test_clip_of_a_video(clip: Path, tmp_path: Path) -> None:
         ({"images": "/no/where"}, "/no/where: expected /no/where/"),
         ({"refined": "/no/where"}, "/no/where: no such file or folder"),
         ({"every": 0}, "every=0: expected greater than or equal to 1"),
+        ({"min_score": 2}, "min_score=2: expected less than or equal to 1"),
+        ({"colour": "red"}, "colour=red: expected 'side', 'person' or 'track'"),
         ({"layout": "top"}, "layout=top: expected 'side', 'blend' or 'single'"),
         ({"format": "cocoo"}, "unknown format 'cocoo'"),
     ],
@@ -154,7 +178,7 @@ def test_refining_draws_what_it_did(tmp_path: Path, clip: Path) -> None:
     assert f"drew 3 frames: {tmp_path / 'refined' / 'pictures' / name}" in printed
     assert ", pictures\n" in printed
     results = tmp_path / "refined" / "predictions"
-    succeed("visualize", *words(tmp_path, input=clip / "before", refined=results, images=clip / "video.webm"))
+    succeed("visualize", *words(tmp_path, poses=clip / "before", refined=results, images=clip / "video.webm"))
     by_command, by_refining = (Video(tmp_path / folder / name) for folder in ("out", "refined/pictures"))
     for number in range(3):
         frame = Frame("", POSETRACK15, np.empty((0, 15, 2)), number=number)

@@ -13,7 +13,7 @@ from hypothesis import strategies as st
 from strategies import RANDOM, drawn_frames, mutated_json, spoil, try_often, unless_refused
 
 from hpr.formats import FORMATS, get_format
-from hpr.metrics.frame_changes import frame_changes
+from hpr.metrics.person_changes import annotated_changes, moved_most
 from hpr.metrics.scores import Scores
 from hpr.metrics.scoring import open_truth
 from hpr.metrics.truth import FilesByName
@@ -63,7 +63,8 @@ def attempt(truth_name: str, predicted_name: str, seed: int, draw: Random) -> st
             truth_of_run = open_truth(file_format, str(paths[0]))
             scores = truth_of_run.score(files, mota_threshold=draw.choice([0.0, 0.7]))
             truth_of_run.pairs(files)
-            frame_changes(truth_of_run, files, files, 3)
+            annotated_changes(truth_of_run, files, files.__getitem__, 3)
+            moved_most(files, files.__getitem__, 3)
             return scores
 
         scores = unless_refused(scored)

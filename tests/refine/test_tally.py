@@ -10,8 +10,8 @@ from hpr.poses import Frame, FrameKey
 from hpr.refine.merge import apply_refined
 from hpr.refine.objective import Objective
 from hpr.refine.results import Outcome, PersonKey, RefinedPose, RefinedPoses
-from hpr.refine.tally import EXAMPLES, MOVED_MOST, ExampleFrame, Tally
-from hpr.skeleton import POSETRACK15
+from hpr.refine.tally import EXAMPLES, ExampleFrame, Tally
+from hpr.skeleton import COCO17, POSETRACK15
 
 KEYPOINTS = np.arange(90.0).reshape(3, 15, 2) + 1
 
@@ -76,7 +76,6 @@ def test_a_frame() -> None:
     assert tally.examples == {Outcome.CROP_SIZE: [(0, "a.jpg")]}
     assert (tally.kept, tally.dropped, tally.added) == (39, 6, 0)
     assert tally.moved == {50: 2}
-    assert tally.moved_most == [(0.5, 0, "a.jpg")]
     assert tally.confidences == {0: 4, 1: 2, 12: 20, 19: 4}
     assert not tally.bad_images
     assert restored(tally) == tally
@@ -113,17 +112,19 @@ def test_several() -> None:
     assert first.people == 2  # what was added is unchanged
 
 
-def test_frames_that_moved_most() -> None:
+def test_examples_are_the_first_frames() -> None:
     tally = Tally()
     for index in range(100):
-        frame = Frame(f"{index}.jpg", POSETRACK15, np.ones((3, 15, 2)))
-        moved = [(37 * index % 100) / 10, 1e300 * (index == 7)]
-        counted([Outcome.REFINED, Outcome.REFINED, Outcome.NO_KEYPOINTS], moved, frame=frame, tally=tally)
-    assert [frame.heads for frame in tally.moved_most][:3] == [10.0, 4.95, 4.9]
-    assert tally.moved_most[0].image == "7.jpg"
-    assert len(tally.moved_most) == MOVED_MOST
+        frame = Frame(f"{index}.jpg", POSETRACK15, np.ones((2, 15, 2)))
+        counted([Outcome.REFINED, Outcome.NO_KEYPOINTS], frame=frame, tally=tally)
     assert tally.examples == {Outcome.NO_KEYPOINTS: [ExampleFrame(n, f"{n}.jpg") for n in range(EXAMPLES)]}
-    assert restored(tally).moved_most == tally.moved_most
+
+
+def test_confidences_of_keypoints_that_the_file_has_no_room_for_do_not_count() -> None:
+    """COCO's 17 keypoints have no ends of the head."""
+    confidence = np.where(np.isin(np.arange(15), POSETRACK15.indices("head_bottom", "head_top")), 0.9, 0.3)
+    tally = counted([Outcome.REFINED], confidence=confidence, frame=Frame("a.jpg", COCO17, np.ones((1, 17, 2))))
+    assert tally.confidences == {6: 13}
 
 
 def test_a_sequence_in_parts_is_counted_as_a_whole() -> None:

@@ -11,6 +11,7 @@ from conftest import full_disk
 from hpr.errors import UserError
 from hpr.images import Image
 from hpr.poses import Frame
+from hpr.report import clip
 from hpr.report.clip import write_clip
 from hpr.skeleton import COCO17
 from hpr.video import Video
@@ -51,6 +52,33 @@ def test_what_was_written_is_read(
     assert [path.name for path in tmp_path.iterdir()] == ["a.webm"]
     assert b"webm" in (tmp_path / "a.webm").read_bytes()[:64]
     assert b"V_VP8" in (tmp_path / "a.webm").read_bytes()
+    assert capfd.readouterr() == ("", "")
+
+
+@pytest.mark.parametrize(
+    ("codecs", "expected"),
+    [
+        ({".mp4": "avc1", ".webm": "VP80"}, None),
+        ({".mp4": "mp4v", ".webm": "VP80"}, ".mp4"),  # as if this were H.264
+        ({".mp4": "none", ".webm": "VP80"}, ".webm"),
+    ],
+    ids=["as installed", "mp4", "no mp4"],
+)
+def test_mp4_where_opencv_can(
+    codecs: dict[str, str],
+    expected: str | None,
+    tmp_path: Path,
+    capfd: pytest.CaptureFixture[str],
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr(clip, "_CODECS", codecs)
+    clip.clip_ending.cache_clear()
+    ending = clip.clip_ending()
+    clip.clip_ending.cache_clear()
+    assert ending in (".mp4", ".webm")
+    assert expected in (ending, None)
+    assert write_clip([plain(RED), plain(BLUE)], 25, tmp_path / f"a{ending}") == 2
+    assert len(frames_of(tmp_path / f"a{ending}")) == 2
     assert capfd.readouterr() == ("", "")
 
 
@@ -95,6 +123,6 @@ def test_folder_that_cannot_be_written_to(tmp_path: Path) -> None:
 
 
 def test_too_large_for_the_codec(tmp_path: Path) -> None:
-    with pytest.raises(UserError, match=r"a\.webm: OpenCV cannot write this clip \(VP8, 20000 × 48 pixels"):
+    with pytest.raises(UserError, match=r"a\.webm: OpenCV cannot write this clip \(VP80, 20000 × 48 pixels"):
         write_clip([plain(RED, 20_000)], 25, tmp_path / "a.webm")
     assert list(tmp_path.iterdir()) == []

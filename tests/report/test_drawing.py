@@ -1,20 +1,25 @@
 """Poses on pictures."""
 
+import itertools
 from typing import Any
 
+import cv2
 import numpy as np
 import pytest
 
 from hpr.poses import Frame
+from hpr.report.canvas import resize
 from hpr.report.drawing import (
     GAP,
+    SIDE_COLOURS,
+    Colouring,
     DrawnPeople,
     Layout,
+    Style,
     draw_change,
     draw_people,
     draw_poses,
     previous_poses,
-    resize,
 )
 from hpr.skeleton import COCO17, POSETRACK15, Skeleton, skeleton_of
 
@@ -58,10 +63,10 @@ def coloured(picture: np.ndarray, x: int, y: int) -> str:
     """Returns what is drawn at a place, by its colour."""
     red, green, blue = picture[y, x].astype(int)
     if max(red, green, blue) - min(red, green, blue) < 40:
-        return "nothing" if abs(red - 128) < 3 else "outline"
-    if red > 150 and blue > 150:
+        return "nothing" if abs(red - 128) < 3 else "middle" if red > 150 else "outline"
+    if green < 70:
         return "moved"
-    return {0: "right", 1: "middle", 2: "left"}[int(np.argmax([red, green, blue]))]
+    return "right" if red > blue else "left"
 
 
 LEG = {"right_knee": (40.0, 60.0), "right_ankle": (40.0, 100.0)}
@@ -82,7 +87,7 @@ def test_titles_where_there_is_room() -> None:
     somewhere = DrawnPeople.from_frame(frame(pose(nose=(1e6, 20)), track_ids=(1,)))  # out of sight
     picture = draw_change(np.full((360, 640, 3), 128, np.uint8), somewhere, somewhere, "side")
     assert picture[:40, :120].max() == picture[:40, 644:764].max() == 255
-    assert (picture[40:, :640] == 128).all()
+    assert (picture[40:, :640] == 128).all()  # the legend is in the right one
 
 
 @pytest.mark.parametrize(
@@ -106,17 +111,151 @@ def test_layouts(layout: Layout, shift: int, limb: str, former: str, way: str) -
 
 
 def test_what_moved_little_has_no_line() -> None:
-    before, after = frame(pose(nose=(60, 60))), frame(pose(nose=(62, 61)))
-    with_line = draw_people(GREY, DrawnPeople.from_frame(after, before))
-    assert np.array_equal(with_line, draw_people(GREY, DrawnPeople.from_frame(after)))
+    """Less than a twentieth of a head, which is 61 pixels where nothing says how large the person is."""
+    still = draw_people(GREY, DrawnPeople.from_frame(frame(pose(nose=(60, 60)))))
+    for x, is_drawn in ((62, False), (66, True)):
+        before, after = frame(pose(nose=(x, 60))), frame(pose(nose=(60, 60)))
+        with_line = draw_people(GREY, DrawnPeople.from_frame(after, before))
+        assert np.array_equal(with_line, still) != is_drawn
 
 
-def test_size_says_the_score() -> None:
-    sizes = []
-    for score in (0.0, 0.5, np.nan, 1.0, 7.0):
-        own = frame(pose(nose=(60, 60)), scores=np.full((1, 15), score))
-        sizes.append((draw_people(GREY, DrawnPeople.from_frame(own)) != 128).sum())
-    assert sizes[0] < sizes[1] == sizes[2] < sizes[3] == sizes[4]
+def test_low_scores_are_pale() -> None:
+    strength = []
+    for score in (0.2, 0.3, 0.6, 0.9, np.nan, 7.0):
+        picture = draw_poses(GREY, pose(left_ankle=(60, 60)), POSETRACK15, np.full((1, 15), score))
+        strength.append(int(picture[60, 60, 2]))
+    assert 150 < strength[0] < strength[1] < strength[2] < strength[3] == strength[4] == strength[5] == 255
+
+
+def test_a_limb_is_as_pale_as_its_paler_end() -> None:
+    scores = np.full((1, 15), 0.9)
+    scores[0, POSETRACK15.index("left_ankle")] = 0.3
+    picture = draw_poses(GREY, pose(left_knee=(60, 20), left_ankle=(60, 100)), POSETRACK15, scores)
+    blues = [int(picture[y, 60, 2]) for y in (20, 60, 100)]
+    assert blues[0] == 255 > blues[1] == blues[2] > 150
+
+
+@pytest.mark.parametrize(("min_score", "expected"), [(None, False), (0.0, True), (0.15, False), (0.14, True)])
+def test_scores_below_the_minimum_are_not_drawn(min_score: float | None, expected: bool) -> None:
+    """The limb to the keypoint is not drawn either, nor a movement from or to it; without a score it is drawn."""
+    options = {} if min_score is None else {"min_score": min_score}
+    scores = np.full((1, 15), np.nan)
+    scores[0, POSETRACK15.index("right_ankle")] = 0.145
+    picture = draw_poses(GREY, pose(**LEG), POSETRACK15, scores, **options)
+    assert [coloured(picture, 40, y) != "nothing" for y in (60, 80, 100)] == [True, expected, expected]
+
+    before, after = frame(pose(**LEG), scores=scores), frame(pose(**MOVED))
+    drawn = draw_people(GREY, DrawnPeople.from_frame(after, before, **options))
+    assert (coloured(drawn, 80, 80) == "moved") == expected
+
+
+@pytest.mark.parametrize("layout", ["side", "blend"])
+def test_limbs_are_as_thick_as_suits_the_person(layout: Layout) -> None:
+    """Not by what is visible: of a large person a forearm alone is as thick as in the whole pose."""
+    image = np.full((1200, 2000, 3), 128, np.uint8)
+    whole = np.random.default_rng(0).uniform(0, 1, (1, 15, 2))
+    box = np.array([[100.0, 100, 500, 1100]])
+    arm = pose(left_elbow=(200, 300), left_wrist=(200, 340))
+    widths = {}
+    for name, own in (
+        ("arm in a large box", frame(arm, boxes=box)),
+        ("arm in a small box", frame(arm, boxes=box / 4)),
+        ("arm of a large person", frame(np.where(np.isnan(arm), 100 + whole * [400, 1000], arm), boxes=box)),
+    ):
+        people = DrawnPeople.from_frame(own)
+        limbs = draw_change(image, people, people, layout)[320, -2000:]
+        widths[name] = int((limbs[150:250] != 128).any(axis=1).sum())
+    assert widths["arm in a large box"] > 1.5 * widths["arm in a small box"]
+    assert widths["arm of a large person"] >= widths["arm in a large box"] - 2
+
+
+# Machado, Oliveira and Fernandes 2009, severity 1.0, for linear RGB.
+VISION = {
+    "normal": np.eye(3),
+    "protanopia": [
+        [0.152286, 1.052583, -0.204868],
+        [0.114503, 0.786281, 0.099216],
+        [-0.003882, -0.048116, 1.051998],
+    ],
+    "deuteranopia": [
+        [0.367322, 0.860646, -0.227968],
+        [0.280085, 0.672501, 0.047413],
+        [-0.011820, 0.042940, 0.968881],
+    ],
+    "tritanopia": [
+        [1.255528, -0.076749, -0.178779],
+        [-0.078411, 0.930809, 0.147602],
+        [0.004733, 0.691367, 0.303900],
+    ],
+}
+
+
+@pytest.mark.parametrize("vision", VISION)
+def test_everybody_can_tell_the_colours_apart(vision: str) -> None:
+    """By CIE76, the Euclidean distance in Lab."""
+    encoded = np.array([*SIDE_COLOURS.values()]) / 255
+    linear = np.where(encoded <= 0.04045, encoded / 12.92, ((encoded + 0.055) / 1.055) ** 2.4)
+    seen = np.clip(linear @ np.array(VISION[vision]).T, 0, 1).astype(np.float32)
+    lab = cv2.cvtColor(seen[None], cv2.COLOR_LRGB2Lab)[0]
+    assert len(lab) == 4
+    assert min(np.linalg.norm(a - b) for a, b in itertools.combinations(lab, 2)) >= 30
+
+
+def test_a_legend_where_there_is_room() -> None:
+    nobody = DrawnPeople.from_frame(Frame.empty("a.jpg", POSETRACK15))
+    image = np.full((360, 640, 3), 128, np.uint8)
+
+    def colours_of(picture: np.ndarray) -> set[str]:
+        return {name for name, colour in SIDE_COLOURS.items() if (picture[320:] == colour).all(axis=-1).any()}
+
+    assert colours_of(draw_change(image, nobody, nobody, "blend")) == {"right", "left", "middle", "moved"}
+    assert colours_of(draw_change(image, nobody, None, "side")) == {"right", "left", "middle"}
+    assert colours_of(draw_change(image, nobody, nobody, "blend", Style(colour="person"))) == set()
+
+
+@pytest.mark.parametrize(
+    ("colour", "track_ids", "expected"),
+    [
+        ("side", (1, 1), (2, False)),  # left and right, alike in both
+        ("person", (1, 1), (2, True)),
+        ("track", (1, 1), (1, False)),
+        ("track", (1, 2), (2, True)),
+        ("track", ("a", "c"), (2, True)),
+        ("track", ("a", "a"), (1, False)),
+        ("track", (None, None), (2, True)),
+    ],
+)
+def test_what_has_a_colour(colour: Colouring, track_ids: tuple[Any, ...], expected: tuple[int, bool]) -> None:
+    both = np.concatenate([pose(left_knee=(x, 60), right_ankle=(x, 100)) for x in (40, 100)])
+    own = frame(both, track_ids=track_ids)
+    picture = draw_people(GREY, DrawnPeople.from_frame(own).without_labels(), Style(colour=colour))
+    if colour == "track":
+        picture = draw_people(GREY, DrawnPeople.from_frame(own), Style(colour=colour))
+    seen = [[tuple(picture[y, x].tolist()) for y in (60, 100)] for x in (40, 100)]
+    assert (len({*seen[0], *seen[1]}), seen[0] != seen[1]) == expected
+
+
+def test_boxes_and_names_on_request() -> None:
+    box = np.array([[20.0, 20, 140, 110]])
+    people = DrawnPeople.from_frame(frame(pose(nose=(80, 60)), boxes=box))
+    plain, boxed, named = (draw_people(GREY, people, style) for style in (None, Style(boxes=True), Style(names=True)))
+    assert (plain[20:111, 20] == 128).all()
+    assert (boxed[20:111, 20] != 128).any(axis=-1).all()
+    assert (plain[:, 90:] == 128).all()
+    assert (named[50:70, 90:120] != 128).any()
+    assert np.array_equal(named[:, :70], plain[:, :70])
+    outside = DrawnPeople.from_frame(frame(pose(nose=(-9, 60)), boxes=box * np.nan))
+    assert np.array_equal(draw_people(GREY, outside, Style(boxes=True, names=True)), draw_people(GREY, outside))
+
+
+def test_a_skeleton_by_name_and_wrong_shapes() -> None:
+    keypoints = np.full((1, 17, 2), 50.0)
+    assert np.array_equal(draw_poses(GREY, keypoints, "coco17"), draw_poses(GREY, keypoints, COCO17))
+    for wrong in (keypoints[0], keypoints[:, :15], np.full((1, 17, 3), 50.0)):
+        with pytest.raises(ValueError, match="keypoints of shape"):
+            draw_poses(GREY, wrong, "coco17")
+    with pytest.raises(ValueError, match=r"expected scores of shape \(1, 17\)"):
+        draw_poses(GREY, keypoints, "coco17", np.ones(17))
 
 
 @pytest.mark.parametrize("place", [(80.0, 80.0), (1.0, 1.0), (159.0, 119.0)], ids=["middle", "corner", "other corner"])

@@ -21,7 +21,7 @@ from hpr.poses import BoolArray, FloatArray, Frame, PoseSequence
 from hpr.refine.engine import PoseRefiner
 from hpr.refine.objective import Objective
 from hpr.refine.stream import refine_sequences
-from hpr.report.drawing import save_jpeg
+from hpr.report.canvas import save_jpeg
 from hpr.report.tables import format_table, number
 from hpr.seeds import Purpose
 from hpr.skeleton import COCO17, POSETRACK15

@@ -205,7 +205,7 @@ def _feature_extractor(name: str, in_channels: int) -> Any:
     try:
         import timm
     except ImportError:
-        raise UserError(f"timm/{name} needs timm, which is missing: pip install 'hpr[timm]'") from None
+        raise UserError(f"timm/{name} needs timm, which is missing: pip install timm") from None
 
     try:
         with torch.device("meta"):
