@@ -23,7 +23,7 @@ from omegaconf.errors import InterpolationToMissingValueError, OmegaConfBaseExce
 from pydantic import BaseModel, ValidationError
 
 from hpr.cli.components import MAX_VALUE, describe_problem
-from hpr.cli.main import SHORT, WORDS
+from hpr.cli.main import SHORT, WORDS, short_name
 from hpr.errors import UserError
 from hpr.models.places import ASSETS
 
@@ -130,11 +130,6 @@ def _named(command: Command[Any], words: Sequence[str]) -> list[str]:
         raise UserError(f"'{values[len(settings)]}': {expected}; --help lists the settings")
     names = [SHORT[name] if has_dataset else name for name in settings]
     return [*named, *(f"{name}={_quoted(value)}" for name, value in zip(names, values, strict=False))]
-
-
-def short_name(name: str) -> str:
-    """Returns the short name of a setting of a data set, else the name."""
-    return next((short for short, full in SHORT.items() if full == name), name)
 
 
 def setting_names(command: Command[Any], *overrides: str) -> list[str]:

@@ -7,6 +7,7 @@ from typing import Any
 
 from pydantic import ValidationError
 
+from hpr.cli.main import short_name
 from hpr.errors import UserError
 
 Component = dict[str, Any]
@@ -68,6 +69,7 @@ def describe_problem(error: ValidationError, prefix: str = "") -> str:
     name = ".".join(part for part in [prefix, *map(str, problem["loc"])] if part and not tried.fullmatch(part))
 
     if problem["type"] in ("missing", "missing_argument"):
+        name = short_name(name)
         return f"{name} is not set; add {name}=VALUE to the command"
     if problem["type"] in ("extra_forbidden", "unexpected_keyword_argument"):
         return f"there is no setting '{name}'; --help lists the settings"

@@ -8,7 +8,7 @@ from importlib.resources import files
 from pathlib import Path
 from typing import NamedTuple
 
-from hpr.cli.main import COMMANDS, SHORT, WORDS
+from hpr.cli.main import COMMANDS, WORDS, short_name
 
 _CONF = Path(str(files("hpr.conf")))
 
@@ -112,8 +112,8 @@ def _command_settings(command: str, config: Config) -> Iterator[Setting]:
             if group != "dataset" or setting.name.split(".")[0] in _DATASET_SETTINGS[command == "train"]:
                 own = config.settings.get(f"{group}.{setting.name}", setting)
                 full_name = f"{group}.{setting.name}"
-                short = next((short for short, full in SHORT.items() if full == full_name), full_name)
-                yield Setting(f"  {full_name if command == 'train' else short}", own.value, own.comment)
+                shown = full_name if command == "train" else short_name(full_name)
+                yield Setting(f"  {shown}", own.value, own.comment)
 
 
 def _group_settings(group: str, choice: str, choices: dict[str, dict[str, Setting]]) -> Iterator[Setting]:

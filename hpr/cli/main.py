@@ -29,6 +29,12 @@ SHORT = {
 }
 """Short names of settings of a data set, in commands that have one: `poses=FILE images=FOLDER`."""
 
+
+def short_name(name: str) -> str:
+    """Returns the short name of a setting of a data set, else the name."""
+    return next((short for short, full in SHORT.items() if full == name), name)
+
+
 WORDS = {
     **{"refine": ("poses", "images"), "evaluate": ("poses", "annotations"), "learn-errors": ("poses", "annotations")},
     **{"visualize": ("poses", "images"), "convert": ("poses", "output")},

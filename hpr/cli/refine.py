@@ -12,6 +12,7 @@ import torch
 import hpr
 from hpr.cli import app
 from hpr.cli.components import build
+from hpr.cli.main import short_name
 from hpr.cli.progress import progress_bar, say, warn
 from hpr.cli.settings import Margin, ModelSettings, PredictionSettings, Score
 from hpr.crops import ScaleRule
@@ -209,7 +210,7 @@ def _read_input(settings: RefineSettings, file_format: Format, is_first: bool) -
         # The sample's weights are not meant for files of the user.
         if dataset.name == "sample" and path is not None and not Path(str(path)).is_relative_to(ASSETS):
             remedy = "dataset=sample is the bundled clips; for files of your own add dataset=auto"
-            raise UserError(f"{app.short_name(f'dataset.{name}')}={path}: {remedy}")
+            raise UserError(f"{short_name(f'dataset.{name}')}={path}: {remedy}")
     if dataset.images is None:
         raise UserError("images is not set; add images=FOLDER, or a video or picture, to the command")
     if dataset.name == "auto" and is_first:

@@ -15,8 +15,8 @@ from hpr.poses import PoseSequence
 from hpr.refine.tally import Tally
 from hpr.report.html import save_page
 from hpr.report.people import NUM_PICTURES, person_pictures
-from hpr.report.refine_report import Findings, refine_page
-from hpr.report.tables import comparison_table, number
+from hpr.report.refine_report import Findings, fallen_scores, refine_page
+from hpr.report.tables import comparison_table
 
 _OWN_PREDICTIONS = """
 This was the bundled sample: drawn people, and weights that have seen no others. To refine your own predictions, run
@@ -73,10 +73,7 @@ def write_report(
         report["warnings"].append(f"{far}; these weights may not suit these images")
     if findings.scores is not None:
         before, after = findings.scores
-        for metric, old in before.totals.items():
-            if (new := after.totals[metric]) < old:
-                fell = f"{metric} fell from {number(old)} to {number(new)}"
-                report["warnings"].append(f"{fell}: by it, the input was better; look at the people who lost most")
+        report["warnings"] += fallen_scores(findings)
         report["metrics"] = {"before": before.summary(), "after": after.summary(), "warnings": after.warnings}
     write_json(output / "report.json", report, indent=4)
     save_page(refine_page(report, total, tallies, findings), output / report["page"])

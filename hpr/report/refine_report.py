@@ -99,6 +99,16 @@ def _totals(findings: Findings) -> Iterator[tuple[str, float, float]]:
             yield f"{metric}, {column}", value, new.totals[metric]
 
 
+def fallen_scores(findings: Findings) -> list[str]:
+    """Returns a warning for each score that fell."""
+    look = "; look at the people who lost most" if findings.pictures.get("worst") else ""
+    return [
+        f"{metric} fell from {number(old)} to {number(new)}: by it, the input was better{look}"
+        for metric, old, new in _totals(findings)
+        if new < old
+    ]
+
+
 def _facts(report: Mapping[str, Any], findings: Findings) -> list[Fact]:
     people, keypoints, movement = report["persons"], report["joints"], report["movement"]
     unchanged = f"{people['passed_through']:,} unchanged" if people["passed_through"] else ""

@@ -6,9 +6,9 @@ import pytest
 from conftest import command, succeed
 
 import hpr
-from hpr.cli.app import CONF, setting_names, short_name
+from hpr.cli.app import CONF, setting_names
 from hpr.cli.help import read_config
-from hpr.cli.main import COMMANDS, WORDS
+from hpr.cli.main import COMMANDS, WORDS, short_name
 
 LIBRARIES = ("hydra", "omegaconf", "pydantic", "numpy", "torch", "cv2", "tqdm")
 

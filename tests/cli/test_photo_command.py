@@ -57,7 +57,7 @@ def test_weights_by_format(name: str, is_ported: bool, chosen: str, tmp_path: Pa
 def test_weights_that_are_not_there(tmp_path: Path) -> None:
     """Those of a model that is named are not replaced by others."""
     words = [f"dataset.predictions={GOLDEN / 'posetrack18' / 'predictions'}", f"dataset.images={GOLDEN}"]
-    assert "model/snapshot-515000.safetensors: no such weights" in fail(
+    assert "model/snapshot-515000.safetensors: the published weights are not here" in fail(
         "refine.py", *words, "model=resnet101", cwd=tmp_path
     )
     expected = "model.weights is not set; add model.weights=FILE"

@@ -35,13 +35,13 @@ def test_lines_in_a_log_come_now_and_then(capsys: pytest.CaptureFixture[str]) ->
     now = 100.0
     with progress_bar("files", 60, doing="reading", clock=lambda: now) as advance:
         for _ in range(40):
-            now += 2
+            now += 0.5
             advance(1)
     captured = capsys.readouterr()
     assert captured.out == ""
     assert captured.err.splitlines() == [
-        "reading: 15 of 60 files, 0.5 files per second, 01:30 left",
-        "reading: 30 of 60 files, 0.5 files per second, 01:00 left",
+        "reading: 20 of 60 files, 2 files per second, 00:20 left",
+        "reading: 40 of 60 files, 2 files per second, 00:10 left",
     ]
 
 

@@ -15,7 +15,13 @@ from hpr.models.weights import load
 
 RECIPES = sorted(path.stem for path in (ROOT / "conf" / "experiment").glob("*.yaml"))
 SHORT = ["training.steps=2", "training.epochs=null", "training.batch_size=4", "training.num_workers=0"]
-SHORT += ["canvas=[96,96]", "model=demo", "model.weights=${asset:demo.safetensors}", "device=cpu"]
+SHORT += [
+    "canvas=[96,96]",
+    "model=demo",
+    "model.architecture=demo",
+    "model.weights=${asset:demo.safetensors}",
+    "device=cpu",
+]
 
 
 @pytest.fixture(scope="module")

@@ -48,12 +48,12 @@ def test_bare_command_raises_the_score(objective: str, score: str, tmp_path: Pat
     metrics = json.loads((folder / "report.json").read_text())["metrics"]
     assert metrics["after"][score] >= metrics["before"][score] + 10
     assert {path.name for path in folder.iterdir()} == {"predictions", "report.json", "report.html", ".journal"}
-    assert "dataset.predictions=FILE_OR_FOLDER dataset.images=FOLDER" in output
+    assert "hpr refine POSES IMAGES" in output
 
 
 def test_own_files_need_a_data_set_of_their_own(tmp_path: Path) -> None:
     message = fail("refine.py", "dataset=sample", f"dataset.predictions={tmp_path}")
-    assert f"dataset.predictions={tmp_path}: dataset=sample is the bundled clips" in message
+    assert f"poses={tmp_path}: dataset=sample is the bundled clips" in message
     assert "for files of your own add dataset=auto" in message
 
 

@@ -120,9 +120,9 @@ def test_the_users_word(name: str, skeleton: Skeleton, tmp_path: Path) -> None:
 
 
 def test_formats_that_name_their_keypoints_take_no_word() -> None:
-    with pytest.raises(UserError, match=r"dataset.skeleton=coco17: files of npz say what their keypoints are"):
+    with pytest.raises(UserError, match=r"^skeleton=coco17: files of npz say what their keypoints are"):
         get_format("npz", skeleton="coco17")
-    with pytest.raises(UserError, match=r"dataset.skeleton: expected every keypoint once, found 'nose' twice"):
+    with pytest.raises(UserError, match=r"^skeleton: expected every keypoint once, found 'nose' twice"):
         get_format("coco", skeleton=["nose", "nose"])
 
 

@@ -23,7 +23,7 @@ from hpr.refine.results import Outcome, RefinedPoses
 from hpr.refine.tally import Tally
 from hpr.report.html import Page, Picture, render
 from hpr.report.people import person_pictures
-from hpr.report.refine_report import Findings, movement_counts, refine_page
+from hpr.report.refine_report import Findings, fallen_scores, movement_counts, refine_page
 from hpr.skeleton import COCO17
 
 
@@ -133,7 +133,7 @@ def test_where_scores_fell() -> None:
     """One tile is red, and one warning says what to look at."""
     changes = AnnotatedChanges(worse=1)
     findings = Findings((scores(50.0, 40.0), scores(49.5, 45.0)), changes, {"worst": [Picture("someone")]})
-    page = page_of({"clip": tally([0.1])}, findings)
+    page = page_of({"clip": tally([0.1])}, findings, warnings=fallen_scores(findings))
     assert [fact.label for fact in page.facts if fact.is_bad] == ["OKS, AP"]
     assert [warning for warning in page.warnings if "fell" in warning] == [
         "OKS, AP fell from 50.0 to 49.5: by it, the input was better; look at the people who lost most"
@@ -224,7 +224,7 @@ class TestRun:
         assert "Nothing was scored" in first
         assert "no keypoint to start from</th><td>2</td>" in first
         (tmp_path / "out" / "predictions" / "seq_b.json").unlink()
-        assert "1 of 2 files were finished" in succeed("refine.py", *settings)
+        assert "1 of 2 files finished" in succeed("refine.py", *settings)
         assert self.page(tmp_path) == first
 
     @needs_browser

@@ -203,7 +203,7 @@ class TestSeeds:
 
 def test_make_sample_command(tmp_path: Path) -> None:
     output = succeed("make-sample", f"output_dir={tmp_path / 'a'}", "clips=1", "frames=2", "width=320", "height=240")
-    assert f"refine dataset=posetrack18 model=demo dataset.root={tmp_path / 'a'}" in output
+    assert f"refine dataset=posetrack18 model=demo root={tmp_path / 'a'}" in output
     assert read_image(next((tmp_path / "a" / "images").rglob("*.jpg"))).shape == (240, 320, 3)
     succeed("make-sample", f"output_dir={tmp_path / 'b'}", "clips=1", "frames=2", "width=320", "height=240")
     for path in (tmp_path / "a").rglob("*.*"):

@@ -142,7 +142,7 @@ class TestHeldOut:
     def test_the_first_that_is_there(self, path: Path) -> None:
         assert first_present("anything") == Path("anything")
         assert first_present([path.with_name("b"), path]) == path
-        with pytest.raises(UserError, match=r"^expected .*/b or .*/c, found none; set dataset\.root"):
+        with pytest.raises(UserError, match=r"^expected .*/b or .*/c, found none; set root"):
             first_present([path.with_name("b"), path.with_name("c")])
 
 
