@@ -1,5 +1,6 @@
 """What a person types: words without a name, short names, and what is found without being named."""
 
+import os
 from pathlib import Path
 from typing import Any
 
@@ -17,7 +18,11 @@ DEMO = ["dataset=posetrack18", "model=demo", "device=cpu", "flip=false", "margin
     ("command", "words", "named"),
     [
         (refine.COMMAND, ["a=b.json", "pictures"], ["dataset.predictions='a=b.json'", "dataset.images=pictures"]),
-        (refine.COMMAND, ["poses=p", "images=i", "skeleton=coco17"], ["p", "i", "dataset.skeleton=coco17"]),
+        (
+            refine.COMMAND,
+            ["poses=p", "skeleton=coco17", "dataset=coco"],
+            ["p", "dataset.skeleton=coco17", "dataset=coco"],
+        ),
         (refine.COMMAND, ["p", "dataset=coco", "annotations=a"], ["dataset=coco", "p", "dataset.annotations=a"]),
         (evaluate.COMMAND, ["a", "b"], ["dataset.predictions=a", "dataset.annotations=b"]),
         (learn_errors.COMMAND, ["a", "b"], ["poses=a", "annotations=b"]),
@@ -36,16 +41,16 @@ def test_words_are_settings(
 def test_too_many_words() -> None:
     assert "'c': expected POSES IMAGES NAME=VALUE" in fail("refine", "a", "b", "c")
     assert "'a': expected NAME=VALUE; --help" in fail("train", "a")
-    assert "there is no setting 'poses'" in fail("train", "poses.x=1")
 
 
 def test_the_last_run_is_resumed(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.chdir(tmp_path)
     assert "output/train/" in fail("train", "resume=true", cwd=tmp_path)  # there is none
-    for name in ("2", "1"):
+    for time, name in enumerate(("2", "1")):
         folder = Path("output/train") / name
         folder.mkdir(parents=True)
         (folder / "last.pt").touch()
+        os.utime(folder / "last.pt", (time, time))
     assert train.complete_overrides(["resume=true"]) == ["resume=true", "output_dir=output/train/1"]
     assert train.complete_overrides(["resume=true", "output_dir=a"]) == ["resume=true", "output_dir=a"]
     assert train.complete_overrides([]) == []

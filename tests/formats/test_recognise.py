@@ -59,6 +59,7 @@ def result(**fields: Any) -> dict[str, Any]:
         *(({"instance_info": []}, "mmpose"), ([{"frame_id": 0, "instances": []}], "mmpose")),
         ([{"keypoints": [[1, 2]] * 17, "keypoint_scores": [1] * 17}], "mmpose"),
         ([{"box": {}, "keypoints": {"x": [], "y": []}}], "ultralytics"),
+        ([{"name": "person", "class": 0, "keypoints": {"x": [], "y": []}}], "ultralytics"),
     ],
     ids=lambda value: json.dumps(value)[:50],
 )
