@@ -93,7 +93,8 @@ def export(network: Refiner, path: Path, size: Sequence[int] | None = None) -> E
         import onnxruntime
         import onnxscript  # noqa: F401 (PyTorch's exporter needs it)
     except ImportError as error:
-        raise UserError(f"exporting needs {error.name}, which is missing: pip install -e '.[onnx]'") from None
+        remedy = "pip install onnx onnxruntime onnxscript"
+        raise UserError(f"exporting needs {error.name}, which is missing: {remedy}") from None
 
     graph = _Graph(copy.deepcopy(network).cpu().requires_grad_(False)).eval()
     graph.network.backbone.fold_batch_norms()

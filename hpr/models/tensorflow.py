@@ -187,7 +187,7 @@ def _open_checkpoint(path: str) -> Any:
     try:
         import tensorflow
     except ImportError:
-        raise UserError("reading a checkpoint needs TensorFlow, which is missing: pip install -e '.[port]'") from None
+        raise UserError("reading a checkpoint needs TensorFlow, which is missing: pip install tensorflow-cpu") from None
 
     try:
         return tensorflow.train.load_checkpoint(path)
