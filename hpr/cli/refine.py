@@ -117,6 +117,7 @@ def refine(settings: RefineSettings) -> int:
         scale=settings.scale,
         iterations=settings.iterations,
         margin=settings.margin,
+        weights=find_weights(str(model.weights)),
     )
     if settings.min_score is None:
         min_score = 0.0 if file_format.metric == "posetrack" else refiner.default_min_score
@@ -256,6 +257,7 @@ def _settings_of_results(settings: RefineSettings, refiner: PoseRefiner, file_fo
         **settings.objective.model_dump(include={"keep", "add", "score"}),
         **settings.model_dump(include={"iterations", "margin", "flip", "scale", "min_score", "side_files"}),
         "precision": refiner.precision,
+        "runtime": refiner.runtime,
         "device": refiner.device.type,
         "format": file_format.name,
         "annotations": dataset.annotations if "annotations" in file_format.reads_beside else None,

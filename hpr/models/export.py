@@ -98,7 +98,7 @@ def export(network: Refiner, path: Path, size: Sequence[int] | None = None) -> E
 
     graph = _Graph(copy.deepcopy(network).cpu().requires_grad_(False)).eval()
     graph.network.backbone.fold_batch_norms()
-    model = _onnx_model(graph, size)
+    model = onnx_model(graph, OUTPUTS, size)
     skeleton = network.skeleton
     metadata = {
         "skeleton": skeleton.name,
@@ -128,8 +128,11 @@ def export(network: Refiner, path: Path, size: Sequence[int] | None = None) -> E
     return Exported(probability, offset, sizes)
 
 
-def _onnx_model(graph: _Graph, size: Sequence[int] | None) -> Any:
-    """Returns the ONNX model of a graph, without a size one with free axes "batch", "height" and "width"."""
+def onnx_model(graph: Any, outputs: Sequence[str], size: Sequence[int] | None) -> Any:
+    """Returns the ONNX model of a module whose input is `INPUT`, with names for its outputs.
+
+    The module's `network` is a `Refiner`. The axis "batch" is free and, without a size, so are "height" and "width".
+    """
     height, width = (96, 80) if size is None else size
     crops = torch.zeros(2, 3 + len(graph.network.skeleton), height, width, dtype=torch.uint8)
     names = {0: "batch"} if size is not None else {0: "batch", 2: "height", 3: "width"}
@@ -141,7 +144,7 @@ def _onnx_model(graph: _Graph, size: Sequence[int] | None) -> Any:
             graph,
             (crops,),
             input_names=[INPUT],
-            output_names=list(OUTPUTS),
+            output_names=list(outputs),
             opset_version=_OPSET,
             dynamo=True,
             dynamic_shapes={INPUT: {axis: torch.export.Dim(name) for axis, name in names.items()}},

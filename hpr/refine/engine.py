@@ -25,9 +25,20 @@ from hpr.crops import (
 from hpr.images import Image
 from hpr.models.checkpoints import load_network
 from hpr.models.network import Prediction, Refiner
+from hpr.models.onnx_runtime import onnx_forward
 from hpr.models.padding import PaddedBatch
+from hpr.models.places import find_weights
 from hpr.poses import FloatArray, Frame, FrameKey
-from hpr.refine.batching import STANDARD_HEAD, PersonCrop, any_disc_inside, collate, group, masked_batch, separate
+from hpr.refine.batching import (
+    STANDARD_HEAD,
+    PersonCrop,
+    any_disc_inside,
+    collate,
+    default_batch_pixels,
+    group,
+    masked_batch,
+    separate,
+)
 from hpr.refine.inputs import AnyImage, Numbers, as_frames, is_single
 from hpr.refine.merge import apply_refined
 from hpr.refine.objective import Objective, objective_of
@@ -35,11 +46,6 @@ from hpr.refine.results import Outcome, PersonKey, RefinedPose, RefinedPoses
 from hpr.runtime.device import select_device
 from hpr.runtime.precision import DTYPES, fp32_arithmetic, select_precision
 from hpr.skeleton import Skeleton, SkeletonLike
-
-_GPU_BATCH_PIXELS = 12_000_000
-
-_CPU_CANVASES = 8
-"""Crops of one size in a batch on a CPU: a small one does not keep two cores busy."""
 
 _WINDOW_BATCHES = 4
 """Batches that are buffered so that people of similar size can be grouped."""
@@ -79,6 +85,7 @@ class PoseRefiner:
         scale: ScaleSetting = "auto",
         iterations: int = 1,
         margin: float = MARGIN,
+        weights: Path | None = None,
     ) -> None:
         """Prepares a copy of a network for inference.
 
@@ -98,6 +105,9 @@ class PoseRefiner:
             margin: Pixels around a person's keypoints that the network sees, at the network's standard size. Less is
                 faster, but leaves less room for keypoints that lie outside of the others.
 
+            weights: The network's file, after which the graph is named that ONNX Runtime computes in fp32 on a CPU,
+                where it is installed and crops have one size; None for PyTorch.
+
         Raises:
             UserError: There is no such device or precision.
             ValueError: There is no such scale rule, or `iterations` is below 1.
@@ -110,14 +120,15 @@ class PoseRefiner:
         self.default_min_score = 0.0 if network.sees_scores else 0.2
         self.device = select_device(device)
         self.precision = select_precision(precision, self.device)
-        cpu_pixels = 0 if network.canvas is None else _CPU_CANVASES * network.canvas[0] * network.canvas[1]
-        default_pixels = _GPU_BATCH_PIXELS if self.device.type == "cuda" else cpu_pixels
-        self.batch_pixels = default_pixels if batch_pixels is None else batch_pixels
+        self.batch_pixels = default_batch_pixels(self.device, network) if batch_pixels is None else batch_pixels
 
         self._network = copy.deepcopy(network).eval().requires_grad_(False)
         self._network.fold_batch_norms()
         self._network.to(self.device).to(memory_format=torch.channels_last)
         self._network.compute_in(DTYPES[self.precision])
+        is_fp32 = self.device.type == "cpu" and self.precision == "fp32"
+        by_onnx = onnx_forward(self._network, weights) if weights and is_fp32 else None
+        self._forward, self.runtime = (by_onnx, "ONNX Runtime") if by_onnx else (self._network, "PyTorch")
 
     @classmethod
     def load(cls, weights: str | Path, device: str = "auto", precision: str = "auto", **settings: Any) -> "PoseRefiner":
@@ -126,14 +137,15 @@ class PoseRefiner:
         Args:
             weights: "photo", the photograph refiner; "published", the paper's weights, ported by `hpr port`; "demo",
                 for drawn people; or the path of a file that `hpr port` or `hpr train` wrote.
-            device: As for the constructor.
-            precision: As for the constructor.
-            **settings: As for the constructor.
+            device: As for the constructor, and so are the other arguments.
+            precision: See `device`.
+            **settings: See `device`.
 
         Raises:
             UserError: The weights are absent, damaged or not a refiner's.
         """
-        return cls(load_network(weights), device, precision, **settings)
+        path = find_weights(weights)
+        return cls(load_network(path), device, precision, weights=path, **settings)
 
     def __repr__(self) -> str:
         """Returns the network's skeleton and the settings."""
@@ -375,7 +387,7 @@ class PoseRefiner:
         inputs = batch.followed_by(network.mirror_inputs(batch)) if self.flip else batch
         inputs = inputs.with_tensors(inputs.tensors.contiguous(memory_format=torch.channels_last))
         with fp32_arithmetic(tf32=self.precision == "tf32"):
-            logits, offsets = network(inputs)
+            logits, offsets = self._forward(inputs)
 
         parts, offsets = logits.float().sigmoid(), offsets.float()
         if self.flip:
