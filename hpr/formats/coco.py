@@ -143,17 +143,11 @@ class Coco(RecordFormat):
             with paused_collector():
                 write_json(path, results(frames, ids, layout))
 
-    @property
-    def document_beside(self) -> dict[str, Any]:
-        """The parsed annotations that results are read beside; parsed anew, because it may take much memory."""
-        path = Path(str(self.annotations))
-        document: dict[str, Any] = fields.expect(read_json(path), dict, str(path))
-        return document
-
     @cached_property
     def _beside(self) -> tuple[list[CocoImage], Layout]:
-        """The images of the annotations, and the order of their keypoints."""
-        path, document = Path(str(self.annotations)), self.document_beside
+        """The images of the annotations, and the order of their keypoints; the whole document may be too large."""
+        path = Path(str(self.annotations))
+        document = fields.expect(read_json(path), dict, str(path))
         return read_images(document, path), self._layout(document, path, items(document.get("annotations"), dict))
 
     def _keypoint_names(self) -> list[str]:
