@@ -217,7 +217,7 @@ class Frame:
         """Returns the frame with some of its people, by a mask (N,) of bool or by their indices."""
         indices = np.arange(len(self))[people]
         arrays = {name: getattr(self, name)[indices] for name in self._shapes()}
-        return replace(self, track_ids=tuple(self.track_ids[index] for index in indices), **arrays)
+        return replace(self, track_ids=tuple(self.track_ids[index] for index in indices.tolist()), **arrays)
 
 
 @dataclass(frozen=True)

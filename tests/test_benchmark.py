@@ -4,15 +4,17 @@ import json
 from pathlib import Path
 
 import pytest
+import torch
 from conftest import fail, succeed
 
+from tools.bench.cpu import describe_cpu
 from tools.benchmark import COMMAND
 
 
 @pytest.mark.parametrize(
     ("settings", "message"),
     [
-        (["what=speed"], "what=speed: expected 'refining', 'profile', 'training' or 'quality'"),
+        (["what=speed"], "what=speed: expected 'refining', 'profile', 'training', 'quality' or 'files'"),
         (["model=demo", "device=cpu", "refining.crops=[[300,300]]"], "refining.crops: expected widths of 510 to 1600"),
         (["model=demo", "refining.crops=[[600]]"], "refining.crops=[[600]]: expected pairs of width and height"),
         (["model=demo", "refining.people=[0]"], "refining.people=[0]: expected one number or more from 1 up"),
@@ -57,7 +59,7 @@ def test_quality_of_exact_and_hidden_keypoints(tmp_path: Path) -> None:
     settings = ("quality.clips=1", "quality.frames=2", "quality.seed=3", "quality.kinds=[exact,hidden]")
     printed = succeed(COMMAND, "what=quality", "model=demo", "device=cpu", *settings, f"output_dir={tmp_path}")
     result = json.loads((tmp_path / "quality.json").read_text())
-    assert list(result) == ["exact", "hidden"]
+    assert list(result) == ["cpu", "exact", "hidden"]
     assert list(result["exact"]) == ["input", "map", "mota", "rescore"]
     assert [result["exact"]["input"][name] for name in ("mAP", "mAP13", "MOTA", "OKS")] == [100, 100, 100, 100]
     assert result["exact"]["input"]["false"] is None
@@ -65,3 +67,26 @@ def test_quality_of_exact_and_hidden_keypoints(tmp_path: Path) -> None:
     assert result["hidden"]["mota"]["false"] < 60
     assert result["hidden"]["mota"]["outside"] < result["hidden"]["mota"]["inside"]
     assert "hidden" in printed
+
+
+def test_files(tmp_path: Path) -> None:
+    printed = succeed(COMMAND, "what=files", "files.people=300", "files.images=40", f"output_dir={tmp_path}")
+    result = json.loads((tmp_path / "files.json").read_text())
+    for kind in ("annotations", "results"):
+        assert result[kind]["people"] == 300
+        assert result[kind]["read_seconds"] > 0
+        assert result[kind]["write_seconds"] > 0
+        assert 0.01 < result[kind]["peak_memory_gb"] < 2
+        assert kind in printed
+    assert printed.startswith(f"CPU: {describe_cpu()}")
+    assert result["cpu"] == describe_cpu()
+
+
+def test_describe_cpu(tmp_path: Path) -> None:
+    kind = "processor\t: 0\nmodel name\t: Some CPU\nflags\t\t: fpu avx2 avx512f avx512_bf16 amx_bf16 amx_tile\n"
+    (tmp_path / "cpuinfo").write_text(f"{kind}\n{kind}")
+    described = describe_cpu(tmp_path / "cpuinfo")
+    assert described.startswith("Some CPU, ")
+    assert "; AVX2, AVX-512, AVX-512 bf16, AMX bf16; " in described
+    assert described.endswith(f"PyTorch uses {torch.backends.cpu.get_cpu_capability()}")
+    assert "instruction sets unknown" in describe_cpu(tmp_path / "absent")

@@ -1,5 +1,8 @@
 """The one line of an error; files: JSON with one-line errors; writing that is complete or leaves nothing."""
 
+import gc
+import json
+import math
 from pathlib import Path
 from typing import Any
 
@@ -37,6 +40,30 @@ def test_write_json(content: Any, indent: int | None, text: str, tmp_path: Path)
     write_json(tmp_path / "new" / "a.json", content, indent)
     assert (tmp_path / "new" / "a.json").read_text() == text
     assert read_json(tmp_path / "new" / "a.json") == content
+
+
+@pytest.mark.parametrize(
+    ("content", "text"),
+    [
+        pytest.param([0.1, 1e16, 5e-324, -0.0, 1, True], None, id="numbers"),
+        pytest.param({"a": [math.nan, math.inf, None]}, '{"a":[NaN,Infinity,null]}', id="no numbers"),
+        pytest.param([2**70, -(2**63), 2**64], None, id="whole numbers of any size"),
+        pytest.param([{"name": "Zoë\ud800\u2028"}, {"ü": {}}], None, id="texts"),
+        pytest.param({"a": list(range(2500)), "b": [{"c": [i / 7]} for i in range(1001)]}, None, id="long lists"),
+    ],
+)
+def test_json_stays_as_it_is(content: Any, text: str | None, tmp_path: Path) -> None:
+    path = tmp_path / "a.json"
+    write_json(path, content)
+    assert path.read_bytes().isascii()
+    assert repr(read_json(path)) == repr(json.loads(json.dumps(content)))
+    assert text in (None, path.read_text())
+
+
+@pytest.mark.parametrize("count", [0, 1, 1000, 2001])
+def test_an_iterator_is_written_as_a_list(count: int, tmp_path: Path) -> None:
+    write_json(tmp_path / "a.json", {"a": ({"id": i} for i in range(count)), "b": []})
+    assert read_json(tmp_path / "a.json") == {"a": [{"id": i} for i in range(count)], "b": []}
 
 
 @pytest.mark.parametrize(
@@ -95,3 +122,15 @@ class TestReplacingFolder:
         ):
             raise OSError(28, "No space left")
         assert list(tmp_path.rglob("*")) == [tmp_path / "a"]
+
+
+@pytest.mark.parametrize("was_enabled", [True, False])
+def test_the_collector_is_left_as_it_was(was_enabled: bool, tmp_path: Path) -> None:
+    (tmp_path / "a.json").write_text("[")
+    try:
+        (gc.enable if was_enabled else gc.disable)()
+        with pytest.raises(UserError):
+            read_json(tmp_path / "a.json")
+        assert gc.isenabled() == was_enabled
+    finally:
+        gc.enable()

@@ -1,4 +1,4 @@
-"""Measures speed and quality: python tools/benchmark.py [what=refining|profile|training|quality] [NAME=VALUE …]."""
+"""Measures speed and quality: tools/benchmark.py [what=refining|profile|training|quality|files] [NAME=VALUE …]."""
 
 import sys
 from pathlib import Path
@@ -25,6 +25,8 @@ from hpr.runtime.memory import keep_freed_memory
 from hpr.runtime.precision import PrecisionSetting, select_precision
 from hpr.settings import BatchSize, CanvasSide, Count, Section, Seed, Workers
 from hpr.skeleton import get_skeleton
+from tools.bench.cpu import describe_cpu
+from tools.bench.files import benchmark_files, files_table
 from tools.bench.profiling import profile_refining, profile_table
 from tools.bench.quality import benchmark_quality, quality_table, usual_kinds
 from tools.bench.refining import benchmark_refining, refining_table
@@ -59,10 +61,17 @@ class QualitySettings(Section):
     objectives: dict[str, Objective]
 
 
+class FilesSettings(Section):
+    """What=files: COCO's annotations and results."""
+
+    people: Count
+    images: Count
+
+
 class BenchmarkSettings(Section):
     """tools/bench/benchmark.yaml."""
 
-    what: Literal["refining", "profile", "training", "quality"]
+    what: Literal["refining", "profile", "training", "quality", "files"]
     model: ModelSettings
     device: str
     precision: PrecisionSetting
@@ -70,6 +79,7 @@ class BenchmarkSettings(Section):
     refining: RefiningSettings
     training: TrainingBenchmarkSettings
     quality: QualitySettings
+    files: FilesSettings
     pose_errors: Component
     augmentation: Component
 
@@ -82,8 +92,10 @@ def benchmark(settings: BenchmarkSettings) -> None:
         "profile": measure_profile,
         "training": measure_training,
         "quality": measure_quality,
+        "files": measure_files,
     }
-    result = measure[settings.what](settings)
+    print(f"CPU: {describe_cpu()}")
+    result = {"cpu": describe_cpu(), **measure[settings.what](settings)}
     write_json(Path(settings.output_dir) / f"{settings.what}.json", result, indent=4)
 
 
@@ -154,6 +166,15 @@ def measure_quality(settings: BenchmarkSettings) -> Any:
             say(f"\n{name}\n{quality_table(scores)}")
             results[name] = {row: {s: or_none(v) for s, v in values.items()} for row, values in scores.items()}
     return results
+
+
+def measure_files(settings: BenchmarkSettings) -> Any:
+    """Measures reading and writing large files."""
+    sizes = settings.files
+    with TemporaryDirectory() as folder:
+        result = benchmark_files(sizes.people, sizes.images, Path(folder))
+    print(f"COCO's files of {sizes.images} images; results are read beside the annotations\n{files_table(result)}")
+    return result
 
 
 COMMAND = app.Command("benchmark", BenchmarkSettings, benchmark, folder=Path(__file__).parent / "bench")

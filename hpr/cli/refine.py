@@ -35,7 +35,7 @@ from hpr.report.tables import format_row
 from hpr.runtime.device import select_device
 from hpr.runtime.folders import lock_folder
 from hpr.runtime.memory import keep_freed_memory
-from hpr.runtime.precision import PrecisionSetting, slow_precision
+from hpr.runtime.precision import PrecisionSetting, bf16_advice, slow_precision
 from hpr.runtime.processes import Processes
 from hpr.runtime.signals import stop_signals
 from hpr.settings import Section
@@ -178,6 +178,12 @@ def _refine_predictions(
         processes.wait()  # all have seen the same state of the folder before one of them changes it
 
         left = [file for file in source.files if file.path not in finished]
+        if processes.is_first and settings.precision == "auto" and refiner.device.type == "cpu":
+            people = sum(own.people for file in left for own in file.sequences)
+            passes = settings.iterations * (2 if settings.flip else 1)
+            cores = torch.get_num_threads() * processes.count
+            if advice := bf16_advice(people, refiner.num_parameters, passes, cores):
+                print(advice)
         shares = share([file.sequences for file in left], processes.count)
         side_files = output / "all_keypoints" if settings.side_files else None
 

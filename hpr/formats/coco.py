@@ -1,6 +1,7 @@
 """COCO's and CrowdPose's files: annotations, and lists of results (docs/notes/formats.md)."""
 
-from collections.abc import Mapping, Sequence
+import math
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from functools import cached_property
 from pathlib import Path
@@ -9,7 +10,7 @@ from typing import Any, ClassVar, NamedTuple
 import numpy as np
 
 from hpr.errors import UserError
-from hpr.files import read_json, write_json
+from hpr.files import paused_collector, read_json, write_json
 from hpr.formats import fields
 from hpr.formats.coco_layout import (
     CocoImage,
@@ -139,19 +140,14 @@ class Coco(RecordFormat):
                     expected = f"expected one of the images of {self.annotations}, found no such name"
                     raise UserError(f"{frame.image}: {expected}")
             ids = [None if index is None else images[index].id for index in indices]
-            write_json(path, results(frames, ids, layout))
-
-    @cached_property
-    def document_beside(self) -> dict[str, Any]:
-        """The parsed annotations that results are read beside, for scoring as well."""
-        path = Path(str(self.annotations))
-        document: dict[str, Any] = fields.expect(read_json(path), dict, str(path))
-        return document
+            with paused_collector():
+                write_json(path, results(frames, ids, layout))
 
     @cached_property
     def _beside(self) -> tuple[list[CocoImage], Layout]:
-        """The images of the annotations, and the order of their keypoints."""
-        path, document = Path(str(self.annotations)), self.document_beside
+        """The images of the annotations, and the order of their keypoints; the whole document may be too large."""
+        path = Path(str(self.annotations))
+        document = fields.expect(read_json(path), dict, str(path))
         return read_images(document, path), self._layout(document, path, items(document.get("annotations"), dict))
 
     def _keypoint_names(self) -> list[str]:
@@ -216,27 +212,27 @@ class Coco(RecordFormat):
 
     # Writing
 
-    def _in_file_units(self, people: Frame, indices: IntArray, original: Original) -> Frame:
-        return _with_file_flags(people, original.details.has_scores)
+    def _in_file_units(self, people: Frame, indices: IntArray, original: Original) -> "_Written":
+        return _Written(people, original.details.has_scores)
 
-    def _updated_record(self, record: Record, people: Frame, person: int, original: Original, index: int) -> Record:
-        triples = _written(people, person)
-        count = {"num_keypoints": int((triples[:, 2] > 0).sum())} if "num_keypoints" in record else {}
-        return {**record, "keypoints": fields.plain(triples.reshape(-1)), **count}
+    def _updated_record(
+        self, record: Record, people: "_Written", person: int, original: Original, index: int
+    ) -> Record:
+        count = {"num_keypoints": people.counts[person]} if "num_keypoints" in record else {}
+        return {**record, "keypoints": people.keypoints[person], **count}
 
-    def _new_record(self, people: Frame, person: int, original: Original) -> Record:
+    def _new_record(self, people: "_Written", person: int, original: Original) -> Record:
         layout = original.details.layout
         if isinstance(original.document, list):
-            (score,) = ranking_scores(people.select(np.array([person])))
-            return _new_result(people, person, float(score), layout)
+            return people.new_result(person, layout)
 
-        triples = _written(people, person)
-        record = {"category_id": layout.category, "iscrowd": 0, "keypoints": fields.plain(triples.reshape(-1))}
-        record |= {"num_keypoints": int((triples[:, 2] > 0).sum())}
-        record |= fields.optional_fields(people, person, box="bbox")
+        record = {"category_id": layout.category, "iscrowd": 0, "keypoints": people.keypoints[person]}
+        record["num_keypoints"] = people.counts[person]
+        record |= people.box(person)
         if "bbox" in record:
             record["area"] = record["bbox"][2] * record["bbox"][3]
-        return record | fields.optional_fields(people, person, score="score")
+        score = people.scores[person]
+        return record if math.isnan(score) else {**record, "score": score}
 
     def _new_heads(self, frames: Sequence[Frame], indices: list[int], original: Original) -> list[Record]:
         ids = [image.id for image in original.details.images]
@@ -244,7 +240,8 @@ class Coco(RecordFormat):
             return [{"image_id": ids[index]} for index in indices]
         return numbered_heads(original, ids, indices, default=1)
 
-    def _document(self, records: list[Record], by_frame: list[list[Record]], original: Original) -> Any:
+    def _updated_document(self, frames: Sequence[Frame], original: Original) -> Any:
+        records = (record for record, _ in self._records(frames, original))  # never all of them at once
         return records if isinstance(original.document, list) else {**original.document, "annotations": records}
 
     def _new_document(self, sequence: PoseSequence) -> Any:
@@ -297,25 +294,53 @@ def ranking_scores(frame: Frame) -> FloatArray:
     return np.where(np.isfinite(frame.person_scores), frame.person_scores, known)
 
 
-def results(frames: Sequence[Frame], image_ids: Sequence[int | str | None], layout: Layout) -> list[Record]:
-    """Returns results of frames of any skeleton; v is the score of a keypoint if there are any, else its flag."""
+def results(frames: Sequence[Frame], image_ids: Sequence[int | str | None], layout: Layout) -> Iterator[Record]:
+    """Yields results of frames of any skeleton; v is the score of a keypoint if there are any, else its flag."""
     people, indices = gather_people(frames, layout.skeleton)
-    written = _with_file_flags(people, has_scores=bool(np.isfinite(people.scores).any()))
-    found = []
-    for person, (index, score) in enumerate(zip(indices, ranking_scores(people).tolist(), strict=True)):
-        found.append({"image_id": image_ids[index], **_new_result(written, person, score, layout)})
-    return found
+    written = _Written(people, has_scores=bool(np.isfinite(people.scores).any()))
+    for person, index in enumerate(indices.tolist()):
+        yield {"image_id": image_ids[index], **written.new_result(person, layout)}
 
 
-def _new_result(people: Frame, person: int, score: float, layout: Layout) -> Record:
-    """Returns a result without the id of its image; see `_with_file_flags`."""
-    triples = _written(people, person)
-    record = {"category_id": layout.category, "keypoints": fields.plain(triples.reshape(-1)), "score": score}
-    return {**record, **fields.optional_fields(people, person, box="bbox")}
+class _Written:
+    """What a file has of P people: whole tables of it, for speed.
+
+    Attributes:
+        keypoints: Lists of x, y and v; see `_with_file_flags`.
+        counts: Numbers of keypoints that are there.
+        scores: Scores of people; NaN where there is none.
+        ranks: What results are ranked by.
+    """
+
+    def __init__(self, people: Frame, has_scores: bool) -> None:
+        keypoints, v = _with_file_flags(people, has_scores)
+        self.keypoints = fields.PlainRows(
+            np.concatenate([keypoints, v[..., None]], axis=-1).reshape(-1, 3 * v.shape[1])
+        )
+        self.counts: list[int] = (v > 0).sum(axis=1).tolist()
+        scores = people.person_scores
+        self.scores: list[float] = np.where(np.isfinite(scores), scores, np.nan).tolist()
+        self.ranks: list[float] = ranking_scores(people).tolist()
+
+        sides = fields.box_sides(people.boxes)
+        self._has_box = np.asarray(np.isfinite(sides).all(axis=1))  # (P,)
+        self._boxes = fields.PlainRows(sides)
+
+    def box(self, person: int) -> Record:
+        """Returns a record with a person's box; an empty one where there is none."""
+        return {"bbox": self._boxes[person]} if self._has_box[person] else {}
+
+    def new_result(self, person: int, layout: Layout) -> Record:
+        """Returns a result without the id of its image."""
+        keypoints, score = self.keypoints[person], self.ranks[person]
+        return {"category_id": layout.category, "keypoints": keypoints, "score": score, **self.box(person)}
 
 
-def _with_file_flags(people: Frame, has_scores: bool) -> Frame:
-    """Returns people whose flags are v as a file has it: the score if the file's v are scores, else 0, 1 or 2."""
+def _with_file_flags(people: Frame, has_scores: bool) -> tuple[FloatArray, FloatArray]:
+    """Returns keypoints (P, K, 2), NaN where there is none, and v (P, K) as a file has it.
+
+    That is the score if the file's v are scores, else 0, 1 or 2.
+    """
     scores, flags = people.scores, people.flags
     v = np.where(np.isin(flags, (0, 1, 2)), flags, flags > 0)
     if has_scores:  # a score tells as well whether the keypoint is there, if it can
@@ -325,9 +350,4 @@ def _with_file_flags(people: Frame, has_scores: bool) -> Frame:
 
     is_there = np.asarray(np.isfinite(people.keypoints).all(axis=-1))  # (N, K)
     keypoints = np.where(is_there[..., None], people.keypoints, np.nan)  # NaN is written as 0
-    return replace(people, keypoints=keypoints, flags=np.where(is_there, v, 0.0))
-
-
-def _written(people: Frame, person: int) -> FloatArray:
-    """Returns (K, 3) x, y and v of a person as a file has them; see `_with_file_flags`."""
-    return np.concatenate([people.keypoints[person], people.flags[person, :, None]], axis=-1)
+    return keypoints, np.where(is_there, v, 0.0)

@@ -128,19 +128,20 @@ def people_rows(records: list[Any], where: str, layout: Layout, document: dict[s
     own = {fields.plain_id(category) for category in layout.categories}
     ids = _plain_categories([fields.plain_id(record.get("category_id")) for record in records], known, own)
     people = [row for row, category in enumerate(ids) if not own or category in own]
-    posed = [row for row in people if records[row].get("keypoints") and not fields.flag(records[row].get("iscrowd"))]
+    is_crowd = [fields.flag(record.get("iscrowd")) for record in records]
+    posed = [row for row in people if records[row].get("keypoints") and not is_crowd[row]]
     for row in posed:
         fields.expect(records[row]["keypoints"], list, f"{wheres[row]}.keypoints")
 
     strange = [row for row, category in enumerate(ids) if own and category not in known]
-    odd = [row for row, record in enumerate(records) if fields.flag(record.get("iscrowd")) is None]
+    odd = [row for row, flag in enumerate(is_crowd) if flag is None]
     expected = f"expected {fields.summary(layout.category)}, the people's; they are in no frame"
     warnings = [
         *_strange(records, wheres, strange, "category_id", f"an id of no category; {expected}"),
         *_strange(records, wheres, odd, "iscrowd", "a text or list; expected 0 or 1; they count as people"),
     ]
     if records and not posed and not strange:
-        crowds = sum(bool(fields.flag(records[row].get("iscrowd"))) for row in people)
+        crowds = sum(bool(is_crowd[row]) for row in people)
         others = f"{len(records) - len(people)} are of other categories, {crowds} are crowds"
         bare = f"{len(people) - crowds} have no list of keypoints"
         warnings.append(f"{where}: none of {len(records)} is a person with keypoints: {others}, {bare}")

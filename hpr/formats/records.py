@@ -7,17 +7,17 @@ a document, what a record looks like, and where a new record goes.
 
 import re
 from abc import abstractmethod
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any, ClassVar, NamedTuple
 
 import numpy as np
 
-from hpr.files import read_json, write_json
+from hpr.files import paused_collector, read_json, write_json
 from hpr.formats import fields
 from hpr.formats.base import Format
 from hpr.formats.conversion import without_original
-from hpr.poses import NO_RECORD, FloatArray, Frame, IntArray, PoseSequence
+from hpr.poses import NO_RECORD, BoolArray, FloatArray, Frame, IntArray, PoseSequence
 from hpr.skeleton import Skeleton
 
 _PEOPLE_ARRAYS = (
@@ -111,13 +111,15 @@ class RecordFormat(Format):
     indent: ClassVar[int | None] = None
 
     def read(self, path: Path) -> list[PoseSequence]:
-        return [self._sequence(read_json(path), path)]
+        with paused_collector():
+            return [self._sequence(read_json(path), path)]
 
     def write(self, sequences: Sequence[PoseSequence], path: Path) -> None:
         """See `Format`. Known people keep the order of the file; new ones come last."""
         (sequence,) = sequences
-        document = self._updated_document(*self._with_original(sequence))
-        write_json(path, document, indent=self.indent if self._has_read(sequence) else None)
+        with paused_collector():
+            document = self._updated_document(*self._with_original(sequence))
+            write_json(path, document, indent=self.indent if self._has_read(sequence) else None)
 
     # What a format says
 
@@ -126,12 +128,20 @@ class RecordFormat(Format):
         """Parses a document, or raises a UserError where it is broken or of another format."""
 
     @abstractmethod
-    def _updated_record(self, record: Record, people: Frame, person: int, original: Original, index: int) -> Record:
-        """Returns the file's record of a changed person (of `people`; `index` of the original's) with the new pose."""
+    def _updated_record(self, record: Record, people: Any, person: int, original: Original, index: int) -> Record:
+        """Returns the file's record of a changed person with the new pose.
+
+        Args:
+            record: The record in the file.
+            people: What `_in_file_units` returns.
+            person: Index of the person in `people`.
+            original: What was read.
+            index: Index of the person in `original.people`.
+        """
 
     @abstractmethod
-    def _new_record(self, people: Frame, person: int, original: Original) -> Record:
-        """Returns the record of a person whom the file does not have."""
+    def _new_record(self, people: Any, person: int, original: Original) -> Record:
+        """Returns the record of a person (of what `_in_file_units` returns) whom the file does not have."""
 
     def _new_heads(self, frames: Sequence[Frame], indices: list[int], original: Original) -> list[Record]:
         """Returns the first fields of new records: they name each record's image, given the index of its frame."""
@@ -148,8 +158,11 @@ class RecordFormat(Format):
         del sequence
         return []
 
-    def _in_file_units(self, people: Frame, indices: IntArray, original: Original) -> Frame:
-        """Returns people with coordinates and flags as the file has them, given the index of everyone's frame."""
+    def _in_file_units(self, people: Frame, indices: IntArray, original: Original) -> Any:
+        """Returns people with coordinates and flags as the file has them, given the index of everyone's frame.
+
+        People are in the order of the file, new ones last, as `_updated_record` and `_new_record` get them.
+        """
         del indices, original
         return people
 
@@ -159,11 +172,10 @@ class RecordFormat(Format):
         self, own: Sequence[Record], wheres: Sequence[str], skeleton: Skeleton, keypoints: FloatArray, **arrays: Any
     ) -> Frame:
         """Returns the people of P records as if in one image, with keypoints (P, K, 2), scores and track ids."""
-        pairs = list(zip(own, wheres, strict=True))
         if (key := self.score_key) is not None and "person_scores" not in arrays:
-            scores = [fields.optional_number(record.get(key), f"{where}.{key}") for record, where in pairs]
-            arrays["person_scores"] = np.array(scores, np.float64)
+            arrays["person_scores"] = fields.optional_numbers(own, wheres, key)
         if (key := self.track_key) is not None:
+            pairs = zip(own, wheres, strict=True)
             arrays["track_ids"] = tuple(fields.track_id(record.get(key), f"{where}.{key}") for record, where in pairs)
         return Frame("", skeleton, keypoints, **{"records": np.arange(len(own)), **arrays})
 
@@ -187,49 +199,61 @@ class RecordFormat(Format):
 
     def _updated_document(self, frames: Sequence[Frame], original: Original) -> Any:
         """Returns the document with the people of frames: known ones in its order, then new ones in the frames'."""
-        people, indices = gather_people(frames, original.people.skeleton)
-        written = self._in_file_units(people, indices, original)
-        updated = self._updated_records(people, written, original)
-
-        in_frames = dict(zip(people.records.tolist(), indices.tolist(), strict=True))  # row of a record → its frame
-        gone = set(original.people.records.tolist()) - in_frames.keys()
         records: list[Record] = []
         by_frame: list[list[Record]] = [[] for _ in frames]
-        for row, before in enumerate(original.records):
-            if row in gone:
-                continue
-            records.append(updated.get(row, before))
-            if row in in_frames:
-                by_frame[in_frames[row]].append(records[-1])
-
-        new = np.flatnonzero(people.records == NO_RECORD)
-        new_indices = indices[new].tolist()
-        heads = self._new_heads(frames, new_indices, original)
-        for person, index, head in zip(new.tolist(), new_indices, heads, strict=True):
-            body = self._new_record(written, person, original)
-            records.append({**head, **body} if head else body)
-            by_frame[index].append(records[-1])
+        for record, index in self._records(frames, original):
+            records.append(record)
+            if index is not None:
+                by_frame[index].append(record)
         return self._document(records, by_frame, original)
 
-    def _updated_records(self, people: Frame, written: Frame, original: Original) -> dict[int, Record]:
-        """Returns the records of people whose poses have changed, by their indices in the original."""
+    def _records(self, frames: Sequence[Frame], original: Original) -> Iterator[tuple[Record, int | None]]:
+        """Yields the records of `_updated_document`, each with the index of its frame; None for who is in no frame."""
+        people, indices = gather_people(frames, original.people.skeleton)
+        is_new = people.records == NO_RECORD
+        order = np.argsort(np.where(is_new, len(original.records), people.records), kind="stable")
+        if (np.diff(order) < 0).any():
+            people, indices, is_new = people.select(order), indices[order], is_new[order]
+
         former = np.searchsorted(original.people.records, people.records)  # (N,) indices in original.people
-        known = np.flatnonzero(people.records != NO_RECORD)
-        is_changed = np.zeros(len(people), bool)
+        is_changed, is_rescored = self._changes(people, former, original.people, ~is_new)
+        written = self._in_file_units(people, indices, original)
+        persons = {row: person for person, row in enumerate(people.records.tolist())}
+        gone = set(original.people.records.tolist()) - persons.keys()
+        frame_indices: list[int] = indices.tolist()
+        for row, record in enumerate(original.records):
+            person = persons.get(row)
+            if person is None:
+                if row not in gone:
+                    yield record, None
+                continue
+            if is_changed[person]:
+                new = self._updated_record(record, written, person, original, int(former[person]))
+                if self.score_key and is_rescored[person]:
+                    new = {**new, self.score_key: float(people.person_scores[person])}
+                yield new, frame_indices[person]
+            else:
+                yield record, frame_indices[person]
+
+        new_indices = indices[is_new].tolist()
+        heads = self._new_heads(frames, new_indices, original)
+        for person, index, head in zip(np.flatnonzero(is_new).tolist(), new_indices, heads, strict=True):
+            body = self._new_record(written, person, original)
+            yield {**head, **body} if head else body, index
+
+    def _changes(
+        self, people: Frame, former: IntArray, before: Frame, is_known: BoolArray
+    ) -> tuple[BoolArray, BoolArray]:
+        """Returns (N,) whose poses have changed and who has another score, given everyone's index in `before`."""
+        known, own = np.flatnonzero(is_known), former[is_known]
+        is_changed, is_rescored = np.zeros(len(people), bool), np.zeros(len(people), bool)
         for name in self.compared:
-            old, new = getattr(original.people, name)[former[known]], getattr(people, name)[known]
+            old, new = getattr(before, name)[own], getattr(people, name)[known]
             differs = ~((old == new) | (np.isnan(old) & np.isnan(new)))
             is_changed[known] |= differs.any(axis=tuple(range(1, differs.ndim)))
-
-        updated = {}
-        for person in np.flatnonzero(is_changed).tolist():
-            row, index = int(people.records[person]), int(former[person])
-            record = self._updated_record(original.records[row], written, person, original, index)
-            score = float(people.person_scores[person])
-            if self.score_key and np.isfinite(score) and score != original.people.person_scores[index]:
-                record = {**record, self.score_key: score}  # else it stays as the file has it
-            updated[row] = record
-        return updated
+        scores = people.person_scores[known]
+        is_rescored[known] = np.isfinite(scores) & (scores != before.person_scores[own])
+        return is_changed, is_rescored
 
 
 def frame_numbers(names: Sequence[str]) -> list[int | None]:

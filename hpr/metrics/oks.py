@@ -68,7 +68,7 @@ class OksTruth(ImageTruth):
         known = [(frame, index) for frame, index in zip(frames, indices, strict=True) if index is not None]
         numbers = [self._numbers[index] for _, index in known]
 
-        people = results([_bounded_frame(frame) for frame, _ in known], numbers, self._layout)
+        people = list(results([_bounded_frame(frame) for frame, _ in known], numbers, self._layout))
         if any("bbox" not in person for person in people):  # pycocotools measures all people in one way
             people = [{key: value for key, value in person.items() if key != "bbox"} for person in people]
 

@@ -22,11 +22,10 @@ def open_truth(file_format: Format, annotations: str) -> Truth:
     Raises:
         UserError: The annotations are absent, broken or of no known format.
     """
-    # COCO's files are large: one that results were read beside, or that was recognised, is not parsed once more.
+    # COCO's files are large: one that was recognised is not parsed once more.
     truth_format, location, document = file_format, Path(annotations), None
-    if isinstance(file_format, Coco) and file_format.annotations == annotations:
-        document = file_format.document_beside
-    elif file_format.metric != "posetrack":
+    is_known = isinstance(file_format, Coco) and file_format.annotations == annotations
+    if file_format.metric != "posetrack" and not is_known:
         path, document = read_first(location)
         truth_format = get_format(recognise_document(path, document), annotations)
 

@@ -159,6 +159,11 @@ class PoseRefiner:
         return self._network.skeleton
 
     @property
+    def num_parameters(self) -> int:
+        """Number of parameters of the network."""
+        return sum(parameter.numel() for parameter in self._network.parameters())
+
+    @property
     def device_name(self) -> str:
         """The model of the GPU, or "cpu"."""
         return torch.cuda.get_device_name(self.device) if self.device.type == "cuda" else "cpu"

@@ -214,6 +214,21 @@ def test_precision_that_the_cpu_does_not_have(monkeypatch: pytest.MonkeyPatch, t
     assert "\nwarning: precision=bf16: this CPU has no bf16 arithmetic" in output
 
 
+@pytest.mark.parametrize(("precision", "is_advised"), [("auto", True), ("fp32", False)])
+def test_advice_before_a_long_run(
+    precision: str, is_advised: bool, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    monkeypatch.setattr("hpr.runtime.precision.cpu_has_amx", lambda: True)
+    monkeypatch.setattr("hpr.runtime.precision._LONG_RUN", 0.0)
+    one = f"dataset.predictions={PREDICTIONS / 'seq_b.json'}"
+    output = succeed(
+        "refine.py", *POSETRACK, *DEMO, one, f"output_dir={tmp_path}", f"precision={precision}", "device=cpu"
+    )
+    advice = "minutes in fp32; precision=bf16 is 1.5 times as fast here"
+    assert output.partition("sequence ")[0].count(advice) == is_advised
+    assert output.count(advice) == is_advised
+
+
 class TestScores:
     """Of the results: on COCO results of two people."""
 

@@ -150,6 +150,15 @@ class TestResults:
         assert rewritten(Coco(str(beside)), bare, tmp_path / "b.json") == [entry]
 
 
+def _with_one_more(frame: Frame) -> Frame:
+    """A frame with another person, whose place is told by the name of the image."""
+    people = frame.select(np.arange(len(frame) + 1) % max(len(frame), 1))  # the first once more
+    keypoints, records = people.keypoints.copy(), people.records.copy()
+    keypoints[-1], records[-1] = [int(frame.image.removesuffix(".jpg")) + 0.5, 1], NO_RECORD
+    flags = np.vstack([frame.flags, np.ones((1, len(frame.skeleton)))])
+    return replace(people, keypoints=keypoints, records=records, flags=flags)
+
+
 class TestWritten:
     @pytest.mark.parametrize("path", [COCO_RESULTS, CROWDPOSE_RESULTS], ids=lambda path: str(path.parent.name))
     def test_unchanged_with_annotations(self, path: Path, tmp_path: Path) -> None:
@@ -184,6 +193,37 @@ class TestWritten:
         assert others == json.loads(COCO_ANNOTATIONS.read_text())["annotations"]
         expected = {"id": 900100000140, "image_id": 285, "category_id": 1, "bbox": [1, 2, 3, 4], "area": 12}
         assert new == {**expected, "iscrowd": 0, "keypoints": [1.5, 2, 1, *[0] * 48], "num_keypoints": 1}
+
+    def test_many_people_in_no_order_of_images(self, tmp_path: Path) -> None:
+        """Every third moves, one in five is gone, and each image gets a new person."""
+        document = annotations()
+        document["images"] = [{"id": i, "file_name": f"{i}.jpg"} for i in range(100)]
+        draw = np.random.default_rng(0)
+        document["annotations"] = [
+            {
+                **annotations()["annotations"][0],
+                "id": i,
+                "image_id": int(draw.integers(100)),
+                "keypoints": [i + 1, 2, 2] * 17,
+            }
+            for i in range(2500)
+        ]
+        (tmp_path / "in.json").write_text(json.dumps(document))
+        sequence, expected = read(Coco(), tmp_path / "in.json"), []
+        for i, record in enumerate(document["annotations"]):
+            if i % 5:
+                change = {} if i % 3 else {"keypoints": [i + 1.25, 2.25, 2] * 17, "num_keypoints": 17}
+                expected.append({**record, **change})
+
+        frames = []
+        for frame in sequence.frames:
+            shifts = np.where(frame.records % 3 == 0, 0.25, 0)[:, None, None]
+            known = replace(frame, keypoints=frame.keypoints + shifts).select(frame.records % 5 > 0)
+            frames.append(_with_one_more(known))
+        found = rewritten(Coco(), replace(sequence, frames=frames), tmp_path / "a.json")["annotations"]
+        assert found[:2000] == expected
+        assert [(record["id"], record["image_id"]) for record in found[2000:]] == [(2500 + i, i) for i in range(100)]
+        assert all(record["keypoints"][:3] == [record["image_id"] + 0.5, 1, 1] for record in found[2000:])
 
     @pytest.mark.parametrize("name", ["coco", "crowdpose"])
     def test_the_other_format_starts_from_scratch(self, name: str, tmp_path: Path) -> None:

@@ -1,5 +1,6 @@
 """A person's keypoints, box and track id, and the image they are in: what each format makes of odd ones."""
 
+import json
 from pathlib import Path
 from typing import Any
 
@@ -7,6 +8,7 @@ import numpy as np
 import pytest
 from documents import one_person, read_document, rewritten
 
+from hpr.errors import UserError
 from hpr.formats import get_format
 from hpr.formats.coco import Coco
 from hpr.poses import Frame
@@ -140,3 +142,20 @@ def test_ids_of_one_number_are_one(name: str, of_image: Any, of_person: Any, tmp
         truth = own.ground_truth(tmp_path / "a.json")
         assert (truth.image_indices.tolist(), truth.is_posed.tolist()) == ([1], [True])
         assert [image.id for image in truth.images] == [8, of_image]
+
+
+def test_a_broken_box_among_others(tmp_path: Path) -> None:
+    boxes: list[object] = [[1, 2, 3, 4], None, [1, 2, 3], ["a", 2, 3, 4], {}, [5, 6, 7, 8]]
+    people = [{"image_id": 1, "category_id": 1, "keypoints": [1.5] * 51, "score": 1, "bbox": box} for box in boxes]
+    (tmp_path / "a.json").write_text(json.dumps(people))
+    ((frame,),) = [own.frames for own in Coco().read(tmp_path / "a.json")]
+    unknown = [np.nan] * 4
+    np.testing.assert_array_equal(frame.boxes, [[1, 2, 4, 6], *[unknown] * 4, [5, 6, 12, 14]])
+
+
+@pytest.mark.parametrize("score", ["high", [], [1], {}])
+def test_a_score_that_is_no_number(score: object, tmp_path: Path) -> None:
+    people = [{"image_id": 1, "category_id": 1, "keypoints": [1.5] * 51, "score": own} for own in (1, None, score)]
+    (tmp_path / "a.json").write_text(json.dumps(people))
+    with pytest.raises(UserError, match=r"a.json: \[2\].score: expected a number, found"):
+        Coco().read(tmp_path / "a.json")

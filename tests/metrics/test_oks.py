@@ -228,9 +228,11 @@ class TestTruth:
         for frames in (renamed, [frame.in_skeleton(HALPE26) for frame in CLIP.frames], CLIP.frames):
             assert score(truth, [replace(CLIP, frames=frames)]) == expected
 
-    @pytest.mark.parametrize("predictions", [Coco(str(TRUTH["coco"])), get_format("alphapose")], ids=type)
-    def test_is_parsed_once(self, predictions: Format, monkeypatch: pytest.MonkeyPatch) -> None:
-        """Also where results are read beside it."""
+    @pytest.mark.parametrize(
+        ("predictions", "times"), [(Coco(str(TRUTH["coco"])), 2), (get_format("alphapose"), 1)], ids=["coco", "others"]
+    )
+    def test_is_parsed_once(self, predictions: Format, times: int, monkeypatch: pytest.MonkeyPatch) -> None:
+        """And once before, where results are read beside it: the document is not kept in memory from then on."""
         counted = Mock(side_effect=read_json)
         for module in ("hpr.formats", "hpr.formats.coco", "hpr.formats.records"):
             monkeypatch.setattr(f"{module}.read_json", counted)
@@ -238,7 +240,7 @@ class TestTruth:
         truth = open_truth(predictions, str(TRUTH["coco"]))
         assert truth.score(clips) == truth.score(clips)
         assert len(truth.pairs(clips)[0]) == 3
-        assert counted.call_args_list.count(call(TRUTH["coco"])) == 1
+        assert counted.call_args_list.count(call(TRUTH["coco"])) == times
 
     def test_predicted_images_alone(self) -> None:
         """As in validation on a share of the images."""

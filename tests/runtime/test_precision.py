@@ -13,7 +13,16 @@ from hpr import PoseRefiner
 from hpr.errors import UserError
 from hpr.runtime import precision as precisions
 from hpr.runtime.device import select_device
-from hpr.runtime.precision import DTYPES, PrecisionName, cpu_has_bf16, fp32_arithmetic, select_precision, slow_precision
+from hpr.runtime.precision import (
+    DTYPES,
+    PrecisionName,
+    bf16_advice,
+    cpu_has_amx,
+    cpu_has_bf16,
+    fp32_arithmetic,
+    select_precision,
+    slow_precision,
+)
 
 CPU, CUDA = torch.device("cpu"), torch.device("cuda")
 IMAGE = np.random.default_rng(0).integers(0, 256, (120, 160, 3), dtype=np.uint8)
@@ -121,6 +130,47 @@ def test_slow_precision(precision: PrecisionName, has_bf16: bool, monkeypatch: p
     is_slow = precision == "fp16" or (precision == "bf16" and not has_bf16)
     assert warning.startswith(f"precision={precision}: this CPU has no {precision} arithmetic") == is_slow
     assert bool(warning) == is_slow
+
+
+@pytest.mark.parametrize(
+    ("machine", "has_bf16", "has_amx", "expected"),
+    [
+        pytest.param("x86_64", True, True, True, id="AMX"),
+        pytest.param("x86_64", True, False, False, id="AVX-512 bf16 alone, which is no faster"),
+        pytest.param("x86_64", False, True, False, id="PyTorch was told not to use AVX-512"),
+        pytest.param("aarch64", True, False, False, id="another processor"),
+    ],
+)
+def test_cpu_has_amx(
+    machine: str, has_bf16: bool, has_amx: bool, expected: bool, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    assert cpu_has_amx() in (False, True)
+    monkeypatch.setattr(platform, "machine", lambda: machine)
+    monkeypatch.setattr(torch.backends.cpu, "get_cpu_capability", lambda: "AVX512" if has_bf16 else "AVX2")
+    monkeypatch.setattr(torch.cpu, "_is_avx512_bf16_supported", lambda: has_bf16)
+    monkeypatch.setattr(torch.cpu, "_is_amx_tile_supported", lambda: has_amx)
+    assert cpu_has_amx() is expected
+
+
+@pytest.mark.parametrize(
+    ("people", "num_parameters", "passes", "cores", "line"),
+    [
+        pytest.param(29, 43_000_000, 2, 1, None, id="short"),
+        pytest.param(90, 43_000_000, 2, 1, "90 people take some 3 minutes in fp32; precision=bf16 is over", id="large"),
+        pytest.param(90, 43_000_000, 2, 4, None, id="many cores"),
+        pytest.param(90, 7_000_000, 2, 1, None, id="small network"),
+        pytest.param(9000, 7_000_000, 1, 1, "9000 people take some 12 minutes in fp32; precision=bf16 is 1", id="many"),
+    ],
+)
+def test_bf16_advice(
+    people: int, num_parameters: int, passes: int, cores: int, line: str | None, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(precisions, "cpu_has_amx", lambda: True)
+    advice = bf16_advice(people, num_parameters, passes, cores)
+    assert (advice or "").startswith(line or "")
+    assert (advice is None) == (line is None)
+    monkeypatch.setattr(precisions, "cpu_has_amx", lambda: False)
+    assert bf16_advice(people, num_parameters, passes, cores) is None
 
 
 @pytest.mark.parametrize("before", [True, False])
