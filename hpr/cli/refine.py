@@ -41,6 +41,9 @@ from hpr.runtime.signals import stop_signals
 from hpr.settings import Section
 from hpr.skeleton import get_skeleton
 
+_LARGE_FILE = 50_000_000
+"""Bytes; the published network's has 170 million."""
+
 _COLUMNS = ("sequence", "frames", "people", "refined", "unchanged", "kept", "dropped", "added")
 
 
@@ -178,11 +181,13 @@ def _refine_predictions(
         processes.wait()  # all have seen the same state of the folder before one of them changes it
 
         left = [file for file in source.files if file.path not in finished]
-        if processes.is_first and settings.precision == "auto" and refiner.device.type == "cpu":
+        is_slow = refiner.device.type == "cpu" and refiner.runtime == "PyTorch"
+        if processes.is_first and settings.precision == "auto" and is_slow:
             people = sum(own.people for file in left for own in file.sequences)
             passes = settings.iterations * (2 if settings.flip else 1)
             cores = torch.get_num_threads() * processes.count
-            if advice := bf16_advice(people, refiner.num_parameters, passes, cores):
+            is_large = find_weights(str(settings.model.weights)).stat().st_size > _LARGE_FILE
+            if advice := bf16_advice(people, is_large, passes, cores):
                 print(advice)
         shares = share([file.sequences for file in left], processes.count)
         side_files = output / "all_keypoints" if settings.side_files else None

@@ -1,6 +1,6 @@
 """Crops of different sizes in one batch; every person gets the result they would get alone (`models.padding`)."""
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -58,11 +58,31 @@ class PersonCrop:
         return bool(((scores < 1) & ~np.isnan(scores)).any())
 
 
+_WINDOW_BATCHES = 4
+
+
 def default_batch_pixels(device: torch.device, network: Refiner) -> int:
     """Returns how many pixels keep a device busy: on a CPU one person's, or eight of the photograph refiner's."""
     if device.type == "cuda":
         return 12_000_000
     return 0 if network.canvas is None else 8 * network.canvas[0] * network.canvas[1]
+
+
+def windows(people: Iterable[PersonCrop | RefinedPose], batch_pixels: int) -> Iterator[list[PersonCrop] | RefinedPose]:
+    """Yields lists of people of a few batches, so that those of similar size can be grouped; results as they come."""
+    window: list[PersonCrop] = []
+    num_pixels = 0
+    for person in people:
+        if isinstance(person, RefinedPose):
+            yield person
+            continue
+        window.append(person)
+        num_pixels += person.crop.width * person.crop.height
+        if num_pixels >= _WINDOW_BATCHES * batch_pixels:
+            yield window
+            window, num_pixels = [], 0
+    if window:
+        yield window
 
 
 def group(people: Sequence[PersonCrop], max_pixels: int, room: int) -> Iterator[list[PersonCrop]]:

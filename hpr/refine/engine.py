@@ -25,7 +25,7 @@ from hpr.crops import (
 from hpr.images import Image
 from hpr.models.checkpoints import load_network
 from hpr.models.network import Prediction, Refiner
-from hpr.models.onnx_runtime import onnx_forward
+from hpr.models.onnx_runtime import Forward, onnx_forward
 from hpr.models.padding import PaddedBatch
 from hpr.models.places import find_weights
 from hpr.poses import FloatArray, Frame, FrameKey
@@ -38,6 +38,7 @@ from hpr.refine.batching import (
     group,
     masked_batch,
     separate,
+    windows,
 )
 from hpr.refine.inputs import AnyImage, Numbers, as_frames, is_single
 from hpr.refine.merge import apply_refined
@@ -47,14 +48,10 @@ from hpr.runtime.device import select_device
 from hpr.runtime.precision import DTYPES, fp32_arithmetic, select_precision
 from hpr.skeleton import Skeleton, SkeletonLike
 
-_WINDOW_BATCHES = 4
-"""Batches that are buffered so that people of similar size can be grouped."""
-
 _MIN_CONFIDENCE = 0.3
 """Further iterations start from keypoints above this confidence: starting from all makes poses worse."""
 
-_Launched = tuple[list[PersonCrop], Prediction]
-"""B people with their poses, perhaps still being computed."""
+_Launched = tuple[list[PersonCrop], Prediction]  # B people with their poses, perhaps still being computed
 
 
 class PoseRefiner:
@@ -104,7 +101,6 @@ class PoseRefiner:
                 of the previous one, on the same crop.
             margin: Pixels around a person's keypoints that the network sees, at the network's standard size. Less is
                 faster, but leaves less room for keypoints that lie outside of the others.
-
             weights: The network's file, after which the graph is named that ONNX Runtime computes in fp32 on a CPU,
                 where it is installed and crops have one size; None for PyTorch.
 
@@ -128,7 +124,8 @@ class PoseRefiner:
         self._network.compute_in(DTYPES[self.precision])
         is_fp32 = self.device.type == "cpu" and self.precision == "fp32"
         by_onnx = onnx_forward(self._network, weights) if weights and is_fp32 else None
-        self._forward, self.runtime = (by_onnx, "ONNX Runtime") if by_onnx else (self._network, "PyTorch")
+        self._forward: Forward = by_onnx or self._network
+        self.runtime = "ONNX Runtime" if by_onnx else "PyTorch"
 
     @classmethod
     def load(cls, weights: str | Path, device: str = "auto", precision: str = "auto", **settings: Any) -> "PoseRefiner":
@@ -137,9 +134,9 @@ class PoseRefiner:
         Args:
             weights: "photo", the photograph refiner; "published", the paper's weights, ported by `hpr port`; "demo",
                 for drawn people; or the path of a file that `hpr port` or `hpr train` wrote.
-            device: As for the constructor, and so are the other arguments.
-            precision: See `device`.
-            **settings: See `device`.
+            device: As for the constructor, and so are the others.
+            precision: See device.
+            **settings: See device.
 
         Raises:
             UserError: The weights are absent, damaged or not a refiner's.
@@ -157,11 +154,6 @@ class PoseRefiner:
     def skeleton(self) -> Skeleton:
         """The network's skeleton."""
         return self._network.skeleton
-
-    @property
-    def num_parameters(self) -> int:
-        """Number of parameters of the network."""
-        return sum(parameter.numel() for parameter in self._network.parameters())
 
     @property
     def device_name(self) -> str:
@@ -333,18 +325,11 @@ class PoseRefiner:
 
         Crops for a few batches are held in memory, so that those of similar size are refined together.
         """
-        window: list[PersonCrop] = []
-        num_pixels = 0
-        for person in people:
-            if isinstance(person, RefinedPose):
-                yield person
-                continue
-            window.append(person)
-            num_pixels += person.crop.width * person.crop.height
-            if num_pixels >= _WINDOW_BATCHES * self.batch_pixels:
+        for window in windows(people, self.batch_pixels):
+            if isinstance(window, RefinedPose):
+                yield window
+            else:
                 yield from self._refine_window(window)
-                window, num_pixels = [], 0
-        yield from self._refine_window(window)
 
     def _refine_window(self, people: list[PersonCrop]) -> Iterator[RefinedPose]:
         previous: list[_Launched | RefinedPose] = []

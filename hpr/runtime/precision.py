@@ -52,27 +52,24 @@ def cpu_has_bf16() -> bool:
     return torch.backends.cpu.get_cpu_capability() == "AVX512" and bool(torch.cpu._is_avx512_bf16_supported())
 
 
-_LARGE_NETWORK = 20_000_000
-"""Parameters; the published network has 43 million, the photograph refiner 7."""
-
 _LONG_RUN = 60.0
 """Seconds; a shorter run is not worth advice."""
 
 
-def bf16_advice(people: int, num_parameters: int, passes: int, cores: int) -> str | None:
+def bf16_advice(people: int, is_large: bool, passes: int, cores: int) -> str | None:
     """Returns a line of advice if people take this CPU more than a minute in fp32 and bf16 is faster, else None.
 
     The times are those of the published network and the photograph refiner on one core with AMX (docs/performance.md).
 
     Args:
         people: Number of people to refine.
-        num_parameters: Of the network.
+        is_large: Whether the network is of the published one's size rather than of the photograph refiner's.
         passes: How often a person goes through the network, also as a mirror image.
         cores: Number of cores that the run has.
     """
     if not cpu_has_amx():
         return None
-    seconds_per_pass, gain = (1.0, "over three times") if num_parameters > _LARGE_NETWORK else (0.08, "1.5 times")
+    seconds_per_pass, gain = (1.0, "over three times") if is_large else (0.08, "1.5 times")
     seconds = people * passes * seconds_per_pass / cores
     if seconds < _LONG_RUN:
         return None

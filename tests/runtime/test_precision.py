@@ -153,24 +153,24 @@ def test_cpu_has_amx(
 
 
 @pytest.mark.parametrize(
-    ("people", "num_parameters", "passes", "cores", "line"),
+    ("people", "is_large", "passes", "cores", "line"),
     [
-        pytest.param(29, 43_000_000, 2, 1, None, id="short"),
-        pytest.param(90, 43_000_000, 2, 1, "90 people take some 3 minutes in fp32; precision=bf16 is over", id="large"),
-        pytest.param(90, 43_000_000, 2, 4, None, id="many cores"),
-        pytest.param(90, 7_000_000, 2, 1, None, id="small network"),
-        pytest.param(9000, 7_000_000, 1, 1, "9000 people take some 12 minutes in fp32; precision=bf16 is 1", id="many"),
+        pytest.param(29, True, 2, 1, None, id="short"),
+        pytest.param(90, True, 2, 1, "90 people take some 3 minutes in fp32; precision=bf16 is over", id="large"),
+        pytest.param(90, True, 2, 4, None, id="many cores"),
+        pytest.param(90, False, 2, 1, None, id="small network"),
+        pytest.param(9000, False, 1, 1, "9000 people take some 12 minutes in fp32; precision=bf16 is 1", id="many"),
     ],
 )
 def test_bf16_advice(
-    people: int, num_parameters: int, passes: int, cores: int, line: str | None, monkeypatch: pytest.MonkeyPatch
+    people: int, is_large: bool, passes: int, cores: int, line: str | None, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(precisions, "cpu_has_amx", lambda: True)
-    advice = bf16_advice(people, num_parameters, passes, cores)
+    advice = bf16_advice(people, is_large, passes, cores)
     assert (advice or "").startswith(line or "")
     assert (advice is None) == (line is None)
     monkeypatch.setattr(precisions, "cpu_has_amx", lambda: False)
-    assert bf16_advice(people, num_parameters, passes, cores) is None
+    assert bf16_advice(people, is_large, passes, cores) is None
 
 
 @pytest.mark.parametrize("before", [True, False])
