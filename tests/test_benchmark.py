@@ -14,7 +14,7 @@ from tools.benchmark import COMMAND
 @pytest.mark.parametrize(
     ("settings", "message"),
     [
-        (["what=speed"], "what=speed: expected 'refining', 'profile', 'training', 'quality' or 'files'"),
+        (["what=speed"], "what=speed: expected 'refining', 'profile', 'photo', 'training', 'quality' or 'files'"),
         (["model=demo", "device=cpu", "refining.crops=[[300,300]]"], "refining.crops: expected widths of 510 to 1600"),
         (["model=demo", "refining.crops=[[600]]"], "refining.crops=[[600]]: expected pairs of width and height"),
         (["model=demo", "refining.people=[0]"], "refining.people=[0]: expected one number or more from 1 up"),
@@ -45,6 +45,18 @@ def test_profile(tmp_path: Path) -> None:
     assert (result["frames"], result["people"]) == (1, 2)
     assert 0 < times["aten::mkldnn_convolution"] < result["milliseconds"]
     assert "aten::mkldnn_convolution" in printed
+
+
+def test_photo(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(torch, "compile", lambda network: network)  # takes a minute
+    settings = ("photo.frames=2", "photo.rounds=1", "photo.flip=false", f"output_dir={tmp_path}")
+    printed = succeed(COMMAND, "what=photo", "device=cpu", *settings)
+    result = json.loads((tmp_path / "photo.json").read_text())
+    assert list(result) == ["cpu", "PyTorch", "ONNX Runtime"]
+    ratio = "photographs: time over network's"
+    assert result["PyTorch"].keys() - result["ONNX Runtime"].keys() == {"seconds to compile", "network compiled"}
+    assert all(own[name] > 0 for own in (result["PyTorch"], result["ONNX Runtime"]) for name in ("video", ratio))
+    assert "ONNX Runtime" in printed
 
 
 def test_training(tmp_path: Path) -> None:

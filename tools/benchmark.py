@@ -1,4 +1,4 @@
-"""Measures speed and quality: tools/benchmark.py [what=refining|profile|training|quality|files] [NAME=VALUE …]."""
+"""Measures speed and quality: tools/benchmark.py [what=refining|profile|photo|training|quality|files] [NAME=VALUE …]."""
 
 import sys
 from pathlib import Path
@@ -27,6 +27,7 @@ from hpr.settings import BatchSize, CanvasSide, Count, Section, Seed, Workers
 from hpr.skeleton import get_skeleton
 from tools.bench.cpu import describe_cpu
 from tools.bench.files import benchmark_files, files_table
+from tools.bench.photo import benchmark_photo, photo_table
 from tools.bench.profiling import profile_refining, profile_table
 from tools.bench.quality import benchmark_quality, quality_table, usual_kinds
 from tools.bench.refining import benchmark_refining, refining_table
@@ -68,10 +69,18 @@ class FilesSettings(Section):
     images: Count
 
 
+class PhotoSettings(Section):
+    """What=photo: one person in each 1080p photograph, and frame of a video."""
+
+    flip: bool
+    frames: Count
+    rounds: Count
+
+
 class BenchmarkSettings(Section):
     """tools/bench/benchmark.yaml."""
 
-    what: Literal["refining", "profile", "training", "quality", "files"]
+    what: Literal["refining", "profile", "photo", "training", "quality", "files"]
     model: ModelSettings
     device: str
     precision: PrecisionSetting
@@ -80,6 +89,7 @@ class BenchmarkSettings(Section):
     training: TrainingBenchmarkSettings
     quality: QualitySettings
     files: FilesSettings
+    photo: PhotoSettings
     pose_errors: Component
     augmentation: Component
 
@@ -90,6 +100,7 @@ def benchmark(settings: BenchmarkSettings) -> None:
     measure = {
         "refining": measure_refining,
         "profile": measure_profile,
+        "photo": measure_photo,
         "training": measure_training,
         "quality": measure_quality,
         "files": measure_files,
@@ -122,6 +133,16 @@ def measure_profile(settings: BenchmarkSettings) -> Any:
     result = profile_refining(architecture, settings.device, settings.precision, crop, people, sizes.rounds)
     print(f"{architecture} in {settings.precision} on {settings.device}, flip on, crops of {crop[0]}x{crop[1]}")
     print(profile_table(result))
+    return result
+
+
+def measure_photo(settings: BenchmarkSettings) -> Any:
+    """Measures the photograph refiner, its network alone and end to end."""
+    sizes = settings.photo
+    with TemporaryDirectory() as folder:
+        result = benchmark_photo(settings.device, settings.precision, **sizes.model_dump(), folder=Path(folder))
+    print(f"photograph refiner in {settings.precision} on {settings.device}, flip={str(sizes.flip).lower()}")
+    print(photo_table(result))
     return result
 
 

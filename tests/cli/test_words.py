@@ -60,8 +60,6 @@ def test_weights_of_the_cache(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -
     """The published ones, in any format of PoseTrack, from any folder."""
     monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path))
     words = [SEQUENCE, IMAGES, "dataset=posetrack18", "device=cpu", "flip=false", "margin=50"]
-    printed = succeed("refine", *words, f"output_dir={tmp_path}/a", cwd=tmp_path)
-    assert "model=auto: the photograph refiner" in printed
     (tmp_path / "hpr").mkdir()
     (tmp_path / "hpr" / "snapshot-515000.safetensors").symlink_to(find_weights("demo"))
     printed = succeed("refine", *words, f"output_dir={tmp_path}/b", cwd=tmp_path)
