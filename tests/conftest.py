@@ -23,8 +23,6 @@ from unittest import mock
 if "PYTEST_XDIST_WORKER" in os.environ:
     os.environ.setdefault("OMP_NUM_THREADS", "1")
 
-# Graphs of networks are kept between runs, but not among the user's files.
-os.environ["XDG_CACHE_HOME"] = str(Path(__file__).resolve().parents[1] / ".pytest_cache")
 
 import hydra
 import numpy as np

@@ -73,7 +73,7 @@ def test_arrows_that_must_not_exist() -> None:
         ("jinja2", {"report/html.py"}),
         ("matplotlib", {"report/charts.py"}),
         ("onnx", {"models/export.py"}),
-        ("onnxruntime", {"models/export.py", "models/onnx_runtime.py"}),
+        ("onnxruntime", {"models/export.py"}),
         ("pycocotools", {"metrics/oks.py"}),
         ("tensorboardX", {"training/callbacks.py"}),
         ("tensorflow", {"models/tensorflow.py"}),

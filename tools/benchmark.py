@@ -1,4 +1,4 @@
-"""Measures speed and quality: tools/benchmark.py [what=refining|profile|photo|training|quality|files] [NAME=VALUE …]."""
+"""Measures speed and quality: tools/benchmark.py [what=NAME] [NAME=VALUE …]; bench/benchmark.yaml has all."""
 
 import sys
 from pathlib import Path

@@ -120,7 +120,6 @@ def refine(settings: RefineSettings) -> int:
         scale=settings.scale,
         iterations=settings.iterations,
         margin=settings.margin,
-        weights=find_weights(str(model.weights)),
     )
     if settings.min_score is None:
         min_score = 0.0 if file_format.metric == "posetrack" else refiner.default_min_score
@@ -181,8 +180,7 @@ def _refine_predictions(
         processes.wait()  # all have seen the same state of the folder before one of them changes it
 
         left = [file for file in source.files if file.path not in finished]
-        is_slow = refiner.device.type == "cpu" and refiner.runtime == "PyTorch"
-        if processes.is_first and settings.precision == "auto" and is_slow:
+        if processes.is_first and settings.precision == "auto" and refiner.device.type == "cpu":
             people = sum(own.people for file in left for own in file.sequences)
             passes = settings.iterations * (2 if settings.flip else 1)
             cores = torch.get_num_threads() * processes.count
@@ -268,7 +266,6 @@ def _settings_of_results(settings: RefineSettings, refiner: PoseRefiner, file_fo
         **settings.objective.model_dump(include={"keep", "add", "score"}),
         **settings.model_dump(include={"iterations", "margin", "flip", "scale", "min_score", "side_files"}),
         "precision": refiner.precision,
-        "runtime": refiner.runtime,
         "device": refiner.device.type,
         "format": file_format.name,
         "annotations": dataset.annotations if "annotations" in file_format.reads_beside else None,
