@@ -34,7 +34,6 @@ from hpr.refine.tally import Tally
 from hpr.report.tables import format_row
 from hpr.runtime.device import select_device
 from hpr.runtime.folders import lock_folder
-from hpr.runtime.memory import keep_freed_memory
 from hpr.runtime.precision import PrecisionSetting, bf16_advice, slow_precision
 from hpr.runtime.processes import Processes
 from hpr.runtime.signals import stop_signals
@@ -103,7 +102,6 @@ def refine(settings: RefineSettings) -> int:
     Raises:
         UserError: An input is absent or broken, an output cannot be written, or another process of the run is gone.
     """
-    keep_freed_memory()
     processes = Processes.from_environment()
     file_format: Format = build("dataset.format", settings.dataset.format)
     if settings.model.weights is None:
