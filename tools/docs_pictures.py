@@ -1,4 +1,4 @@
-"""Draws the pictures of the docs: python tools/docs_pictures.py REFINED, a folder written by `python refine.py`.
+"""Draws the pictures of the docs: python tools/docs_pictures.py REFINED, made by `python refine.py objective=map`.
 
 Writes docs/refined_sample.jpg, the people of the bundled sample whose poses improved most, docs/pose_errors.jpg, the
 kinds of mistakes that training draws, and docs/refined_photographs.jpg, two photographs in the public domain that come
