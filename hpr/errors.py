@@ -16,6 +16,6 @@ class UserError(Exception):
         return f"{line}…" if len(message) > _MAX_LENGTH else line
 
 
-def counted(count: int, noun: str) -> str:
-    """Returns a number with its noun, such as "1 frame" and "2 frames"."""
-    return f"{count:,} {noun}{'' if count == 1 else 's'}"
+def counted(count: int, noun: str, plural: str = "") -> str:
+    """Returns a number with its noun, such as "1 frame" and "2 frames"; `plural` where it is not the noun with an s."""
+    return f"{count:,} {noun if count == 1 else plural or f'{noun}s'}"

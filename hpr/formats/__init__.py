@@ -33,7 +33,7 @@ _ALL: tuple[type[Format], ...] = (
 FORMATS: dict[str, type[Format]] = {own.name: own for own in _ALL}
 
 _MAX_LOOKED_AT = 20
-"""Files of a folder by which its format is recognised where the first is of none."""
+"""Number of files of a folder that are tried if the first one has no known format."""
 
 _ENDINGS = (".json", ".npz", ".mat", ".txt")
 
@@ -54,7 +54,7 @@ def get_format(
         annotations: A file of ground truth, for formats that read one beside (`Format.reads_beside`).
         images: Where the images are, for formats that need their sizes (`Format.reads_beside`).
         location: A file or folder of poses; "auto" recognises the format of these.
-        orientation: Of the images; see `hpr.images.open_images`.
+        orientation: How photographs are turned; see `hpr.images.open_images`.
         skeleton: What the keypoints are, for formats that do not name them: the name of a skeleton, or their names.
 
     Raises:
@@ -142,6 +142,7 @@ def recognise_document(path: Path, document: object) -> str:
 
 
 _LONGEST = 160
+"""Characters of a message about an unknown format."""
 
 
 def _unknown(document: object) -> str:

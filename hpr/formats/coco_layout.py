@@ -178,7 +178,7 @@ _POSETRACK_FIELDS = {
     *("track_id", "person_id", "scores", "bbox_head"),  # of annotations
 }
 _MIN_NAMES = 3
-"""Names of keypoints that tell what a file is of."""
+"""Minimum number of known keypoint names for a file to count as people's poses."""
 
 
 def format_of(document: object) -> str | None:

@@ -111,6 +111,7 @@ class PoseRefiner:
         if iterations < 1:
             raise ValueError(f"iterations: expected 1 or more; found {iterations}")
         self.scale, self.iterations, self.margin, self.flip = scale, iterations, margin, flip
+        # A network that sees scores makes more of an uncertain keypoint than of none (docs/notes/photo.md).
         self.default_min_score = 0.0 if network.sees_scores else 0.2
         self.device = select_device(device)
         self.precision = select_precision(precision, self.device)

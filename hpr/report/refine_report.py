@@ -10,6 +10,7 @@ from typing import Any
 import numpy as np
 
 import hpr
+from hpr.errors import counted
 from hpr.metrics.frames import MATCH_DISTANCE
 from hpr.metrics.person_changes import AnnotatedChanges
 from hpr.metrics.scores import Scores, sequence_changes
@@ -67,7 +68,7 @@ def refine_page(report: Mapping[str, Any], total: Tally, tallies: Mapping[str, T
 
     warnings = ["the run was stopped before its end; the same command continues it"] if report["stopped"] else []
     if report["failed"]:
-        warnings.append(f"{_counted(report['failed'], 'pose')} could not be refined; see below")
+        warnings.append(f"{counted(report['failed'], 'pose')} could not be refined; see below")
     warnings += [f"{problem}; this file was skipped" for problem in report["broken_files"]]
     warnings += [*report["warnings"], *(findings.scores[1].warnings if findings.scores else [])]
     return Page("Refined poses", _header(report), _facts(report, findings), warnings, sections)
@@ -125,7 +126,7 @@ def _facts(report: Mapping[str, Any], findings: Findings) -> list[Fact]:
         changed += f", {ignored:,} of the input ignored for their low scores"
     facts.append(Fact(f"{keypoints['kept']:,}", "keypoints kept", changed))
     frames = "frame" if report["frames"] == 1 else "frames"
-    facts.append(Fact(f"{report['frames']:,}", frames, f"in {_counted(len(report['sequences']), 'sequence')}"))
+    facts.append(Fact(f"{report['frames']:,}", frames, f"in {counted(len(report['sequences']), 'sequence')}"))
 
     num_refined = report.get("refined_now", people["seen"])
     speed = f"{num_refined / report['seconds']:.1f} people per second" if report["seconds"] and num_refined else ""
@@ -160,7 +161,7 @@ def _sequence_changes_section(findings: Findings) -> list[Section]:
         return []
 
     gained, lost = ([change for change in changes if sign * change.gain > 0] for sign in (1, -1))
-    num_gained = f"{len(gained)} of {_counted(len(changes), 'sequence')}"
+    num_gained = f"{len(gained)} of {counted(len(changes), 'sequence')}"
     note = f"{num_gained} gained, {len(lost)} lost (mean difference of the scores)."
     listed = {"gained most": gained[:_NUM_SEQUENCES], "lost most": lost[: -_NUM_SEQUENCES - 1 : -1]}
     head = ["sequence", *(title for metric in changes[0].scores for title in (f"{metric} (%)", "difference"))]
@@ -220,7 +221,7 @@ def _people_sections(findings: Findings) -> list[Section]:
         old, new = (100 * float(np.nanmedian(own)) if np.isfinite(own).any() else math.nan for own in errors)
         medians[name.replace("_", " ")] = old, new
     series = {"input": [old for old, _ in medians.values()], "refined": [new for _, new in medians.values()]}
-    people = _counted(count, "annotated person", "annotated people")
+    people = counted(count, "annotated person", "annotated people")
     note = f"A keypoint is right within half a head of the truth. Those of {people} with an estimate count."
     chart = bars_svg(list(medians), series, "% of a head size")
     errors_section = Section(
@@ -273,11 +274,6 @@ def _sequences_section(tallies: Mapping[str, Tally]) -> Section:
 
     note = "Counts of people, then of keypoints; moved: head sizes in the median. report.json has all sequences."
     return Section("Sequences", [note], tables=[Table("", head, rows)])
-
-
-def _counted(count: int, one: str, many: str = "") -> str:
-    """Returns a number and what is counted, as in "1 sequence" and "2 sequences"."""
-    return f"{count:,} {one if count == 1 else many or f'{one}s'}"
 
 
 def _note_if_empty(items: Sequence[Any], what: str) -> list[str]:

@@ -39,7 +39,7 @@ def benchmark_photo(device: str, precision: str, flip: bool, frames: int, rounds
         precision: As for `PoseRefiner`.
         flip: Whether to average with the mirror image.
         frames: Number of photographs, and of the video's frames.
-        rounds: The median of so many measurements counts.
+        rounds: Number of measurements, of which the median is taken.
         folder: Where the photographs and the video are written.
 
     Returns:
