@@ -7,7 +7,7 @@ from typing import NamedTuple
 
 import numpy as np
 
-from hpr.errors import UserError
+from hpr.errors import UserError, counted
 from hpr.metrics.average_precision import average_precision, detections
 from hpr.metrics.frames import scored_frames, track_id_problem
 from hpr.metrics.scores import Scores
@@ -102,7 +102,7 @@ class PoseTrackTruth(Truth):
         """Returns warnings about files that are on one side only."""
         sides = {"prediction": self._files.keys() - predicted.keys(), "truth": predicted.keys() - self._files.keys()}
         return [
-            f"{len(names)} files have no {kind} and are left out, such as {min(names)}"
+            f"left out: {counted(len(names), 'file')} without {kind}, such as {min(names)}"
             for kind, names in sides.items()
             if names
         ]

@@ -5,7 +5,7 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
 
-from hpr.errors import UserError
+from hpr.errors import UserError, counted
 from hpr.formats import Format
 from hpr.metrics.scores import Scores
 from hpr.poses import Frame, FrameKey, PoseSequence, image_stem, match_frames
@@ -110,10 +110,10 @@ class ImageTruth(Truth):
 
         warnings = []
         if unknown := [name for name, index in zip(names, indices, strict=True) if index is None]:
-            warnings.append(f"{len(unknown)} images are not in {self.origin} and are left out, such as {unknown[0]}")
-        counted = {i: frame.image for i, frame in enumerate(self.frames) if len(frame) or self.all_images_annotated}
-        if self.whole and (absent := [name for index, name in counted.items() if index not in known]):
-            many = f"{len(absent)} of {len(counted)} images of {self.origin}"
+            warnings.append(f"left out: {counted(len(unknown), 'image')} not in {self.origin}, such as {unknown[0]}")
+        annotated = {i: frame.image for i, frame in enumerate(self.frames) if len(frame) or self.all_images_annotated}
+        if self.whole and (absent := [name for index, name in annotated.items() if index not in known]):
+            many = f"{len(absent)} of {len(annotated)} images of {self.origin}"
             warnings.append(f"{many} have no prediction and count as without a person, such as {absent[0]}")
         return indices, warnings
 
@@ -155,8 +155,8 @@ def pair_frames(
             odd = "its frames are in another order than the truth's; they are paired by name"
             missing, extra = len(names) - len(known), len(others) - len(known)
             if missing or extra:
-                odd = f"{missing} of the truth's {len(names)} frames are missing and count as empty"
-                odd = f"{odd}; {extra} frames are not in the truth and do not count"
+                odd = f"{missing} of the truth's {counted(len(names), 'frame')} missing, taken as empty"
+                odd = f"{odd}; {counted(extra, 'frame')} not in the truth, left out"
         elif len(names) == len(others):
             indices = list(range(len(names)))
             odd = "its images have other names than the truth's; frames are paired by position"

@@ -66,8 +66,8 @@ class TestFiles:
         assert list(scores.sequences) == ["a", "b"]  # the only sequences of two files need no name in common
         assert scores.totals["AP"] == 100
         assert scores.warnings == [
-            "1 files have no prediction and are left out, such as d",
-            "2 files have no truth and are left out, such as c",
+            "left out: 1 file without prediction, such as d",
+            "left out: 2 files without truth, such as c",
         ]
         pairs, warnings = truth.pairs(predicted, done.append)
         assert [(pair.file, pair.key) for pair in pairs[3:5]] == [("a", FrameKey(0, 3)), ("b", FrameKey(0, 0))]
@@ -113,7 +113,7 @@ def test_images_by_name(truth: list[str], predicted: list[str], expected: list[i
 
 EXTRA = frame("000009.jpg", [Person(people(1)[0])])
 BY_POSITION = "its images have other names than the truth's; frames are paired by position"
-ONE_MISSING = "1 of the truth's 4 frames are missing and count as empty; 1 frames are not in the truth and do not count"
+ONE_MISSING = "1 of the truth's 4 frames missing, taken as empty; 1 frame not in the truth, left out"
 REVERSED = "its frames are in another order than the truth's; they are paired by name"
 
 
@@ -151,7 +151,7 @@ def test_predictions_of_images_are_found_in_any_file() -> None:
     ]
     assert [len(pair.estimate) for pair in pairs] == [3, 0]
     assert warnings == [
-        "2 images are not in DIR and are left out, such as z.jpg",
+        "left out: 2 images not in DIR, such as z.jpg",
         "1 of 2 images of DIR have no prediction and count as without a person, such as b.jpg",
     ]
     with pytest.raises(UserError, match=r"^DIR: expected an image named like z\.jpg, found none$"):
