@@ -8,6 +8,7 @@ from torch.nn.utils.fusion import fuse_conv_bn_eval
 from hpr import codec
 from hpr.codec import FINE_GRID, Targets
 from hpr.models.backbones.movenet import MoveNet, Pyramid, fold_scales
+from hpr.models.fused import convolve
 from hpr.models.network import Lengths, Prediction, Refiner
 from hpr.models.padding import PaddedBatch
 from hpr.skeleton import Skeleton
@@ -31,18 +32,17 @@ class Convolution(nn.Module):
         super().__init__()
         padding = dilation * (kernel // 2)
         self.conv = nn.Conv2d(in_channels, out_channels, kernel, padding=padding, dilation=dilation, bias=False)
-        self.norm: nn.Module = nn.BatchNorm2d(out_channels)
+        self.norm: nn.BatchNorm2d | None = nn.BatchNorm2d(out_channels)
         self._is_residual = residual
 
     def forward(self, x: Tensor) -> Tensor:
         """Maps (B, in, h, w) to (B, out, h, w)."""
-        y = self.norm(self.conv(x))
-        return F.relu(x + y if self._is_residual else y)
+        return convolve(self.conv, x, "relu", x if self._is_residual else None, self.norm)
 
     def fold(self) -> None:
         """Puts the batch norm into the convolution."""
-        assert isinstance(self.norm, nn.BatchNorm2d)
-        self.conv, self.norm = fuse_conv_bn_eval(self.conv, self.norm), nn.Identity()
+        if self.norm is not None:
+            self.conv, self.norm = fuse_conv_bn_eval(self.conv, self.norm), None
 
 
 class PoseHead(nn.Module):
@@ -69,16 +69,15 @@ class PoseHead(nn.Module):
         nn.init.constant_(self.out.bias[:keypoints], _LOGIT_PRIOR)  # type: ignore[index]
 
     def forward(self, features: Pyramid, maps: Tensor) -> Tensor:
-        """Maps features and pose maps (B, K, H, W) in 0..1 to logits and offsets (B, 3 * K, H / 4, W / 4)."""
-        fine = F.avg_pool2d(maps, 4)  # (B, K, H / 4, W / 4)
-        middle = F.avg_pool2d(fine, 2)
-        coarse = F.avg_pool2d(middle, 2)
+        """Maps features and pose maps (B, K, H / 4, W / 4) in 0..1 to logits and offsets (B, 3 * K, H / 4, W / 4)."""
+        middle_maps = F.avg_pool2d(maps, 2)  # (B, K, H / 8, W / 8)
+        coarse_maps = F.avg_pool2d(middle_maps, 2)
 
-        x = torch.cat([features.coarse, self.coarse_stage(features.coarse_stage), coarse], dim=1)
+        x = torch.cat([features.coarse, self.coarse_stage(features.coarse_stage), coarse_maps], dim=1)
         x = F.interpolate(self.coarse_out(self.coarse(x)), scale_factor=2, mode="bilinear", align_corners=False)
-        x = torch.cat([x, features.middle, self.middle_stage(features.middle_stage), middle], dim=1)
+        x = torch.cat([x, features.middle, self.middle_stage(features.middle_stage), middle_maps], dim=1)
         x = F.interpolate(self.middle_out(self.middle(x)), scale_factor=2, mode="bilinear", align_corners=False)
-        x = torch.cat([x, features.fine, fine], dim=1)
+        x = torch.cat([x, features.fine, maps], dim=1)
         return torch.as_tensor(self.out(self.fine(x)))
 
 
@@ -103,9 +102,10 @@ class PhotoRefiner(Refiner):
 
     def forward(self, batch: PaddedBatch) -> tuple[Tensor, Tensor]:
         """See `Refiner`; crops have sides that are multiples of 32 and fill their canvas."""
-        inputs = (batch.tensors - self.input_mean).to(self.pose_head.out.weight.dtype)
-        images, maps = inputs[:, :3] / _RGB_UNIT, inputs[:, 3:] / codec.DISC_VALUE
-        images, maps = (x.contiguous(memory_format=torch.channels_last) for x in (images, maps))
+        dtype = self.pose_head.out.weight.dtype
+        images = (batch.tensors[:, :3] - self.input_mean[:, :3]) / _RGB_UNIT
+        maps = codec.mean_of_cells(batch.tensors[:, 3:]) / codec.DISC_VALUE  # the maps' means are 0
+        images, maps = (x.to(dtype, memory_format=torch.channels_last) for x in (images, maps))
         output = self.pose_head(self.backbone(images), maps)
         return output[:, : len(self.skeleton)], output[:, len(self.skeleton) :]
 

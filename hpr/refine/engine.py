@@ -371,7 +371,6 @@ class PoseRefiner:
         """Returns the poses of a batch after one pass, on the device."""
         network = self._network
         inputs = batch.followed_by(network.mirror_inputs(batch)) if self.flip else batch
-        inputs = inputs.with_tensors(inputs.tensors.contiguous(memory_format=torch.channels_last))
         with fp32_arithmetic(tf32=self.precision == "tf32"):
             logits, offsets = network(inputs)
 

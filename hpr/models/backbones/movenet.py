@@ -11,6 +11,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from hpr.models.fused import convolve
 from hpr.models.network import Backbone
 
 _STEM = 56
@@ -108,9 +109,9 @@ class InvertedResidual(nn.Module):
 
     def forward(self, x: Tensor) -> Tensor:
         """Maps (B, in, H, W) to (B, out, H / stride, W / stride)."""
-        y = F.relu6(self.expand(x)) if self._expands else x
-        y = self.project(F.relu6(self.depthwise(y)))
-        return torch.as_tensor(x + y if self._has_shortcut else y)
+        y = convolve(self.expand, x, "relu6") if self._expands else x
+        y = convolve(self.depthwise, y, "relu6")
+        return convolve(self.project, y, shortcut=x if self._has_shortcut else None)
 
 
 class SeparableConv(nn.Module):
@@ -123,7 +124,7 @@ class SeparableConv(nn.Module):
 
     def forward(self, x: Tensor) -> Tensor:
         """Maps (B, in, H, W) to (B, out, H, W)."""
-        return F.relu(self.pointwise(self.depthwise(x)))
+        return convolve(self.pointwise, convolve(self.depthwise, x), "relu")
 
 
 class MoveNet(Backbone):
@@ -150,16 +151,16 @@ class MoveNet(Backbone):
 
     def forward(self, images: Tensor) -> Pyramid:  # type: ignore[override]
         """Maps images (B, 3, H, W) in -1..1, H and W multiples of 32, to their features."""
-        x, stages = F.relu6(self.stem(images)), []
+        x, stages = convolve(self.stem, images, "relu6"), []
         for stage in self.stages:
             x = stage(x)
             stages.append(x)
-        top = F.relu6(self.top(x))
+        top = convolve(self.top, x, "relu6")
 
-        coarse = _upsampled(self.laterals[3](top)) + self.laterals[2](stages[3])
+        coarse = convolve(self.laterals[2], stages[3], shortcut=_upsampled(self.laterals[3](top)))
         middle = self.smooth[0](coarse)
-        middle = self.smooth[1](_upsampled(middle) + self.laterals[1](stages[2]))
-        fine = self.smooth[2](_upsampled(middle) + self.laterals[0](stages[1]))
+        middle = self.smooth[1](convolve(self.laterals[1], stages[2], shortcut=_upsampled(middle)))
+        fine = self.smooth[2](convolve(self.laterals[0], stages[1], shortcut=_upsampled(middle)))
         return Pyramid(fine, middle, stages[2], coarse, stages[4])
 
 

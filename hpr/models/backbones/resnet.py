@@ -1,5 +1,7 @@
 """ResNet-v1 as in the published refiner: fully convolutional, output stride 16 (docs/published.md, section 1)."""
 
+from functools import partial
+
 import numpy as np
 import torch
 import torch.nn.functional as F
@@ -7,6 +9,7 @@ from torch import Tensor, nn
 from torch.nn.utils.fusion import fuse_conv_bn_eval
 
 from hpr.models.batch_norm import BatchNorm
+from hpr.models.fused import Activation, convolve
 from hpr.models.network import Backbone
 from hpr.models.padding import PaddedBatch
 from hpr.models.resnet_shapes import EXPANSION, ResNetShape
@@ -23,12 +26,23 @@ class ConvNorm(nn.Module):
         padding = dilation * (kernel // 2)
         super().__init__()
         self.conv = nn.Conv2d(in_channels, out_channels, kernel, stride, padding, dilation, bias=False)
-        self.norm: nn.Module = BatchNorm(out_channels)
+        self.norm: BatchNorm | None = BatchNorm(out_channels)
 
-    def forward(self, x: Tensor, valid: Tensor | None = None) -> Tensor:
-        """Maps (B, in, H, W) to (B, out, H', W')."""
-        y: Tensor = self.norm(self.conv(x), valid)
-        return y
+    def forward(
+        self,
+        x: Tensor,
+        valid: Tensor | None = None,
+        activation: Activation = "none",
+        shortcut: Tensor | None = None,
+    ) -> Tensor:
+        """Maps (B, in, H, W) to (B, out, H', W'); adds a shortcut before the activation."""
+        norm = None if self.norm is None else partial(self.norm, valid=valid)
+        return convolve(self.conv, x, activation, shortcut, norm)
+
+    def fold(self) -> None:
+        """Puts the batch norm into the convolution."""
+        if self.norm is not None:
+            self.conv, self.norm = fuse_conv_bn_eval(self.conv, self.norm), None
 
 
 class Bottleneck(nn.Module):
@@ -43,7 +57,8 @@ class Bottleneck(nn.Module):
         self.conv2 = ConvNorm(depth, depth, 3, stride, dilation)
         self.conv3 = ConvNorm(depth, EXPANSION * depth, 1)
         # A new network starts as if it had only its stem and shortcuts, and so learns faster.
-        nn.init.zeros_(self.conv3.norm.get_parameter("weight"))
+        assert self.conv3.norm is not None
+        nn.init.zeros_(self.conv3.norm.weight)
 
         self.stride = stride
         projects = in_channels != EXPANSION * depth
@@ -55,11 +70,12 @@ class Bottleneck(nn.Module):
         if self.shortcut is not None:
             shortcut = self.shortcut(x, valid_after)
 
-        x = F.relu_(self.conv1(x, valid))
+        x = self.conv1(x, valid, "relu")
         if valid is not None:
             x = x * valid  # the only convolution that sees neighbouring cells comes next
-        x = F.relu_(self.conv2(x, valid_after))
-        return F.relu_(self.conv3(x, valid_after) + shortcut)
+        x = self.conv2(x, valid_after, "relu")
+        y: Tensor = self.conv3(x, valid_after, "relu", shortcut)
+        return y
 
 
 class ResNet(Backbone):
@@ -103,7 +119,7 @@ class ResNet(Backbone):
             return batch.valid(stride, in_corner).to(batch.tensors.dtype) if batch.is_padded else None
 
         mask = valid(2, in_corner=False)
-        x = F.relu_(self.stem(batch.tensors, mask))
+        x: Tensor = self.stem(batch.tensors, mask, "relu")
         if mask is not None:
             x = x * mask
         x = max_pool_same(x)  # from here on, all crops begin in the corner
@@ -120,15 +136,7 @@ class ResNet(Backbone):
     def fold_batch_norms(self) -> None:
         for part in self.modules():
             if isinstance(part, ConvNorm):
-                assert isinstance(part.norm, BatchNorm)
-                part.conv, part.norm = fuse_conv_bn_eval(part.conv, part.norm), _Folded()
-
-
-class _Folded(nn.Module):
-    """Replaces a batch norm that has been folded into its convolution."""
-
-    def forward(self, x: Tensor, valid: Tensor | None = None) -> Tensor:
-        return x
+                part.fold()
 
 
 def max_pool_same(x: Tensor) -> Tensor:
