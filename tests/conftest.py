@@ -6,7 +6,6 @@ import json
 import multiprocessing
 import os
 import resource
-import shutil
 import signal
 import subprocess
 import sys
@@ -228,17 +227,6 @@ def weights(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFac
     with mock.patch.object(tensorflow, "_open_checkpoint", return_value=reader):
         tensorflow.port(prefix, prefix.with_name("snapshot-515000.safetensors"))
     return prefix.with_name("snapshot-515000.safetensors")
-
-
-@pytest.fixture(scope="session")
-def posetrack17_root(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A PoseTrack 2017 root folder with the images that the golden files name."""
-    root = tmp_path_factory.mktemp("posetrack17")
-    for path in (GOLDEN / "posetrack17" / "predictions").glob("*.json"):
-        (root / "images" / path.stem).mkdir(parents=True)
-        for image in (GOLDEN / "images").iterdir():
-            shutil.copy(image, root / "images" / path.stem)
-    return root
 
 
 @pytest.fixture(autouse=True)
