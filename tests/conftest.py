@@ -1,16 +1,17 @@
 """What the tests share: the golden data, the commands, and a stand-in for the published weights."""
 
 import io
+import itertools
 import json
 import multiprocessing
 import os
 import resource
-import shutil
 import signal
 import subprocess
 import sys
-from collections.abc import Iterator
-from contextlib import contextmanager, redirect_stderr, redirect_stdout
+import time
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager, nullcontext, redirect_stderr, redirect_stdout
 from functools import partial
 from importlib.util import find_spec
 from pathlib import Path
@@ -39,6 +40,7 @@ from hpr.formats import Format, PoseTrack17, PoseTrack18
 from hpr.models import tensorflow
 from hpr.models.backbones.resnet import ResNet
 from hpr.models.network import Refiner
+from hpr.models.places import ASSETS
 from hpr.models.resnet_shapes import ResNetShape
 from hpr.poses import FloatArray
 from hpr.skeleton import POSETRACK15, Skeleton
@@ -46,6 +48,10 @@ from hpr.skeleton import POSETRACK15, Skeleton
 ROOT = Path(__file__).resolve().parents[1]
 GOLDEN = ROOT / "tests" / "golden"
 CASES: list[dict[str, Any]] = json.loads((GOLDEN / "cases.json").read_text())
+SAMPLE = ASSETS / "sample"
+PREDICTIONS = GOLDEN / "posetrack18" / "predictions"
+GOLDEN_FILES = ["dataset=posetrack18", f"dataset.predictions={PREDICTIONS}", f"dataset.root={GOLDEN}"]
+DEMO = ["model=demo", "device=cpu", "flip=false", "margin=50"]
 POSETRACK: dict[str, Format] = {"posetrack18": PoseTrack18(), "posetrack17": PoseTrack17()}
 # In the background of some shells Ctrl-C is ignored, and so it would be in every program that the tests start.
 signal.signal(signal.SIGINT, signal.default_int_handler)
@@ -81,8 +87,9 @@ def _run(program: str | Command[Any], settings: tuple[object, ...], cwd: Path) -
         os.chdir(cwd)
         try:
             if isinstance(program, Command):
-                app.main(program, words)
-            main([Path(program).stem.replace("_", "-"), *words])
+                status = app.main(program, words)
+            else:
+                main([Path(program).stem.replace("_", "-"), *words])
         except SystemExit as end:
             status = int(end.code or 0)
         finally:
@@ -106,6 +113,20 @@ def torchrun(program: str, *settings: object) -> subprocess.CompletedProcess[str
     return command("-m", *words, OMP_NUM_THREADS="1")
 
 
+def start(program: str, *settings: object, launcher: Sequence[str] = ()) -> "subprocess.Popen[str]":
+    """Starts a file of the repository in a process and a session of its own, or by a launcher of processes."""
+    line = [sys.executable, *launcher, str(ROOT / program), *map(str, settings)]
+    pipe = subprocess.PIPE
+    return subprocess.Popen(line, stdout=pipe, stderr=pipe, text=True, start_new_session=True)
+
+
+def wait_for(folder: Path, pattern: str, process: "subprocess.Popen[str]") -> None:
+    """Waits until a folder has a file, or the process has ended."""
+    deadline = time.monotonic() + COMMAND_SECONDS
+    while not list(folder.glob(pattern)) and process.poll() is None and time.monotonic() < deadline:
+        time.sleep(0.02)
+
+
 @contextmanager
 def full_disk(room: int) -> Iterator[None]:
     """Makes writing fail as on a full disk where a file would grow beyond so many bytes."""
@@ -115,6 +136,21 @@ def full_disk(room: int) -> Iterator[None]:
         yield
     finally:
         resource.setrlimit(resource.RLIMIT_FSIZE, before)
+
+
+@contextmanager
+def stopped_after(steps: int) -> Iterator[None]:
+    """Makes `hpr train` in this process stop after some steps, as by Ctrl-C."""
+    num_asked = itertools.count(1)
+    signals = nullcontext(lambda: next(num_asked) >= steps)
+    with mock.patch("hpr.cli.train.stop_signals", return_value=signals):
+        yield
+
+
+def read_report(folder: Path) -> dict[str, Any]:
+    """Returns the report of `hpr refine` in its output folder."""
+    report: dict[str, Any] = json.loads((folder / "report.json").read_text())
+    return report
 
 
 def port(*settings: object, status: int = 0) -> str:
@@ -191,17 +227,6 @@ def weights(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFac
     with mock.patch.object(tensorflow, "_open_checkpoint", return_value=reader):
         tensorflow.port(prefix, prefix.with_name("snapshot-515000.safetensors"))
     return prefix.with_name("snapshot-515000.safetensors")
-
-
-@pytest.fixture(scope="session")
-def posetrack17_root(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A PoseTrack 2017 root folder with the images that the golden files name."""
-    root = tmp_path_factory.mktemp("posetrack17")
-    for path in (GOLDEN / "posetrack17" / "predictions").glob("*.json"):
-        (root / "images" / path.stem).mkdir(parents=True)
-        for image in (GOLDEN / "images").iterdir():
-            shutil.copy(image, root / "images" / path.stem)
-    return root
 
 
 @pytest.fixture(autouse=True)

@@ -201,4 +201,4 @@ def measure_files(settings: BenchmarkSettings) -> Any:
 COMMAND = app.Command("benchmark", BenchmarkSettings, benchmark, folder=Path(__file__).parent / "bench")
 
 if __name__ == "__main__":
-    app.main(COMMAND, sys.argv[1:])
+    sys.exit(app.main(COMMAND, sys.argv[1:]))

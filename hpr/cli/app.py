@@ -13,7 +13,7 @@ from dataclasses import dataclass
 from importlib.resources import files
 from pathlib import Path
 from types import UnionType
-from typing import Any, Generic, NoReturn, TypeVar, get_args
+from typing import Any, Generic, TypeVar, get_args
 
 import hydra
 from hydra.core.override_parser.overrides_parser import OverridesParser
@@ -55,8 +55,8 @@ class Command(Generic[Settings]):
     complete: Callable[[Sequence[str]], list[str]] = list
 
 
-def main(command: Command[Any], words: Sequence[str]) -> NoReturn:
-    """Runs a command and ends the program: with its exit status, or with status 1 and one line on an error.
+def main(command: Command[Any], words: Sequence[str]) -> int:
+    """Runs a command and returns its exit status; an error is printed in one line, and its status is 1.
 
     Args:
         command: What to run.
@@ -70,22 +70,16 @@ def main(command: Command[Any], words: Sequence[str]) -> NoReturn:
         composed = _compose(command, command.complete(_named(command, overrides)), options.config_dir)
         if options.cfg:
             print(OmegaConf.to_yaml(composed), end="")
-            sys.exit(0)
-
-        status = command.run(_validate(command, composed)) or 0
-        sys.stdout.flush()
-    except BrokenPipeError:  # the program that reads the output, such as head, has ended
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
-        sys.exit(0)
+            return 0
+        return command.run(_validate(command, composed)) or 0
     except KeyboardInterrupt:
-        sys.exit(130)  # the status that shells report for Ctrl-C
+        return 130  # the status that shells report for Ctrl-C
     except Exception as error:
         message = _message_for_user(error)
         if message is None:
             raise
         print(f"error: {' '.join(message.splitlines())}", file=sys.stderr)
-        sys.exit(1)
-    sys.exit(status)
+        return 1
 
 
 def _message_for_user(error: Exception) -> str | None:
@@ -109,11 +103,7 @@ def compose(command: Command[Settings], *overrides: str) -> Settings:
 
 
 def _named(command: Command[Any], words: Sequence[str]) -> list[str]:
-    """Returns the words of a command line as NAME=VALUE with the full names of settings.
-
-    Raises:
-        UserError: There are more words without a name than the command takes.
-    """
+    """Returns the words of a command line as NAME=VALUE with the full names of settings."""
     settings = WORDS.get(command.config.replace("_", "-"), ())
     has_dataset = "dataset" in command.settings.model_fields
     named, values = [], []

@@ -52,12 +52,10 @@ def convert(settings: ConvertSettings) -> None:
     with progress_bar("files", len(paths), doing="converting") as progress:
         for path, output in zip(paths, outputs, strict=True):
             sequences = source.read(path)
-            for warning in check_skeletons(sequences, settings.skeleton is not None):
-                warn(f"{path}: {warning}")
+            warn(*(f"{path}: {doubt}" for doubt in check_skeletons(sequences, settings.skeleton is not None)))
             sequences = without_original(sequences)
             if images is not None:
-                for warning in size_warnings([frame for own in sequences for frame in own.frames], images):
-                    warn(warning)
+                warn(*size_warnings([frame for own in sequences for frame in own.frames], images))
                 sequences = [
                     replace(sequence, frames=[_with_image(frame, images) for frame in sequence.frames])
                     for sequence in sequences

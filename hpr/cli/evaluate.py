@@ -35,8 +35,7 @@ def evaluate(settings: EvaluateSettings) -> int:
     if settings.output is not None:
         write_json(Path(settings.output), scores.as_json(), indent=4)
 
-    for warning in scores.warnings:
-        warn(warning, sys.stderr)
+    warn(*scores.warnings, file=sys.stderr)
     print(score_table(scores))
     if settings.output is not None:
         print(f"\nwrote {settings.output}")

@@ -2,17 +2,14 @@
 
 import math
 from pathlib import Path
-from typing import Annotated
-
-from pydantic import Field
 
 from hpr.cli import app
-from hpr.cli.settings import ModelSettings
+from hpr.cli.settings import CanvasSize, ModelSettings
 from hpr.crops import MAX_CROP_PIXELS
 from hpr.errors import UserError
 from hpr.models.checkpoints import load_network
 from hpr.models.export import export as export_network
-from hpr.settings import CanvasSide, Section
+from hpr.settings import Section
 from hpr.skeleton import get_skeleton
 
 
@@ -21,7 +18,7 @@ class ExportSettings(Section):
 
     model: ModelSettings
     output: str
-    size: Annotated[list[CanvasSide], Field(min_length=2, max_length=2)] | None
+    size: CanvasSize | None
 
 
 def export(settings: ExportSettings) -> None:

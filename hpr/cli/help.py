@@ -14,7 +14,7 @@ _CONF = Path(str(files("hpr.conf")))
 
 _SETTING = re.compile(r"( *)(\w+):(?: +(.*?))?(?: +# (.*))?$")
 _DEFAULT = re.compile(r" +- (?:override )?/?(\w+)(?:@(\S+))?: (\w+)(?: +# (.*))?$")
-_INCLUDED = re.compile(r" +- /(\w+)@_here_$")
+_INCLUDED = re.compile(r" +- /([\w/]+)@_here_$")
 
 _DATASET_SETTINGS = (
     ("root", "predictions", "images", "orientation", "outside", "annotations", "skeleton", "scale"),
@@ -100,9 +100,10 @@ def _command_settings(command: str, config: Config) -> Iterator[Setting]:
     for group, name, choice, note in config.groups:
         if choice == "null":
             continue
-        applies = "" if group != "dataset" else "training:" if command == "train" else r"predictions:|  - /pose_files"
-        paths = [path for path in (_CONF / group).glob("*.yaml") if re.search(f"^({applies})", path.read_text(), re.M)]
-        choices = {path.stem: read_config(path).settings for path in sorted(paths)}
+        choices = {path.stem: read_config(path).settings for path in sorted((_CONF / group).glob("*.yaml"))}
+        if group == "dataset":
+            needed = "validation" if command == "train" else "predictions"
+            choices = {stem: own for stem, own in choices.items() if needed in {name.partition(".")[0] for name in own}}
         yield Setting("", "", "")
         yield Setting(f"{name}={choice}", "", f"one of {', '.join(choices)}{f'; {note}' if note else ''}")
         if name != group:

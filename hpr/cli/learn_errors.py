@@ -48,8 +48,7 @@ def learn_errors(settings: LearnErrorsSettings) -> None:
     with replacing(output) as temporary:
         temporary.write_text(_as_yaml(rates, dataset, command))
 
-    for warning in warnings:
-        warn(warning, sys.stderr)
+    warn(*warnings, file=sys.stderr)
     _print_rates(rates)
     print(f"\nwrote {output}; train with it by\n  {command}")
 

@@ -36,8 +36,11 @@ def short_name(name: str) -> str:
 
 
 WORDS = {
-    **{"refine": ("poses", "images"), "evaluate": ("poses", "annotations"), "learn-errors": ("poses", "annotations")},
-    **{"visualize": ("poses", "images"), "convert": ("poses", "output")},
+    "refine": ("poses", "images"),
+    "evaluate": ("poses", "annotations"),
+    "learn-errors": ("poses", "annotations"),
+    "visualize": ("poses", "images"),
+    "convert": ("poses", "output"),
 }
 """Settings that the words without a name set, in this order."""
 
@@ -49,33 +52,41 @@ def main(words: Sequence[str] | None = None) -> NoReturn:
         words: Name of the command and its settings; by default those of the command line.
     """
     name, *settings = (sys.argv[1:] if words is None else words) or ["--help"]
+    try:
+        status = _run(name, settings)
+        sys.stdout.flush()
+    except BrokenPipeError:  # the program that reads the output, such as head, has ended
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        status = 0
+    sys.exit(status)
+
+
+def _run(name: str, settings: Sequence[str]) -> int:
+    """Runs a command, or prints what an option asks for; returns the exit status."""
     if name in COMMANDS:
         module_name = name.replace("-", "_")
         if {"-h", "--help"} & set(settings):
             from hpr.cli.help import command_help
 
-            try:
-                print(command_help(module_name), flush=True)
-            except BrokenPipeError:  # the reader, such as head, has ended
-                os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
-            sys.exit(0)
+            print(command_help(module_name))
+            return 0
 
         # While libraries are loaded, Ctrl-C must not be an exception: some of them catch it and go on.
         previous = signal.signal(signal.SIGINT, lambda number, frame: os._exit(130))
         app, module = import_module("hpr.cli.app"), import_module(f"hpr.cli.{module_name}")
         signal.signal(signal.SIGINT, previous)
-        app.main(module.COMMAND, settings)
+        return int(app.main(module.COMMAND, settings))
 
     if name == "--version":
         print(f"hpr {hpr.__version__}")
-        sys.exit(0)
+        return 0
     if name in ("-h", "--help"):
         width = max(map(len, COMMANDS))
         print("hpr COMMAND NAME=VALUE … refines human poses. hpr COMMAND --help lists a command's settings.")
         print("hpr refine POSES IMAGES is all that most people need. hpr --version prints the version.\n")
         print("\n".join(f"  {command:<{width}}  {summary}" for command, summary in COMMANDS.items()))
-        sys.exit(0)
+        return 0
     close = difflib.get_close_matches(name, COMMANDS, n=1)
     hint = f"did you mean {close[0]}?" if close else f"expected one of {', '.join(COMMANDS)}"
     print(f"error: there is no command '{name}'; {hint}", file=sys.stderr)
-    sys.exit(1)
+    return 1

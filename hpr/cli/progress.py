@@ -21,11 +21,7 @@ def describe_pace(unit: str, done: int, seconds: float, left: int | None = None)
 
 @contextmanager
 def progress_bar(
-    unit: str,
-    total: int | None = None,
-    shown: bool = True,
-    doing: str = "",
-    clock: Callable[[], float] = time.monotonic,
+    unit: str, total: int | None = None, shown: bool = True, doing: str = ""
 ) -> Iterator[Callable[[int], object]]:
     """Yields a function to call with the number of units that were done since the last call.
 
@@ -37,16 +33,15 @@ def progress_bar(
         total: Number of units, if it is known.
         shown: Whether to show anything.
         doing: What the work is, such as "reading".
-        clock: Returns the time in seconds.
     """
-    done, start = 0, clock()
+    done, start = 0, time.monotonic()
     last_line = start
 
     def print_line(count: int) -> None:
         nonlocal done, last_line
         done += count
-        if clock() - last_line >= LINE_EVERY:
-            last_line = clock()
+        if time.monotonic() - last_line >= LINE_EVERY:
+            last_line = time.monotonic()
             what, of_all = f"{doing}: " if doing else "", "" if total is None else f" of {total}"
             pace = describe_pace(unit, done, last_line - start, None if total is None else total - done)
             print(f"{what}{done}{of_all} {unit}, {pace}", file=sys.stderr, flush=True)
@@ -60,6 +55,7 @@ def say(line: str) -> None:
     tqdm.write(line)
 
 
-def warn(message: str, file: TextIO | None = None) -> None:
-    """Prints a warning in one line, whatever names of files and images it holds, by default to stdout."""
-    tqdm.write(f"warning: {' '.join(message.splitlines())}", file or sys.stdout)
+def warn(*messages: str, file: TextIO | None = None) -> None:
+    """Prints each warning in one line, whatever names of files and images it holds, by default to stdout."""
+    for message in messages:
+        tqdm.write(f"warning: {' '.join(message.splitlines())}", file or sys.stdout)

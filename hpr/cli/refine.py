@@ -3,18 +3,19 @@
 import time
 from collections.abc import Sequence
 from contextlib import nullcontext, suppress
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
+from typing import Annotated, Any
 
 import torch
+from pydantic import Field
 
 import hpr
 from hpr.cli import app
 from hpr.cli.components import build
 from hpr.cli.main import short_name
 from hpr.cli.progress import progress_bar, say, warn
-from hpr.cli.settings import Margin, ModelSettings, PredictionSettings, Score
+from hpr.cli.settings import ModelSettings, PredictionSettings
 from hpr.crops import ScaleRule
 from hpr.errors import UserError, counted
 from hpr.formats import Format
@@ -37,7 +38,7 @@ from hpr.runtime.folders import lock_folder
 from hpr.runtime.precision import PrecisionSetting, bf16_advice, slow_precision
 from hpr.runtime.processes import Processes
 from hpr.runtime.signals import stop_signals
-from hpr.settings import Section
+from hpr.settings import Probability, Section
 from hpr.skeleton import get_skeleton
 
 _LARGE_FILE = 50_000_000
@@ -57,8 +58,8 @@ class RefineSettings(Section):
     flip: bool
     scale: ScaleRule
     iterations: Iterations
-    margin: Margin
-    min_score: Score | None
+    margin: Annotated[float, Field(ge=0, le=1000)]
+    min_score: Probability | None
     strict: bool
     skip_broken: bool
     overwrite: bool
@@ -146,11 +147,7 @@ def refine(settings: RefineSettings) -> int:
 
 
 def _chosen_model(settings: RefineSettings, file_format: Format, is_first: bool) -> ModelSettings:
-    """Returns the model with the weights that suit a format, and says which they are.
-
-    Raises:
-        UserError: The model has no weights and is not chosen automatically.
-    """
+    """Returns the model with the weights that suit a format, and says which they are."""
     if settings.model.architecture != "auto":
         raise UserError("model.weights is not set; add model.weights=FILE to the command")
     weights, what = find_weights("photo"), "the photograph refiner"
@@ -204,10 +201,25 @@ def _refine_predictions(
                     tallies |= assembly.add(part)
             tallies |= assembly.finish()
         earlier = sum(tally.refined for sequences in finished.values() for tally in sequences.values())
-        refined_now = sum(tally.refined for tally in tallies.values()) - earlier
-        seconds = time.perf_counter() - start
-        figures = {"skipped_files": len(finished), "refined_now": refined_now, "seconds": seconds}
-        return _report(settings, refiner, source, all_shares, dict(sorted(tallies.items())), figures)
+        facts = {
+            "broken_files": source.broken,
+            "doubts": source.doubts,
+            "stopped": any(share_of_rank.stopped for share_of_rank in all_shares),
+            "device": " and ".join(sorted({share_of_rank.device_name for share_of_rank in all_shares})),
+            "precision": refiner.precision,
+            "format": source.file_format.name,
+            "processes": processes.count,
+            "settings": settings.model_dump(),
+            "sequences": {name: tally.as_json() for name, tally in sorted(tallies.items())},
+            "pictures": [],
+            "page": "report.html",
+            "skipped_files": len(finished),
+            "refined_now": sum(tally.refined for tally in tallies.values()) - earlier,
+            "seconds": time.perf_counter() - start,
+        }
+        from hpr.cli.refine_results import report_results
+
+        return report_results(settings, source, dict(sorted(tallies.items())), facts)
 
 
 def _read_input(settings: RefineSettings, file_format: Format, is_first: bool) -> Input:
@@ -229,31 +241,30 @@ def _read_input(settings: RefineSettings, file_format: Format, is_first: bool) -
     with progress_bar("files", shown=is_first, doing="reading") as progress:
         skipped = broken if settings.skip_broken else None
         files = read_files(file_format, Path(dataset.predictions), progress, skipped)
-    for problem in broken if is_first else ():
-        warn(f"{problem}; this file is skipped")
+    if is_first:
+        warn(*(f"{problem}; this file is skipped" for problem in broken))
     sequences = [sequence for file in files for sequence in file.sequences]
     doubts = check_skeletons(sequences, dataset.skeleton is not None)
     if not any(sequence.people for sequence in sequences):
         num_frames = sum(len(sequence.frames) for sequence in sequences)
         doubts.append(f"{dataset.predictions}: no people in its {counted(num_frames, 'image')}")
-    for doubt in doubts if is_first else ():
-        warn(doubt)
+    if is_first:
+        warn(*doubts)
 
     source = files[0].path.resolve()
     for folder in (output, output / "predictions"):
         if folder.resolve() in (source, source.parent):
             raise UserError(f"{folder}: these are the predictions to be refined; set another output_dir")
-    for warning in check_images(files, images) if is_first else ():
-        warn(warning)
-    if not is_first or dataset.annotations is None:
-        return Input(file_format, files, broken, doubts, images, None)
+    scored = None
+    if is_first:
+        warn(*check_images(files, images))
+        if dataset.annotations is not None:
+            from hpr.metrics.scoring import open_truth
 
-    from hpr.metrics.scoring import open_truth
-
-    with progress_bar("files", len(files), doing="scoring") as progress:
-        truth = open_truth(file_format, dataset.annotations)
-        scores = truth.score({file.path.name: file.sequences for file in files}, progress)
-    return Input(file_format, files, broken, doubts, images, (truth, scores))
+            with progress_bar("files", len(files), doing="scoring") as progress:
+                truth = open_truth(file_format, dataset.annotations)
+                scored = truth, truth.score({file.path.name: file.sequences for file in files}, progress)
+    return Input(file_format, files, broken, doubts, images, scored)
 
 
 def _settings_of_results(settings: RefineSettings, refiner: PoseRefiner, file_format: Format) -> dict[str, Any]:
@@ -310,54 +321,6 @@ def _refine_share(
         note(assembly.finish())
         own.parts = assembly.incomplete()
     return own
-
-
-def _report(
-    settings: RefineSettings,
-    refiner: PoseRefiner,
-    source: Input,
-    shares: Sequence[_Share],
-    tallies: dict[str, Tally],
-    figures: dict[str, Any],
-) -> dict[str, Any]:
-    """Scores and draws the results unless the run was stopped, and writes and returns the report."""
-    from hpr.cli.refine_results import inspect_results, write_report
-    from hpr.report.refine_report import Findings
-
-    output = Path(settings.output_dir)
-    facts: dict[str, Any] = {
-        "broken_files": source.broken,
-        "doubts": source.doubts,
-        "stopped": any(own.stopped for own in shares),
-        "device": " and ".join(sorted({own.device_name for own in shares})),
-        "precision": refiner.precision,
-        "format": source.file_format.name,
-        "processes": len(shares),
-        "settings": settings.model_dump(),
-        "sequences": {name: tally.as_json() for name, tally in tallies.items()},
-        "pictures": [],
-        "page": "report.html",
-        **figures,
-    }
-
-    findings = Findings()
-    if not facts["stopped"]:
-        results = output / "predictions"
-        try:
-            findings = inspect_results(source, results)
-            if settings.visualize:
-                from hpr.cli.visualize import draw, pair_sequences
-
-                refined = [
-                    replace(file, sequences=source.file_format.read(results / file.output_name))
-                    for file in source.files
-                ]
-                pairs = pair_sequences(source.files, refined)
-                draw(pairs, source.images, output / "pictures", "side", every=1, overwrite=True)
-                facts["pictures"].append("pictures")
-        except KeyboardInterrupt:
-            facts["stopped"] = True
-    return write_report(facts, tallies, findings, output)
 
 
 def complete_overrides(overrides: Sequence[str]) -> list[str]:

@@ -2,12 +2,14 @@
 
 from collections.abc import Mapping, Sequence
 from contextlib import suppress
+from dataclasses import replace
 from functools import lru_cache
 from pathlib import Path
 from typing import Any
 
 from hpr.cli.progress import warn
-from hpr.cli.refine import Input
+from hpr.cli.refine import Input, RefineSettings
+from hpr.cli.visualize import draw, pair_sequences
 from hpr.errors import UserError, counted
 from hpr.files import write_json
 from hpr.metrics.person_changes import PersonChange, annotated_changes, moved_most
@@ -23,7 +25,57 @@ This was the bundled sample: drawn people, and weights that have seen no others.
   hpr refine POSES IMAGES"""
 
 
-def inspect_results(source: Input, results: Path) -> Findings:
+def report_results(
+    settings: RefineSettings, source: Input, tallies: Mapping[str, Tally], facts: Mapping[str, Any]
+) -> dict[str, Any]:
+    """Scores and draws the results unless the run was stopped; writes and returns the report.
+
+    Args:
+        settings: Settings of the run.
+        source: What was refined.
+        tallies: Counts of each sequence by its name.
+        facts: What else the report says of the run.
+    """
+    output, total = Path(settings.output_dir), Tally()
+    for tally in tallies.values():
+        total.add(tally)
+    report: dict[str, Any] = {
+        **total.as_json(),
+        "warnings": list(facts["doubts"]),
+        "failed": total.failed,
+        **facts,
+    }
+
+    findings = Findings()
+    if not report["stopped"]:
+        try:
+            findings = _inspect_results(source, output / "predictions")
+            if settings.visualize:
+                refined = [
+                    replace(file, sequences=source.file_format.read(output / "predictions" / file.output_name))
+                    for file in source.files
+                ]
+                pairs = pair_sequences(source.files, refined)
+                draw(pairs, source.images, output / "pictures", "side", every=1, overwrite=True)
+                report["pictures"].append("pictures")
+        except KeyboardInterrupt:
+            report["stopped"] = True
+
+    num_moved = total.moved.total()
+    is_better = findings.scores is not None and findings.scores[1].selection > findings.scores[0].selection
+    if 2 * total.moved_far > num_moved and not is_better:  # farther than a refiner should move most poses
+        far = f"{total.moved_far} of {num_moved} refined poses moved by more than half a head"
+        report["warnings"].append(f"{far}; these weights may not suit these images")
+    if findings.scores is not None:
+        before, after = findings.scores
+        report["warnings"] += fallen_scores(findings)
+        report["metrics"] = {"before": before.summary(), "after": after.summary(), "warnings": after.warnings}
+    write_json(output / "report.json", report, indent=4)
+    save_page(refine_page(report, total, tallies, findings), output / report["page"])
+    return report
+
+
+def _inspect_results(source: Input, results: Path) -> Findings:
     """Draws the people who moved most and, with ground truth, scores the results and draws who gained and lost most.
 
     The refined files in the folder `results` are read, not what is in memory.
@@ -42,42 +94,13 @@ def inspect_results(source: Input, results: Path) -> Findings:
         new = truth.score({name: read_refined(name) for name in outputs})
         findings.scores = (old, new)
         print(f"\n{comparison_table(old, new)}")
-        for warning in new.warnings:
-            warn(warning)
+        warn(*new.warnings)
         with suppress(UserError):  # scoring has reported what is wrong
             findings.changes = annotated_changes(truth, before, read_refined, NUM_PICTURES)
             groups |= {"best": findings.changes.best, "worst": findings.changes.worst}
 
     findings.pictures = person_pictures(groups, before, source.images)
     return findings
-
-
-def write_report(
-    facts: Mapping[str, Any], tallies: Mapping[str, Tally], findings: Findings, output: Path
-) -> dict[str, Any]:
-    """Adds the counts of all sequences and the scores to facts about a run; writes and returns the report."""
-    total = Tally()
-    for tally in tallies.values():
-        total.add(tally)
-
-    report: dict[str, Any] = {
-        **total.as_json(),
-        "warnings": list(facts.get("doubts", [])),
-        "failed": total.failed,
-        **facts,
-    }
-    num_moved = total.moved.total()
-    is_better = findings.scores is not None and findings.scores[1].selection > findings.scores[0].selection
-    if 2 * total.moved_far > num_moved and not is_better:  # farther than a refiner should move most poses
-        far = f"{total.moved_far} of {num_moved} refined poses moved by more than half a head"
-        report["warnings"].append(f"{far}; these weights may not suit these images")
-    if findings.scores is not None:
-        before, after = findings.scores
-        report["warnings"] += fallen_scores(findings)
-        report["metrics"] = {"before": before.summary(), "after": after.summary(), "warnings": after.warnings}
-    write_json(output / "report.json", report, indent=4)
-    save_page(refine_page(report, total, tallies, findings), output / report["page"])
-    return report
 
 
 def print_summary(report: Mapping[str, Any]) -> None:
@@ -96,9 +119,7 @@ def print_summary(report: Mapping[str, Any]) -> None:
     written = ", ".join(["predictions", "report.json", report["page"], *report["pictures"]])
     print(f"{'wrote':<10} {report['settings']['output_dir']}: {written}")
 
-    for warning in report["warnings"]:
-        if warning not in report.get("doubts", []):  # said before the work
-            warn(warning)
+    warn(*(warning for warning in report["warnings"] if warning not in report["doubts"]))  # those said before the work
     if report["stopped"]:
         print(f"\nstopped: {counted(len(report['sequences']), 'sequence')} complete; the same command continues")
         return
@@ -106,7 +127,7 @@ def print_summary(report: Mapping[str, Any]) -> None:
         skipped = counted(len(report["broken_files"]), "file")
         print(f"\nnot all was refined: {counted(report['failed'], 'pose')} failed, {skipped} skipped")
     elif not people["refined"]:
-        why = reasons.removeprefix(", ") or "; ".join(report.get("doubts", [])) or "no people"
+        why = reasons.removeprefix(", ") or "; ".join(report["doubts"]) or "no people"
         print(f"\nnobody was refined: {why}")
     if report["settings"]["dataset"]["name"] == "sample":
         print(_OWN_PREDICTIONS)

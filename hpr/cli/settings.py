@@ -7,13 +7,10 @@ from pydantic import Field
 from hpr.cli.components import Component
 from hpr.crops import ScaleRule
 from hpr.errors import UserError
-from hpr.settings import InputKind, Orientation, Section
+from hpr.settings import CanvasSide, InputKind, Orientation, Section
 
-Margin = Annotated[float, Field(ge=0, le=1000)]
-"""Pixels around a person's keypoints."""
-
-Score = Annotated[float, Field(ge=0, le=1)]
-"""A score of a keypoint."""
+CanvasSize = Annotated[list[CanvasSide], Field(min_length=2, max_length=2)]
+"""Height and width of crops in pixels."""
 
 
 class ModelSettings(Section):

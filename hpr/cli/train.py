@@ -4,17 +4,16 @@ import time
 from collections.abc import Callable, Sequence
 from contextlib import nullcontext
 from pathlib import Path
-from typing import Annotated, Any
+from typing import Any
 
 import torch
-from pydantic import Field
 from torch import Tensor
 from tqdm import tqdm
 
 from hpr.cli import app
 from hpr.cli.components import Component, build
 from hpr.cli.progress import describe_pace, progress_bar, say, warn
-from hpr.cli.settings import DatasetSettings, ModelSettings
+from hpr.cli.settings import CanvasSize, DatasetSettings, ModelSettings
 from hpr.crops import ScaleRule
 from hpr.errors import UserError, counted
 from hpr.metrics.scores import Scores
@@ -27,7 +26,7 @@ from hpr.runtime.memory import keep_freed_memory
 from hpr.runtime.precision import slow_precision
 from hpr.runtime.processes import Processes
 from hpr.runtime.signals import stop_signals
-from hpr.settings import CanvasSide, Count, NonNegative, Section, Seed
+from hpr.settings import Count, NonNegative, Section, Seed
 from hpr.skeleton import get_skeleton
 from hpr.training.callbacks import Callback
 from hpr.training.checkpoint import CHECKPOINT, start_folder
@@ -58,7 +57,7 @@ class TrainSettings(Section):
     scale: ScaleRule
     optimizer: Component
     schedule: Component
-    canvas: Annotated[list[CanvasSide], Field(min_length=2, max_length=2)]
+    canvas: CanvasSize
     training: TrainingSettings
     seed: Seed
     device: str

@@ -2,9 +2,6 @@
 
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Annotated
-
-from pydantic import Field
 
 from hpr.cli import app
 from hpr.cli.progress import progress_bar, warn
@@ -17,11 +14,8 @@ from hpr.refine.plausible import check_skeletons
 from hpr.report.clip import clip_ending
 from hpr.report.drawing import Colouring, Layout, Style
 from hpr.report.pictures import Drawn, SafeNames, SequencePair, draw_clip, draw_pictures
-from hpr.settings import Count, Orientation, Section
+from hpr.settings import Count, Orientation, Probability, Section
 from hpr.video import Video
-
-Score = Annotated[float, Field(ge=0, le=1)]
-"""A score of a keypoint."""
 
 
 class VisualizeSettings(Section):
@@ -36,7 +30,7 @@ class VisualizeSettings(Section):
     skeleton: str | list[str] | None
     layout: Layout
     colour: Colouring
-    min_score: Score
+    min_score: Probability
     boxes: bool
     names: bool
     every: Count
@@ -61,15 +55,12 @@ def visualize(settings: VisualizeSettings) -> int:
         file_format = get_format(settings.format, *beside)
         with progress_bar("files", doing="reading") as progress:
             files = read_files(file_format, Path(location), progress)
-        for warning in check_skeletons(
-            [own for file in files for own in file.sequences], settings.skeleton is not None
-        ):
-            warn(warning)
+        sequences = [sequence for file in files for sequence in file.sequences]
+        warn(*check_skeletons(sequences, settings.skeleton is not None))
         return files
 
     files = read(settings.poses)
-    for warning in check_images(files, images):
-        warn(warning)
+    warn(*check_images(files, images))
     pairs = pair_sequences(files, None if settings.refined is None else read(settings.refined))
     style = Style(settings.colour, settings.min_score, settings.boxes, settings.names)
     drawn = draw(pairs, images, Path(settings.output_dir), settings.layout, settings.every, settings.overwrite, style)

@@ -6,18 +6,14 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from conftest import fail, succeed
+from conftest import DEMO, SAMPLE, fail, read_report, succeed
 
 from hpr.formats import FORMATS, PoseTrack18, get_format
 from hpr.formats.conversion import without_original
 from hpr.images import read_image
-from hpr.models.places import ASSETS
 from hpr.poses import PoseSequence
 from hpr.report.clip import write_clip
 from hpr.skeleton import POSETRACK15
-
-SAMPLE = ASSETS / "sample"
-DEMO = ["model=demo", "device=cpu", "flip=false", "margin=50"]
 
 
 @pytest.fixture(scope="module")
@@ -66,7 +62,7 @@ def test_every_format_is_written_recognised_and_refined(name: str, clip: Path, t
     images = f"dataset.images={clip / 'images'}"
     printed = succeed("refine.py", *DEMO, f"dataset.predictions={source}", images, f"output_dir={tmp_path / 'out'}")
     assert f"taken for the format {name} (" in printed
-    report = json.loads((tmp_path / "out" / "report.json").read_text())
+    report = read_report(tmp_path / "out")
     assert report["format"] == name
     assert report["persons"]["refined"] == before.people
     after = read(tmp_path / "out" / "predictions" / source.name, clip / "images")
@@ -89,7 +85,7 @@ def test_pixels_from_a_video(name: str, clip: Path, tmp_path: Path) -> None:
     get_format(name).write([replace(sequence, frames=frames)], source)
     settings = [f"dataset.predictions={source}", f"dataset.images={video}"]
     succeed("refine.py", *DEMO, *settings, f"output_dir={tmp_path / 'out'}")
-    report = json.loads((tmp_path / "out" / "report.json").read_text())
+    report = read_report(tmp_path / "out")
     assert report["persons"]["refined"] == sequence.people
 
 
@@ -104,23 +100,6 @@ def test_what_is_lost_is_said(clip: Path, tmp_path: Path) -> None:
     succeed("convert", *words, "overwrite=true")
 
 
-@pytest.mark.parametrize(
-    ("words", "message"),
-    [
-        (["poses=/no/where", "format=coco", "output=a.json"], "/no/where: no such file or folder"),
-        (["poses=CLIP", "format=cocoo", "output=a.json"], "unknown format 'cocoo': expected one of auto, posetrack18"),
-        (["poses=CLIP", "format=auto", "output=a.json"], "format=auto: expected the name of a format to write"),
-        (["poses=CLIP", "input_format=mpii", "format=coco", "output=a.json"], "clip.json"),
-        (["poses=CLIP", "format=coco", "output=CLIP", "overwrite=true"], "exists already"),
-        (["poses=CLIP", "format=ultralytics_labels", "output=OUT"], "set images"),
-    ],
-)
-def test_wrong_words(words: list[str], message: str, clip: Path, tmp_path: Path) -> None:
-    places = {"CLIP": str(clip / "clip.json"), "OUT": str(tmp_path / "labels")}
-    given = [f"{name}={places.get(value, value)}" for name, _, value in (word.partition("=") for word in words)]
-    assert message in fail("convert", *given, cwd=tmp_path)
-
-
 @pytest.mark.parametrize(("name", "metric", "column"), [("coco", "OKS", "AP"), ("mpii", "PCKh", "Mean")])
 def test_scores_are_those_of_the_annotations(name: str, metric: str, column: str, clip: Path, tmp_path: Path) -> None:
     """Before and after, in one table and in the report; the same by the command for scoring."""
@@ -132,7 +111,7 @@ def test_scores_are_those_of_the_annotations(name: str, metric: str, column: str
     words = [*DEMO, *files, f"dataset.images={clip / 'images'}", f"output_dir={tmp_path / 'out'}", "objective=map"]
     printed = succeed("refine.py", *words)
     assert f"{metric:<6}before" in printed
-    metrics = json.loads((tmp_path / "out" / "report.json").read_text())["metrics"]
+    metrics = read_report(tmp_path / "out")["metrics"]
     assert 0 < metrics["before"][metric][column] < metrics["after"][metric][column] <= 100
 
     refined = tmp_path / "out" / "predictions" / source.name

@@ -1,10 +1,9 @@
-"""`hpr evaluate`, and how it and `hpr learn-errors` refuse what they are given."""
+"""`hpr evaluate`."""
 
 import json
 from pathlib import Path
 
-import pytest
-from conftest import GOLDEN, fail, succeed
+from conftest import GOLDEN, succeed
 
 from hpr.metrics.posetrack import AP_SCORES, MOT_SCORES
 from hpr.skeleton import POSETRACK15
@@ -30,17 +29,3 @@ def test_table_and_file(tmp_path: Path) -> None:
     for scores in (content["total"], *content["sequences"].values()):
         assert tuple(scores) == AP_SCORES + MOT_SCORES
         assert all(tuple(values) == (*POSETRACK15.names, "total") for values in scores.values())
-
-
-@pytest.mark.parametrize("command", ["evaluate", "learn-errors"])
-@pytest.mark.parametrize(
-    ("settings", "message"),
-    [
-        (BOTH[1:], "annotations is not set; add annotations="),
-        (BOTH[:1], "poses is not set; add poses=VALUE"),
-        ([*BOTH, "dataset.annotations=/no/where"], "/no/where: no such file or folder"),
-        ([*BOTH, "dataset=posetrack17"], "'annolist'"),
-    ],
-)
-def test_bad_input(settings: list[str], message: str, command: str) -> None:
-    assert message in fail(command, *settings)

@@ -10,7 +10,7 @@ from typing import Any
 import cv2
 import numpy as np
 import pytest
-from conftest import GOLDEN, fail, succeed
+from conftest import DEMO, GOLDEN, fail, read_report, succeed
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from PIL import Image as PillowImage
@@ -21,7 +21,6 @@ from hpr.images import read_image
 from hpr.poses import FloatArray
 from hpr.report.clip import write_clip
 
-DEMO = ["model=demo", "device=cpu", "flip=false", "margin=50"]
 POSE = np.random.default_rng(0).uniform([120, 150, 0.5], [220, 330, 0.9], (17, 3)).round(2)
 NAMES = ("My Photos (1)", "a=b,c", "it's $5 #1", "~t", "C:x", "Über [x] {y}", "中文&!;", '"q" \\ %', "12", "[x,y]")
 
@@ -59,17 +58,12 @@ class TestPaths:
         """Whether the path exists, as of inputs, or not yet, as of outputs."""
         monkeypatch.chdir(tmp_path)
         for _ in range(2):
-            words = [
-                f"poses={name}",
-                f"images=[{name},b.jpg]" if "," not in name else "images=b",
-                f"output_dir={name}/o",
-            ]
-            drawn = app.compose(visualize.COMMAND, *words, "every=2")
+            images = "images=b" if "," in name else f"images=[{name},b.jpg]"
+            drawn = app.compose(visualize.COMMAND, f"poses={name}", images, f"output_dir={name}/o", "every=2")
             assert (drawn.poses, drawn.output_dir, drawn.every) == (name, f"{name}/o", 2)
             assert drawn.images in ("b", [name, "b.jpg"])
-            refined = app.compose(
-                refine.COMMAND, f"dataset.predictions={name}", "dataset=auto", f"model.weights={name}"
-            )
+            words = [f"dataset.predictions={name}", "dataset=auto", f"model.weights={name}"]
+            refined = app.compose(refine.COMMAND, *words)
             assert (refined.dataset.predictions, refined.model.weights) == (name, name)
             assert refined.dataset.format["location"] == name
             (tmp_path / name).mkdir(exist_ok=True)
@@ -119,7 +113,7 @@ class TestBrokenFiles:
         assert "0 poses failed, 1 file skipped" in printed
         written = sorted(path.name for path in Path("out/predictions/j").iterdir())
         assert written == sorted({f"{name}_keypoints.json" for name in names} - {broken.name})
-        assert json.loads(Path("out/report.json").read_text())["persons"]["refined"] == 2
+        assert read_report(Path("out"))["persons"]["refined"] == 2
 
     def test_broken_first_files_of_other_programs(self, picture: Any, tmp_path: Path) -> None:
         openpose(tmp_path / "j" / "b_keypoints.json")
@@ -129,8 +123,8 @@ class TestBrokenFiles:
             output = folder / "b.json" if name == "mmpose" else folder
             succeed("convert", f"poses={tmp_path}/j", f"format={name}", f"output={output}", f"images={tmp_path}")
             (folder / f"a.{ending}").write_text("5 [")
-            words = [f"dataset.predictions={folder}", f"dataset.images={tmp_path}", f"output_dir={tmp_path}/{name}_out"]
-            printed = succeed("refine", *DEMO, *words, "skip_broken=true", status=3)
+            words = [*DEMO, folder, tmp_path, f"output_dir={tmp_path}/{name}_out", "skip_broken=true"]
+            printed = succeed("refine", *words, status=3)
             assert "0 poses failed, 1 file skipped" in printed
             assert "1 of 1 refined" in printed
 
@@ -144,27 +138,18 @@ class TestPhotographs:
             (tmp_path / name).mkdir()
             PillowImage.fromarray(pixels).save(tmp_path / name / "a.png", exif=mark)
         (tmp_path / "r.json").write_text(json.dumps([person("a.png")]))
-        found = {}
+        written = []
         for name in ("exif", "upright"):
-            images, out = tmp_path / name, tmp_path / f"out_{name}"
-            words = [f"dataset.predictions={tmp_path}/r.json", f"dataset.images={images}", f"output_dir={out}"]
-            succeed("refine", *DEMO, *words, "visualize=true")
-            found[name] = (out / "predictions" / "r.json").read_text()
+            images, out = f"images={tmp_path / name}", tmp_path / f"out_{name}"
+            poses, labels, again = f"poses={tmp_path}/r.json", out / "labels", out / "again"
+            succeed("refine", *DEMO, poses, images, f"output_dir={out}", "visualize=true")
             assert read_image(next((out / "pictures").rglob("*.jpg"))).shape[0] == picture.shape[0]
-
-            labels = tmp_path / f"labels_{name}"
-            beside = [f"images={images}", f"poses={tmp_path}/r.json"]
-            succeed("convert", *beside, "format=ultralytics_labels", f"output={labels}")
-            found[f"{name} labels"] = (labels / "a.txt").read_text()
-            succeed("convert", *beside, "format=coco", f"output={tmp_path}/{name}.json")
-            found[f"{name} coco"] = (tmp_path / f"{name}.json").read_text()
-            words = [f"dataset.predictions={labels}", f"dataset.images={images}", f"output_dir={out}_labels"]
-            succeed("refine", *DEMO, *words)
-            found[f"{name} refined labels"] = (
-                Path(f"{out}_labels") / "predictions" / labels.name / "a.txt"
-            ).read_text()
-        for name, content in list(found.items()):
-            assert content == found[name.replace("exif", "upright")]
+            succeed("convert", poses, images, "format=ultralytics_labels", f"output={labels}")
+            succeed("convert", poses, images, "format=coco", f"output={out}/coco.json")
+            succeed("refine", *DEMO, f"poses={labels}", images, f"output_dir={again}")
+            files = [out / "predictions" / "r.json", labels / "a.txt", out / "coco.json"]
+            written.append([path.read_text() for path in (*files, again / "predictions" / "labels" / "a.txt")])
+        assert written[0] == written[1]
 
         said = succeed("convert", f"poses={tmp_path}/r.json", "format=mpii", f"output={tmp_path}/m.json")
         assert "how EXIF turns photographs, if it does; read the result with orientation=exif" in said
@@ -174,12 +159,9 @@ class TestPhotographs:
             openpose(tmp_path / "j" / clip / "1_keypoints.json")
             (tmp_path / "images" / clip).mkdir(parents=True)
             cv2.imwrite(str(tmp_path / "images" / clip / "1.png"), pixels)
-        words = [f"dataset.predictions={tmp_path}/j", f"dataset.images={tmp_path}/images"]
-        succeed("refine", *DEMO, *words, f"output_dir={tmp_path}/out")
-        written = [
-            (tmp_path / "out" / "predictions" / clip / "1_keypoints.json").read_text() for clip in ("one", "two")
-        ]
-        assert written[0] != written[1]
+        succeed("refine", *DEMO, tmp_path / "j", tmp_path / "images", f"output_dir={tmp_path}/out")
+        paths = [tmp_path / "out" / "predictions" / clip / "1_keypoints.json" for clip in ("one", "two")]
+        assert paths[0].read_text() != paths[1].read_text()
 
 
 class TestFrameNumbers:
@@ -201,21 +183,12 @@ class TestFrameNumbers:
             succeed("convert", f"poses={tmp_path}/r.json", f"format={name}", f"output={sources[-1]}")
             (sequence,) = get_format("auto", location=str(sources[-1])).read(sources[-1])
             if name != "coco" or "." not in str(ids[0])[:2]:  # which knows no numbers but in names
-                assert {frame.number for frame in sequence.frames} == numbers(ids)
-        words = [
-            f"dataset.predictions={sources[0]}",
-            f"dataset.images={tmp_path}/clip.webm",
-            f"output_dir={tmp_path}/o",
-        ]
-        succeed("refine", *DEMO, *words)
+                numbers = {int("".join(filter(str.isdigit, str(own)))) for own in ids}
+                assert {frame.number for frame in sequence.frames} == numbers
+        succeed("refine", *DEMO, sources[0], tmp_path / "clip.webm", f"output_dir={tmp_path}/o")
 
     def test_pictures_that_count_from_one(self, tmp_path: Path) -> None:
         """ffmpeg's frames begin with 000001.jpg, which is the first of the video."""
         (tmp_path / "r.json").write_text(json.dumps([person("000001.jpg"), person("000002.jpg")]))
         (sequence,) = get_format("alphapose").read(tmp_path / "r.json")
         assert [frame.number for frame in sequence.frames] == [None, None]
-
-
-def numbers(ids: list[Any]) -> set[int]:
-    """Returns the numbers in ids."""
-    return {int("".join(filter(str.isdigit, str(own)))) for own in ids}

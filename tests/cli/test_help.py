@@ -1,6 +1,8 @@
 """`hpr --help` and `hpr COMMAND --help`."""
 
 import re
+import subprocess
+import sys
 
 import pytest
 from conftest import command, succeed
@@ -53,3 +55,11 @@ def test_help_loads_no_library() -> None:
 
 def test_the_version() -> None:
     assert succeed("--version") == f"hpr {hpr.__version__}\n"
+
+
+@pytest.mark.parametrize("words", ["--help", "train --help", "port --cfg job"])
+def test_a_reader_that_has_ended(words: str) -> None:
+    """As head does; the program ends without a message."""
+    line = f"{sys.executable} -m hpr {words} | true; exit ${{PIPESTATUS[0]}}"
+    result = subprocess.run(["bash", "-c", line], capture_output=True, text=True, check=False)
+    assert (result.returncode, result.stderr) == (0, "")

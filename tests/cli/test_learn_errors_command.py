@@ -6,7 +6,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from conftest import GOLDEN, ROOT, fail, succeed
+from conftest import ROOT, fail, succeed
 from hydra.utils import instantiate
 from omegaconf import OmegaConf
 
@@ -64,19 +64,6 @@ def test_annotations_of_another_format(tree: Path, tmp_path: Path) -> None:
     printed = succeed("learn-errors", *words)
     assert f"hpr train --config-dir {tmp_path} pose_errors=mine" in printed
     assert OmegaConf.load(output).false_person == 0  # it is of the one without keypoints
-
-
-@pytest.mark.parametrize(
-    ("output", "message"),
-    [
-        ("learnt.yaml", "output=learnt.yaml: expected a .yaml file in a folder named pose_errors"),
-        ("pose_errors/plausible.yaml", "hpr has pose_errors of that name"),
-        ("/proc/pose_errors/learnt.yaml", "/proc/pose_errors/learnt.yaml: cannot be written"),
-    ],
-)
-def test_bad_output(output: str, message: str, tmp_path: Path) -> None:
-    folders = [f"dataset.annotations={GOLDEN}/evaluation/gt", f"dataset.predictions={GOLDEN}/evaluation/pred"]
-    assert message in fail("learn-errors", *folders, f"output={output}", cwd=tmp_path)
 
 
 def test_nothing_in_common(tree: Path, tmp_path: Path) -> None:

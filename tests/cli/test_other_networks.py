@@ -1,11 +1,10 @@
 """Networks and skeletons other than the published ones: `hpr train`, then `hpr refine`."""
 
-import json
 from pathlib import Path
 
 import numpy as np
 import pytest
-from conftest import succeed
+from conftest import read_report, succeed
 
 from hpr import PoseRefiner
 from hpr.formats import PoseTrack18
@@ -40,7 +39,7 @@ def test_trains_and_refines(model: list[str], tmp_path: Path) -> None:
     settings += [*model, f"model.weights={weights}", "objective=map", "flip=false", "margin=50", "device=cpu"]
     settings.append(f"output_dir={tmp_path / 'out'}")
     succeed("refine.py", *settings)
-    report = json.loads((tmp_path / "out" / "report.json").read_text())
+    report = read_report(tmp_path / "out")
     assert report["persons"]["refined"] == report["persons"]["seen"] > 0
 
     (path,) = (clips / "predictions").iterdir()

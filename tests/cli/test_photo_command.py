@@ -1,9 +1,7 @@
 """The photograph refiner by command: which weights a format gets, and a training from tools/photo_data.py's files."""
 
-import itertools
 import json
 import shutil
-from contextlib import nullcontext
 from pathlib import Path
 from typing import Any
 from unittest import mock
@@ -11,10 +9,9 @@ from unittest import mock
 import cv2
 import numpy as np
 import pytest
-from conftest import GOLDEN, fail, succeed
+from conftest import GOLDEN, fail, read_report, stopped_after, succeed
 from matplotlib.cbook import get_sample_data
 
-from hpr.cli import train
 from hpr.formats import FORMATS
 from hpr.models.places import ASSETS
 from hpr.models.weights import load
@@ -26,19 +23,23 @@ FAST = ["flip=false", "margin=50", "device=cpu"]
 
 
 @pytest.mark.parametrize(
-    ("name", "is_ported", "chosen"),
+    ("name", "folder", "chosen"),
     [
-        ("posetrack18", False, "the photograph refiner"),
-        ("posetrack18", True, "the published weights"),
-        ("coco", True, "the photograph refiner"),
-        ("alphapose", False, "the photograph refiner"),
+        ("posetrack18", "", "the photograph refiner"),
+        ("posetrack18", "model", "the published weights"),
+        ("posetrack18", "cache/hpr", "the published weights"),
+        ("coco", "model", "the photograph refiner"),
+        ("alphapose", "", "the photograph refiner"),
     ],
 )
-def test_weights_by_format(name: str, is_ported: bool, chosen: str, tmp_path: Path) -> None:
+def test_weights_by_format(
+    name: str, folder: str, chosen: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     """On any fresh clone; the demo's weights stand in for the published ones."""
-    if is_ported:
-        (tmp_path / "model").mkdir()
-        shutil.copy(ASSETS / "demo.safetensors", tmp_path / "model" / "snapshot-515000.safetensors")
+    monkeypatch.setenv("XDG_CACHE_HOME", "cache")
+    if folder:
+        (tmp_path / folder).mkdir(parents=True)
+        shutil.copy(ASSETS / "demo.safetensors", tmp_path / folder / "snapshot-515000.safetensors")
     (tmp_path / "images").mkdir()
     shutil.copy(GOLDEN / "images" / "b_333x501.png", tmp_path / "images" / "000000000001.png")
     file_format = FORMATS[name]()
@@ -49,20 +50,9 @@ def test_weights_by_format(name: str, is_ported: bool, chosen: str, tmp_path: Pa
     words = ["dataset.predictions=in.json", "dataset.images=images", *FAST, "output_dir=out"]
     printed = succeed("refine.py", *words, cwd=tmp_path)
     (line,) = [line for line in printed.splitlines() if line.startswith("model=auto: ")]
-    weights = "model/snapshot-515000.safetensors" if "published" in chosen else ASSETS / "photo.safetensors"
+    weights = f"{folder}/snapshot-515000.safetensors" if "published" in chosen else ASSETS / "photo.safetensors"
     assert line == f"model=auto: {chosen}, {weights}"
-    assert json.loads((tmp_path / "out" / "report.json").read_text())["persons"]["refined"] == 1
-
-
-def test_weights_that_are_not_there(tmp_path: Path) -> None:
-    """Those of a model that is named are not replaced by others."""
-    words = [f"dataset.predictions={GOLDEN / 'posetrack18' / 'predictions'}", f"dataset.images={GOLDEN}"]
-    assert "model/snapshot-515000.safetensors: the published weights are not here" in fail(
-        "refine.py", *words, "model=resnet101", cwd=tmp_path
-    )
-    expected = "model.weights is not set; add model.weights=FILE"
-    assert expected in fail("refine.py", *words, "model=resnet101", "model.weights=null", cwd=tmp_path)
-    assert "expected a network of input=discs, found gaussians" in fail("export", "model=photo", "output=a.onnx")
+    assert read_report(tmp_path / "out")["persons"]["refined"] == 1
 
 
 IMAGE = cv2.imread(str(get_sample_data("grace_hopper.jpg", asfileobj=False)))
@@ -135,14 +125,12 @@ def photo_words(photos: Path, folder: Path) -> list[str]:
     return [*words, f"output_dir={folder}"]
 
 
-def test_the_recipe(photos: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_the_recipe(photos: Path, tmp_path: Path) -> None:
     """A run that is stopped after a step and resumed has the weights of one that is not."""
     straight, stopped = tmp_path / "straight", tmp_path / "stopped"
     printed = succeed("train.py", *photo_words(photos, straight))
     assert "after 2 steps" in printed
-    num_asked = itertools.count(1)
-    with monkeypatch.context() as patch:
-        patch.setattr(train, "stop_signals", lambda finish_step: nullcontext(lambda: next(num_asked) >= 1))
+    with stopped_after(1):
         succeed("train.py", *photo_words(photos, stopped), status=130)
     succeed("train.py", *photo_words(photos, stopped), "resume=true")
     (one, provenance), (two, _) = (load(folder / "last.safetensors") for folder in (straight, stopped))

@@ -2,6 +2,7 @@
 
 import io
 import sys
+from types import SimpleNamespace
 
 import pytest
 
@@ -31,9 +32,10 @@ def test_pace(done: int, seconds: float, left: int | None, expected: str) -> Non
     assert describe_pace("people", done, seconds, left) == expected
 
 
-def test_lines_in_a_log_come_now_and_then(capsys: pytest.CaptureFixture[str]) -> None:
+def test_lines_in_a_log_come_now_and_then(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:
     now = 100.0
-    with progress_bar("files", 60, doing="reading", clock=lambda: now) as advance:
+    monkeypatch.setattr(progress, "time", SimpleNamespace(monotonic=lambda: now))
+    with progress_bar("files", 60, doing="reading") as advance:
         for _ in range(40):
             now += 0.5
             advance(1)
@@ -66,5 +68,5 @@ def test_in_a_terminal_a_bar(monkeypatch: pytest.MonkeyPatch) -> None:
 
 def test_a_warning_is_one_line(capsys: pytest.CaptureFixture[str]) -> None:
     warn("image 'new\nline.jpg': no such image")
-    warn("odd", sys.stderr)
+    warn("odd", file=sys.stderr)
     assert capsys.readouterr() == ("warning: image 'new line.jpg': no such image\n", "warning: odd\n")

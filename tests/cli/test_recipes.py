@@ -1,16 +1,13 @@
 """The recipes in conf/experiment: each trains on annotated files, and `hpr refine` takes its weights."""
 
-import itertools
 import json
-from contextlib import nullcontext
 from pathlib import Path
 
 import numpy as np
 import pytest
-from conftest import ROOT, succeed
+from conftest import ROOT, read_report, stopped_after, succeed
 from omegaconf import OmegaConf
 
-from hpr.cli import train
 from hpr.models.weights import load
 
 RECIPES = sorted(path.stem for path in (ROOT / "conf" / "experiment").glob("*.yaml"))
@@ -53,11 +50,11 @@ def test_trains_and_refines(recipe: str, tree: Path, tmp_path: Path) -> None:
     estimates = [f"dataset.predictions={tree / 'predictions'}", f"dataset.annotations={tree / 'annotations'}"]
     refined = ["model=demo", f"model.weights={weights}", "flip=false", "margin=50", "device=cpu"]
     succeed("refine.py", *dataset(tree)[:2], *estimates, *refined, f"output_dir={tmp_path / 'out'}")
-    report = json.loads((tmp_path / "out" / "report.json").read_text())
+    report = read_report(tmp_path / "out")
     assert report["persons"]["refined"] == report["persons"]["seen"] > 0
 
 
-def test_a_run_in_epochs_continues_bit_for_bit(tree: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_run_in_epochs_continues_bit_for_bit(tree: Path, tmp_path: Path) -> None:
     """Across the end of an epoch, after which the people come in another order."""
     (path,) = (tree / "annotations").glob("*.json")
     people = sum(any(person["keypoints"][2::3]) for person in json.loads(path.read_text())["annotations"])
@@ -68,10 +65,7 @@ def test_a_run_in_epochs_continues_bit_for_bit(tree: Path, tmp_path: Path, monke
     kept = OmegaConf.load(straight / "config.yaml").training
     assert (kept.steps, kept.epochs) == (steps, 2.5)
 
-    num_asked = itertools.count(1)
-    with monkeypatch.context() as patch:  # as by Ctrl-C in the middle
-        stop_signals = nullcontext(lambda: next(num_asked) >= steps // 2)
-        patch.setattr(train, "stop_signals", lambda finish_step: stop_signals)
+    with stopped_after(steps // 2):
         printed = succeed("train.py", *words, f"output_dir={stopped}", status=130)
     assert f"stopped after step {steps // 2};" in printed
     succeed("train.py", *words, f"output_dir={stopped}", "resume=true")

@@ -4,15 +4,24 @@ import json
 import os
 import shutil
 import signal
-import subprocess
-import sys
 import time
 from contextlib import suppress
 from pathlib import Path
 
 import pytest
-from conftest import COMMAND_SECONDS, GOLDEN, ROOT, fail, succeed, torchrun
-from test_refine_command import DEMO, POSETRACK, PREDICTIONS, read_report
+from conftest import (
+    COMMAND_SECONDS,
+    DEMO,
+    GOLDEN,
+    GOLDEN_FILES,
+    PREDICTIONS,
+    fail,
+    read_report,
+    start,
+    succeed,
+    torchrun,
+    wait_for,
+)
 
 from hpr.errors import counted
 from hpr.formats import PoseTrack18
@@ -51,10 +60,15 @@ def test_a_broken_file_is_skipped_if_wanted(settings: list[str], tmp_path: Path)
 
 def test_the_same_command_continues(settings: list[str], tmp_path: Path) -> None:
     """Unless other settings would have given other results; what has changed since is refined again."""
-    succeed("refine.py", *settings)
+    printed = succeed("refine.py", *settings)
+    assert "warning: model=demo has seen drawn people alone" in printed
+    assert ("people per second" in printed, "sequence  " in printed) == (True, True)
     folder = tmp_path / "out" / "predictions"
     straight = {path.name: path.read_bytes() for path in folder.iterdir()}
     first = read_report(tmp_path / "out")
+    printed = succeed("refine.py", *settings)
+    assert "2 of 2 files finished by an earlier run, skipped" in printed
+    assert ("people per second" in printed, "sequence  " in printed) == (False, False), "counted by the first run"
     (folder / "seq_b.json").write_text("{}")  # has to be redone
     assert "1 of 2 files finished by an earlier run, skipped" in succeed("refine.py", *settings)
 
@@ -92,23 +106,9 @@ def test_poses_of_missing_images_are_refined_once_these_are_there(settings: list
     assert read_report(tmp_path / "out")["failed"] == 0
 
 
-def start(output: Path, *launcher: str) -> "subprocess.Popen[str]":
-    """Starts the refining of the sample in a process of its own, or by a launcher of processes."""
-    line = [sys.executable, *launcher, str(ROOT / "refine.py"), *SAMPLE, f"output_dir={output}"]
-    env = {**os.environ, "OMP_NUM_THREADS": "1"}
-    return subprocess.Popen(line, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, env=env)
-
-
-def wait_for(folder: Path, pattern: str, process: "subprocess.Popen[str]") -> None:
-    """Waits until a folder has a file, or the process has ended."""
-    deadline = time.monotonic() + COMMAND_SECONDS
-    while not list(folder.glob(pattern)) and process.poll() is None and time.monotonic() < deadline:
-        time.sleep(0.02)
-
-
 @pytest.mark.parametrize("library", ["numpy", "libtorch_cpu"])
 def test_ctrl_c_while_libraries_are_loaded(library: str, tmp_path: Path) -> None:
-    process = start(tmp_path / "out")
+    process = start("refine.py", *SAMPLE, f"output_dir={tmp_path / 'out'}")
     deadline = time.monotonic() + COMMAND_SECONDS
     while library not in Path(f"/proc/{process.pid}/maps").read_text() and time.monotonic() < deadline:
         time.sleep(0.01)
@@ -120,7 +120,7 @@ def test_ctrl_c_while_libraries_are_loaded(library: str, tmp_path: Path) -> None
 
 @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
 def test_a_signal_leaves_finished_files_and_a_report(number: int, tmp_path: Path) -> None:
-    process = start(tmp_path / "out")
+    process = start("refine.py", *SAMPLE, f"output_dir={tmp_path / 'out'}")
     wait_for(tmp_path / "out", "predictions/clip*", process)
     process.send_signal(number)
     printed, errors = process.communicate(timeout=COMMAND_SECONDS)
@@ -139,7 +139,7 @@ def test_a_signal_leaves_finished_files_and_a_report(number: int, tmp_path: Path
 def test_a_killed_run_ends_as_an_undisturbed_one(tmp_path: Path) -> None:
     straight, killed = tmp_path / "straight", tmp_path / "killed"
     succeed("refine.py", *SAMPLE, f"output_dir={straight}")
-    process = start(killed)
+    process = start("refine.py", *SAMPLE, f"output_dir={killed}")
     wait_for(killed, ".journal/clip*", process)
     process.kill()
     process.communicate()
@@ -160,12 +160,12 @@ class TestSeveralProcesses:
         """Also: sequences are shared, and reported once."""
         obstacle = tmp_path / "predictions" / "seq_b.json"
         obstacle.mkdir(parents=True)
-        result = torchrun("refine.py", *POSETRACK, *DEMO, f"output_dir={tmp_path}")
+        result = torchrun("refine.py", *GOLDEN_FILES, *DEMO, f"output_dir={tmp_path}")
         assert result.returncode != 0
         assert "seq_b.json: cannot be written" in result.stderr
 
         obstacle.rmdir()
-        result = torchrun("refine.py", *POSETRACK, *DEMO, f"output_dir={tmp_path}")
+        result = torchrun("refine.py", *GOLDEN_FILES, *DEMO, f"output_dir={tmp_path}")
         assert result.returncode == 0, result.stdout + result.stderr
         report = read_report(tmp_path)
         assert (report["processes"], report["sequences"].keys()) == (2, {"seq_a", "seq_b"})
@@ -175,7 +175,7 @@ class TestSeveralProcesses:
 
     def test_a_large_file_is_shared_by_frames(self, tmp_path: Path) -> None:
         one = [f"dataset.predictions={PREDICTIONS / 'seq_a.json'}", f"output_dir={tmp_path}"]
-        result = torchrun("refine.py", *POSETRACK, *DEMO, *one)
+        result = torchrun("refine.py", *GOLDEN_FILES, *DEMO, *one)
         assert result.returncode == 0, result.stdout + result.stderr
         report = read_report(tmp_path)
         assert (report["processes"], report["frames"], report["sequences"].keys()) == (2, 3, {"seq_a"})
@@ -184,7 +184,8 @@ class TestSeveralProcesses:
         assert [entry["track_id"] for entry in found] == [entry["track_id"] for entry in expected]
 
     def test_a_killed_process_leaves_finished_files(self, tmp_path: Path) -> None:
-        process = start(tmp_path, "-m", "torch.distributed.run", "--nproc-per-node=2", "--standalone")
+        launcher = ["-m", "torch.distributed.run", "--nproc-per-node=2", "--standalone"]
+        process = start("refine.py", *SAMPLE, f"output_dir={tmp_path}", launcher=launcher)
         wait_for(tmp_path, ".journal/clip*", process)
         os.kill(process_of_rank(1, tmp_path), signal.SIGKILL)
         process.communicate(timeout=COMMAND_SECONDS)

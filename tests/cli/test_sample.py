@@ -1,18 +1,15 @@
 """What comes with the package: a sample that the demo weights have never seen, and the bare commands on it."""
 
-import json
 from pathlib import Path
 
 import numpy as np
 import pytest
-from conftest import compose, fail, succeed
+from conftest import SAMPLE, compose, read_report, succeed
 
 from hpr.formats import PoseTrack18
 from hpr.images import read_image
 from hpr.models import weights
 from hpr.models.places import ASSETS
-
-SAMPLE = ASSETS / "sample"
 
 
 def test_what_is_bundled() -> None:
@@ -45,16 +42,10 @@ def test_sample_is_not_what_training_draws(tmp_path: Path) -> None:
 def test_bare_command_raises_the_score(objective: str, score: str, tmp_path: Path) -> None:
     output = succeed("refine.py", f"objective={objective}", cwd=tmp_path)
     folder = tmp_path / "output" / f"refined_{objective}"
-    metrics = json.loads((folder / "report.json").read_text())["metrics"]
+    metrics = read_report(folder)["metrics"]
     assert metrics["after"][score] >= metrics["before"][score] + 10
     assert {path.name for path in folder.iterdir()} == {"predictions", "report.json", "report.html", ".journal"}
     assert "hpr refine POSES IMAGES" in output
-
-
-def test_own_files_need_a_data_set_of_their_own(tmp_path: Path) -> None:
-    message = fail("refine.py", "dataset=sample", f"dataset.predictions={tmp_path}")
-    assert f"poses={tmp_path}: dataset=sample is the bundled clips" in message
-    assert "for files of your own add dataset=auto" in message
 
 
 def test_sample_can_be_scored(tmp_path: Path) -> None:

@@ -7,12 +7,11 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from conftest import GOLDEN, fail, succeed
+from conftest import DEMO, GOLDEN, PREDICTIONS, SAMPLE, fail, succeed
 
 from hpr.formats import PoseTrack18, get_format
 from hpr.formats.conversion import without_original
 from hpr.images import read_image
-from hpr.models.places import ASSETS
 from hpr.poses import Frame
 from hpr.report.clip import write_clip
 from hpr.report.drawing import GAP
@@ -20,8 +19,7 @@ from hpr.report.pictures import SafeNames
 from hpr.skeleton import POSETRACK15
 from hpr.video import Video
 
-PREDICTIONS, REFINED = GOLDEN / "posetrack18" / "predictions", GOLDEN / "posetrack18" / "refined_mota"
-SAMPLE = ASSETS / "sample"
+REFINED = GOLDEN / "posetrack18" / "refined_mota"
 
 
 def words(tmp_path: Path, **settings: object) -> list[str]:
@@ -131,24 +129,6 @@ def test_clip_of_a_video(clip: Path, tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize(
-    ("settings", "message"),
-    [
-        ({"poses": "/no/where"}, "/no/where: no such file or folder"),
-        ({"images": "/no/where"}, "/no/where: expected /no/where/"),
-        ({"refined": "/no/where"}, "/no/where: no such file or folder"),
-        ({"every": 0}, "every=0: expected greater than or equal to 1"),
-        ({"min_score": 2}, "min_score=2: expected less than or equal to 1"),
-        ({"colour": "red"}, "colour=red: expected 'side', 'person' or 'track'"),
-        ({"layout": "top"}, "layout=top: expected 'side', 'blend' or 'single'"),
-        ({"format": "cocoo"}, "unknown format 'cocoo'"),
-    ],
-)
-def test_wrong_words(settings: dict[str, object], message: str, tmp_path: Path) -> None:
-    assert message in fail("visualize", *words(tmp_path, **settings))
-    assert not (tmp_path / "out").exists()
-
-
-@pytest.mark.parametrize(
     ("change", "message"),
     [
         ("file", "refined: expected a refined file for seq_a.json, found none of that name"),
@@ -171,9 +151,9 @@ def test_refined_files_that_do_not_fit(change: str, message: str, tmp_path: Path
 
 def test_refining_draws_what_it_did(tmp_path: Path, clip: Path) -> None:
     """Of a folder and of a video; the refined poses are those on the right."""
-    demo = ["model=demo", "device=cpu", "flip=false", "margin=50", "visualize=true"]
-    given = [f"dataset.predictions={clip / 'before' / 'video.npz'}", f"dataset.images={clip / 'video.webm'}"]
-    printed = succeed("refine.py", *demo, *given, f"output_dir={tmp_path / 'refined'}")
+    files = [f"dataset.predictions={clip / 'before' / 'video.npz'}", f"dataset.images={clip / 'video.webm'}"]
+    given = [*DEMO, "visualize=true", *files]
+    printed = succeed("refine.py", *given, f"output_dir={tmp_path / 'refined'}")
     (name,) = files_in(tmp_path / "refined" / "pictures")
     assert f"drew 3 frames: {tmp_path / 'refined' / 'pictures' / name}" in printed
     assert ", pictures\n" in printed
@@ -184,4 +164,4 @@ def test_refining_draws_what_it_did(tmp_path: Path, clip: Path) -> None:
         frame = Frame("", POSETRACK15, np.empty((0, 15, 2)), number=number)
         np.testing.assert_array_equal(by_command.read(frame), by_refining.read(frame))
     # Once more, where all has been refined: the clip is there already.
-    succeed("refine.py", *demo, *given, f"output_dir={tmp_path / 'refined'}")
+    succeed("refine.py", *given, f"output_dir={tmp_path / 'refined'}")

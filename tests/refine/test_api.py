@@ -7,7 +7,7 @@ from typing import Any, get_args
 import numpy as np
 import PIL.Image
 import pytest
-from conftest import command, small_network
+from conftest import SAMPLE, command, small_network
 
 import hpr
 from hpr import Objective, Outcome, PoseRefiner, RefinedPoses, draw_poses
@@ -15,12 +15,11 @@ from hpr.crops import ScaleRule
 from hpr.errors import UserError
 from hpr.formats import PoseTrack18, get_format
 from hpr.images import Image, read_image
-from hpr.models.places import ASSETS, find_weights
+from hpr.models.places import find_weights
 from hpr.poses import Frame
 from hpr.refine import engine
 from hpr.skeleton import COCO17, POSETRACK15, POSETRACK18, Skeleton
 
-SAMPLE = ASSETS / "sample"
 FRAME: Frame = PoseTrack18().read(SAMPLE / "predictions" / "clip_0002_0001.json")[0].frames[0]
 PICTURE = SAMPLE / FRAME.image
 PERSON_SCORES = np.linspace(0.2, 0.9, len(FRAME))

@@ -119,22 +119,6 @@ def test_thresholds_are_exclusive() -> None:
         np.testing.assert_array_equal(found.confidence, everything.confidence)
 
 
-@pytest.mark.parametrize(
-    ("image", "keypoints", "message"),
-    [
-        (IMAGE[..., :2], np.zeros((1, 15, 2)), r"image: expected uint8 .* found uint8 of shape \(120, 160, 2\)"),
-        (IMAGE / 1.0, np.zeros((1, 15, 2)), "found float64 of shape .* with values from 0 to 2"),
-        (IMAGE.astype(np.uint16), np.zeros((1, 15, 2)), "found uint16"),
-        (IMAGE, np.zeros((15, 2)), r"keypoints: expected shape \(N, 15, 2\), found \(15, 2\)"),
-        (IMAGE, np.zeros((1, 17, 3)), r"found \(1, 17, 3\)"),
-        (IMAGE, np.zeros((1, 17, 2)), r"expected shape \(N, 15, 2\), found \(1, 17, 2\)"),
-    ],
-)
-def test_wrong_arguments(image: Any, keypoints: Any, message: str) -> None:
-    with pytest.raises(ValueError, match=message):
-        small_refiner()(image, keypoints)
-
-
 class TestCropPerson:
     @pytest.mark.parametrize(
         ("keypoints", "size", "outcome"),

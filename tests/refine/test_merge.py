@@ -6,8 +6,8 @@ import numpy as np
 import pytest
 
 from hpr.poses import FloatArray, Frame, FrameKey
-from hpr.refine.merge import apply_refined, keep_confident
-from hpr.refine.objective import MAP, MOTA, Objective, ScoreRule
+from hpr.refine.merge import apply_refined
+from hpr.refine.objective import Objective, ScoreRule
 from hpr.refine.results import Outcome, PersonKey, RefinedPose, RefinedPoses
 from hpr.refine.tally import Tally
 from hpr.skeleton import POSETRACK15, SKELETONS, Skeleton, skeleton_of
@@ -31,27 +31,6 @@ def refined_poses(num_people: int, keypoints: FloatArray, confidence: Any, skele
 
 def applied(frame: Frame, confidence: Any = 0.6, objective: Objective = HALF) -> Frame:
     return apply_refined(frame, refined_poses(len(frame), PROPOSED, confidence, POSETRACK15), POSETRACK15, objective)
-
-
-@pytest.mark.parametrize(
-    ("keep", "add", "kept"),
-    [
-        (MAP.keep, MAP.add, [1, 2, 4, 5]),
-        (MOTA.keep, MOTA.add, [2, 5]),
-        (0.0, 0.7, [1, 2, 5]),
-        (0.7, 0.0, [2, 4, 5]),
-        (0.3, 0.8, [1, 2]),
-    ],
-)
-def test_keeping_and_adding(keep: float, add: float, kept: list[int]) -> None:
-    """Three keypoints of the input and three that it lacks; thresholds are exclusive."""
-    skeleton = skeleton_of(list("abcdef"))
-    keypoints = np.arange(12.0).reshape(1, 6, 2)
-    keypoints[:, 3:] = NAN
-    refined = refined_poses(1, np.ones((6, 2)), [0.0, 0.7, 0.8, 0.0, 0.7, 0.8], skeleton)
-    (found,) = keep_confident(Frame("", skeleton, keypoints), refined, skeleton, keep, add).keypoints
-    assert np.flatnonzero(found[:, 0] == 1).tolist() == kept
-    assert np.isnan(np.delete(found, kept, axis=0)).all()
 
 
 class TestMerge:
