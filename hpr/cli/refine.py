@@ -353,7 +353,7 @@ def _report(
                     for file in source.files
                 ]
                 pairs = pair_sequences(source.files, refined)
-                draw(pairs, source.images, output / "pictures", "side", every=1, overwrite=True)
+                draw(pairs, source.images, output / "pictures", overwrite=True)
                 facts["pictures"].append("pictures")
         except KeyboardInterrupt:
             facts["stopped"] = True
