@@ -226,6 +226,11 @@ def body_scale(
     return _scale_of(diagonal if HEAD_SIZE_PER_DIAGONAL * diagonal < _LARGEST_HEAD else mean_head)
 
 
+def head_size(pose: FloatArray, skeleton: Skeleton, box: FloatArray) -> float:
+    """Returns the head size of a person in image pixels, estimated like `body_scale`."""
+    return STANDARD_SCALE * 50 / body_scale(pose, skeleton, box)
+
+
 def _scale_of(diagonal: float) -> float:
     """Returns the scale of a person whose head box has that diagonal, in image pixels."""
     return STANDARD_SCALE * 50 / (HEAD_SIZE_PER_DIAGONAL * diagonal)

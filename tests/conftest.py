@@ -12,6 +12,7 @@ import sys
 import time
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager, nullcontext, redirect_stderr, redirect_stdout
+from dataclasses import replace
 from functools import partial
 from importlib.util import find_spec
 from pathlib import Path
@@ -37,13 +38,15 @@ from hpr.cli import app
 from hpr.cli.app import Command
 from hpr.cli.main import main
 from hpr.formats import Format, PoseTrack17, PoseTrack18
+from hpr.images import Image
 from hpr.models import tensorflow
 from hpr.models.backbones.resnet import ResNet
 from hpr.models.network import Refiner
 from hpr.models.places import ASSETS
 from hpr.models.resnet_shapes import ResNetShape
-from hpr.poses import FloatArray
-from hpr.skeleton import POSETRACK15, Skeleton
+from hpr.poses import FloatArray, Frame
+from hpr.skeleton import COCO17, POSETRACK15, Skeleton
+from hpr.video import Video
 
 ROOT = Path(__file__).resolve().parents[1]
 GOLDEN = ROOT / "tests" / "golden"
@@ -176,6 +179,12 @@ def joints_of(case: dict[str, Any]) -> FloatArray:
     for joint, x, y in case["pose"]:
         joints[joint] = x, y
     return joints
+
+
+def frames_of(path: Path) -> list[Image]:
+    """Returns all frames of a video."""
+    video = Video(path)
+    return [video.read(replace(Frame.empty("", COCO17), number=number)) for number in range(video.frame_count)]
 
 
 def lively(network: Refiner) -> Refiner:

@@ -56,7 +56,7 @@ def report_results(
                     for file in source.files
                 ]
                 pairs = pair_sequences(source.files, refined)
-                draw(pairs, source.images, output / "pictures", "side", every=1, overwrite=True)
+                draw(pairs, source.images, output / "pictures", overwrite=True)
                 report["pictures"].append("pictures")
         except KeyboardInterrupt:
             report["stopped"] = True

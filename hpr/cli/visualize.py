@@ -12,8 +12,8 @@ from hpr.poses import image_stem
 from hpr.refine.files import PoseFile, check_images, read_files
 from hpr.refine.plausible import check_skeletons
 from hpr.report.clip import clip_ending
-from hpr.report.drawing import Colouring, Layout, Style
-from hpr.report.pictures import Drawn, SafeNames, SequencePair, draw_clip, draw_pictures
+from hpr.report.drawing import DEFAULT_STYLE, Colouring, Layout, Style
+from hpr.report.pictures import Drawn, SequencePair, draw_clip, draw_pictures, safe_names
 from hpr.settings import Count, Orientation, Probability, Section
 from hpr.video import Video
 
@@ -62,8 +62,8 @@ def visualize(settings: VisualizeSettings) -> int:
     files = read(settings.poses)
     warn(*check_images(files, images))
     pairs = pair_sequences(files, None if settings.refined is None else read(settings.refined))
-    style = Style(settings.colour, settings.min_score, settings.boxes, settings.names)
-    drawn = draw(pairs, images, Path(settings.output_dir), settings.layout, settings.every, settings.overwrite, style)
+    style = Style(settings.layout, settings.colour, settings.min_score, settings.boxes, settings.names)
+    drawn = draw(pairs, images, Path(settings.output_dir), settings.overwrite, style, settings.every)
     return 3 if drawn.problems else 0
 
 
@@ -107,18 +107,17 @@ def draw(
     pairs: Sequence[SequencePair],
     images: ImageSource,
     output: Path,
-    layout: Layout,
-    every: int,
     overwrite: bool,
-    style: Style | None = None,
+    style: Style = DEFAULT_STYLE,
+    every: int = 1,
 ) -> Drawn:
     """Draws sequences with a progress bar, each into a folder or a clip of its own, and prints what was written.
 
     Raises:
         UserError: An output exists already or cannot be written.
     """
-    names, is_clip = SafeNames(), isinstance(images, Video)
-    paths = [output / f"{names.make(pair.name)}{clip_ending() if is_clip else ''}" for pair in pairs]
+    ending = clip_ending() if isinstance(images, Video) else ""
+    paths = [output / f"{name}{ending}" for name in safe_names(pair.name for pair in pairs)]
     for path in paths:
         if path.exists() and not overwrite:
             raise UserError(f"{path}: exists already; set another output_dir, or overwrite=true")
@@ -128,9 +127,9 @@ def draw(
     with progress_bar("frames", sum(-(-max(count, 0) // every) for count in counts), doing="drawing") as progress:
         for pair, path in zip(pairs, paths, strict=True):
             if isinstance(images, Video):
-                drawn = draw_clip(pair, images, path, layout, every, progress, style)
+                drawn = draw_clip(pair, images, path, style, every, progress)
             else:
-                drawn = draw_pictures(pair, images, path, layout, every, progress, style)
+                drawn = draw_pictures(pair, images, path, style, every, progress)
             total.frames += drawn.frames
             total.problems += drawn.problems
 

@@ -46,10 +46,22 @@ class ScoredFrame:
     @cached_property
     def distances(self) -> FloatArray:
         """(P, G, 15) between keypoints in head sizes; infinite where one is missing or they are too far apart."""
-        with np.errstate(all="ignore"):  # infinite and huge coordinates, heads without a size
-            offsets = self.estimate.keypoints[:, None] - self.truth.keypoints[None]  # (P, G, 15, 2)
-            distances = np.linalg.norm(offsets, axis=-1) / head_sizes(self.truth.head_boxes)[None, :, None]
+        sizes = head_sizes(self.truth.head_boxes)
+        distances = distances_in_heads(self.estimate.keypoints, self.truth.keypoints, sizes)
         return np.where(distances <= MATCH_DISTANCE, distances, np.inf)
+
+
+def distances_in_heads(estimates: FloatArray, truth: FloatArray, sizes: FloatArray) -> FloatArray:
+    """Returns (..., P, G, K) the distances between keypoints in head sizes; NaN where one is missing.
+
+    Args:
+        estimates: (..., P, K, 2) in image pixels.
+        truth: (G, K, 2) in image pixels.
+        sizes: (G,) head sizes of the annotated people in pixels.
+    """
+    with np.errstate(all="ignore"):  # infinite and huge coordinates, heads without a size
+        offsets = estimates[..., None, :, :] - truth  # (..., P, G, K, 2)
+        return np.asarray(np.linalg.norm(offsets, axis=-1) / sizes[:, None])
 
 
 def scored_frames(pairs: Sequence[FramePair], name: str) -> tuple[list[ScoredFrame], list[str]]:

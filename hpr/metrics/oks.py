@@ -58,8 +58,24 @@ class OksTruth(ImageTruth):
 
     @cached_property
     def _coco(self) -> COCO:
-        """The annotations; made when they are first scored, since pairing frames needs neither boxes nor areas."""
-        return self._indexed(self._people())
+        """The annotations with all fields that pycocotools needs and files may lack.
+
+        They are made when they are first scored, since pairing frames needs neither boxes nor areas.
+        """
+        truth = self._annotated
+        triples = _bounded(np.where(np.isfinite(self._triples), self._triples, 0.0))
+        flat = triples.reshape(len(triples), 3 * triples.shape[1]).tolist()  # (M, K, 3) -> (M, 3 * K)
+        counts = (triples[..., 2] > 0).sum(axis=1).tolist()
+
+        people = []
+        rows = zip(truth.records, truth.wheres, truth.image_indices.tolist(), flat, counts, strict=True)
+        for number, (record, where, image, keypoints, count) in enumerate(rows, 1):
+            box, area = self._box_and_area(record, where)
+            own_count = record.get("num_keypoints")
+            person = {"id": number, "image_id": self._numbers[image], "category_id": 1, "keypoints": keypoints}
+            person |= {"bbox": box, "area": area, "iscrowd": int(bool(fields.flag(record.get("iscrowd"))))}
+            people.append(person | {"num_keypoints": own_count if isinstance(own_count, int) else count})
+        return self._indexed(people)
 
     def score(self, predicted: NamedSequences, progress: Progress = SILENT, mota_threshold: float = 0.0) -> Scores:
         """See `Truth`."""
@@ -136,23 +152,6 @@ class OksTruth(ImageTruth):
         with redirect_stdout(io.StringIO()):
             coco.createIndex()
         return coco
-
-    def _people(self) -> list[dict[str, Any]]:
-        """Returns the annotations with all fields that pycocotools needs and files may lack."""
-        truth = self._annotated
-        triples = _bounded(np.where(np.isfinite(self._triples), self._triples, 0.0))
-        flat = triples.reshape(len(triples), 3 * triples.shape[1]).tolist()  # (M, K, 3) -> (M, 3 * K)
-        counts = (triples[..., 2] > 0).sum(axis=1).tolist()
-
-        people = []
-        rows = zip(truth.records, truth.wheres, truth.image_indices.tolist(), flat, counts, strict=True)
-        for number, (record, where, image, keypoints, count) in enumerate(rows, 1):
-            box, area = self._box_and_area(record, where)
-            own_count = record.get("num_keypoints")
-            person = {"id": number, "image_id": self._numbers[image], "category_id": 1, "keypoints": keypoints}
-            person |= {"bbox": box, "area": area, "iscrowd": int(bool(fields.flag(record.get("iscrowd"))))}
-            people.append(person | {"num_keypoints": own_count if isinstance(own_count, int) else count})
-        return people
 
     def _box_and_area(self, record: dict[str, Any], where: str) -> tuple[list[float], float]:
         """Returns a person's box, and the area: in CrowdPose and where there is none, a share of the box's."""

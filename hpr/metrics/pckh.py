@@ -12,7 +12,7 @@ import numpy as np
 from scipy.optimize import linear_sum_assignment
 
 from hpr.errors import UserError
-from hpr.metrics.frames import MATCH_DISTANCE
+from hpr.metrics.frames import MATCH_DISTANCE, distances_in_heads
 from hpr.metrics.scores import Scores
 from hpr.metrics.truth import SILENT, FramePair, ImageTruth, NamedSequences, Progress, keyed_frames
 from hpr.poses import BoolArray, FloatArray, Frame, IntArray, head_sizes
@@ -42,9 +42,8 @@ class PckhTruth(ImageTruth):
         predicted = dict(predicted)  # each file is read once
         pairs, warnings = self.pairs(predicted, progress)
         # The same number of people for the same images in the same order.
-        lists = [[(f.image, f.records.tolist()) for f in self.frames]]
-        lists.append([(f.image, f.records.tolist()) for _, _, f in keyed_frames(predicted)])
-        in_order = lists[0] == lists[1]
+        estimates = [(frame.image, frame.records.tolist()) for _, _, frame in keyed_frames(predicted)]
+        in_order = estimates == [(frame.image, frame.records.tolist()) for frame in self.frames]
         found, annotated = np.zeros(len(MPII16)), np.zeros(len(MPII16))
         people = headless = 0
 
@@ -80,10 +79,8 @@ def _annotated(frame: Frame) -> BoolArray:
 def _found(pair: FramePair, scored: IntArray, in_order: bool) -> FloatArray:
     """Returns (16,) for how many people each keypoint is found; in order, a prediction has its person's index."""
     truth, estimate = pair.truth.in_skeleton(MPII16), pair.estimate.in_skeleton(MPII16)
-    with np.errstate(invalid="ignore", divide="ignore", over="ignore"):  # missing keypoints, heads without a size
-        offsets = estimate.keypoints[None] - truth.keypoints[:, None]  # (G, P, 16, 2)
-        distances = np.linalg.norm(offsets, axis=-1) / head_sizes(truth.head_boxes)[:, None, None]
-        matches = (distances <= MATCH_DISTANCE) & _annotated(truth)[:, None]  # (G, P, 16)
+    distances = distances_in_heads(estimate.keypoints, truth.keypoints, head_sizes(truth.head_boxes))
+    matches = ((distances <= MATCH_DISTANCE) & _annotated(truth)).swapaxes(0, 1)  # (P, G, 16) -> (G, P, 16)
 
     people, estimates = scored, scored
     if not in_order:

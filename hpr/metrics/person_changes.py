@@ -8,8 +8,8 @@ from typing import NamedTuple
 import numpy as np
 from scipy.optimize import linear_sum_assignment
 
-from hpr.crops import STANDARD_SCALE, body_scale
-from hpr.metrics.frames import MATCH_DISTANCE
+from hpr.crops import head_size
+from hpr.metrics.frames import MATCH_DISTANCE, distances_in_heads
 from hpr.metrics.truth import NamedSequences, Truth
 from hpr.poses import FloatArray, Frame, FrameKey, PoseSequence, head_sizes, match_people
 from hpr.skeleton import Skeleton, kind
@@ -160,17 +160,13 @@ def _paired(truth: Frame, before: Frame, after: Frame) -> Iterator[tuple[int, in
     """
     sizes = head_sizes(truth.head_boxes)  # (G,)
     for person in np.flatnonzero(~(sizes > 0)).tolist():  # without a head box: by the limbs
-        sizes[person] = _head_size(truth, person)
+        sizes[person] = head_size(truth.poses[person], truth.skeleton, truth.boxes[person])
 
-    estimates = _aligned(before, after, truth.skeleton)  # (2, P, K, 2)
-    with np.errstate(invalid="ignore", over="ignore", divide="ignore"):
-        offsets = estimates[:, None] - truth.poses[:, None]  # (2, G, P, K, 2)
-        distances = np.linalg.norm(offsets, axis=-1) / sizes[:, None, None]  # (2, G, P, K)
-
-    right = (distances <= MATCH_DISTANCE).sum(axis=(0, -1))  # (G, P)
+    distances = distances_in_heads(_aligned(before, after, truth.skeleton), truth.poses, sizes)  # (2, P, G, K)
+    right = (distances <= MATCH_DISTANCE).sum(axis=(0, -1)).T  # (G, P)
     for index, person in zip(*linear_sum_assignment(right, maximize=True), strict=True):
         if right[index, person]:
-            yield int(index), int(person), distances[:, index, person]
+            yield int(index), int(person), distances[:, person, index]
 
 
 def _movements(before: Frame, after: Frame) -> FloatArray:
@@ -179,12 +175,12 @@ def _movements(before: Frame, after: Frame) -> FloatArray:
     with np.errstate(invalid="ignore", over="ignore"):
         distances = np.linalg.norm(new - old, axis=-1)  # (P, K)
     is_moved = np.isfinite(distances) & (distances > 0)  # what refining left alone is where it was
-    return np.array(
-        [
-            own[moved].mean() / _head_size(before, person) if moved.any() else np.nan
-            for person, (own, moved) in enumerate(zip(distances, is_moved, strict=True))
-        ]
-    )
+
+    movements = np.full(len(before), np.nan)
+    for person in np.flatnonzero(is_moved.any(axis=1)):
+        size = head_size(before.poses[person], before.skeleton, before.boxes[person])
+        movements[person] = distances[person, is_moved[person]].mean() / size
+    return movements
 
 
 def _aligned(before: Frame, after: Frame, skeleton: Skeleton) -> FloatArray:
@@ -193,11 +189,6 @@ def _aligned(before: Frame, after: Frame, skeleton: Skeleton) -> FloatArray:
     refined = np.full((len(before), len(skeleton), 2), np.nan)
     refined[people[people >= 0]] = after.skeleton.convert(after.poses, skeleton)[people >= 0]
     return np.stack([before.skeleton.convert(before.poses, skeleton), refined])
-
-
-def _head_size(frame: Frame, person: int) -> float:
-    """Returns the head size of a person in pixels by the limbs, or by the box."""
-    return STANDARD_SCALE * 50 / body_scale(frame.poses[person], frame.skeleton, frame.boxes[person])
 
 
 def _largest(people: Iterable[_Ranked], before: NamedSequences, read_after: ReadFile, most: int) -> list[PersonChange]:

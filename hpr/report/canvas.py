@@ -32,16 +32,20 @@ def resize(image: Image, factor: float) -> tuple[Image, FloatArray, FloatArray]:
     return np.asarray(resized, np.uint8), ratio, (ratio - 1) / 2  # OpenCV maps the centres of pixels
 
 
+def encode_jpeg(picture: Image, quality: int) -> bytes:
+    """Returns a picture (H, W, 3) RGB as a JPEG file."""
+    bgr = cv2.cvtColor(picture, cv2.COLOR_RGB2BGR)
+    return cv2.imencode(".jpg", bgr, [cv2.IMWRITE_JPEG_QUALITY, quality])[1].tobytes()
+
+
 def save_jpeg(picture: Image, path: Path) -> None:
     """Writes a picture (H, W, 3) RGB.
 
     Raises:
         UserError: The file cannot be written.
     """
-    bgr = cv2.cvtColor(picture, cv2.COLOR_RGB2BGR)
-    encoded = cv2.imencode(".jpg", bgr, [cv2.IMWRITE_JPEG_QUALITY, 90])[1]
     with replacing(path) as temporary:
-        temporary.write_bytes(encoded.tobytes())
+        temporary.write_bytes(encode_jpeg(picture, 90))
 
 
 def write_text(picture: Image, text: str, corner: tuple[float, float], size: int) -> None:

@@ -45,9 +45,9 @@ def bars_svg(groups: Sequence[str], series: Mapping[str, Sequence[float]], label
         for index, (name, values) in enumerate(series.items()):
             shift = (index - (len(series) - 1) / 2) * width
             colour = _SERIES_COLOURS[index % len(_SERIES_COLOURS)]
-            bars = axes.bar(positions + shift, values, 0.94 * width, label=_printable(name), color=colour)
-            for bar in bars:
-                bar.set_clip_on(False)
+            bars = axes.bar(
+                positions + shift, values, 0.94 * width, label=_printable(name), color=colour, clip_on=False
+            )
             texts = ["" if np.isnan(value) else f"{value:.0f}" for value in values]
             axes.bar_label(bars, texts, fontsize=6.5, padding=1)
 

@@ -8,7 +8,7 @@ from typing import Literal
 import cv2
 import numpy as np
 
-from hpr.crops import STANDARD_SCALE, body_scale
+from hpr.crops import head_size
 from hpr.images import Image
 from hpr.poses import FloatArray, Frame, TrackId, match_people
 from hpr.report.canvas import (
@@ -62,16 +62,21 @@ class Style:
     """How people are drawn.
 
     Attributes:
+        layout: How input and refined poses are shown.
         colour: What has a colour of its own.
         min_score: Keypoints of a lower score are not drawn.
         boxes: Whether the people's boxes are drawn.
         names: Whether the names of keypoints are written.
     """
 
+    layout: Layout = "side"
     colour: Colouring = "side"
     min_score: float = MIN_SCORE
     boxes: bool = False
     names: bool = False
+
+
+DEFAULT_STYLE = Style()
 
 
 @dataclass(frozen=True)
@@ -97,7 +102,7 @@ class DrawnPeople:
     @classmethod
     def from_frame(cls, frame: Frame, before: Frame | None = None, min_score: float = MIN_SCORE) -> "DrawnPeople":
         """Returns the people of a frame without keypoints of a lower score; `before` is the frame before refining."""
-        poses = _certain_poses(frame, min_score)
+        poses = frame.without_uncertain(min_score).poses
         previous = np.full_like(poses, np.nan) if before is None else previous_poses(before, frame, min_score)
         return cls(poses, frame.skeleton, frame.scores, frame.track_ids, frame.boxes, previous)
 
@@ -114,8 +119,8 @@ class DrawnPeople:
     @property
     def head_sizes(self) -> FloatArray:
         """(N,) head sizes in pixels, estimated from all limbs or from the box."""
-        scales = [body_scale(pose, self.skeleton, box) for pose, box in zip(self.poses, self.boxes, strict=True)]
-        return STANDARD_SCALE * 50 / np.array(scales)
+        people = zip(self.poses, self.boxes, strict=True)
+        return np.array([head_size(pose, self.skeleton, box) for pose, box in people])
 
 
 def draw_poses(
@@ -145,7 +150,7 @@ def draw_poses(
     return draw_people(image, DrawnPeople.from_frame(frame, min_score=min_score))
 
 
-def draw_people(image: Image, people: DrawnPeople, style: Style | None = None, width: float = 1.0) -> Image:
+def draw_people(image: Image, people: DrawnPeople, style: Style = DEFAULT_STYLE, width: float = 1.0) -> Image:
     """Draws people on a copy of an image, with their scores, track ids and movements.
 
     Limbs are as thick as suits the person's size. A line with a ring at its start leads from the previous position to
@@ -154,13 +159,13 @@ def draw_people(image: Image, people: DrawnPeople, style: Style | None = None, w
     Args:
         image: (H, W, 3) RGB.
         people: N people.
-        style: What is drawn, and how.
+        style: What is drawn, and how; the layout is of `draw_change` alone.
         width: Factor for the thickness of all lines.
 
     Returns:
         (H, W, 3) RGB.
     """
-    style, picture = style or Style(), image.copy()
+    picture = image.copy()
     sizes = people.head_sizes  # (N,)
     thickness = width * np.clip(sizes / _LIMBS_PER_HEAD, 1.0, max(1.0, min(image.shape[:2]) / 40))  # (N,)
     colours = [_person_colour(people, index, style.colour) for index in range(len(people.poses))]
@@ -189,51 +194,51 @@ def draw_people(image: Image, people: DrawnPeople, style: Style | None = None, w
     return picture
 
 
-def draw_change(
-    image: Image, before: DrawnPeople, after: DrawnPeople | None, layout: Layout, style: Style | None = None
-) -> Image:
+def draw_change(image: Image, before: DrawnPeople, after: DrawnPeople | None, style: Style = DEFAULT_STYLE) -> Image:
     """Draws people before and after refining, with a legend of the colours where there is room.
 
     Args:
         image: (H, W, 3) RGB.
         before: The input.
         after: The refined people; None draws the input alone.
-        layout: How the two are shown.
         style: What is drawn, and how.
 
     Returns:
         (H, W, 3) RGB; side by side (H, 2 * W + GAP, 3).
     """
-    style = style or Style()
-    size = round(min(image.shape[:2]) / 22)
-    shown = [name for name in SIDE_COLOURS if name != "moved" or (after is not None and layout != "single")]
-    legend = shown if style.colour == "side" and size >= _MIN_TITLE_SIZE else []
-
-    if after is None or layout == "single":
+    if after is None or style.layout == "single":
         still = replace(after or before, previous=np.full_like((after or before).poses, np.nan))
-        return draw_legend(draw_people(image, still, style), legend, size)
-    if layout == "blend":
+        pictures = [draw_people(image, still, style)]
+    elif style.layout == "blend":
         pale = draw_people(image, before.without_labels(), style, width=0.5)
         under = np.asarray(cv2.addWeighted(pale, _PALE, image, 1 - _PALE, 0), np.uint8)
-        return draw_legend(draw_people(under, after, style), legend, size)
+        pictures = [draw_people(under, after, style)]
+    else:
+        pictures = [draw_people(image, before, style), draw_people(image, after, style)]
 
-    pictures = [draw_people(image, before, style), draw_legend(draw_people(image, after, style), legend, size)]
+    size = round(min(image.shape[:2]) / 22)
+    if size >= _MIN_TITLE_SIZE and style.colour == "side":
+        _draw_legend(pictures[-1], size, has_movement=after is not None and style.layout != "single")
+    if len(pictures) == 1:
+        return pictures[0]
+
     if size >= _MIN_TITLE_SIZE:
         for picture, title in zip(pictures, ("input", "refined"), strict=True):
             write_text(picture, title, (size / 2, size / 2), size)
     return np.hstack([pictures[0], np.full((len(image), GAP, 3), 255, np.uint8), pictures[1]])
 
 
-def draw_legend(picture: Image, names: Sequence[str], size: int) -> Image:
-    """Writes what some colours of SIDE_COLOURS mean at the bottom of a picture, letters `size` pixels high."""
+def _draw_legend(picture: Image, size: int, has_movement: bool) -> None:
+    """Writes what the colours mean at the bottom of a picture, letters `size` pixels high."""
     x, y = size / 2, picture.shape[0] - 1.6 * size
-    for name in names:
+    for name, colour in SIDE_COLOURS.items():
+        if name == "moved" and not has_movement:
+            continue
         centre = np.array([x + 0.4 * size, y + 0.6 * size])
         draw_circle(picture, centre, 0.4 * size + 1, WHITE if name == "moved" else DARK)
-        draw_circle(picture, centre, 0.4 * size, SIDE_COLOURS[name])
+        draw_circle(picture, centre, 0.4 * size, colour)
         write_text(picture, name, (x + size, y), size)
         x += 2 * size + render_text(name, size)[0].shape[1]
-    return picture
 
 
 def previous_poses(before: Frame, after: Frame, min_score: float = 0.0) -> FloatArray:
@@ -243,12 +248,7 @@ def previous_poses(before: Frame, after: Frame, min_score: float = 0.0) -> Float
     """
     own = before.in_skeleton(after.skeleton)
     unknown = np.full((1, len(own.skeleton), 2), np.nan)  # the last one, which index -1 means
-    return np.concatenate([_certain_poses(own, min_score), unknown])[match_people(before, after)]
-
-
-def _certain_poses(frame: Frame, min_score: float) -> FloatArray:
-    """Returns (N, K, 2) the poses of a frame, NaN for keypoints with a lower score."""
-    return np.where((frame.scores < min_score)[..., None], np.nan, frame.poses)
+    return np.concatenate([own.without_uncertain(min_score).poses, unknown])[match_people(before, after)]
 
 
 def _opacity(scores: FloatArray) -> FloatArray:

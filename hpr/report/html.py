@@ -2,19 +2,20 @@
 
 import base64
 import hashlib
-from collections.abc import Iterable, Mapping, Sequence
+import io
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
-from importlib.resources import files
 from pathlib import Path
 
-import cv2
 import numpy as np
+import PIL.Image
 from jinja2 import Environment, PackageLoader, StrictUndefined
 from markupsafe import Markup
 
 from hpr.files import replacing
 from hpr.images import Image
 from hpr.poses import FloatArray
+from hpr.report.canvas import encode_jpeg, resize
 
 PICTURE_SIDE = 800
 """Longest side of a picture on a page, in pixels."""
@@ -75,9 +76,7 @@ class Picture:
     @property
     def size(self) -> tuple[int, int]:
         """Width and height of the images in pixels."""
-        first = np.frombuffer(next(iter(self.images.values())), np.uint8)
-        height, width = np.asarray(cv2.imdecode(first, cv2.IMREAD_GRAYSCALE)).shape
-        return width, height
+        return PIL.Image.open(io.BytesIO(next(iter(self.images.values())))).size
 
     @property
     def urls(self) -> list[tuple[str, Markup]]:
@@ -130,17 +129,17 @@ def save_page(page: Page, path: Path) -> None:
 
 def render(page: Page) -> str:
     """Returns a page as HTML. All text is escaped, and only the page's own script can run."""
-    script = files("hpr.report").joinpath("templates", "slider.js").read_text("utf-8")
-    digest = base64.b64encode(hashlib.sha256(script.encode()).digest()).decode()
-
     loader = PackageLoader("hpr.report")
     environment = Environment(
         loader=loader, autoescape=True, undefined=StrictUndefined, trim_blocks=True, lstrip_blocks=True
     )
     environment.filters["short"] = _shorten
     environment.globals |= {"MAX_PICTURES": _MAX_PICTURES, "MAX_ROWS": _MAX_ROWS, "MAX_LINES": _MAX_LINES}
+
+    script = loader.get_source(environment, "slider.js")[0]
+    digest = base64.b64encode(hashlib.sha256(script.encode()).digest()).decode()
     template = environment.get_template("report.html.j2")
-    return template.render(page=page, script=Markup(script), script_hash=digest, limit=_limit)
+    return template.render(page=page, script=Markup(script), script_hash=digest)
 
 
 def _shorten(text: str, length: int = _MAX_LETTERS) -> str:
@@ -149,26 +148,19 @@ def _shorten(text: str, length: int = _MAX_LETTERS) -> str:
     return text if len(text) <= length else f"{text[:half]} … {text[-half:]}"
 
 
-def _limit(items: Iterable[object], count: int) -> tuple[list[object], int]:
-    """Returns the first `count` items, and the number of those left out."""
-    everything = list(items)
-    return everything[:count], max(0, len(everything) - count)
-
-
 def jpeg_bytes(image: Image) -> bytes:
     """Returns an image (H, W, 3) as a JPEG file for a page, shrunk until it is small enough."""
     shrink = min(1.0, PICTURE_SIDE / max(image.shape[:2]))
     while True:
-        size = tuple(max(1, round(side * shrink)) for side in image.shape[1::-1])
-        bgr = cv2.cvtColor(cv2.resize(image, size, interpolation=cv2.INTER_AREA), cv2.COLOR_RGB2BGR)
+        shrunk, _, _ = resize(image, shrink)
         for quality in _QUALITIES:
-            jpeg = cv2.imencode(".jpg", bgr, [cv2.IMWRITE_JPEG_QUALITY, quality])[1].tobytes()
-            if len(jpeg) <= _PICTURE_BYTES or max(size) == 1:
+            jpeg = encode_jpeg(shrunk, quality)
+            if len(jpeg) <= _PICTURE_BYTES or max(shrunk.shape[:2]) == 1:
                 return jpeg
         shrink *= 0.7
 
 
-def crop_around(image: Image, points: FloatArray) -> tuple[Image, FloatArray, float]:
+def crop_around(image: Image, points: FloatArray) -> tuple[Image, FloatArray, FloatArray]:
     """Returns the part of an image that shows some points, at the size of a picture.
 
     Args:
@@ -176,7 +168,7 @@ def crop_around(image: Image, points: FloatArray) -> tuple[Image, FloatArray, fl
         points: (n, 2) in image pixels. Without any, the whole image is shown.
 
     Returns:
-        The part (h, w, 3); its upper left corner (2,) in image pixels; and its scale, pixels per image pixel.
+        The part (h, w, 3), and the factor (2,) and shift (2,) for `DrawnPeople.scaled`.
     """
     size = np.array(image.shape[1::-1])
     low, high = np.zeros(2, int), size
@@ -188,8 +180,6 @@ def crop_around(image: Image, points: FloatArray) -> tuple[Image, FloatArray, fl
         low = np.clip(centre - extent / 2, 0, size - 1).astype(int)
         high = np.clip(centre + extent / 2, low + 1, size).astype(int)
 
-    part = image[low[1] : high[1], low[0] : high[0]]
-    scale = min(PICTURE_SIDE / max(part.shape[:2]), _MAX_ENLARGEMENT)
-    resized = max(1, round(part.shape[1] * scale)), max(1, round(part.shape[0] * scale))
-    interpolation = cv2.INTER_AREA if scale < 1 else cv2.INTER_CUBIC
-    return np.asarray(cv2.resize(part, resized, interpolation=interpolation), np.uint8), low.astype(float), scale
+    scale = min(PICTURE_SIDE / max(high - low), _MAX_ENLARGEMENT)
+    part, factor, shift = resize(image[low[1] : high[1], low[0] : high[0]], scale)
+    return part, factor, shift - low * factor

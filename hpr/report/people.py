@@ -1,5 +1,6 @@
 """Pictures of single people before and after refining, for a page."""
 
+import itertools
 from collections.abc import Iterable, Mapping, Sequence
 
 import numpy as np
@@ -30,11 +31,9 @@ def person_pictures(
         Name → a picture of each person.
     """
     rank = {file: index for index, file in enumerate(files)}
-    people = [(name, index, change) for name, group in groups.items() for index, change in enumerate(group)]
-    pictures: dict[str, dict[int, Picture]] = {name: {} for name in groups}
-    for name, index, change in sorted(people, key=lambda one: (rank[one[2].file], one[2].key)):
-        pictures[name][index] = _picture(change, images)
-    return {name: [own[index] for index in sorted(own)] for name, own in pictures.items()}
+    people = sorted(itertools.chain(*groups.values()), key=lambda change: (rank[change.file], change.key))
+    pictures = {id(change): _picture(change, images) for change in people}
+    return {name: [pictures[id(change)] for change in group] for name, group in groups.items()}
 
 
 def frame_name(index: int, image: str) -> str:
@@ -47,17 +46,17 @@ def _picture(change: PersonChange, images: ImageSource) -> Picture:
     (track_id,) = change.before.track_ids
     who = "" if track_id is None else f", track {track_id}"
     title = f"{change.sequence}, {frame_name(change.key.frame, change.before.image)}{who}"
-    facts = (
-        []
-        if change.found is None
-        else ["right keypoints {0.right} → {1.right}, wrong ones {0.wrong} → {1.wrong}".format(*change.found)]
-    )
+
+    facts = []
+    if change.found is not None:
+        facts.append("right keypoints {0.right} → {1.right}, wrong ones {0.wrong} → {1.wrong}".format(*change.found))
     if not np.isnan(change.moved):
         facts.append(f"moved by {change.moved:.2f} head sizes (mean of what moved)")
     old, new = (own.in_skeleton(change.before.skeleton).present.any(axis=0) for own in (change.before, change.after))
-    facts += [
-        f"{count} {what}" for what, count in (("dropped", (old & ~new).sum()), ("added", (new & ~old).sum())) if count
-    ]
+    for what, is_so in (("dropped", old & ~new), ("added", new & ~old)):
+        if is_so.any():
+            facts.append(f"{is_so.sum()} {what}")
+
     caption = "; ".join(facts)
     try:
         return Picture(title, caption, _draw(images.read(change.before), change))
@@ -80,8 +79,7 @@ def _draw(image: Image, change: PersonChange) -> dict[str, bytes]:
         middle, head = np.median(points, axis=0), float(people["input"].head_sizes[0])
         points = np.clip(points, middle - _REACH * head, middle + _REACH * head)
 
-    part, corner, scale = crop_around(image, points)
-    factor, shift = np.full(2, scale), (0.5 - corner) * scale - 0.5  # OpenCV maps the centres of pixels
+    part, factor, shift = crop_around(image, points)
     return {
         name: jpeg_bytes(draw_people(part, own.without_labels().scaled(factor, shift))) for name, own in people.items()
     }

@@ -1,7 +1,8 @@
 """Pictures and clips of whole sequences before and after refining, with one image in memory at a time."""
 
+import itertools
 import re
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
@@ -11,7 +12,8 @@ from hpr.images import Image, ImageSource
 from hpr.poses import Frame, image_stem
 from hpr.report.canvas import resize, save_jpeg
 from hpr.report.clip import write_clip
-from hpr.report.drawing import GAP, DrawnPeople, Layout, Style, draw_change
+from hpr.report.drawing import DEFAULT_STYLE, GAP, DrawnPeople, Style, draw_change
+from hpr.skeleton import COCO17
 from hpr.video import Video
 
 _CLIP_SIZE = (1920, 1080)  # width and height in pixels
@@ -49,32 +51,27 @@ class Drawn:
     problems: list[str] = field(default_factory=list)
 
 
-class SafeNames:
-    """Makes file names that are valid on every file system and differ from each other."""
-
-    def __init__(self) -> None:
-        self._taken: set[str] = set()
-
-    def make(self, wanted: str) -> str:
-        """Returns a new name, as close to the wanted one as possible."""
-        safe = re.sub(r"[^\w.,()+ -]", "_", wanted).strip(" .") or "unnamed"
+def safe_names(wanted: Iterable[str]) -> list[str]:
+    """Returns file names close to the wanted ones that are valid on every file system and differ from each other."""
+    names: dict[str, str] = {}  # by what file systems that ignore case compare
+    for text in wanted:
+        safe = re.sub(r"[^\w.,()+ -]", "_", text).strip(" .") or "unnamed"
         safe = safe.encode(errors="replace")[:_MAX_NAME_BYTES].decode(errors="ignore")
         name, count = safe, 1
-        while name.lower() in self._taken:  # some file systems ignore case
+        while name.lower() in names:
             count += 1
             name = f"{safe}_{count}"
-        self._taken.add(name.lower())
-        return name
+        names[name.lower()] = name
+    return list(names.values())
 
 
 def draw_pictures(
     pair: SequencePair,
     images: ImageSource,
     folder: Path,
-    layout: Layout,
+    style: Style = DEFAULT_STYLE,
     every: int = 1,
     progress: Callable[[int], Any] = lambda frames: None,
-    style: Style | None = None,
 ) -> Drawn:
     """Writes one picture per frame into a folder, named after the frame's image.
 
@@ -82,23 +79,20 @@ def draw_pictures(
         pair: The sequence.
         images: Source of the images.
         folder: Output folder.
-        layout: How input and refined poses are shown.
+        style: What is drawn, and how.
         every: Draw every n-th frame.
         progress: Called with the number of frames that are done.
-        style: What is drawn, and how.
 
     Raises:
         UserError: A picture cannot be written.
     """
-    drawn, names = Drawn(), SafeNames()
-    for index, (before, after) in enumerate(pair.frames()):
-        unnamed = "image" if before.number is None else f"{before.number:06}"
-        name = names.make(image_stem(before.image) or unnamed)
-        if index % every:
-            continue  # it has been named, so that names do not depend on `every`
-
+    names = safe_names(
+        image_stem(frame.image) or ("image" if frame.number is None else f"{frame.number:06}") for frame in pair.before
+    )
+    drawn = Drawn()
+    for name, (before, after) in itertools.islice(zip(names, pair.frames(), strict=True), 0, None, every):
         if (image := _read(images, before, drawn)) is not None:
-            picture = _draw(image, before, after, layout, (_PICTURE_SIDE, _PICTURE_SIDE), style)
+            picture = _draw(image, before, after, (_PICTURE_SIDE, _PICTURE_SIDE), style)
             save_jpeg(picture, folder / f"{name}.jpg")
             drawn.frames += 1
         progress(1)
@@ -109,10 +103,9 @@ def draw_clip(
     pair: SequencePair,
     video: Video,
     path: Path,
-    layout: Layout,
+    style: Style = DEFAULT_STYLE,
     every: int = 1,
     progress: Callable[[int], Any] = lambda frames: None,
-    style: Style | None = None,
 ) -> Drawn:
     """Writes a clip as long as the video, at most 1920 × 1080 pixels, with the people of the sequence's frames.
 
@@ -123,14 +116,15 @@ def draw_clip(
     """
     drawn = Drawn()
     frames = {before.number: (before, after) for before, after in pair.frames()}
-    empty = replace(Frame.empty("", pair.before[0].skeleton), size=pair.before[0].size)
+    first = pair.before[0] if pair.before else Frame.empty("", COCO17)  # of nobody any skeleton will do
+    empty = replace(Frame.empty("", first.skeleton), size=first.size)
 
     def pictures() -> Iterator[Image]:
         number = 0
         while video.has(nobody := replace(empty, number=number)):
             before, after = frames.get(number, (nobody, None if pair.after is None else nobody))
             if (image := _read(video, before, drawn)) is not None:
-                yield _draw(image, before, after, layout, _CLIP_SIZE, style)
+                yield _draw(image, before, after, _CLIP_SIZE, style)
             elif not video.has(nobody):
                 drawn.problems.pop()  # the video ends earlier than its header says
             progress(1)
@@ -144,17 +138,14 @@ def draw_clip(
     return drawn
 
 
-def _draw(
-    image: Image, before: Frame, after: Frame | None, layout: Layout, max_size: tuple[int, int], style: Style | None
-) -> Image:
+def _draw(image: Image, before: Frame, after: Frame | None, max_size: tuple[int, int], style: Style) -> Image:
     """Draws a frame before and after refining, on a picture of at most a width and height."""
     width, height = max_size
-    style = style or Style()
-    pane_width = (width - GAP) // 2 if after is not None and layout == "side" else width
+    pane_width = (width - GAP) // 2 if after is not None and style.layout == "side" else width
     image, factor, shift = resize(image, min(1.0, pane_width / image.shape[1], height / image.shape[0]))
     people = DrawnPeople.from_frame(before, min_score=style.min_score).scaled(factor, shift)
     refined = None if after is None else DrawnPeople.from_frame(after, before, style.min_score).scaled(factor, shift)
-    return draw_change(image, people, refined, layout, style)
+    return draw_change(image, people, refined, style)
 
 
 def _read(images: ImageSource, frame: Frame, drawn: Drawn) -> Image | None:

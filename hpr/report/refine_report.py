@@ -122,14 +122,14 @@ def _facts(report: Mapping[str, Any], findings: Findings) -> list[Fact]:
         note = f"95 % within {movement['p95']:.2f}"
         facts.append(Fact(f"{movement['median']:.2f} heads", "moved, in the median", note))
     changed = f"{keypoints['dropped']:,} dropped, {keypoints['added']:,} added"
-    if ignored := keypoints.get("ignored"):
-        changed += f", {ignored:,} of the input ignored for their low scores"
+    if keypoints["ignored"]:
+        changed += f", {keypoints['ignored']:,} of the input ignored for their low scores"
     facts.append(Fact(f"{keypoints['kept']:,}", "keypoints kept", changed))
     frames = "frame" if report["frames"] == 1 else "frames"
     facts.append(Fact(f"{report['frames']:,}", frames, f"in {counted(len(report['sequences']), 'sequence')}"))
 
-    num_refined = report.get("refined_now", people["seen"])
-    speed = f"{num_refined / report['seconds']:.1f} people per second" if report["seconds"] and num_refined else ""
+    rate = report["refined_now"] / report["seconds"] if report["seconds"] else 0.0
+    speed = f"{rate:.1f} people per second" if rate else ""
     where = f"{speed} on {report['device']} in {report['precision']}".strip()
     return [*facts, Fact(f"{report['seconds']:,.1f} s", "time", where)]
 

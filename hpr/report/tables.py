@@ -2,6 +2,7 @@
 
 import math
 from collections.abc import Mapping, Sequence
+from itertools import zip_longest
 
 from hpr.metrics.scores import Scores
 
@@ -11,8 +12,8 @@ NOTHING = "–"
 
 def format_table(rows: Sequence[Sequence[str]], width: int = 8) -> str:
     """Formats rows of cells as columns of a minimum width, the first left-aligned, the others right-aligned."""
-    count = max((len(row) for row in rows), default=0)
-    widths = [max([width, *(len(row[i]) + 2 * bool(i) for row in rows if i < len(row))]) for i in range(count)]
+    columns = enumerate(zip_longest(*rows, fillvalue=""))
+    widths = [max(width, max(map(len, column)) + (2 if index else 0)) for index, column in columns]
     return "\n".join(_line(row, widths) for row in rows)
 
 
@@ -27,11 +28,9 @@ def _line(row: Sequence[str], widths: Sequence[int]) -> str:
     return "".join([first, *others]).rstrip()
 
 
-def number(value: float, digits: int = 1, sign: bool = False) -> str:
-    """Formats a number for a cell; NaN is a dash."""
-    if math.isnan(value):
-        return NOTHING
-    return f"{value:{'+' if sign else ''}.{digits}f}"
+def number(value: float, sign: bool = False) -> str:
+    """Formats a number with one digit for a cell; NaN is a dash."""
+    return NOTHING if math.isnan(value) else f"{value:{'+' if sign else ''}.1f}"
 
 
 _FURTHER_TOTALS = {

@@ -7,16 +7,14 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from conftest import DEMO, GOLDEN, PREDICTIONS, SAMPLE, fail, succeed
+from conftest import DEMO, GOLDEN, PREDICTIONS, SAMPLE, fail, frames_of, succeed
 
 from hpr.formats import PoseTrack18, get_format
 from hpr.formats.conversion import without_original
 from hpr.images import read_image
-from hpr.poses import Frame
 from hpr.report.clip import write_clip
 from hpr.report.drawing import GAP
-from hpr.report.pictures import SafeNames
-from hpr.skeleton import POSETRACK15
+from hpr.report.pictures import safe_names
 from hpr.video import Video
 
 REFINED = GOLDEN / "posetrack18" / "refined_mota"
@@ -37,10 +35,10 @@ def test_pictures_before_and_after(layout: str, tmp_path: Path) -> None:
     printed = succeed("visualize", *words(tmp_path, refined=REFINED, layout=layout))
     expected = []
     for path in sorted(PREDICTIONS.glob("*.json")):
-        names = SafeNames()
         (sequence,) = PoseTrack18().read(path)
-        for frame in sequence.frames:
-            expected.append(f"{path.stem}/{names.make(Path(frame.image).stem)}.jpg")
+        names = safe_names(Path(frame.image).stem for frame in sequence.frames)
+        for frame, name in zip(sequence.frames, names, strict=True):
+            expected.append(f"{path.stem}/{name}.jpg")
             height, width = read_image(GOLDEN / frame.image).shape[:2]
             picture = read_image(tmp_path / "out" / expected[-1])
             assert picture.shape == (height, 2 * width + GAP if layout == "side" else width, 3)
@@ -114,10 +112,8 @@ def test_clip_of_a_video(clip: Path, tmp_path: Path) -> None:
     printed = succeed("visualize", *words(tmp_path, **given))
     (name,) = files_in(tmp_path / "out")
     assert printed == f"drew 3 frames: {tmp_path / 'out' / name}\n"
-    video, original = Video(tmp_path / "out" / name), Video(clip / "video.webm")
-    frames = [Frame("", POSETRACK15, np.empty((0, 15, 2)), number=number) for number in range(3)]
-    drawn = [video.read(frame).astype(int) for frame in frames]
-    originals = [original.read(frame).astype(int) for frame in frames]
+    paths = tmp_path / "out" / name, clip / "video.webm"
+    drawn, originals = ([frame.astype(int) for frame in frames_of(path)] for path in paths)
     width = originals[0].shape[1]
     assert drawn[0].shape[1] == 2 * width + GAP
     changed = [
@@ -125,7 +121,7 @@ def test_clip_of_a_video(clip: Path, tmp_path: Path) -> None:
         for one, own in zip(drawn, originals, strict=True)
     ]
     assert changed == [[True, True], [False, False], [True, True]]
-    assert video.frame_rate == pytest.approx(12.5)
+    assert Video(paths[0]).frame_rate == pytest.approx(12.5)
 
 
 @pytest.mark.parametrize(
@@ -159,9 +155,7 @@ def test_refining_draws_what_it_did(tmp_path: Path, clip: Path) -> None:
     assert ", pictures\n" in printed
     results = tmp_path / "refined" / "predictions"
     succeed("visualize", *words(tmp_path, poses=clip / "before", refined=results, images=clip / "video.webm"))
-    by_command, by_refining = (Video(tmp_path / folder / name) for folder in ("out", "refined/pictures"))
-    for number in range(3):
-        frame = Frame("", POSETRACK15, np.empty((0, 15, 2)), number=number)
-        np.testing.assert_array_equal(by_command.read(frame), by_refining.read(frame))
+    by_command, by_refining = (frames_of(tmp_path / folder / name) for folder in ("out", "refined/pictures"))
+    np.testing.assert_array_equal(by_command, by_refining)
     # Once more, where all has been refined: the clip is there already.
     succeed("refine.py", *given, f"output_dir={tmp_path / 'refined'}")

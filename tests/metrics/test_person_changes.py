@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 from scored_clips import Person, frame, people, sequence
 
-from hpr.metrics.person_changes import AnnotatedChanges, Found, annotated_changes, moved_most
+from hpr.metrics.person_changes import AnnotatedChanges, Found, PersonChange, annotated_changes, moved_most
 from hpr.metrics.posetrack import PoseTrackTruth
 from hpr.poses import Frame, PoseSequence
 from hpr.skeleton import COCO17, POSETRACK15
@@ -108,29 +108,26 @@ def test_those_who_gained_and_lost_most() -> None:
 class TestMoved:
     """People who moved most, with or without annotations."""
 
+    def most(self, before: list[PoseSequence], after: list[PoseSequence]) -> list[PersonChange]:
+        return moved_most({"a.json": before}, {"a.json": after}.__getitem__, 6)
+
     def test_one_person_of_a_crowd(self) -> None:
         crowd = people(9)
         moved = [*crowd[:5], crowd[5] + [30, 40], *crowd[6:8], off(crowd[8], 3)]
-        files = [{"a.json": [PoseSequence("clip", [one(*poses)])]} for poses in (crowd, moved)]
-        first, second = moved_most(files[0], files[1].__getitem__, 6)  # the others did not move
-        assert (first.sequence, first.key, first.before.track_ids, first.after.track_ids) == (
-            "clip",
-            (0, 0),
-            (5,),
-            (5,),
-        )
+        before, after = (PoseSequence("clip", [one(*poses)]) for poses in (crowd, moved))
+        first, second = self.most([before], [after])  # the others did not move
+        assert (first.sequence, first.key) == ("clip", (0, 0))
+        assert first.before.track_ids == first.after.track_ids == (5,)
         assert second.before.track_ids == (8,)
         assert first.moved == pytest.approx(second.moved * 50 / 16, rel=0.3)  # of the keypoints that moved
 
     def test_a_tracked_person_counts_once_in_a_sequence(self) -> None:
         poses = [POSE, POSE + 10, POSE + 20]
         for track, expected in ((7, [(1, 2), (0, 2)]), (None, [(0, 2), (1, 2), (0, 1), (1, 1)])):
-            clips = [sequence(*([Person(own, track)] for own in some)) for some in ([POSE] * 3, poses)]
-            files = [{"a.json": [own, own]} for own in clips]
-            found = moved_most(files[0], files[1].__getitem__, 9)
+            before, after = (sequence(*([Person(own, track)] for own in some)) for some in ([POSE] * 3, poses))
+            found = self.most([before, before], [after, after])
             assert sorted(change.key for change in found) == sorted(expected)
             assert found[0].moved == max(change.moved for change in found)
 
     def test_who_is_gone_or_has_no_keypoints_has_not_moved(self) -> None:
-        files = [{"a.json": [clip(*poses)]} for poses in ([POSE, POSE * np.nan], [POSE * np.nan, POSE])]
-        assert moved_most(files[0], files[1].__getitem__, 9) == []
+        assert self.most([clip(POSE, POSE * np.nan)], [clip(POSE * np.nan, POSE)]) == []

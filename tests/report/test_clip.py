@@ -6,14 +6,12 @@ from pathlib import Path
 import numpy as np
 import pytest
 from browser import needs_browser, opened
-from conftest import full_disk
+from conftest import frames_of, full_disk
 
 from hpr.errors import UserError
 from hpr.images import Image
-from hpr.poses import Frame
 from hpr.report import clip
 from hpr.report.clip import write_clip
-from hpr.skeleton import COCO17
 from hpr.video import Video
 
 RED, BLUE = (200, 40, 30), (30, 60, 200)
@@ -21,11 +19,6 @@ RED, BLUE = (200, 40, 30), (30, 60, 200)
 
 def plain(colour: tuple[int, int, int], width: int = 64, height: int = 48) -> Image:
     return np.full((height, width, 3), colour, np.uint8)
-
-
-def frames_of(path: Path) -> list[Image]:
-    video = Video(path)
-    return [video.read(Frame(path.name, COCO17, np.empty((0, 17, 2)), number=n)) for n in range(video.frame_count)]
 
 
 def test_no_picture_no_file(tmp_path: Path) -> None:

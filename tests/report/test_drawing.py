@@ -33,28 +33,6 @@ def pose(**places: tuple[float, float]) -> np.ndarray:
     return keypoints
 
 
-@pytest.mark.parametrize(
-    "keypoints", [np.empty((0, 15, 2)), np.full((2, 15, 2), np.nan)], ids=["nobody", "no keypoints"]
-)
-def test_nothing_to_draw(keypoints: np.ndarray) -> None:
-    assert np.array_equal(draw_poses(GREY, keypoints, POSETRACK15), GREY)
-
-
-def test_sides_have_colours() -> None:
-    legs = pose(right_knee=(40, 60), right_ankle=(40, 100), left_knee=(80, 60), left_ankle=(80, 100))
-    picture = draw_poses(GREY, legs, POSETRACK15)
-    right, left = picture[80, 40].astype(int), picture[80, 80].astype(int)
-    assert right[0] > right[2]  # orange
-    assert left[2] > left[0]  # blue
-    assert np.array_equal(picture[:, 120:], GREY[:, 120:])
-    assert (GREY == 128).all()  # drawn on a copy
-
-
-def test_keypoint_without_a_partner_and_one_far_outside() -> None:
-    assert not np.array_equal(draw_poses(GREY, pose(nose=(20, 20)), POSETRACK15), GREY)
-    draw_poses(GREY, pose(nose=(20, 20), head_top=(1e12, -1e12)), POSETRACK15)
-
-
 def frame(pose: np.ndarray, skeleton: Skeleton = POSETRACK15, **fields: Any) -> Frame:
     return Frame("a.jpg", skeleton, pose, **fields)
 
@@ -69,6 +47,26 @@ def coloured(picture: np.ndarray, x: int, y: int) -> str:
     return "right" if red > blue else "left"
 
 
+@pytest.mark.parametrize(
+    "keypoints", [np.empty((0, 15, 2)), np.full((2, 15, 2), np.nan)], ids=["nobody", "no keypoints"]
+)
+def test_nothing_to_draw(keypoints: np.ndarray) -> None:
+    assert np.array_equal(draw_poses(GREY, keypoints, POSETRACK15), GREY)
+
+
+def test_sides_have_colours() -> None:
+    legs = pose(right_knee=(40, 60), right_ankle=(40, 100), left_knee=(80, 60), left_ankle=(80, 100))
+    picture = draw_poses(GREY, legs, POSETRACK15)
+    assert [coloured(picture, x, 80) for x in (40, 80)] == ["right", "left"]
+    assert np.array_equal(picture[:, 120:], GREY[:, 120:])
+    assert (GREY == 128).all()  # drawn on a copy
+
+
+def test_keypoint_without_a_partner_and_one_far_outside() -> None:
+    assert not np.array_equal(draw_poses(GREY, pose(nose=(20, 20)), POSETRACK15), GREY)
+    draw_poses(GREY, pose(nose=(20, 20), head_top=(1e12, -1e12)), POSETRACK15)
+
+
 LEG = {"right_knee": (40.0, 60.0), "right_ankle": (40.0, 100.0)}
 MOVED = {"right_knee": (40.0, 60.0), "right_ankle": (120.0, 60.0)}
 
@@ -76,16 +74,16 @@ MOVED = {"right_knee": (40.0, 60.0), "right_ankle": (120.0, 60.0)}
 @pytest.mark.parametrize("layout", ["side", "blend", "single"])
 def test_nobody_in_every_layout(layout: Layout) -> None:
     nobody = DrawnPeople.from_frame(Frame.empty("a.jpg", POSETRACK15))
-    picture = draw_change(GREY[:100], nobody, nobody, layout)
+    picture = draw_change(GREY[:100], nobody, nobody, Style(layout))
     assert picture.shape == (100, 2 * 160 + GAP if layout == "side" else 160, 3)
     assert (picture[:, :160] == 128).all()
     assert (picture[:, -160:] == 128).all()
-    assert np.array_equal(draw_change(GREY, nobody, None, layout), GREY)
+    assert np.array_equal(draw_change(GREY, nobody, None, Style(layout)), GREY)
 
 
 def test_titles_where_there_is_room() -> None:
     somewhere = DrawnPeople.from_frame(frame(pose(nose=(1e6, 20)), track_ids=(1,)))  # out of sight
-    picture = draw_change(np.full((360, 640, 3), 128, np.uint8), somewhere, somewhere, "side")
+    picture = draw_change(np.full((360, 640, 3), 128, np.uint8), somewhere, somewhere)
     assert picture[:40, :120].max() == picture[:40, 644:764].max() == 255
     assert (picture[40:, :640] == 128).all()  # the legend is in the right one
 
@@ -100,7 +98,7 @@ def test_titles_where_there_is_room() -> None:
 )
 def test_layouts(layout: Layout, shift: int, limb: str, former: str, way: str) -> None:
     before, after = frame(pose(**LEG)), frame(pose(**MOVED))
-    picture = draw_change(GREY, DrawnPeople.from_frame(before), DrawnPeople.from_frame(after, before), layout)
+    picture = draw_change(GREY, DrawnPeople.from_frame(before), DrawnPeople.from_frame(after, before), Style(layout))
     assert coloured(picture, shift + 90, 60) == limb
     assert coloured(picture, shift + 40, 80) == former
     assert coloured(picture, shift + 80, 80) == way
@@ -163,7 +161,7 @@ def test_limbs_are_as_thick_as_suits_the_person(layout: Layout) -> None:
         ("arm of a large person", frame(np.where(np.isnan(arm), 100 + whole * [400, 1000], arm), boxes=box)),
     ):
         people = DrawnPeople.from_frame(own)
-        limbs = draw_change(image, people, people, layout)[320, -2000:]
+        limbs = draw_change(image, people, people, Style(layout))[320, -2000:]
         widths[name] = int((limbs[150:250] != 128).any(axis=1).sum())
     assert widths["arm in a large box"] > 1.5 * widths["arm in a small box"]
     assert widths["arm of a large person"] >= widths["arm in a large box"] - 2
@@ -208,9 +206,9 @@ def test_a_legend_where_there_is_room() -> None:
     def colours_of(picture: np.ndarray) -> set[str]:
         return {name for name, colour in SIDE_COLOURS.items() if (picture[320:] == colour).all(axis=-1).any()}
 
-    assert colours_of(draw_change(image, nobody, nobody, "blend")) == {"right", "left", "middle", "moved"}
-    assert colours_of(draw_change(image, nobody, None, "side")) == {"right", "left", "middle"}
-    assert colours_of(draw_change(image, nobody, nobody, "blend", Style(colour="person"))) == set()
+    assert colours_of(draw_change(image, nobody, nobody, Style("blend"))) == {"right", "left", "middle", "moved"}
+    assert colours_of(draw_change(image, nobody, None)) == {"right", "left", "middle"}
+    assert colours_of(draw_change(image, nobody, nobody, Style("blend", "person"))) == set()
 
 
 @pytest.mark.parametrize(
@@ -228,9 +226,7 @@ def test_a_legend_where_there_is_room() -> None:
 def test_what_has_a_colour(colour: Colouring, track_ids: tuple[Any, ...], expected: tuple[int, bool]) -> None:
     both = np.concatenate([pose(left_knee=(x, 60), right_ankle=(x, 100)) for x in (40, 100)])
     own = frame(both, track_ids=track_ids)
-    picture = draw_people(GREY, DrawnPeople.from_frame(own).without_labels(), Style(colour=colour))
-    if colour == "track":
-        picture = draw_people(GREY, DrawnPeople.from_frame(own), Style(colour=colour))
+    picture = draw_people(GREY, DrawnPeople.from_frame(own), Style(colour=colour))
     seen = [[tuple(picture[y, x].tolist()) for y in (60, 100)] for x in (40, 100)]
     assert (len({*seen[0], *seen[1]}), seen[0] != seen[1]) == expected
 
@@ -238,7 +234,9 @@ def test_what_has_a_colour(colour: Colouring, track_ids: tuple[Any, ...], expect
 def test_boxes_and_names_on_request() -> None:
     box = np.array([[20.0, 20, 140, 110]])
     people = DrawnPeople.from_frame(frame(pose(nose=(80, 60)), boxes=box))
-    plain, boxed, named = (draw_people(GREY, people, style) for style in (None, Style(boxes=True), Style(names=True)))
+    plain, boxed, named = (
+        draw_people(GREY, people, style) for style in (Style(), Style(boxes=True), Style(names=True))
+    )
     assert (plain[20:111, 20] == 128).all()
     assert (boxed[20:111, 20] != 128).any(axis=-1).all()
     assert (plain[:, 90:] == 128).all()
@@ -276,7 +274,7 @@ def test_any_size_of_image(size: tuple[int, int]) -> None:
     places[0, :5] = np.nan
     before = frame(places, COCO17, track_ids=(1, "a", None))
     after = frame(places + size[0] / 4, COCO17, track_ids=before.track_ids)
-    picture = draw_change(image, DrawnPeople.from_frame(before), DrawnPeople.from_frame(after, before), "side")
+    picture = draw_change(image, DrawnPeople.from_frame(before), DrawnPeople.from_frame(after, before))
     assert (picture[:, : size[1]] != 128).any()
     assert (picture[:, -size[1] :] != 128).any()
 

@@ -72,19 +72,19 @@ def test_images_take_little_room(size: tuple[int, int]) -> None:
 
 
 def test_all_of_an_image_is_shown_where_there_is_no_pose() -> None:
-    part, corner, scale = crop_around(noise(300, 400), np.empty((0, 2)))
-    assert (part.shape, corner.tolist(), scale) == ((600, 800, 3), [0, 0], 2)
+    part, factor, shift = crop_around(noise(300, 400), np.empty((0, 2)))
+    assert (part.shape, factor.tolist(), shift.tolist()) == ((600, 800, 3), [2, 2], [0.5, 0.5])
 
 
 @pytest.mark.parametrize("shift", [0.0, 1e9, -1e9, 600.0])
 @pytest.mark.parametrize("size", [1, 20, 400])
 def test_the_part_about_a_person(shift: float, size: int) -> None:
     points = np.array([[800.0, 400.0], [800.0 + size / 2, 400.0 + size]]) + shift
-    part, corner, scale = crop_around(noise(1080, 1920), points)
+    part, factor, offset = crop_around(noise(1080, 1920), points)
     assert max(part.shape[:2]) <= 800
-    assert 0 < scale <= 16
+    assert ((factor > 0) & (factor <= 16)).all()
     if shift == 0:
-        shown = (points - corner) * scale
+        shown = points * factor + offset
         assert (shown > 20).all()
         assert (shown < np.array(part.shape[1::-1]) - 20).all()
         assert np.ptp(shown[:, 1]) >= min(16 * size, 400)
