@@ -19,7 +19,8 @@ from hpr.formats.mpii import Mpii
 from hpr.formats.openpose import OpenPose
 from hpr.formats.posetrack17 import PoseTrack17
 from hpr.formats.posetrack18 import PoseTrack18, PoseTrack21
-from hpr.formats.ultralytics import Ultralytics, UltralyticsLabels
+from hpr.formats.ultralytics import Ultralytics
+from hpr.formats.ultralytics_labels import UltralyticsLabels
 from hpr.settings import Orientation, checked
 from hpr.skeleton import get_skeleton, named_skeleton
 

@@ -3,7 +3,7 @@
 import re
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any
 
 import numpy as np
 
@@ -26,13 +26,6 @@ _LISTS = {None: "keypoints", "bodies": "joints", "people": "pose_keypoints_2d"}
 
 _VIDEO_NAME = re.compile(r"(0|[1-9][0-9]{0,8})(\.\w+)?", re.ASCII)
 """A number without zeros before it, as AlphaPose names the frames of a video."""
-
-
-class _Details(NamedTuple):
-    """How a file keeps people."""
-
-    people: str | None  # name of an image's list of people; None where all images share one
-    keypoints: str  # name of a person's list of keypoints
 
 
 class AlphaPose(RecordFormat):
@@ -64,15 +57,14 @@ class AlphaPose(RecordFormat):
         records, wheres, images, indices = _read_records(document, people_key, path)
         key = _LISTS[people_key]
         usual = (OPENPOSE18,) if people_key else self.skeletons
-        triples, skeleton = fields.read_triples(records, wheres, key, usual, self.skeleton)
+        keypoints, scores, skeleton = fields.read_triples(records, wheres, key, usual, self.skeleton)
 
         arrays = {
-            "scores": np.where(fields.is_zero(triples), np.nan, triples[..., 2]),
+            "scores": scores,
             "boxes": fields.box_corners(fields.boxes(record.get("box") for record in records)),
             "person_scores": np.array([fields.number_or_nan(record.get("score")) for record in records], np.float64),
             "posed": np.array([isinstance(record.get(key), list) for record in records], bool),
         }
-        keypoints = fields.keypoints_of(triples[..., :2], fields.is_zero(triples))
         people = self._people(records, wheres, skeleton, keypoints, **arrays)
 
         matches = [_VIDEO_NAME.fullmatch(image) for image in images]
@@ -81,31 +73,27 @@ class AlphaPose(RecordFormat):
             numbers = frame_numbers(images)
         order = np.argsort([number or 0 for number in numbers], kind="stable")  # all 0 where it is no video
         entries = [ImageEntry(images[index], number=numbers[index]) for index in order.tolist()]
-        details = _Details(people_key, key)
-        return Original(entries, np.argsort(order)[indices], records, people, details, is_counted=True)
+        return Original(entries, np.argsort(order)[indices], records, people, details=people_key, is_counted=True)
 
-    def _updated_record(self, record: Record, people: Frame, person: int, original: Original, index: int) -> Record:
-        return {**record, original.details.keypoints: _written(people, person)}
+    def _updated_record(self, record: Record, people: Frame, person: int, original: Original) -> Record:
+        return {**record, _LISTS[original.details]: _written(people, person)}
 
     def _new_record(self, people: Frame, person: int, original: Original) -> Record:
-        people_key, key = original.details
         keypoints = _written(people, person)
-        if people_key is not None:
-            return {key: keypoints}
+        if original.details is not None:
+            return {_LISTS[original.details]: keypoints}
         others = fields.optional_fields(people, person, score="score", box="box", track_id="idx")
         return {"category_id": 1, "keypoints": keypoints, **others}
 
     def _new_heads(self, frames: Sequence[Frame], indices: list[int], original: Original) -> list[Record]:
-        is_list = original.details.people is None
-        return [{"image_id": frames[index].image} if is_list else {} for index in indices]
+        return [{"image_id": frames[index].image} if original.details is None else {} for index in indices]
 
     def _document(self, records: list[Record], by_frame: list[list[Record]], original: Original) -> Any:
-        people_key = original.details.people
-        if people_key is None:
+        if original.details is None:
             return records or type(original.document)()  # nobody may be {} as well
 
         own = {image.name: people for image, people in zip(original.images, by_frame, strict=True)}
-        return {name: {**entry, people_key: own[name]} for name, entry in original.document.items()}
+        return {name: {**entry, original.details: own[name]} for name, entry in original.document.items()}
 
 
 def _people_key(document: dict[str, Any]) -> str | None:

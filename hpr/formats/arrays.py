@@ -124,10 +124,11 @@ def _check_arrays(arrays: dict[str, Array], path: Path) -> Skeleton:
         "all_frames": (lengths["all_frames"], "iu"),
         "track_ids": ((people,), "U" if has_texts else "iu"),
     }
-    for name in expected.keys() & arrays.keys():
-        _check(arrays[name], *expected[name], f"{path}: {name}")
-    for name in {"frames", "all_frames"} & arrays.keys():
-        if ((arrays[name] < 0) | (arrays[name] >= _MAX_NUMBER)).any():
+    for name, (shape, kinds) in expected.items():
+        if name in arrays:
+            _check(arrays[name], shape, kinds, f"{path}: {name}")
+    for name in ("frames", "all_frames"):
+        if name in arrays and ((arrays[name] < 0) | (arrays[name] >= _MAX_NUMBER)).any():
             raise UserError(f"{path}: {name}: expected the numbers of images in the video, from 0, found others")
     return _read_skeleton(arrays, count, path)
 

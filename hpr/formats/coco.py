@@ -150,10 +150,6 @@ class Coco(RecordFormat):
         document = fields.expect(read_json(path), dict, str(path))
         return read_images(document, path), self._layout(document, path, items(document.get("annotations"), dict))
 
-    def _keypoint_names(self) -> list[str]:
-        """Returns what files call the keypoints."""
-        return [self.file_names.get(name, name) for name in self.skeletons[0].names]
-
     # Reading
 
     def _layout(self, document: Mapping[str, Any], path: Path, records: list[Any]) -> Layout:
@@ -194,30 +190,26 @@ class Coco(RecordFormat):
     def _images_of_results(self, records: Sequence[Record], wheres: Sequence[str]) -> list[CocoImage]:
         """Returns the images that results may be of: those of the annotations, then others that people are in."""
         known = [] if self.annotations is None else self._beside[0]
-        ids = {image.id for image in known}
-        numbers = {fields.id_number(image_id) for image_id in ids}
-        others = []
+        find = fields.image_finder([image.id for image in known])
+        others: dict[int, CocoImage] = {}
         for record, where in zip(records, wheres, strict=True):
             image_id = record.get("image_id")
-            number = fields.id_number(image_id)
-            if (isinstance(image_id, int | str) and image_id in ids) or (number is not None and number in numbers):
+            if known and find(image_id) is not None:
                 continue
-            if number is None:
+            if (number := fields.id_number(image_id)) is None:
                 found = fields.summary(image_id)
                 unknown = f"{found} is not among the images of {self.annotations}"
-                expected = unknown if ids else f"expected a number, found {found}"
+                expected = unknown if known else f"expected a number, found {found}"
                 raise UserError(f"{where}.image_id: {expected}; set the file of annotations that has its images")
-            others.append(number)
-        return [*known, *(CocoImage(number, self.image_name.format(number)) for number in dict.fromkeys(others))]
+            others.setdefault(number, CocoImage(number, self.image_name.format(number)))
+        return [*known, *others.values()]
 
     # Writing
 
     def _in_file_units(self, people: Frame, indices: IntArray, original: Original) -> "_Written":
         return _Written(people, original.details.has_scores)
 
-    def _updated_record(
-        self, record: Record, people: "_Written", person: int, original: Original, index: int
-    ) -> Record:
+    def _updated_record(self, record: Record, people: "_Written", person: int, original: Original) -> Record:
         count = {"num_keypoints": people.counts[person]} if "num_keypoints" in record else {}
         return {**record, "keypoints": people.keypoints[person], **count}
 
@@ -255,7 +247,7 @@ class Coco(RecordFormat):
             images.append({"id": image_id, "file_name": frame.image, **size})
         category = {
             **{"id": 1, "name": "person", "supercategory": "person"},
-            "keypoints": self._keypoint_names(),
+            "keypoints": [self.file_names.get(name, name) for name in self.skeletons[0].names],
             "skeleton": [[a + 1, b + 1] for a, b in self.skeletons[0].limb_indices],
         }
         return {"images": images, "annotations": [], "categories": [category]}
@@ -306,20 +298,27 @@ class _Written:
     """What a file has of P people: whole tables of it, for speed.
 
     Attributes:
-        keypoints: Lists of x, y and v; see `_with_file_flags`.
+        keypoints: Lists of x, y and v: the score if the file's v are scores, else 0, 1 or 2.
         counts: Numbers of keypoints that are there.
         scores: Scores of people; NaN where there is none.
         ranks: What results are ranked by.
     """
 
     def __init__(self, people: Frame, has_scores: bool) -> None:
-        keypoints, v = _with_file_flags(people, has_scores)
-        self.keypoints = fields.PlainRows(
-            np.concatenate([keypoints, v[..., None]], axis=-1).reshape(-1, 3 * v.shape[1])
-        )
+        scores, flags = people.scores, people.flags
+        v = np.where(np.isin(flags, (0, 1, 2)), flags, flags > 0)
+        if has_scores:  # a score tells as well whether the keypoint is there, if it can
+            with np.errstate(invalid="ignore"):
+                is_telling = np.isfinite(scores) & ((scores > 0) == (flags > 0))
+            v = np.where(is_telling, scores, flags > 0)
+
+        is_there = np.asarray(np.isfinite(people.keypoints).all(axis=-1))  # (P, K)
+        v = np.where(is_there, v, 0.0)
+        keypoints = np.where(is_there[..., None], people.keypoints, np.nan)  # NaN is written as 0
+        triples = np.concatenate([keypoints, v[..., None]], axis=-1)  # (P, K, 3)
+        self.keypoints = fields.PlainRows(triples.reshape(-1, 3 * v.shape[1]))
         self.counts: list[int] = (v > 0).sum(axis=1).tolist()
-        scores = people.person_scores
-        self.scores: list[float] = np.where(np.isfinite(scores), scores, np.nan).tolist()
+        self.scores: list[float] = np.where(np.isfinite(people.person_scores), people.person_scores, np.nan).tolist()
         self.ranks: list[float] = ranking_scores(people).tolist()
 
         sides = fields.box_sides(people.boxes)
@@ -334,20 +333,3 @@ class _Written:
         """Returns a result without the id of its image."""
         keypoints, score = self.keypoints[person], self.ranks[person]
         return {"category_id": layout.category, "keypoints": keypoints, "score": score, **self.box(person)}
-
-
-def _with_file_flags(people: Frame, has_scores: bool) -> tuple[FloatArray, FloatArray]:
-    """Returns keypoints (P, K, 2), NaN where there is none, and v (P, K) as a file has it.
-
-    That is the score if the file's v are scores, else 0, 1 or 2.
-    """
-    scores, flags = people.scores, people.flags
-    v = np.where(np.isin(flags, (0, 1, 2)), flags, flags > 0)
-    if has_scores:  # a score tells as well whether the keypoint is there, if it can
-        with np.errstate(invalid="ignore"):
-            is_telling = np.isfinite(scores) & ((scores > 0) == (flags > 0))
-        v = np.where(is_telling, scores, flags > 0)
-
-    is_there = np.asarray(np.isfinite(people.keypoints).all(axis=-1))  # (N, K)
-    keypoints = np.where(is_there[..., None], people.keypoints, np.nan)  # NaN is written as 0
-    return keypoints, np.where(is_there, v, 0.0)

@@ -6,19 +6,7 @@ from dataclasses import replace
 
 import numpy as np
 
-from hpr.poses import NO_RECORD, FloatArray, Frame, PoseSequence, image_stem
-
-_FIELDS = {
-    "scores": "scores of keypoints",
-    "flags": "visibility flags of keypoints",
-    "boxes": "boxes of people",
-    "head_boxes": "boxes of heads",
-    "person_scores": "scores of people",
-    "track_ids": "track ids",
-    "ignore_regions": "ignore regions",
-    "number": "places in a video",
-}
-"""What users call the fields of `Frame` that not every format has a place for."""
+from hpr.poses import NO_RECORD, PoseSequence, image_stem
 
 
 def without_original(sequences: Iterable[PoseSequence]) -> list[PoseSequence]:
@@ -52,26 +40,19 @@ def _contents(sequences: Sequence[PoseSequence]) -> Counter[str]:
     """Counts what some sequences hold, by what users call it."""
     counts: Counter[str] = Counter()
     for frame in (frame for sequence in sequences for frame in sequence.frames):
+        is_there = ~np.isnan(frame.keypoints[..., 0])  # (N, K)
         counts["images"] += 1
         counts["people"] += len(frame)
-        for keypoint, name in enumerate(frame.skeleton.names):
-            counts[f"keypoints {name}"] += int((~np.isnan(frame.keypoints[:, keypoint, 0])).sum())
-        for field, words in _FIELDS.items():
-            counts[words] += _count(frame, field)
+        for name, people in zip(frame.skeleton.names, is_there.T, strict=True):
+            counts[f"keypoints {name}"] += int(people.sum())
+
+        counts["scores of keypoints"] += int((np.isfinite(frame.scores) & is_there).sum())
+        # A flag of 1 says no more than that the keypoint is there.
+        counts["visibility flags of keypoints"] += int(((frame.flags != 0) & (frame.flags != 1)).sum())
+        counts["boxes of people"] += int(np.isfinite(frame.boxes[:, 0]).sum())
+        counts["boxes of heads"] += int(np.isfinite(frame.head_boxes[:, 0]).sum())
+        counts["scores of people"] += int(np.isfinite(frame.person_scores).sum())
+        counts["track ids"] += sum(track_id is not None for track_id in frame.track_ids)
+        counts["ignore regions"] += len(frame.ignore_regions)
+        counts["places in a video"] += int(frame.number is not None)
     return counts
-
-
-def _count(frame: Frame, field: str) -> int:
-    """Returns how many values of a field there are."""
-    if field == "track_ids":
-        return sum(track_id is not None for track_id in frame.track_ids)
-    if field == "ignore_regions":
-        return len(frame.ignore_regions)
-    if field == "number":
-        return int(frame.number is not None)
-    values: FloatArray = getattr(frame, field)
-    if field == "flags":  # a flag of 1 says no more than that the keypoint is there
-        return int(((values != 0) & (values != 1)).sum())
-    if field == "scores":
-        return int((np.isfinite(values) & ~np.isnan(frame.keypoints[..., 0])).sum())
-    return int(np.isfinite(values if values.ndim == 1 else values[:, 0]).sum())

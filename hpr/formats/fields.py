@@ -1,7 +1,7 @@
 """Fields of parsed files: taking them out, with errors that say where and what was expected, and putting them in."""
 
 import math
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from typing import Any
 
@@ -14,6 +14,8 @@ from hpr.skeleton import SKELETONS, Skeleton
 Kind = type | tuple[type, ...]
 
 IDENTIFIER = (int, str)  # types of the id of an image or of a track
+
+CORNERS = ("x1", "y1", "x2", "y2")  # names of a box's corners in several formats
 
 _KINDS: dict[Kind, str] = {list: "a list", dict: "an object", str: "a text"}
 
@@ -78,9 +80,8 @@ def flag(value: object) -> bool | None:
         value = value[0] if value else None
     if isinstance(value, str):
         text = value.strip().lower()
-        value = {"false": 0, "no": 0, "": 0, "none": 0, "nan": 0, "true": 1, "yes": 1}.get(text, text)
-        value = number_or_nan(value) if isinstance(value, int) else as_number(value)
-        return bool(value) if np.isfinite(value) else None
+        number = as_number({"false": 0, "no": 0, "": 0, "none": 0, "nan": 0, "true": 1, "yes": 1}.get(text, text))
+        return bool(number) if math.isfinite(number) else None
     if value is None or isinstance(value, int | float):
         number = number_or_nan(value)
         return bool(number) and not math.isnan(number)
@@ -109,14 +110,10 @@ def track_id(value: Any, where: str) -> TrackId:
     return found
 
 
-def match_image_ids(records: Sequence[Any], wheres: Sequence[str], ids: Sequence[int | str], expected: str) -> IntArray:
-    """Returns (P,) the index of the image that each record's `image_id` means.
+def image_finder(ids: Sequence[int | str]) -> Callable[[Any], int | None]:
+    """Returns a function that returns the index of the image that an `image_id` means; None if it means none.
 
-    An id means the image with the same id, else that with the same number: "7", 7 and 7.0 are one. Messages call the
-    images `expected`.
-
-    Raises:
-        UserError: A record has no `image_id`, or one that no image has.
+    An id means the image with the same id, else that with the same number: "7", 7 and 7.0 are one.
     """
     by_id: dict[Any, int] = {}
     by_number: dict[int | None, int] = {}
@@ -125,13 +122,23 @@ def match_image_ids(records: Sequence[Any], wheres: Sequence[str], ids: Sequence
         by_number.setdefault(id_number(image_id), index)
     by_number.pop(None, None)
 
-    indices = []
+    def find(image_id: Any) -> int | None:
+        found = by_id.get(image_id) if isinstance(image_id, (int, str, float)) else None
+        return by_number.get(id_number(image_id)) if found is None else found
+
+    return find
+
+
+def match_image_ids(records: Sequence[Any], wheres: Sequence[str], ids: Sequence[int | str], expected: str) -> IntArray:
+    """Returns (P,) the index of the image that each record's `image_id` means; messages call the images `expected`.
+
+    Raises:
+        UserError: A record has no `image_id`, or one that no image has.
+    """
+    find, indices = image_finder(ids), []
     for record, where in zip(records, wheres, strict=True):
         image_id = field(record, "image_id", (int, str, float), where)
-        found = by_id.get(image_id)
-        if found is None:
-            found = by_number.get(id_number(image_id))
-        if found is None:
+        if (found := find(image_id)) is None:
             raise UserError(f"{where}: image_id {summary(image_id)} is not among {expected}")
         indices.append(found)
     return np.array(indices, np.int64)
@@ -230,13 +237,9 @@ def optional_numbers(records: Sequence[Any], wheres: Sequence[str], key: str) ->
     if table is not None and table.shape == (len(values),):
         return table
 
-    found = []  # one after another, to find out which is wrong
-    for value, where in zip(values, wheres, strict=True):
-        number = _array(value)
-        if number is None or number.ndim:
-            raise UserError(f"{where}.{key}: expected a number, found {summary(value)}")
-        found.append(float(number))
-    return np.array(found, np.float64)
+    arrays = [_array(value) for value in values]
+    odd = next(row for row, array in enumerate(arrays) if array is None or array.ndim)
+    raise UserError(f"{wheres[odd]}.{key}: expected a number, found {summary(values[odd])}")
 
 
 def plain(values: FloatArray) -> list[Any]:
@@ -336,9 +339,7 @@ def extent(people: Frame, person: int) -> FloatArray | None:
     return np.concatenate([there.min(axis=0), there.max(axis=0)]) if len(there) else None
 
 
-def counted_skeleton(
-    count: int, usual: Sequence[Skeleton], chosen: Skeleton | None, where: str, refused: bool = False
-) -> Skeleton:
+def counted_skeleton(count: int, usual: Sequence[Skeleton], chosen: Skeleton | None, where: str) -> Skeleton:
     """Returns the skeleton of keypoints that a file does not name: the user's choice, else by their number.
 
     The only function that goes by the number of keypoints.
@@ -348,7 +349,6 @@ def counted_skeleton(
         usual: Skeletons that the format's own writers have.
         chosen: What the user has said; None for nothing.
         where: Place of the keypoints, for messages.
-        refused: Whether the number alone says nothing.
 
     Raises:
         UserError: There is no usual skeleton of that number, or several, or it is not that of the chosen one.
@@ -361,7 +361,7 @@ def counted_skeleton(
         return chosen
 
     alike = [skeleton for skeleton in usual if len(skeleton) == count]
-    if len(alike) == 1 and not refused:
+    if len(alike) == 1:
         return alike[0]
     names = [name for name, skeleton in SKELETONS.items() if len(skeleton) == count]
     if names:
@@ -372,8 +372,8 @@ def counted_skeleton(
 
 def read_triples(
     records: Sequence[Any], wheres: Sequence[str], key: str, usual: Sequence[Skeleton], chosen: Skeleton | None
-) -> tuple[FloatArray, Skeleton]:
-    """Returns (P, K, 3) x, y and score of keypoints, zeros for people without any, and their skeleton.
+) -> tuple[FloatArray, FloatArray, Skeleton]:
+    """Returns keypoints (P, K, 2) and scores (P, K) as in `Frame`, of lists of x, y and score, and their skeleton.
 
     The skeleton is that of `counted_skeleton`; where nobody has a keypoint, it is the chosen or the first usual one.
 
@@ -395,5 +395,6 @@ def read_triples(
             expected = f"expected {length} numbers as in the first record, found {len(values)}"
             raise UserError(f"{where}.{key}: {expected}; keep the poses of each model in files of their own")
 
-    table = optional_table(records, wheres, key, (length,), 0.0)
-    return table.reshape(-1, len(skeleton), 3), skeleton  # (P, 3 * K) -> (P, K, 3)
+    triples = optional_table(records, wheres, key, (length,), 0.0).reshape(-1, len(skeleton), 3)  # (P, K, 3)
+    is_missing = is_zero(triples)
+    return keypoints_of(triples[..., :2], is_missing), np.where(is_missing, np.nan, triples[..., 2]), skeleton

@@ -79,15 +79,20 @@ class FrameFiles(RecordFormat):
         self._images, self._orientation = images, orientation
 
     def sources(self, location: Path) -> list[Path]:
-        """See `Format`. A folder of files is one source, and so is each such folder in a folder."""
+        """See `Format`. A folder of files is one source, and so is each such folder in a folder, or file of frames."""
+        folders: list[Path] = []
         if location.is_dir() and not any(location.glob(f"*{self.ending}")):
             folders = [path for path in sorted(location.iterdir()) if path.is_dir()]
             folders = [folder for folder in folders if any(folder.glob(f"*{self.ending}"))]
-            if folders:
-                return folders
+        if not folders:
+            pose_files(location, self.ending)  # raises where there is none
+        found = folders or [location.absolute()]
 
-        pose_files(location, self.ending)  # raises where there is none
-        return [location.absolute()]
+        files = pose_files(found[0], self.ending) if len(found) == 1 and found[0].is_dir() else []
+        for file in files:
+            with suppress(UserError):  # it may be broken
+                return files if self._has_frames(self._load(file), file) else found
+        return found
 
     def read(self, path: Path) -> list[PoseSequence]:
         """See `Format`. The frames come in the natural order of the files' names, in which 9 is before 10."""
@@ -105,7 +110,7 @@ class FrameFiles(RecordFormat):
         frames: dict[Path, Frame] = {}
         for file in self._frame_paths(path):
             try:
-                (frames[file],) = self._read_files(path, [file])[0].frames
+                (frames[file],) = self._read_files(path, [file], is_part=True)[0].frames
             except UserError as error:
                 problems.append(str(error))
         if not frames:
@@ -124,9 +129,12 @@ class FrameFiles(RecordFormat):
             raise UserError(f"{path}: no such file or folder")
         return sorted(path.glob(f"*{self.ending}"), key=_natural_order) if path.is_dir() else [path]
 
-    def _read_files(self, path: Path, files: list[Path]) -> list[PoseSequence]:
-        """Reads some files of a source."""
-        paths, contents = self._contents(files)
+    def _read_files(self, path: Path, files: list[Path], is_part: bool = False) -> list[PoseSequence]:
+        """Reads some files of a source; a part of one has no list of frames."""
+        paths, contents = files, [self._load(file) for file in files]
+        is_list = len(files) == 1 and not is_part and self._has_frames(contents[0], files[0])
+        if is_list:
+            paths, contents = [files[0] / f"{index}" for index in range(len(contents[0]))], contents[0]
         parsed = self._parse_files(paths, contents)._replace(upright=self.upright)
         folder = (path if path.is_dir() else path.absolute().parent).name
 
@@ -138,8 +146,7 @@ class FrameFiles(RecordFormat):
             people = scale.convert(parsed.people, sizes[parsed.image_indices], to_pixels=True)
             parsed = parsed._replace(images=images, people=people)
 
-        is_list = path.is_file() and paths != [path]
-        details = _Files([file.name for file in paths], path.is_dir(), is_list, scale, sizes)
+        details = _Files([file.name for file in files], path.is_dir(), is_list, scale, sizes)
         original = parsed._replace(details=details, document=contents, format_name=self.name)
         return [original.sequence(path.name if path.is_dir() else path.stem, folder)]
 
@@ -164,15 +171,16 @@ class FrameFiles(RecordFormat):
 
     # What a format says
 
-    def _contents(self, files: list[Path]) -> tuple[list[Path], list[Any]]:
-        """Returns the path of each frame and its content, from the files of a source."""
-        return files, [self._load(file) for file in files]
-
     def _load(self, path: Path) -> Any:
         return read_json(path)
 
     def _encoded(self, content: Any) -> bytes:
         return json.dumps(content, separators=(",", ":")).encode()
+
+    def _has_frames(self, content: Any, path: Path) -> bool:
+        """Returns whether a file has a list of frames, so that it is a source of its own."""
+        del content, path
+        return False
 
     @abstractmethod
     def _parse_files(self, paths: list[Path], contents: list[Any]) -> Original:

@@ -1,6 +1,5 @@
 """MMPose's predictions: of an image, a list of people; of a video, a list of frames (docs/notes/formats.md)."""
 
-from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
@@ -9,7 +8,6 @@ import numpy as np
 from hpr.errors import UserError
 from hpr.files import read_json
 from hpr.formats import fields
-from hpr.formats.base import pose_files
 from hpr.formats.frame_files import FrameFiles, first_record, written_pose
 from hpr.formats.records import ImageEntry, Original, Record, RecordFormat, gather_records
 from hpr.poses import FloatArray, Frame, PoseSequence
@@ -43,22 +41,16 @@ class MMPose(FrameFiles):
         keys = first_record(path, document).keys()
         return {"frame_id", "instances"} <= keys or {"keypoints", "keypoint_scores"} <= keys
 
-    def sources(self, location: Path) -> list[Path]:
-        """See `Format`. Each video is one source, and a folder of images is one."""
-        found = super().sources(location)
-        if len(found) == 1 and found[0].is_dir():
-            files = pose_files(found[0])
-            for file in files:
-                with suppress(UserError):  # it may be broken
-                    return files if _is_video(_entries(read_json(file), file)[0]) else found
-        return found
-
     def read(self, path: Path) -> list[PoseSequence]:
-        if not path.is_dir():
-            document = read_json(path)
-            if _is_video(_entries(document, path)[0]):
-                return [self._sequence(document, path)]
+        files = self._frame_paths(path) if path.is_dir() else [path]
+        if len(files) == 1:
+            document = read_json(files[0])
+            if self._has_frames(document, files[0]):
+                return [self._sequence(document, files[0])]
         return super().read(path)
+
+    def _has_frames(self, content: Any, path: Path) -> bool:
+        return _is_video(_entries(content, path)[0])
 
     def _with_original(self, sequence: PoseSequence) -> tuple[list[Frame], Original]:
         return RecordFormat._with_original(self, sequence)  # a new document is of a video, or of one image
@@ -111,7 +103,7 @@ class MMPose(FrameFiles):
         people = self._people(unwrapped, wheres, skeleton, keypoints, scores=scores, boxes=boxes)
         return Original(images, indices, records, people, is_counted=is_counted)
 
-    def _updated_record(self, record: Record, people: Frame, person: int, original: Original, index: int) -> Record:
+    def _updated_record(self, record: Record, people: Frame, person: int, original: Original) -> Record:
         return {**record, **_pose(people, person)}
 
     def _new_record(self, people: Frame, person: int, original: Original) -> Record:

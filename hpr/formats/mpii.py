@@ -13,7 +13,7 @@ import numpy as np
 from hpr.errors import UserError
 from hpr.formats import fields
 from hpr.formats.base import pose_files
-from hpr.formats.mpii_mat import HEAD_BOX, read_mat
+from hpr.formats.mpii_mat import read_mat
 from hpr.formats.records import ImageEntry, Original, Record, RecordFormat, group_by_name
 from hpr.poses import FloatArray, Frame, PoseSequence
 from hpr.skeleton import MPII16
@@ -94,16 +94,17 @@ class Mpii(RecordFormat):
         flags = np.nan_to_num(fields.number_table(visible, (len(MPII16),), wheres, "joints_vis"))
 
         is_missing = (flags == 0) & ~(joints > 0).any(axis=-1)  # such as (-1, -1)
-        head_boxes = fields.boxes([fields.number_or_nan(record.get(key)) for key in HEAD_BOX] for record in records) - 1
+        corners = [[fields.number_or_nan(record.get(key)) for key in fields.CORNERS] for record in records]
+        head_boxes = fields.boxes(corners) - 1
         head_boxes[~np.isfinite(head_boxes).all(axis=1)] = np.nan
         arrays = {"flags": flags, "head_boxes": head_boxes, "posed": posed}
         people = self._people(records, wheres, MPII16, fields.keypoints_of(joints - 1, is_missing), **arrays)
         return Original([ImageEntry(name) for name in names], indices, records, people)
 
-    def _updated_record(self, record: Record, people: Frame, person: int, original: Original, index: int) -> Record:
+    def _updated_record(self, record: Record, people: Frame, person: int, original: Original) -> Record:
         """See `RecordFormat`. Joints that are the same are kept to the last digit."""
         joints, flags = _written(people, person)
-        old, new = original.people.keypoints[index], people.keypoints[person]
+        old, new = original.people.keypoints[people.records[person]], people.keypoints[person]
         is_same = ((old == new) | (np.isnan(old) & np.isnan(new))).all(axis=-1).tolist()
         pairs = zip(record.get("joints") or joints, joints, is_same, strict=True)
         return {**record, "joints": [before if same else after for before, after, same in pairs], "joints_vis": flags}
@@ -116,7 +117,7 @@ class Mpii(RecordFormat):
             record["scale"] = float(extent[3] - extent[1]) / _REFERENCE_HEIGHT
         head_box = people.head_boxes[person]
         has_head_box = np.isfinite(head_box).all()
-        return record | (dict(zip(HEAD_BOX, fields.plain(head_box + 1), strict=True)) if has_head_box else {})
+        return record | (dict(zip(fields.CORNERS, fields.plain(head_box + 1), strict=True)) if has_head_box else {})
 
     def _new_heads(self, frames: Sequence[Frame], indices: list[int], original: Original) -> list[Record]:
         return [{"image": frames[index].image} for index in indices]

@@ -14,8 +14,6 @@ from hpr.formats import fields
 from hpr.formats.records import Record
 from hpr.skeleton import MPII16
 
-HEAD_BOX = ("x1", "y1", "x2", "y2")  # names of a head box's corners
-
 _DATA_START = 128
 _COMPRESSED = 15  # miCOMPRESSED: the kind of a variable in MATLAB's description of its MAT-files
 _HDF5 = b"\x89HDF\r\n\x1a\n"
@@ -59,7 +57,7 @@ def read_mat(path: Path) -> tuple[list[str], list[Record]]:
 def _record(person: Struct) -> Record:
     """Returns the record of a person, with NaN for what is not there."""
     (centre,) = _structs(person.get("objpos"))[:1] or [{}]
-    record: Record = {key: _number(person.get(key)) for key in (*HEAD_BOX, "scale")}
+    record: Record = {key: _number(person.get(key)) for key in (*fields.CORNERS, "scale")}
     record["center"] = [_number(centre.get(axis)) for axis in "xy"]
     holders = _structs(person.get("annopoints"))
     if not holders or "point" not in holders[0]:

@@ -2,17 +2,13 @@
 
 import re
 from collections.abc import Sequence
-from contextlib import suppress
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
-from hpr.errors import UserError
-from hpr.files import read_json
 from hpr.formats import fields
-from hpr.formats.base import pose_files
 from hpr.formats.frame_files import FrameFiles, Scale, video_numbers, written_pose
 from hpr.formats.records import ImageEntry, Original, Record, gather_records
 from hpr.poses import Frame
@@ -47,21 +43,8 @@ class OpenPose(FrameFiles):
         is_list = bool(lists) and all(isinstance(people, list) for people in lists)
         return is_list and all(isinstance(p, dict) and (_POSE in p or _OLD_POSE in p) for p in lists[0] or [])
 
-    def sources(self, location: Path) -> list[Path]:
-        """See `Format`. A file with a list of frames is a source of its own."""
-        found = super().sources(location)
-        if len(found) == 1 and found[0].is_dir():
-            files = pose_files(found[0])
-            with suppress(UserError):  # reading says what is wrong with it
-                return files if isinstance(read_json(files[0]), list) else found
-        return found
-
-    def _contents(self, files: list[Path]) -> tuple[list[Path], list[Any]]:
-        """See `FrameFiles`. The frames of a list count from 0."""
-        paths, contents = super()._contents(files)
-        if len(files) == 1 and isinstance(contents[0], list):
-            return [files[0] / f"{index}" for index in range(len(contents[0]))], contents[0]
-        return paths, contents
+    def _has_frames(self, content: Any, path: Path) -> bool:
+        return isinstance(content, list)
 
     def _parse_files(self, paths: list[Path], contents: list[Any]) -> Original:
         listed = fields.column(contents, map(str, paths), "people", list)
@@ -69,17 +52,13 @@ class OpenPose(FrameFiles):
         is_old = any(_OLD_POSE in record for record in records) and not any(_POSE in record for record in records)
         key = _OLD_POSE if is_old else _POSE
         posed = np.array([bool(values) for values in fields.column(records, wheres, key, list)], bool)
-        triples, skeleton = fields.read_triples(records, wheres, key, self.skeletons, self.skeleton)
-
-        is_missing = fields.is_zero(triples)
-        scores = np.where(is_missing, np.nan, triples[..., 2])
-        keypoints = fields.keypoints_of(triples[..., :2], is_missing)
+        keypoints, scores, skeleton = fields.read_triples(records, wheres, key, self.skeletons, self.skeleton)
         people = self._people(records, wheres, skeleton, keypoints, scores=scores, posed=posed)
         track_ids = tuple(None if known_id == _NOBODY else known_id for known_id in people.track_ids)
 
         names = [path.name.removesuffix(self.ending).removesuffix(self.name_ending) for path in paths]
         numbers: Sequence[int | None] = video_numbers(names, _VIDEO_FRAME) or [None] * len(names)
-        if paths and paths[0].parent.is_file():
+        if paths and paths[0].parent.is_file():  # the frames of a list
             numbers = range(len(paths))
         sizes = [fields.image_size(content, "canvas_") for content in contents]
         images = [ImageEntry(*entry) for entry in zip(names, sizes, numbers, strict=True)]
@@ -92,7 +71,7 @@ class OpenPose(FrameFiles):
             return None
         return Scale(low=-1.0 if coordinates.min() < 0 else 0.0, inset=1)
 
-    def _updated_record(self, record: Record, people: Frame, person: int, original: Original, index: int) -> Record:
+    def _updated_record(self, record: Record, people: Frame, person: int, original: Original) -> Record:
         return {**record, _OLD_POSE if _POSE not in record else _POSE: _pose(people, person)}
 
     def _new_record(self, people: Frame, person: int, original: Original) -> Record:

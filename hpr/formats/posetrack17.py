@@ -11,8 +11,6 @@ from hpr.formats.records import ImageEntry, Original, Record, RecordFormat, gath
 from hpr.poses import FloatArray, Frame, PoseSequence
 from hpr.skeleton import POSETRACK15
 
-_HEAD_BOX = ("x1", "y1", "x2", "y2")
-
 
 class PoseTrack17(RecordFormat):
     """Reader and writer of PoseTrack 2017 files, one sequence each.
@@ -57,7 +55,7 @@ class PoseTrack17(RecordFormat):
             images, indices, records, self._people(records, wheres, POSETRACK15, triples[..., :2], **arrays)
         )
 
-    def _updated_record(self, record: Record, people: Frame, person: int, original: Original, index: int) -> Record:
+    def _updated_record(self, record: Record, people: Frame, person: int, original: Original) -> Record:
         points = _new_points(people.keypoints[person], np.nan_to_num(people.scores[person]))
         annopoints = record.get("annopoints") or [{}]
         first = {**(_first(annopoints) or {}), "point": points}
@@ -71,7 +69,7 @@ class PoseTrack17(RecordFormat):
             record["track_id"] = [people.track_ids[person]]
         if np.isfinite(people.head_boxes[person]).all():
             values = fields.plain(people.head_boxes[person])
-            record |= {key: [value] for key, value in zip(_HEAD_BOX, values, strict=True)}
+            record |= {key: [value] for key, value in zip(fields.CORNERS, values, strict=True)}
         return record
 
     def _document(self, records: list[Record], by_frame: list[list[Record]], original: Original) -> Any:
@@ -132,7 +130,7 @@ def _pose(points: list[Any], where: str) -> FloatArray:
 
 def _head_box(record: dict[str, Any], where: str) -> FloatArray:
     """Returns the corners (4,) of a head; NaN if the file has none."""
-    box = [_first(record.get(key)) for key in _HEAD_BOX]
+    box = [_first(record.get(key)) for key in fields.CORNERS]
     return np.full(4, np.nan) if None in box else fields.numbers(box, 4, f"{where}: head box")
 
 

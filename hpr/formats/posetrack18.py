@@ -73,7 +73,7 @@ class PoseTrack18(RecordFormat):
         details = _Details(slots, len(names), list(images))
         return Original(list(images.values()), indices, records, people, details)
 
-    def _updated_record(self, record: Record, people: Frame, person: int, original: Original, index: int) -> Record:
+    def _updated_record(self, record: Record, people: Frame, person: int, original: Original) -> Record:
         slots, count, _ = original.details
         keypoints: list[float] = [0] * (3 * count)
         scores: list[float] = [0] * count

@@ -128,7 +128,7 @@ class RecordFormat(Format):
         """Parses a document, or raises a UserError where it is broken or of another format."""
 
     @abstractmethod
-    def _updated_record(self, record: Record, people: Any, person: int, original: Original, index: int) -> Record:
+    def _updated_record(self, record: Record, people: Any, person: int, original: Original) -> Record:
         """Returns the file's record of a changed person with the new pose.
 
         Args:
@@ -136,7 +136,6 @@ class RecordFormat(Format):
             people: What `_in_file_units` returns.
             person: Index of the person in `people`.
             original: What was read.
-            index: Index of the person in `original.people`.
         """
 
     @abstractmethod
@@ -228,7 +227,7 @@ class RecordFormat(Format):
                     yield record, None
                 continue
             if is_changed[person]:
-                new = self._updated_record(record, written, person, original, int(former[person]))
+                new = self._updated_record(record, written, person, original)
                 if self.score_key and is_rescored[person]:
                     new = {**new, self.score_key: float(people.person_scores[person])}
                 yield new, frame_indices[person]

@@ -114,20 +114,31 @@ def point(keypoint: int, x: Any, y: Any, **score: Any) -> dict[str, Any]:
     return {"id": [keypoint], "x": [x], "y": [y], **score}
 
 
+def pose_fields(name: str, triples: list[Any]) -> dict[str, Any]:
+    """The fields with which a person's record has a pose, given x, y and score or flag of each keypoint."""
+    x, y, third = (list(values) for values in zip(*triples, strict=True))
+    places = [[x, y] for x, y, _ in triples]
+    fields: dict[str, dict[str, Any]] = {
+        "openpose": {"pose_keypoints_2d": [value for triple in triples for value in triple]},
+        "mmpose": {"keypoints": places, "keypoint_scores": third},
+        "ultralytics": {"keypoints": {"x": x, "y": y, "visible": third}},
+        "mpii": {"joints": places, "joints_vis": third},
+    }
+    return fields.get(name, {"keypoints": fields["openpose"]["pose_keypoints_2d"]})
+
+
 def one_person(name: str, **fields: Any) -> Any:
     """A document of a format with one image and one person, whose record has other fields; `...` for none."""
-    flat = [7, 8, 1] * 17
-    records: dict[str, dict[str, Any]] = {
-        "alphapose": {"image_id": "a.jpg", "keypoints": flat},
-        "openpose": {"pose_keypoints_2d": [7, 8, 1] * 25},
-        "mmpose": {"keypoints": [[7, 8]] * 17, "keypoint_scores": [1] * 17},
-        "ultralytics": {"keypoints": {"x": [7] * 17, "y": [8] * 17, "visible": [1] * 17}},
+    others: dict[str, dict[str, Any]] = {
+        "alphapose": {"image_id": "a.jpg"},
         "posetrack18": document18()["annotations"][0],
         "posetrack17": document17([point(0, 7, 8)])["annolist"][0]["annorect"][0],
-        "coco": {"id": 5, "image_id": 7, "category_id": 1, "keypoints": flat},
-        "mpii": {"image": "a.jpg", "joints": [[7, 8]] * 16, "joints_vis": [1] * 16},
+        "coco": {"id": 5, "image_id": 7, "category_id": 1},
+        "mpii": {"image": "a.jpg"},
     }
-    people = [{key: value for key, value in {**records[name], **fields}.items() if value is not ...}]
+    pose = pose_fields(name, [(7, 8, 1)] * {"openpose": 25, "mpii": 16}.get(name, 17))
+    record = {**({} if "posetrack" in name else pose), **others.get(name, {}), **fields}
+    people = [{key: value for key, value in record.items() if value is not ...}]
     if name in ("coco", "posetrack18"):
         return {"images": [{"id": 7, "file_name": "a.jpg"}], "annotations": people}
     if name == "posetrack17":

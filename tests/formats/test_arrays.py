@@ -207,6 +207,7 @@ def named(count: int, **arrays: Any) -> dict[str, Any]:
         ({**PERSON, "keypoints": np.ones((1, 17, 2), complex)}, "keypoints: expected numbers, found complex128"),
         ({**PERSON, "keypoints": np.ones((1, 17, 2), object)}, "keypoints: holds Python objects; expected an array"),
         ({**PERSON, "scores": np.ones((1, 17, 1))}, r"scores: expected the shape \(1, 17\), found \(1, 17, 1\)"),
+        ({**PERSON, "frames": [0.5], "scores": np.ones(1)}, r"scores: expected the shape \(1, 17\), found"),
         ({**PERSON, "boxes": np.ones((2, 4))}, r"boxes: expected the shape \(1, 4\), found \(2, 4\)"),
         ({**PERSON, "frames": [0.5]}, "frames: expected whole numbers, found float64"),
         ({**PERSON, "frames": [-1]}, "frames: expected the numbers of images in the video, from 0"),

@@ -11,15 +11,14 @@ from conftest import GOLDEN
 from documents import moved, read, read_document, rewritten, some_keypoints, with_keypoints, written
 
 from hpr.errors import UserError
-from hpr.formats import get_format, recognise
-from hpr.formats.coco import Coco, CrowdPose, ranking_scores
+from hpr.formats import get_format
+from hpr.formats.coco import Coco, ranking_scores
 from hpr.poses import NO_RECORD, Frame, PoseSequence
 from hpr.skeleton import COCO17, POSETRACK15, Skeleton
 
 FILES = GOLDEN / "formats"
 COCO_ANNOTATIONS, COCO_RESULTS = FILES / "coco" / "annotations.json", FILES / "coco" / "results.json"
-CROWDPOSE_ANNOTATIONS, CROWDPOSE_RESULTS = (FILES / "crowdpose" / f"{name}.json" for name in ("annotations", "results"))
-NOSE, LEFT_EYE, RIGHT_ANKLE = COCO17.indices("nose", "left_eye", "right_ankle")
+CROWDPOSE_RESULTS = FILES / "crowdpose" / "results.json"
 KEYPOINTS = [11.5, 12.5, 2, *[0] * 45, 21.5, 22.5, 1]
 
 
@@ -224,14 +223,6 @@ class TestWritten:
         assert found[:2000] == expected
         assert [(record["id"], record["image_id"]) for record in found[2000:]] == [(2500 + i, i) for i in range(100)]
         assert all(record["keypoints"][:3] == [record["image_id"] + 0.5, 1, 1] for record in found[2000:])
-
-    @pytest.mark.parametrize("name", ["coco", "crowdpose"])
-    def test_the_other_format_starts_from_scratch(self, name: str, tmp_path: Path) -> None:
-        sequence = read(CrowdPose(), CROWDPOSE_ANNOTATIONS)
-        get_format(name).write([sequence], tmp_path / "a.json")
-        assert recognise(tmp_path / "a.json") == name
-        for before, after in zip(sequence.frames, read(get_format(name), tmp_path / "a.json").frames, strict=True):
-            np.testing.assert_array_equal(after.keypoints, before.in_skeleton(after.skeleton).keypoints)
 
 
 class TestFromScratch:

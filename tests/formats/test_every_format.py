@@ -345,6 +345,7 @@ def test_a_whole_pose_of_any_skeleton(name: str, skeleton: Skeleton, tmp_path: P
     file_format, keypoints = get_format(name, images=IMAGES), np.arange(2.0 * len(skeleton)).reshape(1, -1, 2) + 2
     frame = Frame("a_640x480.jpg", skeleton, keypoints, size=(640, 480))
     file_format.write([PoseSequence("s", [frame])], tmp_path / f"a{file_format.ending}")
+    assert recognise(tmp_path / f"a{file_format.ending}") == name
     (found,) = read(file_format, tmp_path / f"a{file_format.ending}").frames
     expected = frame.in_skeleton(POSETRACK15) if file_format.metric == "posetrack" else frame
     np.testing.assert_allclose(found.keypoints, expected.in_skeleton(found.skeleton).keypoints, rtol=0, atol=1e-5)

@@ -1,12 +1,11 @@
 """MMPose's predictions of images and videos."""
 
-from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pytest
-from documents import read, read_document, refusal, rewritten, with_frame, with_keypoints, written
+from documents import read, read_document, refusal, rewritten, written
 
 from hpr.formats.mmpose import MMPose
 from hpr.poses import Frame, PoseSequence
@@ -102,19 +101,6 @@ def test_boxes_and_scores(fields: Any, box: Any, score: float, tmp_path: Path) -
     np.testing.assert_array_equal(frame.boxes, [box, [np.nan] * 4])
     np.testing.assert_array_equal(frame.person_scores, [score, np.nan])
     np.testing.assert_array_equal(frame.scores, [[0.75] * 17, [np.nan] * 17])
-
-
-def test_a_changed_pose(tmp_path: Path) -> None:
-    """A missing keypoint gets score 0, one without a score 1."""
-    sequence = read_document(MMPose(), tmp_path, [person(), person()])
-    frame = with_keypoints(sequence.frames[0], 1, nose=(1.25, 2), left_eye=(np.nan, np.nan))
-    scores = frame.scores.copy()
-    scores[1, 2] = np.nan
-    found = rewritten(MMPose(), with_frame(sequence, 0, replace(frame, scores=scores)), tmp_path / "out.json")
-    expected = [person(), person()]
-    expected[1]["keypoints"][:2] = [[1.25, 2], [0, 0]]
-    expected[1]["keypoint_scores"][1:3] = [0, 1]
-    assert found == expected
 
 
 @pytest.mark.parametrize(

@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 import pytest
 from conftest import GOLDEN
-from documents import read, refusal, some_keypoints, with_another, with_frame, with_keypoints, written
+from documents import read, refusal, some_keypoints, with_another, with_frame, written
 
 from hpr.errors import UserError
 from hpr.formats.frame_files import video_numbers
@@ -87,21 +87,20 @@ class TestSources:
         message = "/b_keypoints.json: people[0].pose_keypoints_2d: expected 75 numbers as in the first record"
         assert refusal(FORMAT, path).startswith(message)
 
+    @pytest.mark.parametrize("frames", [[], [{"people": []}], [{"people": []}] * 2], ids=len)
+    def test_a_list_of_frames_beside_other_files_is_broken(self, frames: list[Any], tmp_path: Path) -> None:
+        path = folder(tmp_path / "in", a=[person()])
+        written(path / "b.json", frames)
+        broken: list[str] = []
+        (sequence,) = FORMAT.read_whole_parts(path, broken)
+        assert [frame.image for frame in sequence.frames] == ["a"]
+        assert broken == [f"{path / 'b.json'}: expected an object, found a list of {len(frames)}"]
+
 
 class TestWriting:
     def sequence(self, tmp_path: Path) -> PoseSequence:
         people = [person(person_id=[4]), person(face_keypoints_2d=[1, 2, 3])]
         return read(FORMAT, folder(tmp_path / "in", a=people, b=[person()]))
-
-    def test_a_changed_pose(self, tmp_path: Path) -> None:
-        """The score of a missing keypoint is 0."""
-        sequence = self.sequence(tmp_path)
-        places = {"nose": (1.25, 2), "right_ankle": (3, 4), "left_ankle": (np.nan, np.nan)}
-        FORMAT.write([with_frame(sequence, 0, with_keypoints(sequence.frames[0], 1, **places))], tmp_path / "out")
-        expected = documents_in(tmp_path / "in")
-        numbers = pose(nose=(1.25, 2, 0.75), right_ankle=(3, 4, 1))
-        expected["a_keypoints.json"]["people"][1]["pose_keypoints_2d"] = numbers
-        assert documents_in(tmp_path / "out") == expected
 
     def test_somebody_new(self, tmp_path: Path) -> None:
         sequence = self.sequence(tmp_path)

@@ -1,14 +1,13 @@
 """A person's keypoints, box and track id, and the image they are in: what each format makes of odd ones."""
 
-import json
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pytest
-from documents import one_person, read_document, rewritten
+from documents import one_person, pose_fields, read_document, rewritten, with_frame, with_keypoints
 
-from hpr.errors import UserError
 from hpr.formats import get_format
 from hpr.formats.coco import Coco
 from hpr.poses import Frame
@@ -21,6 +20,7 @@ FLAGS = ("posetrack18", "coco", "mpii")
 """Formats with a flag for each keypoint."""
 
 NOTHING: list[Any] = []
+BROKEN_BOXES: list[Any] = [None, [], [1, 2, 3], ["x", 2, 3, 4], {}, 7, "wide"]
 NO_TRACK_IDS: dict[str, list[Any]] = {
     "alphapose": [..., None, [], [[]], [None], float("nan")],
     "openpose": [..., [], [-1], -1, None],
@@ -36,17 +36,10 @@ def frame_of(name: str, folder: Path, fields: dict[str, Any]) -> Frame:
 
 def first_keypoint(name: str, x: Any, y: Any, third: Any) -> dict[str, Any]:
     """The fields of a person whose first keypoint is given and whose others are all the same."""
-    flat = [x, y, third, *[7, 8, 1] * 16]
-    points = [{"id": 0, "x": x, "y": y}, *({"id": [i], "x": [7], "y": [8]} for i in range(1, 15))]
-    fields: dict[str, dict[str, Any]] = {
-        **{key: {"keypoints": flat} for key in ("alphapose", "posetrack18", "coco")},
-        "openpose": {"pose_keypoints_2d": [*flat, *[7, 8, 1] * 8]},
-        "mmpose": {"keypoints": [[x, y], *[[7, 8]] * 16], "keypoint_scores": [third, *[1] * 16]},
-        "ultralytics": {"keypoints": {"x": [x, *[7] * 16], "y": [y, *[8] * 16], "visible": [third, *[1] * 16]}},
-        "posetrack17": {"annopoints": [{"point": points}]},
-        "mpii": {"joints": [[x, y], *[[7, 8]] * 15], "joints_vis": [third, *[1] * 15]},
-    }
-    return fields[name]
+    if name == "posetrack17":
+        points = [{"id": 0, "x": x, "y": y}, *({"id": [i], "x": [7], "y": [8]} for i in range(1, 15))]
+        return {"annopoints": [{"point": points}]}
+    return pose_fields(name, [(x, y, third), *[(7, 8, 1)] * {"openpose": 24, "mpii": 15}.get(name, 16)])
 
 
 @pytest.mark.parametrize("name", [*SCORES, *FLAGS, "posetrack17"])
@@ -104,11 +97,30 @@ def test_a_person_without_keypoints(name: str, fields: dict[str, Any], tmp_path:
     assert rewritten(get_format(name), sequence, tmp_path / "b.json") == document
 
 
+@pytest.mark.parametrize(("name", "missing"), [("openpose", 0), ("mmpose", 0), ("ultralytics", 0.75)])
+def test_scores_of_a_changed_pose(name: str, missing: float, tmp_path: Path) -> None:
+    """That of a missing keypoint is 0, or stays; a keypoint without one gets 1."""
+    own, triples = get_format(name), [[10.5, 20, 0.75] for _ in range(25 if name == "openpose" else 17)]
+    sequence = read_document(own, tmp_path, one_person(name, **pose_fields(name, triples)))
+    frame = with_keypoints(sequence.frames[0], 0, nose=(1.25, 2), left_hip=(np.nan, np.nan))
+    nose, left_hip, right_hip = frame.skeleton.indices("nose", "left_hip", "right_hip")
+    scores = frame.scores.copy()
+    scores[0, right_hip] = np.nan
+
+    triples[nose], triples[left_hip], triples[right_hip] = [1.25, 2, 0.75], [0, 0, missing], [10.5, 20, 1]
+    found = rewritten(own, with_frame(sequence, 0, replace(frame, scores=scores)), tmp_path / "b.json")
+    assert found == one_person(name, **pose_fields(name, triples))
+
+
 @pytest.mark.parametrize("name", ["alphapose", "posetrack18", "coco"])
-@pytest.mark.parametrize("box", [None, [], [1, 2, 3], ["x", 2, 3, 4], {}, 7, "wide"], ids=str)
-def test_a_broken_box_counts_as_none(name: str, box: Any, tmp_path: Path) -> None:
-    frame = frame_of(name, tmp_path, {"box" if name == "alphapose" else "bbox": box})
-    np.testing.assert_array_equal(frame.boxes, [[np.nan] * 4])
+@pytest.mark.parametrize("boxes", [[None], [[1, 2, 3, 4], *BROKEN_BOXES, [5, 6, 7, 8]]], ids=len)
+def test_broken_boxes_count_as_none(name: str, boxes: list[Any], tmp_path: Path) -> None:
+    document = one_person(name)
+    people = document if isinstance(document, list) else document["annotations"]
+    people[:] = [{**people[0], "box" if name == "alphapose" else "bbox": box} for box in boxes]
+    (frame,) = read_document(get_format(name), tmp_path, document).frames
+    known = {0: [1, 2, 4, 6], len(BROKEN_BOXES) + 1: [5, 6, 12, 14]} if len(boxes) > 1 else {}
+    np.testing.assert_array_equal(frame.boxes, [known.get(row, [np.nan] * 4) for row in range(len(boxes))])
 
 
 @pytest.mark.parametrize(
@@ -142,20 +154,3 @@ def test_ids_of_one_number_are_one(name: str, of_image: Any, of_person: Any, tmp
         truth = own.ground_truth(tmp_path / "a.json")
         assert (truth.image_indices.tolist(), truth.is_posed.tolist()) == ([1], [True])
         assert [image.id for image in truth.images] == [8, of_image]
-
-
-def test_a_broken_box_among_others(tmp_path: Path) -> None:
-    boxes: list[object] = [[1, 2, 3, 4], None, [1, 2, 3], ["a", 2, 3, 4], {}, [5, 6, 7, 8]]
-    people = [{"image_id": 1, "category_id": 1, "keypoints": [1.5] * 51, "score": 1, "bbox": box} for box in boxes]
-    (tmp_path / "a.json").write_text(json.dumps(people))
-    ((frame,),) = [own.frames for own in Coco().read(tmp_path / "a.json")]
-    unknown = [np.nan] * 4
-    np.testing.assert_array_equal(frame.boxes, [[1, 2, 4, 6], *[unknown] * 4, [5, 6, 12, 14]])
-
-
-@pytest.mark.parametrize("score", ["high", [], [1], {}])
-def test_a_score_that_is_no_number(score: object, tmp_path: Path) -> None:
-    people = [{"image_id": 1, "category_id": 1, "keypoints": [1.5] * 51, "score": own} for own in (1, None, score)]
-    (tmp_path / "a.json").write_text(json.dumps(people))
-    with pytest.raises(UserError, match=r"a.json: \[2\].score: expected a number, found"):
-        Coco().read(tmp_path / "a.json")

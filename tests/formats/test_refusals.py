@@ -44,6 +44,13 @@ DOCUMENTS: list[tuple[str, Any, str]] = [
     ("coco", [{"keypoints": [1] * 51}], ": [0].image_id: expected a number, found None; set the file of annotations"),
     ("coco", [{**RESULT, "image_id": "a"}], ": [0].image_id: expected a number, found 'a'; set the file of"),
     ("coco", [{**RESULT, "score": [1, 2]}], ": [0].score: expected a number, found a list of 2"),
+    (
+        "coco",
+        [RESULT, {**RESULT, "score": None}, {**RESULT, "score": {}}],
+        ": [2].score: expected a number, found an o",
+    ),
+    ("coco", [RESULT, {**RESULT, "score": [1]}], ": [1].score: expected a number, found a list of 1"),
+    ("coco", [{**RESULT, "score": []}], ": [0].score: expected a number, found a list of 0"),
     ("mmpose", {}, ": expected the field 'instance_info', found no field at all"),
     ("mmpose", [{}], ": [0]: expected the field 'keypoints', found no field at all"),
     ("mmpose", [{"keypoints": [[1, 2]] * count} for count in (17, 16)], ": [1].keypoints: expected 17 keypoints, foun"),

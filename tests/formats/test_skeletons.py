@@ -6,7 +6,7 @@ from typing import Any
 
 import numpy as np
 import pytest
-from documents import one_person, read, read_document, rewritten, written
+from documents import one_person, pose_fields, read, read_document, rewritten, written
 from hypothesis import given
 from hypothesis import strategies as st
 
@@ -104,13 +104,8 @@ def test_coco_files_are_read_by_name(names: tuple[str, ...], style: Any, tmp_pat
 @pytest.mark.parametrize("skeleton", [s for s in SKELETONS.values() if s.name != "photo19"], ids=lambda s: s.name)
 def test_the_users_word(name: str, skeleton: Skeleton, tmp_path: Path) -> None:
     values = flat(skeleton)
-    x, y, scores = values[::3], values[1::3], values[2::3]
-    own: dict[str, dict[str, Any]] = {
-        "openpose": {"pose_keypoints_2d": values},
-        "mmpose": {"keypoints": list(zip(x, y, strict=True)), "keypoint_scores": scores},
-        "ultralytics": {"keypoints": {"x": x, "y": y, "visible": scores}},
-    }
-    path = written(tmp_path / "a.json", one_person(name, **own.get(name, {"keypoints": values})))
+    triples = list(zip(values[::3], values[1::3], values[2::3], strict=True))
+    path = written(tmp_path / "a.json", one_person(name, **pose_fields(name, triples)))
     for word in (skeleton.name, list(skeleton.names)):
         (frame,) = read(get_format(name, skeleton=word), path).frames
         assert frame.skeleton is skeleton
@@ -170,7 +165,7 @@ def test_lines_of_labels_that_fit_two_counts(tmp_path: Path) -> None:
     path.write_text("\ufeff" + " ".join(words) + "\n")
     with pytest.raises(UserError, match=r"line 1: 41 numbers may be 12 keypoints of 3 numbers instead of 17 of 2; set"):
         get_format("ultralytics_labels", images=str(tmp_path)).read(path)
-    from hpr.formats.ultralytics import UltralyticsLabels
+    from hpr.formats.ultralytics_labels import UltralyticsLabels
 
     own = get_format("ultralytics_labels", skeleton=list(COCO17.names[:12]))
     assert isinstance(own, UltralyticsLabels)
