@@ -22,13 +22,14 @@ class SyntheticPeople(PeopleDataset):
         self._latest: tuple[int, LazyImage, FloatArray, FloatArray] | None = None  # frame index, what `_draw` returned
 
     def person(self, index: int) -> AnnotatedPerson:
-        """See `PeopleDataset`."""
         frame_index = index // PEOPLE_PER_IMAGE
         if self._latest is None or self._latest[0] != frame_index:
             image, poses, keypoints = self._draw(frame_index)
             self._latest = (frame_index, LazyImage.from_array(image), poses, keypoints)
         _, lazy, poses, keypoints = self._latest
-        return AnnotatedPerson.from_poses(lazy, poses, keypoints, index % len(poses))
+        own = index % len(poses)
+        neighbours, labelled = np.delete(poses, own, axis=0), np.ones(len(POSETRACK15), bool)
+        return AnnotatedPerson(lazy, poses[own], neighbours, keypoints[own], labelled)
 
     def _draw(self, frame_index: int) -> tuple[Image, FloatArray, FloatArray]:
         """Draws scenes until one shows enough of a person.

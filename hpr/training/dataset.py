@@ -65,12 +65,6 @@ class AnnotatedPerson:
     box: FloatArray = field(default_factory=lambda: np.full(4, np.nan))
     estimates: FloatArray | None = None
 
-    @classmethod
-    def from_poses(cls, image: LazyImage, poses: FloatArray, keypoints: FloatArray, index: int) -> "AnnotatedPerson":
-        """Returns one of N people, whose keypoints are all labelled, by `pose` and `keypoints` of all, (N, K, 2)."""
-        labelled = np.ones(poses.shape[1], bool)
-        return cls(image, poses[index], np.delete(poses, index, axis=0), keypoints[index], labelled)
-
     def moved(self, image: LazyImage, move: Callable[[FloatArray], FloatArray]) -> "AnnotatedPerson":
         """Returns the person in a changed image, to which `move` maps points (..., 2) of the present one."""
         estimates = self.estimates
@@ -154,7 +148,7 @@ class AnnotatedPeople(PeopleDataset):
         """
         location = first_present(annotations)
         sequences = read_sequences(file_format, location)
-        frames = posed_frames([f for own in sequences for f in own.frames], location, True, validation_file)
+        frames = posed_frames(sequences, location, True, validation_file)
         self._frames = [frame.select(frame.is_posed) for frame in frames]
         self._counts = np.array([len(frame) for frame in self._frames])
         self.skeleton = self._frames[0].skeleton
@@ -176,7 +170,6 @@ class AnnotatedPeople(PeopleDataset):
         return int(self._counts.sum())
 
     def person(self, index: int) -> AnnotatedPerson:
-        """See `PeopleDataset`."""
         epoch, position = divmod(index, len(self))
         if self._order is None or self._order[0] != epoch:
             self._order = (epoch, self._shuffled(epoch))
@@ -185,15 +178,20 @@ class AnnotatedPeople(PeopleDataset):
         if self._latest is None or self._latest[0] != frame_index:
             self._latest = (frame_index, LazyImage.from_frame(self._images, frame))
 
-        person = AnnotatedPerson.from_poses(self._latest[1], frame.poses, frame.poses, person_index)
-        person = replace(person, box=frame.boxes[person_index])
+        poses, estimates = frame.poses, None
         if self._records is not None:
-            ann_id = self._records[frame.records[person_index]]["id"]
-            person = replace(person, estimates=self._estimates.get(ann_id))
-        if self._is_complete:
-            return replace(person, is_complete=True)
-        labelled = ~np.isnan(person.pose[:, 0]) | self._always_labelled
-        return replace(person, labelled=labelled, ignored=frame.ignore_regions)
+            estimates = self._estimates.get(self._records[frame.records[person_index]]["id"])
+        return AnnotatedPerson(
+            self._latest[1],
+            pose=poses[person_index],
+            neighbours=np.delete(poses, person_index, axis=0),
+            keypoints=poses[person_index],
+            labelled=~np.isnan(poses[person_index, :, 0]) | self._always_labelled | self._is_complete,
+            ignored=() if self._is_complete else frame.ignore_regions,
+            is_complete=self._is_complete,
+            box=frame.boxes[person_index],
+            estimates=estimates,
+        )
 
     def _shuffled(self, epoch: int) -> IntArray:
         """Returns the order of an epoch: (people, 2) with each person's frame index and index in the frame."""
@@ -256,7 +254,6 @@ class Mixture(PeopleDataset):
         return sum(len(part) for part in self._parts if isinstance(part, Sized))
 
     def person(self, index: int) -> AnnotatedPerson:
-        """See `PeopleDataset`."""
         visit, offset = divmod(index, PEOPLE_PER_IMAGE)
         round_index, slot = divmod(visit, _ROUND)
         if self._latest is None or self._latest[0] != round_index:
@@ -307,11 +304,6 @@ def read_sequences(file_format: Format, annotations: Path) -> list[PoseSequence]
     return [own for path in file_format.sources(annotations) for own in file_format.read_annotated(path)]
 
 
-def read_frames(file_format: Format, annotations: Path) -> list[Frame]:
-    """Reads all annotated frames of a folder or file; see `read_sequences`."""
-    return [frame for sequence in read_sequences(file_format, annotations) for frame in sequence.frames]
-
-
 def read_estimates(paths: Sequence[str | Path], skeleton: Skeleton) -> dict[int, FloatArray]:
     """Reads real estimates: COCO results with the id of the annotation that each belongs to, as `ann_id`.
 
@@ -339,12 +331,12 @@ def read_estimates(paths: Sequence[str | Path], skeleton: Skeleton) -> dict[int,
 
 
 def posed_frames(
-    frames: Sequence[Frame], annotations: Path, training: bool, validation_file: str | Path | None = None
+    sequences: Sequence[PoseSequence], annotations: Path, training: bool, validation_file: str | Path | None = None
 ) -> list[Frame]:
     """Returns the annotated frames in which somebody has a keypoint.
 
     Args:
-        frames: Annotated frames.
+        sequences: Annotated sequences.
         annotations: The folder or file that they were read from, for messages.
         training: Whether the frames are for training rather than validation.
         validation_file: The dataset's validation annotations. Where this file does not exist, a tenth of the images is
@@ -353,7 +345,7 @@ def posed_frames(
     Raises:
         UserError: There is no such frame.
     """
-    posed = [frame for frame in frames if frame.is_posed.any()]
+    posed = [frame for sequence in sequences for frame in sequence.frames if frame.is_posed.any()]
     if validation_file is not None and not Path(validation_file).exists():
         posed = [frame for frame in posed if is_for_training(frame.image) == training]
     if not posed:

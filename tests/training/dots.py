@@ -79,7 +79,9 @@ def sized_person(size: int) -> PosesOnly:
 
 
 def alone(image: Image, pose: FloatArray) -> AnnotatedPerson:
-    return AnnotatedPerson.from_poses(LazyImage.from_array(image), pose[None], pose[None], 0)
+    """A person whose keypoints are all labelled, and nobody else."""
+    nobody, labelled = np.empty((0, *pose.shape)), np.ones(len(pose), bool)
+    return AnnotatedPerson(LazyImage.from_array(image), pose, nobody, pose, labelled)
 
 
 def dot_colours(skeleton: Skeleton) -> list[tuple[int, int, int]]:
