@@ -6,7 +6,7 @@ from collections.abc import Callable, Mapping, Sequence, Sized
 from dataclasses import dataclass, field, replace
 from functools import reduce
 from pathlib import Path
-from typing import Annotated, Literal
+from typing import Annotated, Any, Generic, Literal, TypeVar
 
 import numpy as np
 from pydantic import Field
@@ -30,6 +30,8 @@ Unlabelled = Literal["mask", "absent"]
 
 Annotations = str | Path | Sequence[str | Path]
 """A folder or file of annotations, or several of which the first existing one is used."""
+
+Value = TypeVar("Value")
 
 _IMAGES_PER_HELD_OUT = 10
 
@@ -90,6 +92,23 @@ class AnnotatedPerson:
         estimates = None if self.estimates is None else own.convert(self.estimates, other)
         known = {"neighbours": neighbours, "labelled": labelled, "estimates": estimates}
         return replace(self, pose=pose, keypoints=keypoints, **known)
+
+
+class Latest(Generic[Value]):
+    """Keeps the latest value of a function of an index; a copy in another process starts without one."""
+
+    def __init__(self, function: Callable[[int], Value]) -> None:
+        self._function = function
+        self._index: int | None = None
+
+    def __call__(self, index: int) -> Value:
+        if index != self._index:
+            self._value = self._function(index)
+            self._index = index
+        return self._value
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        return Latest, (self._function,)
 
 
 class PeopleDataset(ABC):
@@ -162,8 +181,7 @@ class AnnotatedPeople(PeopleDataset):
         self._always_labelled = np.array([name in names for name in self.skeleton.names])
         self._is_complete = unlabelled == "absent"
         self._images, self._seed = images, seed
-        self._order: tuple[int, IntArray] | None = None  # epoch, its order
-        self._latest: tuple[int, LazyImage] | None = None  # index of a frame, its image
+        self._order, self._image = Latest(self._shuffled), Latest(self._open)
 
     def __len__(self) -> int:
         """Returns the number of people: the length of an epoch."""
@@ -171,18 +189,13 @@ class AnnotatedPeople(PeopleDataset):
 
     def person(self, index: int) -> AnnotatedPerson:
         epoch, position = divmod(index, len(self))
-        if self._order is None or self._order[0] != epoch:
-            self._order = (epoch, self._shuffled(epoch))
-        frame_index, person_index = self._order[1][position].tolist()
+        frame_index, person_index = self._order(epoch)[position].tolist()
         frame = self._frames[frame_index]
-        if self._latest is None or self._latest[0] != frame_index:
-            self._latest = (frame_index, LazyImage.from_frame(self._images, frame))
-
         poses, estimates = frame.poses, None
         if self._records is not None:
             estimates = self._estimates.get(self._records[frame.records[person_index]]["id"])
         return AnnotatedPerson(
-            self._latest[1],
+            self._image(frame_index),
             pose=poses[person_index],
             neighbours=np.delete(poses, person_index, axis=0),
             keypoints=poses[person_index],
@@ -192,6 +205,9 @@ class AnnotatedPeople(PeopleDataset):
             box=frame.boxes[person_index],
             estimates=estimates,
         )
+
+    def _open(self, frame_index: int) -> LazyImage:
+        return LazyImage.from_frame(self._images, self._frames[frame_index])
 
     def _shuffled(self, epoch: int) -> IntArray:
         """Returns the order of an epoch: (people, 2) with each person's frame index and index in the frame."""
@@ -247,7 +263,7 @@ class Mixture(PeopleDataset):
         ends = np.round(np.cumsum(shares / shares.sum()) * _ROUND)
         self._visits = np.maximum(np.diff(ends, prepend=0.0), 1).astype(np.int64)  # (parts,)
         self._visits[self._visits.argmax()] += _ROUND - self._visits.sum()
-        self._latest: tuple[int, IntArray] | None = None  # round, its order
+        self._order = Latest(self._shuffled)
 
     def __len__(self) -> int:
         """Returns the number of people of all datasets: the length of an epoch, whatever the weights."""
@@ -256,10 +272,7 @@ class Mixture(PeopleDataset):
     def person(self, index: int) -> AnnotatedPerson:
         visit, offset = divmod(index, PEOPLE_PER_IMAGE)
         round_index, slot = divmod(visit, _ROUND)
-        if self._latest is None or self._latest[0] != round_index:
-            self._latest = (round_index, self._shuffled(round_index))
-
-        part_index, own_visit = self._latest[1][slot].tolist()
+        part_index, own_visit = self._order(round_index)[slot].tolist()
         part: PeopleDataset = self._parts[part_index]
         person = part.person(own_visit * PEOPLE_PER_IMAGE + offset)
         return person.in_skeleton(part.skeleton, self.skeleton)
