@@ -44,6 +44,7 @@ from hpr.models.backbones.resnet import ResNet
 from hpr.models.network import Refiner
 from hpr.models.places import ASSETS
 from hpr.models.resnet_shapes import ResNetShape
+from hpr.pose_errors.draw import KEYPOINT_KINDS, PoseErrors
 from hpr.poses import FloatArray, Frame
 from hpr.skeleton import COCO17, POSETRACK15, Skeleton
 from hpr.video import Video
@@ -203,6 +204,15 @@ def lively(network: Refiner) -> Refiner:
 def small_network(skeleton: Skeleton = POSETRACK15) -> Refiner:
     """A refiner with every kind of layer and lively batch-norm statistics, as narrow as can be trained on any CPU."""
     return lively(Refiner(partial(ResNet, shape=ResNetShape((1, 2, 2, 1), width=8)), skeleton))
+
+
+def pose_errors(chance: float = 0.1, **changes: Any) -> PoseErrors:
+    """Mistakes with the same chance for all keypoints and kinds of mistakes, but for those that are named."""
+    chances = {**dict.fromkeys(("jitter", "miss", "inversion", "swap", "absent"), chance), "extra": 0.0}
+    tables: dict[str, Any] = {
+        name: dict.fromkeys(KEYPOINT_KINDS, changes.pop(name, own)) for name, own in chances.items()
+    }
+    return PoseErrors(**tables, **{"shift": 0.0, "crowded_swap": 1.0, "few_keypoints_miss": 1.0, **changes})
 
 
 @pytest.fixture(params=CASES, ids=lambda case: case["name"])

@@ -269,10 +269,11 @@ def keypoint_kinds(names: Sequence[str]) -> IntArray:
     """Returns the index (K,) of each keypoint's kind in KEYPOINT_KINDS.
 
     Raises:
-        ValueError: A keypoint is of no known kind.
+        UserError: A keypoint is of no known kind.
     """
     if unknown := [name for name in names if kind(name) not in KIND_BY_NAME]:
-        raise ValueError(f"no probabilities of mistakes are known for {', '.join(unknown)}")
+        found = f"expected keypoints of {', '.join(KEYPOINT_KINDS)}, found {unknown[0]}"
+        raise UserError(f"pose errors: {found}; take a model.skeleton without it")
     return np.array([KEYPOINT_KINDS.index(KIND_BY_NAME[kind(name)]) for name in names], np.int64)
 
 

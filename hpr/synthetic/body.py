@@ -22,7 +22,7 @@ ANGLES = (
 )
 """Degrees of freedom, in degrees; arms and legs hang straight down at 0."""
 
-_X, _Y, _Z = range(3)
+X, Y, Z = range(3)
 _MOTIONS = ("stand", "walk", "run", "gesture", "squat", "stoop", "dance")
 
 
@@ -184,10 +184,10 @@ def posture(build: Build, angles: dict[str, float], yaw: float) -> Posture:
         yaw: Rotation about the vertical, in radians; at 0 the body looks along z.
     """
     unit = build.height / 1.75
-    root = _about(_Y, yaw) @ _about(_X, angles["lean"]) @ _about(_Z, angles["roll"])
-    lower = root @ _about(_X, 0.4 * angles["bend"]) @ _about(_Y, 0.4 * angles["twist"])
-    chest = root @ _about(_X, angles["bend"]) @ _about(_Y, angles["twist"])
-    head = chest @ _about(_Y, angles["head_yaw"]) @ _about(_X, angles["head_pitch"] - 0.5 * angles["bend"])
+    root = about(Y, yaw) @ about(X, angles["lean"]) @ about(Z, angles["roll"])
+    lower = root @ about(X, 0.4 * angles["bend"]) @ about(Y, 0.4 * angles["twist"])
+    chest = root @ about(X, angles["bend"]) @ about(Y, angles["twist"])
+    head = chest @ about(Y, angles["head_yaw"]) @ about(X, angles["head_pitch"] - 0.5 * angles["bend"])
 
     torso, skull = unit * build.torso, unit * build.head
     points = {"pelvis": np.zeros(3)}
@@ -212,17 +212,15 @@ def _limbs(
 ) -> dict[str, FloatArray]:
     """Returns the points of one side's arm and leg; `sign` is 1 for the left side and -1 for the right."""
     unit = build.height / 1.75
-    upper = (
-        chest @ _about(_X, -angles["swing"]) @ _about(_Z, sign * angles["lift"]) @ _about(_Y, -sign * angles["turn"])
-    )
-    fore = upper @ _about(_X, -max(angles["elbow"], 0.0))
+    upper = chest @ about(X, -angles["swing"]) @ about(Z, sign * angles["lift"]) @ about(Y, -sign * angles["turn"])
+    fore = upper @ about(X, -max(angles["elbow"], 0.0))
     shoulder = neck + chest @ [sign * 0.185 * unit * build.shoulders, -0.035 * unit, 0]
     elbow = shoulder + upper @ [0, -0.29 * unit * build.arms, 0]
     wrist = elbow + fore @ [0, -0.26 * unit * build.arms, 0]
     hand = wrist + fore @ [0, -0.09 * unit, 0.01 * unit]
 
-    thigh = root @ _about(_X, -angles["thigh"]) @ _about(_Z, sign * angles["spread"])
-    shin = thigh @ _about(_X, max(angles["knee"], 0.0))
+    thigh = root @ about(X, -angles["thigh"]) @ about(Z, sign * angles["spread"])
+    shin = thigh @ about(X, max(angles["knee"], 0.0))
     hip = root @ [sign * 0.10 * unit * build.hips, -0.02 * unit, 0]
     knee = hip + thigh @ [0, -0.43 * unit * build.legs, 0]
     ankle = knee + shin @ [0, -0.41 * unit * build.legs, 0]
@@ -232,7 +230,7 @@ def _limbs(
     return {**arm, "hip": hip, "knee": knee, "ankle": ankle, "heel": heel, "toe": toe}
 
 
-def _about(axis: int, angle: float) -> FloatArray:
+def about(axis: int, angle: float) -> FloatArray:
     """Returns the rotation (3, 3) about an axis."""
     first, second = (axis + 1) % 3, (axis + 2) % 3
     rotation = np.eye(3)

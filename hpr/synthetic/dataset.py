@@ -2,13 +2,12 @@
 
 import numpy as np
 
-from hpr.images import Image
 from hpr.poses import FloatArray
 from hpr.seeds import Purpose
 from hpr.skeleton import POSETRACK15
 from hpr.synthetic.scene import Clip
 from hpr.synthetic.tree import MIN_KEYPOINTS, keypoint_count
-from hpr.training.dataset import PEOPLE_PER_IMAGE, AnnotatedPerson, PeopleDataset
+from hpr.training.dataset import PEOPLE_PER_IMAGE, AnnotatedPerson, Latest, PeopleDataset
 from hpr.training.lazy_image import LazyImage
 
 
@@ -19,18 +18,15 @@ class SyntheticPeople(PeopleDataset):
         """Sets the seed; the bundled sample and the validation draw other scenes whatever it is."""
         self.skeleton = POSETRACK15
         self._seed = seed
-        self._latest: tuple[int, LazyImage, FloatArray, FloatArray] | None = None  # frame index, what `_draw` returned
+        self._frame = Latest(self._draw)
 
     def person(self, index: int) -> AnnotatedPerson:
-        """See `PeopleDataset`."""
-        frame_index = index // PEOPLE_PER_IMAGE
-        if self._latest is None or self._latest[0] != frame_index:
-            image, poses, keypoints = self._draw(frame_index)
-            self._latest = (frame_index, LazyImage.from_array(image), poses, keypoints)
-        _, lazy, poses, keypoints = self._latest
-        return AnnotatedPerson.from_poses(lazy, poses, keypoints, index % len(poses))
+        image, poses, keypoints = self._frame(index // PEOPLE_PER_IMAGE)
+        own = index % len(poses)
+        neighbours, labelled = np.delete(poses, own, axis=0), np.ones(len(POSETRACK15), bool)
+        return AnnotatedPerson(image, poses[own], neighbours, keypoints[own], labelled)
 
-    def _draw(self, frame_index: int) -> tuple[Image, FloatArray, FloatArray]:
+    def _draw(self, frame_index: int) -> tuple[LazyImage, FloatArray, FloatArray]:
         """Draws scenes until one shows enough of a person.
 
         Returns:
@@ -43,5 +39,5 @@ class SyntheticPeople(PeopleDataset):
             people = [person for person in people if keypoint_count(person) >= MIN_KEYPOINTS]
             if people:
                 annotated = np.array([person.annotated for person in people])
-                return image, annotated, np.array([person.keypoints for person in people])
+                return LazyImage.from_array(image), annotated, np.array([person.keypoints for person in people])
             attempt += 1

@@ -10,6 +10,7 @@ from numpy.typing import NDArray
 
 from hpr.images import Image
 from hpr.poses import FloatArray
+from hpr.skeleton import kind
 from hpr.synthetic.body import Build, Posture
 from hpr.synthetic.wardrobe import Colour, Outfit
 
@@ -26,14 +27,18 @@ PARTS = (
 PARTS_PER_PERSON = 100
 """A pixel of person p's part i is owned by 100 * (p + 1) + i."""
 
-_KEYPOINT_PARTS = {
-    "shoulder": ("upper_arm",),
+_COVERING_PARTS = {
+    "shoulder": ("torso", "backpack", "upper_arm"),
     "elbow": ("upper_arm", "forearm"),
     "wrist": ("forearm",),
-    "hip": ("thigh",),
-    "knee": ("thigh", "shin"),
+    "hip": ("torso", "skirt", "thigh"),
+    "knee": ("skirt", "thigh", "shin"),
     "ankle": ("shin", "foot"),
+    "head_bottom": ("head", "neck", "torso"),
+    "nose": ("head",),
+    "head_top": ("head",),
 }
+"""Parts of a keypoint's side or of the body's axis that may cover it without hiding it."""
 
 _SHIFT = 4  # OpenCV takes sub-pixel coordinates in sixteenths
 _CIRCLE = np.stack([f(np.linspace(0, 2 * np.pi, 17)[:-1]) for f in (np.cos, np.sin)], axis=1)
@@ -90,7 +95,7 @@ class Canvas:
         if owner is not None:
             cv2.fillConvexPoly(self.owner, fixed, owner, cv2.LINE_8, _SHIFT)
 
-    def solid(self, outline: FloatArray, radius: float, colour: Colour, owner: int | None = None) -> None:
+    def solid(self, outline: FloatArray, radius: float, colour: Colour, owner: int) -> None:
         """Fills a convex outline (n, 2) so that it looks round: dark, and lighter towards the light."""
         centre = outline.mean(axis=0)
         for size, shift, brightness in _SHADES:
@@ -311,11 +316,8 @@ class Figure:
 
 def covers(part: str, keypoint: str) -> bool:
     """Returns whether a part may cover a keypoint without hiding it."""
-    side, _, kind = keypoint.partition("_")
-    if kind in _KEYPOINT_PARTS:
-        wide = {"shoulder": ("torso", "backpack"), "hip": ("torso", "skirt"), "knee": ("skirt",)}.get(kind, ())
-        return part in wide or part in {f"{side}_{name}" for name in _KEYPOINT_PARTS[kind]}
-    return part == "head" or (keypoint == "head_bottom" and part in ("neck", "torso"))
+    side, _, _ = keypoint.partition("_")
+    return part.removeprefix(f"{side}_") in _COVERING_PARTS[kind(keypoint)]
 
 
 def _hull(centres: list[FloatArray], radii: list[float]) -> FloatArray:

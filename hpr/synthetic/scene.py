@@ -11,7 +11,7 @@ from hpr.images import Image, decode_image
 from hpr.poses import FloatArray, IntArray
 from hpr.seeds import Purpose, generator
 from hpr.skeleton import POSETRACK15
-from hpr.synthetic.body import Build, Motion, Posture, draw_build, draw_motion, posture
+from hpr.synthetic.body import Build, Motion, Posture, X, Y, about, draw_build, draw_motion, posture
 from hpr.synthetic.painting import PARTS, PARTS_PER_PERSON, Canvas, Figure, Seen, covers
 from hpr.synthetic.wardrobe import Colour, Outfit, draw_outfit
 
@@ -75,10 +75,7 @@ class Camera:
 
     def rotation_at(self, time: float) -> FloatArray:
         """Returns the rotation (3, 3) from world to camera axes: right, up, towards the viewer."""
-        pan, pitch = self.pan * time, self.pitch
-        turn = np.array([[np.cos(pan), 0, -np.sin(pan)], [0, 1, 0], [np.sin(pan), 0, np.cos(pan)]])
-        tilt = np.array([[1, 0, 0], [0, np.cos(pitch), -np.sin(pitch)], [0, np.sin(pitch), np.cos(pitch)]])
-        return np.asarray(tilt @ turn)
+        return np.asarray(about(X, self.pitch) @ about(Y, -self.pan * time))
 
 
 @dataclass(frozen=True)

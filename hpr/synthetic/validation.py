@@ -7,13 +7,12 @@ from typing import Any
 from hpr.crops import ScaleRule
 from hpr.formats import PoseTrack18
 from hpr.images import ImageFolder
-from hpr.metrics.posetrack import PoseTrackTruth
 from hpr.pose_errors.draw import PoseErrors
 from hpr.runtime.processes import ALONE, Processes
 from hpr.seeds import Purpose
 from hpr.settings import Count, checked
 from hpr.synthetic.tree import write_tree
-from hpr.training.validation import Validation
+from hpr.training.validation import Validation, annotated_validation
 
 
 @checked
@@ -40,13 +39,14 @@ def synthetic_validation(
     Raises:
         UserError: The folder cannot be written to.
     """
-    root, file_format = folder / "validation", PoseTrack18()
+    root = folder / "validation"
     if processes.is_first:
         seeds = [(number,) for number in range(clips)]
         purpose = Purpose.VALIDATION_SCENE
         write_tree(root, seeds, frames, errors, held_out=True, progress=progress, purpose=purpose)
     processes.wait()
 
-    estimates = {path.name: file_format.read(path) for path in file_format.sources(root / "predictions")}
-    truth = {name: file_format.read(root / "annotations" / name) for name in estimates}
-    return Validation(PoseTrackTruth(truth), estimates, ImageFolder(root), scale, processes)
+    annotations, predictions, images = root / "annotations", root / "predictions", ImageFolder(root)
+    return annotated_validation(
+        PoseTrack18(), annotations, predictions, images, folder, errors, scale=scale, processes=processes
+    )

@@ -2,7 +2,7 @@
 
 from collections.abc import Sequence
 from dataclasses import replace
-from typing import Annotated
+from typing import Annotated, Any
 
 import numpy as np
 from pydantic import Field
@@ -10,13 +10,12 @@ from pydantic import Field
 from hpr.errors import UserError
 from hpr.images import Image
 from hpr.poses import FloatArray
-from hpr.settings import Probability, checked
+from hpr.settings import Probability, Section
 from hpr.training.colours import UNCHANGED
 from hpr.training.dataset import AnnotatedPerson
 from hpr.training.lazy_image import CUT_STEP, Rotation
 
 _Factor = Annotated[float, Field(ge=0.1, le=10)]
-_Degrees = Annotated[float, Field(ge=0, le=180)]
 
 _MIN_KEYPOINTS = 3
 """A truncated image still shows at least this many keypoints of the person."""
@@ -28,66 +27,60 @@ _HUE_PROBABILITY = 0.3
 """Probability that the hue changes where colours change."""
 
 
-class Augmentation:
-    """Random changes of training examples: conf/augmentation."""
+class Augmentation(Section):
+    """Random changes of training examples: conf/augmentation.
 
-    @checked
-    def __init__(
-        self,
-        scale: Annotated[Sequence[_Factor], Field(min_length=2, max_length=2)],
-        shift: Annotated[float, Field(ge=0, le=1000)],
-        mirror: Probability,
-        colour: Probability,
-        occlusion: Probability,
-        rotation: _Degrees = 0.0,
-        truncation: Probability = 0.0,
-        exact: Probability = 0.0,
-        nearly_exact: Probability = 0.0,
-        real: Probability = 0.0,
-    ) -> None:
-        """Sets how much is changed.
+    Attributes:
+        scale: Smallest and largest factor of a person's size.
+        shift: Standard deviation of a person's position on the canvas, in pixels.
+        mirror: Probability of mirroring.
+        colour: Standard deviation of the logarithm of the factors of brightness, contrast and saturation; a tenth of
+            it is that of the hue shift.
+        occlusion: Probability that a patch of one colour hides a part of the image.
+        rotation: Largest rotation about the person, in degrees.
+        truncation: Probability that the image ends within the person.
+        exact: Probability that the estimate is the truth, so that the network learns to leave good poses alone.
+        nearly_exact: Probability that every keypoint of the estimate is near the truth.
+        real: Probability of a real estimate, where the dataset has any, among the other estimates.
+    """
 
-        Args:
-            scale: Smallest and largest factor of a person's size.
-            shift: Standard deviation of a person's position on the canvas, in pixels.
-            mirror: Probability of mirroring.
-            colour: Standard deviation of the logarithm of the factors of brightness, contrast and saturation; a tenth
-                of it is that of the hue shift.
-            occlusion: Probability that a patch of one colour hides a part of the image.
-            rotation: Largest rotation about the person, in degrees.
-            truncation: Probability that the image ends within the person.
-            exact: Probability that the estimate is the truth, so that the network learns to leave good poses alone.
-            nearly_exact: Probability that every keypoint of the estimate is near the truth.
-            real: Probability of a real estimate, where the dataset has any, among the other estimates.
+    scale: Annotated[Sequence[_Factor], Field(min_length=2, max_length=2)]
+    shift: Annotated[float, Field(ge=0, le=1000)]
+    mirror: Probability
+    colour: Probability
+    occlusion: Probability
+    rotation: Annotated[float, Field(ge=0, le=180)] = 0.0
+    truncation: Probability = 0.0
+    exact: Probability = 0.0
+    nearly_exact: Probability = 0.0
+    real: Probability = 0.0
+
+    def model_post_init(self, _: Any) -> None:
+        """Checks settings that depend on each other.
 
         Raises:
             UserError: The smallest factor is above the largest, or the probabilities of `exact` and `nearly_exact` add
                 up to more than 1.
         """
-        if exact + nearly_exact > 1:
-            found = f"{exact} and {nearly_exact}"
+        if self.exact + self.nearly_exact > 1:
+            found = f"{self.exact} and {self.nearly_exact}"
             raise UserError(f"augmentation.exact and .nearly_exact: expected 1 or less in all, found {found}")
-        if scale[0] > scale[1]:
-            raise UserError(f"augmentation.scale={list(scale)}: expected the smaller factor first")
-        self.scale = (scale[0], scale[1])
-        self.shift, self.mirror = shift, mirror
-        self.exact, self.nearly_exact, self.real = exact, nearly_exact, real
-        self._rotation, self._truncation = rotation, truncation
-        self._colour, self._occlusion = colour, occlusion
+        if self.scale[0] > self.scale[1]:
+            raise UserError(f"augmentation.scale={list(self.scale)}: expected the smaller factor first")
 
     def rotate(self, person: AnnotatedPerson, random: np.random.Generator) -> AnnotatedPerson:
         """Rotates the image about the person; keypoints that leave it are no longer to be found."""
-        if self._rotation == 0:
+        if self.rotation == 0:
             return person
         x, y = ((np.nanmin(person.pose, axis=0) + np.nanmax(person.pose, axis=0)) / 2).tolist()
-        angle = random.uniform(-self._rotation, self._rotation)
+        angle = random.uniform(-self.rotation, self.rotation)
         red, green, blue = random.uniform(0, 255, 3).tolist()
         rotation = Rotation((x, y), angle, (red, green, blue))
         return _only_inside(person.moved(replace(person.image, rotation=rotation), rotation.apply))
 
     def truncate(self, person: AnnotatedPerson, random: np.random.Generator) -> AnnotatedPerson:
         """Cuts the image off within the person, at one side; keypoints beyond are no longer to be found."""
-        if random.random() >= self._truncation:
+        if random.random() >= self.truncation:
             return person
         axis, cuts_start = int(random.integers(2)), bool(random.integers(2))
         low, high = np.nanmin(person.pose[:, axis]), np.nanmax(person.pose[:, axis])
@@ -103,16 +96,16 @@ class Augmentation:
 
     def draw_colours(self, random: np.random.Generator) -> FloatArray:
         """Draws factors of brightness, contrast and saturation, and a hue shift (4,): see `colours.adjust_colours`."""
-        if self._colour == 0:
+        if self.colour == 0:
             return np.array(UNCHANGED)
-        factors = np.exp(random.normal(0, self._colour, 3))
+        factors = np.exp(random.normal(0, self.colour, 3))
         changes_hue = random.random() < _HUE_PROBABILITY
-        hue = np.clip(random.normal(0, 0.1 * self._colour), -0.5, 0.5) if changes_hue else 0.0
+        hue = np.clip(random.normal(0, 0.1 * self.colour), -0.5, 0.5) if changes_hue else 0.0
         return np.array([*factors, hue])
 
     def occlude(self, pixels: Image, truth: FloatArray, random: np.random.Generator) -> None:
         """Hides a part of the pixels (H, W, 3) under a patch, in place; keypoints (K, 2) below it become NaN."""
-        if random.random() >= self._occlusion:
+        if random.random() >= self.occlusion:
             return
         height, width = pixels.shape[:2]
         extent = random.uniform(0.08, 0.35, 2) * min(height, width)

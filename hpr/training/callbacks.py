@@ -54,12 +54,10 @@ class TensorBoard(Callback):
             self._write(step, session_log=SessionLog(status=SessionLog.START))
 
     def on_step(self, step: int, losses: Losses, gradient_norm: Tensor, lr: float) -> None:
-        """See `Callback`."""
         if step % self._log_every == 0 or step == 1:
             self._write_scalars(step, part=losses.part, offset=losses.offset, gradient=gradient_norm, lr=lr)
 
     def on_validation(self, step: int, result: ValidationResult) -> None:
-        """See `Callback`."""
         from tensorboardX.summary import image
 
         self._write_scalars(step, **result.scores.metrics)
@@ -67,7 +65,6 @@ class TensorBoard(Callback):
             self._write(step, summary=image("people", result.picture, dataformats="HWC"))
 
     def on_end(self) -> None:
-        """See `Callback`."""
         with suppress(OSError):  # all events have been written
             self._writer.close()
 

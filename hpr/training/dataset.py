@@ -6,7 +6,7 @@ from collections.abc import Callable, Mapping, Sequence, Sized
 from dataclasses import dataclass, field, replace
 from functools import reduce
 from pathlib import Path
-from typing import Annotated, Literal
+from typing import Annotated, Any, Generic, Literal, TypeVar
 
 import numpy as np
 from pydantic import Field
@@ -30,6 +30,8 @@ Unlabelled = Literal["mask", "absent"]
 
 Annotations = str | Path | Sequence[str | Path]
 """A folder or file of annotations, or several of which the first existing one is used."""
+
+Value = TypeVar("Value")
 
 _IMAGES_PER_HELD_OUT = 10
 
@@ -65,12 +67,6 @@ class AnnotatedPerson:
     box: FloatArray = field(default_factory=lambda: np.full(4, np.nan))
     estimates: FloatArray | None = None
 
-    @classmethod
-    def from_poses(cls, image: LazyImage, poses: FloatArray, keypoints: FloatArray, index: int) -> "AnnotatedPerson":
-        """Returns one of N people, whose keypoints are all labelled, by `pose` and `keypoints` of all, (N, K, 2)."""
-        labelled = np.ones(poses.shape[1], bool)
-        return cls(image, poses[index], np.delete(poses, index, axis=0), keypoints[index], labelled)
-
     def moved(self, image: LazyImage, move: Callable[[FloatArray], FloatArray]) -> "AnnotatedPerson":
         """Returns the person in a changed image, to which `move` maps points (..., 2) of the present one."""
         estimates = self.estimates
@@ -96,6 +92,23 @@ class AnnotatedPerson:
         estimates = None if self.estimates is None else own.convert(self.estimates, other)
         known = {"neighbours": neighbours, "labelled": labelled, "estimates": estimates}
         return replace(self, pose=pose, keypoints=keypoints, **known)
+
+
+class Latest(Generic[Value]):
+    """Keeps the latest value of a function of an index; a copy in another process starts without one."""
+
+    def __init__(self, function: Callable[[int], Value]) -> None:
+        self._function = function
+        self._index: int | None = None
+
+    def __call__(self, index: int) -> Value:
+        if index != self._index:
+            self._value = self._function(index)
+            self._index = index
+        return self._value
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        return Latest, (self._function,)
 
 
 class PeopleDataset(ABC):
@@ -154,7 +167,7 @@ class AnnotatedPeople(PeopleDataset):
         """
         location = first_present(annotations)
         sequences = read_sequences(file_format, location)
-        frames = posed_frames([f for own in sequences for f in own.frames], location, True, validation_file)
+        frames = posed_frames(sequences, location, True, validation_file)
         self._frames = [frame.select(frame.is_posed) for frame in frames]
         self._counts = np.array([len(frame) for frame in self._frames])
         self.skeleton = self._frames[0].skeleton
@@ -168,32 +181,33 @@ class AnnotatedPeople(PeopleDataset):
         self._always_labelled = np.array([name in names for name in self.skeleton.names])
         self._is_complete = unlabelled == "absent"
         self._images, self._seed = images, seed
-        self._order: tuple[int, IntArray] | None = None  # epoch, its order
-        self._latest: tuple[int, LazyImage] | None = None  # index of a frame, its image
+        self._order, self._image = Latest(self._shuffled), Latest(self._open)
 
     def __len__(self) -> int:
         """Returns the number of people: the length of an epoch."""
         return int(self._counts.sum())
 
     def person(self, index: int) -> AnnotatedPerson:
-        """See `PeopleDataset`."""
         epoch, position = divmod(index, len(self))
-        if self._order is None or self._order[0] != epoch:
-            self._order = (epoch, self._shuffled(epoch))
-        frame_index, person_index = self._order[1][position].tolist()
+        frame_index, person_index = self._order(epoch)[position].tolist()
         frame = self._frames[frame_index]
-        if self._latest is None or self._latest[0] != frame_index:
-            self._latest = (frame_index, LazyImage.from_frame(self._images, frame))
-
-        person = AnnotatedPerson.from_poses(self._latest[1], frame.poses, frame.poses, person_index)
-        person = replace(person, box=frame.boxes[person_index])
+        poses, estimates = frame.poses, None
         if self._records is not None:
-            ann_id = self._records[frame.records[person_index]]["id"]
-            person = replace(person, estimates=self._estimates.get(ann_id))
-        if self._is_complete:
-            return replace(person, is_complete=True)
-        labelled = ~np.isnan(person.pose[:, 0]) | self._always_labelled
-        return replace(person, labelled=labelled, ignored=frame.ignore_regions)
+            estimates = self._estimates.get(self._records[frame.records[person_index]]["id"])
+        return AnnotatedPerson(
+            self._image(frame_index),
+            pose=poses[person_index],
+            neighbours=np.delete(poses, person_index, axis=0),
+            keypoints=poses[person_index],
+            labelled=~np.isnan(poses[person_index, :, 0]) | self._always_labelled | self._is_complete,
+            ignored=() if self._is_complete else frame.ignore_regions,
+            is_complete=self._is_complete,
+            box=frame.boxes[person_index],
+            estimates=estimates,
+        )
+
+    def _open(self, frame_index: int) -> LazyImage:
+        return LazyImage.from_frame(self._images, self._frames[frame_index])
 
     def _shuffled(self, epoch: int) -> IntArray:
         """Returns the order of an epoch: (people, 2) with each person's frame index and index in the frame."""
@@ -249,20 +263,16 @@ class Mixture(PeopleDataset):
         ends = np.round(np.cumsum(shares / shares.sum()) * _ROUND)
         self._visits = np.maximum(np.diff(ends, prepend=0.0), 1).astype(np.int64)  # (parts,)
         self._visits[self._visits.argmax()] += _ROUND - self._visits.sum()
-        self._latest: tuple[int, IntArray] | None = None  # round, its order
+        self._order = Latest(self._shuffled)
 
     def __len__(self) -> int:
         """Returns the number of people of all datasets: the length of an epoch, whatever the weights."""
         return sum(len(part) for part in self._parts if isinstance(part, Sized))
 
     def person(self, index: int) -> AnnotatedPerson:
-        """See `PeopleDataset`."""
         visit, offset = divmod(index, PEOPLE_PER_IMAGE)
         round_index, slot = divmod(visit, _ROUND)
-        if self._latest is None or self._latest[0] != round_index:
-            self._latest = (round_index, self._shuffled(round_index))
-
-        part_index, own_visit = self._latest[1][slot].tolist()
+        part_index, own_visit = self._order(round_index)[slot].tolist()
         part: PeopleDataset = self._parts[part_index]
         person = part.person(own_visit * PEOPLE_PER_IMAGE + offset)
         return person.in_skeleton(part.skeleton, self.skeleton)
@@ -307,11 +317,6 @@ def read_sequences(file_format: Format, annotations: Path) -> list[PoseSequence]
     return [own for path in file_format.sources(annotations) for own in file_format.read_annotated(path)]
 
 
-def read_frames(file_format: Format, annotations: Path) -> list[Frame]:
-    """Reads all annotated frames of a folder or file; see `read_sequences`."""
-    return [frame for sequence in read_sequences(file_format, annotations) for frame in sequence.frames]
-
-
 def read_estimates(paths: Sequence[str | Path], skeleton: Skeleton) -> dict[int, FloatArray]:
     """Reads real estimates: COCO results with the id of the annotation that each belongs to, as `ann_id`.
 
@@ -339,12 +344,12 @@ def read_estimates(paths: Sequence[str | Path], skeleton: Skeleton) -> dict[int,
 
 
 def posed_frames(
-    frames: Sequence[Frame], annotations: Path, training: bool, validation_file: str | Path | None = None
+    sequences: Sequence[PoseSequence], annotations: Path, training: bool, validation_file: str | Path | None = None
 ) -> list[Frame]:
     """Returns the annotated frames in which somebody has a keypoint.
 
     Args:
-        frames: Annotated frames.
+        sequences: Annotated sequences.
         annotations: The folder or file that they were read from, for messages.
         training: Whether the frames are for training rather than validation.
         validation_file: The dataset's validation annotations. Where this file does not exist, a tenth of the images is
@@ -353,7 +358,7 @@ def posed_frames(
     Raises:
         UserError: There is no such frame.
     """
-    posed = [frame for frame in frames if frame.is_posed.any()]
+    posed = [frame for sequence in sequences for frame in sequence.frames if frame.is_posed.any()]
     if validation_file is not None and not Path(validation_file).exists():
         posed = [frame for frame in posed if is_for_training(frame.image) == training]
     if not posed:

@@ -109,13 +109,13 @@ class Examples(Dataset[Example]):
         """Returns an example."""
         # The order of the draws is part of what an index means: do not change it.
         random = generator(Purpose.TRAINING_EXAMPLE, self._seed, index)
-        jitter = random.uniform(*self._augmentation.scale)
+        smallest, largest = self._augmentation.scale
+        jitter = random.uniform(smallest, largest)
         person = self._person(index)
 
         # The reduction suits the crops of all people in an image, so that it is decoded once.
         poses = [pose for pose in (person.pose, *person.neighbours) if not np.isnan(pose).all()]
-        largest = max(self._scale_of(pose) for pose in poses) * self._augmentation.scale[1]
-        reduction = person.image.reduction_for(largest)
+        reduction = person.image.reduction_for(max(self._scale_of(pose) for pose in poses) * largest)
 
         person = self._augmentation.rotate(person, random)
         person = self._augmentation.truncate(person, random)

@@ -96,10 +96,6 @@ class LazyImage:
             return replace(self, width=stop - start, corner=(x + start, y))
         return replace(self, height=stop - start, corner=(x, y + start))
 
-    def pixels(self) -> Image:
-        """Returns all pixels (height, width, 3)."""
-        return self._region(slice(0, self.height), slice(0, self.width), 1)
-
     def reduction_for(self, scale: float) -> int:
         """Returns the largest reduction at which a crop of a scale still has fewer pixels than the reduced image."""
         return max(r for r in self.reductions if r == 1 or r * scale <= _MAX_REDUCED_SCALE)

@@ -215,7 +215,12 @@ class Trainer:
         self._optimizer.zero_grad(set_to_none=True)
 
         update_average(self.averaged, self.network, self.settings.ema, self.progress.step)
-        self._keep_stats(losses, norm)
+
+        # For `synchronize`, the first numbers that are not finite are kept, on the device. The scaler skips steps with
+        # such gradients.
+        checked_norm = torch.zeros_like(norm) if self._scaler.is_enabled() else norm
+        stats = torch.stack([torch.full_like(norm, self.progress.step), losses.part, losses.offset, checked_norm])
+        self._last_stats = torch.where(self._last_stats.isfinite().all(), stats, self._last_stats)
         self.progress.step += 1
         return losses, norm
 
@@ -236,13 +241,6 @@ class Trainer:
         if not math.isfinite(norm):
             raise UserError(f"step {step:.0f}: the gradient is not finite (norm {norm}); lower the learning rate")
         return bool(num_stop)
-
-    def _keep_stats(self, losses: Losses, norm: Tensor) -> None:
-        """Keeps a step's numbers for `synchronize`, on the device, unless those of an earlier step are not finite."""
-        if self._scaler.is_enabled():  # it skips steps with such gradients
-            norm = torch.zeros_like(norm)
-        stats = torch.stack([torch.full_like(norm, self.progress.step), losses.part, losses.offset, norm])
-        self._last_stats = torch.where(self._last_stats.isfinite().all(), stats, self._last_stats)
 
     def _accumulate_gradients(self, crops: PaddedBatch, targets: Targets, counts: Tensor) -> Losses:
         """Runs the network forward and backward on a part of a step and returns the part's share of the losses."""
@@ -297,6 +295,8 @@ def train(
 
     for callback in callbacks:
         callback.on_start(progress.step, trainer.num_steps)
+    intervals = [settings.checkpoint_every, settings.validate_every, settings.log_every]
+    intervals.append(SYNCHRONIZE_EVERY.get(trainer.device.type, 1))
     steps = range(progress.step, trainer.num_steps)
     own_batches = example_batches(
         examples, steps, settings.batch_size, settings.accumulate, trainer.num_workers, processes
@@ -305,8 +305,9 @@ def train(
         for batches in own_batches:
             losses, norm = trainer.step(batches)
             step, is_last = progress.step, progress.step == trainer.num_steps
-            # All ranks stop if one is asked to.
-            is_stopped = (is_last or _synchronizes(trainer)) and trainer.synchronize(stop_requested())
+            # Wait where something is saved, validated or logged, and now and then: all ranks stop if one is asked to.
+            waits = is_last or step == 1 or any(step % every == 0 for every in intervals)
+            is_stopped = waits and trainer.synchronize(stop_requested())
             for callback in callbacks:
                 callback.on_step(step, losses, norm, trainer.lr)
 
@@ -349,13 +350,6 @@ def _validate(
         progress.best = scores.selection
         save_weights(folder / "best.safetensors", trainer.averaged, progress.step, architecture)
     return scores
-
-
-def _synchronizes(trainer: Trainer) -> bool:
-    """Returns whether to wait for the latest step: something is saved, validated or logged, or it has been a while."""
-    step, settings = trainer.progress.step, trainer.settings
-    intervals = (settings.checkpoint_every, settings.validate_every, settings.log_every)
-    return step == 1 or any(step % every == 0 for every in (*intervals, SYNCHRONIZE_EVERY.get(trainer.device.type, 1)))
 
 
 def _check_width(network: nn.Module, device: torch.device) -> None:

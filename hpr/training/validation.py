@@ -30,7 +30,7 @@ from hpr.runtime.processes import ALONE, Processes
 from hpr.seeds import Purpose, generator
 from hpr.settings import checked
 from hpr.skeleton import POSETRACK15, Skeleton
-from hpr.training.dataset import Annotations, first_present, posed_frames, read_frames
+from hpr.training.dataset import Annotations, first_present, posed_frames, read_sequences
 
 Share = Annotated[float, Field(gt=0, le=1)]
 """Share of the files or images that are validated on."""
@@ -55,7 +55,13 @@ class ValidationResult(NamedTuple):
 
 
 class Validation:
-    """Held-out people with estimates, which all ranks refine together; rank 0 scores them."""
+    """Held-out people with estimates, which all ranks refine together; rank 0 scores them.
+
+    Attributes:
+        before: Scores of the estimates; on rank 0 only.
+    """
+
+    before: Scores
 
     def __init__(
         self,
@@ -72,10 +78,9 @@ class Validation:
         """
         self._truth, self._estimates, self._images = truth, estimates, images
         self._scale, self._processes = scale, processes
-        self._before: Scores | None = None
         self._drawn: list[tuple[FramePair, int]] = []  # frames and the index of a person in them
         if processes.is_first:
-            self._before = truth.score(estimates, mota_threshold=MOTA.keep)
+            self.before = truth.score(estimates, mota_threshold=MOTA.keep)
             pairs, _ = truth.pairs(estimates)
             people = [
                 (pair, person)
@@ -85,12 +90,6 @@ class Validation:
             ]
             indices = np.linspace(0, len(people) - 1, min(PEOPLE_DRAWN, len(people))).round().astype(int)
             self._drawn = [people[index] for index in indices]
-
-    @property
-    def before(self) -> Scores:
-        """Scores of the estimates; on rank 0 only."""
-        assert self._before is not None
-        return self._before
 
     def after(self, network: Refiner, device: str) -> ValidationResult | None:
         """Refines the estimates with a network and scores the result. All ranks have to call it.
@@ -170,28 +169,28 @@ def annotated_validation(
         UserError: A folder or file is absent or broken, or nothing in it can be scored.
     """
     location = first_present(annotations)
+    truth: Truth
+    estimates: NamedSequences
     if file_format.metric == "posetrack":
-        source = location if predictions is None else Path(predictions)
         files = {}
-        for path in _spread(file_format.sources(source), share):
+        for path in _spread(file_format.sources(location if predictions is None else Path(predictions)), share):
             files[path.name] = file_format.read(path)
             progress(1)
         if predictions is None:
-            drawn = _draw_estimates(files, errors, POSETRACK15)
-            return Validation(PoseTrackTruth(files), drawn, images, scale, processes)
-        clips = {name: file_format.read(location / name) for name in files}
-        return Validation(PoseTrackTruth(clips), files, images, scale, processes)
+            truth, estimates = PoseTrackTruth(files), _draw_estimates(files, errors, POSETRACK15)
+        else:
+            truth, estimates = PoseTrackTruth({name: file_format.read(location / name) for name in files}), files
+        return Validation(truth, estimates, images, scale, processes)
 
-    truth: Truth
-    estimates: NamedSequences
     if isinstance(file_format, Coco):
         from hpr.metrics.oks import OksTruth  # pycocotools takes a while to import
 
         annotated = file_format.ground_truth(location)
-        frames = _spread(posed_frames(annotated.sequence.frames, location, False, validation_file), share)
+        frames = _spread(posed_frames([annotated.sequence], location, False, validation_file), share)
         truth = OksTruth(annotated, file_format, str(location), whole=False)
     else:
-        frames = _spread(posed_frames(read_frames(file_format, location), location, False, validation_file), share)
+        sequences = read_sequences(file_format, location)
+        frames = _spread(posed_frames(sequences, location, False, validation_file), share)
         truth = PckhTruth([_with_head_boxes(frame) for frame in frames], str(location))
 
     if predictions is None:

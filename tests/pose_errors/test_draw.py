@@ -1,30 +1,32 @@
 """Plausible mistakes: of the size and frequency that the configuration says, for any skeleton."""
 
-from typing import Any
+from functools import partial
 
 import numpy as np
 import pytest
-from conftest import compose
+from conftest import compose, pose_errors
 from hydra.utils import instantiate
 
 from hpr.errors import UserError
-from hpr.pose_errors.draw import KEYPOINT_KINDS, SCORED, Mistake, PoseErrors, false_estimate, out_of_sight, person_size
+from hpr.pose_errors.draw import (
+    KEYPOINT_KINDS,
+    SCORED,
+    Mistake,
+    PoseErrors,
+    false_estimate,
+    keypoint_kinds,
+    out_of_sight,
+    person_size,
+)
 from hpr.poses import FloatArray, IntArray
-from hpr.skeleton import COCO17, MPII16, POSETRACK15, POSETRACK18, Skeleton
+from hpr.skeleton import COCO17, HALPE26, POSETRACK15, Skeleton
 
 TOLERANCE = {"nose": 0.052, "right_hip": 0.214, "left_wrist": 0.124}
 POSE = np.random.default_rng(3).uniform(0, 300, (15, 2))
 NOBODY = np.empty((0, 15, 2))
 NOTHING = np.full((15, 2), np.nan)
 
-
-def errors(**chances: Any) -> PoseErrors:
-    """Mistakes of the named kinds with the same chance for all keypoints."""
-    tables: dict[str, Any] = {
-        name: dict.fromkeys(KEYPOINT_KINDS, chances.pop(name, 0.0))
-        for name in ("jitter", "miss", "inversion", "swap", "absent", "extra")
-    }
-    return PoseErrors(**tables, **{"shift": 0.0, "crowded_swap": 1.0, "few_keypoints_miss": 1.0, **chances})
+errors = partial(pose_errors, 0.0)
 
 
 def draws(
@@ -197,14 +199,13 @@ def test_false_estimates_are_anywhere_in_the_image() -> None:
 
 
 @pytest.mark.parametrize(
-    ("name", "kind", "skeleton"),
-    [("right_ear", "head", COCO17), ("head_top", "head", POSETRACK18), ("pelvis", "hip", MPII16)],
+    ("name", "kind"),
+    [("right_ear", "head"), ("head_top", "head"), ("thorax", "shoulder"), ("left_knee", "knee"), ("pelvis", "hip")],
 )
-def test_probabilities_go_by_kind(name: str, kind: str, skeleton: Skeleton) -> None:
-    none = dict.fromkeys(KEYPOINT_KINDS, 0.0)
-    model = PoseErrors(none, {**none, kind: 1.0}, none, none, none, shift=0.0, crowded_swap=1.0, few_keypoints_miss=1.0)
-    pose = np.random.default_rng(3).uniform(0, 300, (len(skeleton), 2))
-    _, mistakes = model.draw(pose, np.empty((0, len(skeleton), 2)), skeleton, np.random.default_rng(0))
-    assert mistakes[skeleton.index(name)] == Mistake.MISS
-    others = [other for other in KEYPOINT_KINDS if other not in (kind, "head")]
-    assert all(mistakes[skeleton.index(f"left_{other}")] == Mistake.NEAR for other in others)
+def test_probabilities_go_by_kind(name: str, kind: str) -> None:
+    assert KEYPOINT_KINDS[keypoint_kinds([name])[0]] == kind
+
+
+def test_keypoints_of_no_known_kind() -> None:
+    with pytest.raises(UserError, match=r"expected keypoints of head, .*, found left_big_toe; take a model\.skeleton"):
+        keypoint_kinds(HALPE26.names)

@@ -7,14 +7,14 @@ from typing import Any
 
 import numpy as np
 import torch
-from conftest import small_network
+from conftest import pose_errors, small_network
 from torch import nn
 from torch.optim import Optimizer
 from torch.utils.data import Dataset, default_collate
 
+from hpr.crops import Crop
 from hpr.images import Image
 from hpr.models.network import Refiner
-from hpr.pose_errors.draw import KEYPOINT_KINDS, PoseErrors
 from hpr.poses import FloatArray
 from hpr.runtime.processes import ALONE, Processes
 from hpr.skeleton import POSETRACK15, Skeleton
@@ -79,7 +79,14 @@ def sized_person(size: int) -> PosesOnly:
 
 
 def alone(image: Image, pose: FloatArray) -> AnnotatedPerson:
-    return AnnotatedPerson.from_poses(LazyImage.from_array(image), pose[None], pose[None], 0)
+    """A person whose keypoints are all labelled, and nobody else."""
+    nobody, labelled = np.empty((0, *pose.shape)), np.ones(len(pose), bool)
+    return AnnotatedPerson(LazyImage.from_array(image), pose, nobody, pose, labelled)
+
+
+def pixels_of(image: LazyImage) -> Image:
+    """Returns all pixels (H, W, 3) of an image."""
+    return image.crop(Crop(1.0, image.size, (0, 0, *image.size)))
 
 
 def dot_colours(skeleton: Skeleton) -> list[tuple[int, int, int]]:
@@ -91,12 +98,6 @@ def dot_at(image: Image, point: FloatArray, skeleton: Skeleton = POSETRACK15) ->
     """Returns the keypoint whose colour is nearest to that of a point (x, y)."""
     x, y = np.clip(np.round(point).astype(int), 0, [image.shape[1] - 1, image.shape[0] - 1])
     return int(np.abs(image[y, x].astype(int) - dot_colours(skeleton)).sum(axis=1).argmin())
-
-
-def pose_errors(chance: float = 0.1, **changes: Any) -> PoseErrors:
-    table = dict.fromkeys(KEYPOINT_KINDS, chance)
-    factors: dict[str, Any] = {"shift": 0.0, "crowded_swap": 1.0, "few_keypoints_miss": 1.0, **changes}
-    return PoseErrors(table, table, table, table, table, **factors)
 
 
 def examples(

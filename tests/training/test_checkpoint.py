@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 import torch
 from conftest import full_disk, small_network
-from dots import DotPeople, examples, run, same_state, state, trainer
+from dots import DotPeople, examples, pixels_of, run, same_state, state, trainer
 
 from hpr.errors import UserError
 from hpr.models import weights
@@ -43,7 +43,7 @@ def test_weights_are_a_refiners(skeleton: Skeleton, tmp_path: Path) -> None:
     assert list(tmp_path.glob(".*")) == []
 
     person = DotPeople(skeleton).person(0)
-    refined = PoseRefiner(model.averaged, "cpu")(person.image.pixels(), person.pose[None])
+    refined = PoseRefiner(model.averaged, "cpu")(pixels_of(person.image), person.pose[None])
     assert refined.keypoints.shape == (1, len(skeleton), 2)
 
 

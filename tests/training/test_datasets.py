@@ -8,8 +8,8 @@ from pathlib import Path
 import numpy as np
 import pytest
 import trees
-from conftest import fail, succeed
-from dots import pose_errors
+from conftest import fail, pose_errors, succeed
+from dots import pixels_of
 
 from hpr.cli import app, train
 from hpr.cli.components import build
@@ -107,7 +107,7 @@ def test_who_is_learnt_from_and_what_is_masked(name: str, root: Path) -> None:
     assert person.is_complete
     assert person.ignored == ()
 
-    found = {person.image.pixels().tobytes(): person.ignored for person in map(people.person, range(8))}
+    found = {pixels_of(person.image).tobytes(): person.ignored for person in map(people.person, range(8))}
     if name in ("coco", "crowdpose"):
         (regions,) = [regions for regions in found.values() if regions]
         x, y, width, height = trees.CROWD

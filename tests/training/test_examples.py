@@ -1,5 +1,6 @@
 """Training examples: pixels, truth and estimate stay together, whatever is changed."""
 
+import pickle
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -8,9 +9,8 @@ import cv2
 import numpy as np
 import pytest
 import torch
-from conftest import lively, small_network
-from dots import CANVAS, EVERYTHING, QUIET, DotPeople, PosesOnly, batch, dot_at, examples, only, sized_person
-from dots import pose_errors as errors_of
+from conftest import lively, pose_errors, small_network
+from dots import CANVAS, EVERYTHING, QUIET, DotPeople, PosesOnly, batch, dot_at, examples, only, pixels_of, sized_person
 
 from hpr.errors import UserError
 from hpr.formats import PoseTrack18
@@ -162,7 +162,7 @@ class TestRealEstimates:
 
 def test_false_estimates_have_no_truth() -> None:
     pose = np.random.default_rng(0).uniform(0, 30, (15, 2))
-    errors = errors_of(0.0, false_person=1.0)
+    errors = pose_errors(0.0, false_person=1.0)
     maker = Examples(PosesOnly(pose[None], POSETRACK15), errors, QUIET, (400, 400), small_network(), "published", 0)
     truths = [maker[index].truth for index in range(30)]
     assert all(np.isnan(truth).all() or not np.isnan(truth).any() for truth in truths)
@@ -176,7 +176,7 @@ def test_a_truncated_pose_stays_on_its_pixels(index: int) -> None:
     width, height = person.image.size
     present = np.flatnonzero(~np.isnan(person.pose[:, 0]))
     assert len(present) >= 3
-    assert [dot_at(person.image.pixels(), person.pose[keypoint]) for keypoint in present] == present.tolist()
+    assert [dot_at(pixels_of(person.image), person.pose[keypoint]) for keypoint in present] == present.tolist()
     outside = (person.keypoints < 0).any(axis=1) | (person.keypoints > [width - 1, height - 1]).any(axis=1)
     assert np.flatnonzero(~outside).tolist() == present.tolist()  # an estimator may still look for the others
     assert (height, width) != (120, 100) or person is whole
@@ -278,7 +278,8 @@ def test_an_example_of_photographs_alone_is_as_after_others(tmp_path: Path) -> N
 
     others = photographs()
     in_order = [others[index] for index in range(12)]
+    sent = pickle.loads(pickle.dumps(others))  # as to a worker process that is not forked
     for index in (11, 4, 5, 0):
-        for made in (photographs()[index], others[index]):
+        for made in (photographs()[index], others[index], sent[index]):
             for found, expected in zip(made, in_order[index], strict=True):
                 np.testing.assert_array_equal(found, expected)

@@ -4,7 +4,8 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from dots import only, pose_errors, trainer
+from conftest import pose_errors
+from dots import only, trainer
 from torch.utils.data import default_collate
 
 from hpr.crops import Crop

@@ -8,8 +8,8 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
-from conftest import lively
-from dots import DotPeople, batch, only, pose_errors, state, trainer
+from conftest import lively, pose_errors
+from dots import DotPeople, batch, only, state, trainer
 from torch import Tensor
 
 from hpr.codec import network_input

@@ -7,8 +7,8 @@ from typing import Any
 import numpy as np
 import pytest
 import trees
-from conftest import lively, small_network
-from dots import pose_errors, same_state, state
+from conftest import lively, pose_errors, small_network
+from dots import same_state, state
 
 from hpr.errors import UserError
 from hpr.formats import FORMATS, PoseTrack18

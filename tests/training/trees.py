@@ -6,7 +6,7 @@ from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
-from dots import pose_errors
+from conftest import pose_errors
 
 from hpr.formats import FORMATS, PoseTrack18
 from hpr.poses import Frame, PoseSequence
