@@ -4,31 +4,12 @@ import numpy as np
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
-from torch.nn.utils.fusion import fuse_conv_bn_eval
 
-from hpr.models.batch_norm import BatchNorm
+from hpr.models.batch_norm import ConvNorm
 from hpr.models.network import Backbone
 from hpr.models.padding import PaddedBatch
 from hpr.models.resnet_shapes import EXPANSION, ResNetShape
 from hpr.poses import IntArray
-
-
-class ConvNorm(nn.Module):
-    """A convolution without bias, padded by half its kernel on all sides, and batch norm.
-
-    `valid` (B, 1, H', W') is 1 on each crop's own cells of the result; None for crops that fill their canvas.
-    """
-
-    def __init__(self, in_channels: int, out_channels: int, kernel: int, stride: int = 1, dilation: int = 1) -> None:
-        padding = dilation * (kernel // 2)
-        super().__init__()
-        self.conv = nn.Conv2d(in_channels, out_channels, kernel, stride, padding, dilation, bias=False)
-        self.norm: nn.Module = BatchNorm(out_channels)
-
-    def forward(self, x: Tensor, valid: Tensor | None = None) -> Tensor:
-        """Maps (B, in, H, W) to (B, out, H', W')."""
-        y: Tensor = self.norm(self.conv(x), valid)
-        return y
 
 
 class Bottleneck(nn.Module):
@@ -43,7 +24,7 @@ class Bottleneck(nn.Module):
         self.conv2 = ConvNorm(depth, depth, 3, stride, dilation)
         self.conv3 = ConvNorm(depth, EXPANSION * depth, 1)
         # A new network starts as if it had only its stem and shortcuts, and so learns faster.
-        nn.init.zeros_(self.conv3.norm.get_parameter("weight"))
+        nn.init.zeros_(self.conv3.get_parameter("norm.weight"))
 
         self.stride = stride
         projects = in_channels != EXPANSION * depth
@@ -116,19 +97,6 @@ class ResNet(Backbone):
                 x = unit(x, mask, after if unit.stride > 1 else mask)
             mask = after
         return x if mask is None else x * mask
-
-    def fold_batch_norms(self) -> None:
-        for part in self.modules():
-            if isinstance(part, ConvNorm):
-                assert isinstance(part.norm, BatchNorm)
-                part.conv, part.norm = fuse_conv_bn_eval(part.conv, part.norm), _Folded()
-
-
-class _Folded(nn.Module):
-    """Replaces a batch norm that has been folded into its convolution."""
-
-    def forward(self, x: Tensor, valid: Tensor | None = None) -> Tensor:
-        return x
 
 
 def max_pool_same(x: Tensor) -> Tensor:
