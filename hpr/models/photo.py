@@ -6,7 +6,7 @@ from torch import Tensor, nn
 
 from hpr import codec
 from hpr.codec import FINE_GRID, Targets
-from hpr.models.backbones.movenet import MoveNet, Pyramid, fold_scales
+from hpr.models.backbones.movenet import MoveNet, Pyramid, fold_scales, upsampled
 from hpr.models.batch_norm import ConvNorm
 from hpr.models.network import Lengths, Prediction, Refiner
 from hpr.models.padding import PaddedBatch
@@ -67,9 +67,9 @@ class PoseHead(nn.Module):
         coarse = F.avg_pool2d(middle, 2)
 
         x = torch.cat([features.coarse, self.coarse_stage(features.coarse_stage), coarse], dim=1)
-        x = F.interpolate(self.coarse_out(self.coarse(x)), scale_factor=2, mode="bilinear", align_corners=False)
+        x = upsampled(self.coarse_out(self.coarse(x)))
         x = torch.cat([x, features.middle, self.middle_stage(features.middle_stage), middle], dim=1)
-        x = F.interpolate(self.middle_out(self.middle(x)), scale_factor=2, mode="bilinear", align_corners=False)
+        x = upsampled(self.middle_out(self.middle(x)))
         x = torch.cat([x, features.fine, fine], dim=1)
         return torch.as_tensor(self.out(self.fine(x)))
 

@@ -156,10 +156,10 @@ class MoveNet(Backbone):
             stages.append(x)
         top = F.relu6(self.top(x))
 
-        coarse = _upsampled(self.laterals[3](top)) + self.laterals[2](stages[3])
+        coarse = upsampled(self.laterals[3](top)) + self.laterals[2](stages[3])
         middle = self.smooth[0](coarse)
-        middle = self.smooth[1](_upsampled(middle) + self.laterals[1](stages[2]))
-        fine = self.smooth[2](_upsampled(middle) + self.laterals[0](stages[1]))
+        middle = self.smooth[1](upsampled(middle) + self.laterals[1](stages[2]))
+        fine = self.smooth[2](upsampled(middle) + self.laterals[0](stages[1]))
         return Pyramid(fine, middle, stages[2], coarse, stages[4])
 
 
@@ -172,6 +172,6 @@ def fold_scales(module: nn.Module) -> None:
             fold_scales(child)
 
 
-def _upsampled(x: Tensor) -> Tensor:
+def upsampled(x: Tensor) -> Tensor:
     """Maps (B, C, h, w) to (B, C, 2h, 2w)."""
     return F.interpolate(x, scale_factor=2, mode="bilinear", align_corners=False)
