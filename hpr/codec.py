@@ -243,11 +243,7 @@ def gaussian_targets(
 def rectangles(sizes: Tensor, height: int, width: int, starts: Tensor | None = None) -> Tensor:
     """Marks a rectangle on each of B maps (B, 1, height, width).
 
-    Args:
-        sizes: (B, 2) integers, height and width of the rectangles.
-        height: Height of the maps.
-        width: Width of the maps.
-        starts: (B, 2) first row and column of the rectangles; by default 0.
+    Rectangles have a height and width, `sizes` (B, 2), and a first row and column, `starts` (B, 2), by default 0.
     """
     starts = torch.zeros_like(sizes) if starts is None else starts
     ends = starts + sizes
@@ -261,11 +257,7 @@ def rectangles(sizes: Tensor, height: int, width: int, starts: Tensor | None = N
 def cells_within(polygons: Sequence[FloatArray], height: int, width: int, grid: Grid = PUBLISHED_GRID) -> BoolArray:
     """Marks the heatmap cells (height, width) whose centre lies in a polygon, or less than a cell beside it.
 
-    Args:
-        polygons: Polygons (n, 2) in crop_xy; those of fewer than three points have no inside.
-        height: Height of the heatmap in cells.
-        width: Width of the heatmap in cells.
-        grid: Where the cells are.
+    Polygons (n, 2) are in crop_xy; those of fewer than three points have no inside.
     """
     filled = np.zeros((height, width), np.uint8)
     for polygon in polygons:

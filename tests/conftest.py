@@ -17,7 +17,7 @@ from functools import partial
 from importlib.util import find_spec
 from pathlib import Path
 from types import SimpleNamespace
-from typing import Any
+from typing import Any, TypeVar
 from unittest import mock
 
 # Processes of the tests that run at once (pytest-xdist), and programs that they start, share the cores; this has to be
@@ -37,6 +37,8 @@ from torch import nn
 from hpr.cli import app
 from hpr.cli.app import Command
 from hpr.cli.main import main
+from hpr.codec import draw_discs
+from hpr.crops import Crop
 from hpr.formats import Format, PoseTrack17, PoseTrack18
 from hpr.images import Image
 from hpr.models import tensorflow
@@ -59,6 +61,8 @@ DEMO = ["model=demo", "device=cpu", "flip=false", "margin=50"]
 POSETRACK: dict[str, Format] = {"posetrack18": PoseTrack18(), "posetrack17": PoseTrack17()}
 # In the background of some shells Ctrl-C is ignored, and so it would be in every program that the tests start.
 signal.signal(signal.SIGINT, signal.default_int_handler)
+
+Network = TypeVar("Network", bound=nn.Module)
 
 COMMAND_SECONDS = 240
 """A command that hangs is killed before the test itself is (setup.cfg, faulthandler_timeout)."""
@@ -188,7 +192,14 @@ def frames_of(path: Path) -> list[Image]:
     return [video.read(replace(Frame.empty("", COCO17), number=number)) for number in range(video.frame_count)]
 
 
-def lively(network: Refiner) -> Refiner:
+def discs_of(case: dict[str, Any]) -> torch.Tensor:
+    """Returns the discs (1, 15, H, W) of the input pose of a golden case."""
+    (x, y), (height, width) = case["crop_xy"], case["crop_hw"]
+    crop = Crop(case["scale"], (0, 0), (x, y, x + width, y + height))
+    return draw_discs(torch.from_numpy(crop.to_crop(joints_of(case)))[None], height, width)
+
+
+def lively(network: Network) -> Network:
     """Returns a network whose batch norms do what those of a trained one do: turn zeros into other values."""
     for module in network.modules():
         if isinstance(module, nn.BatchNorm2d):

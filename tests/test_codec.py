@@ -5,20 +5,16 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
-from conftest import joints_of
+from conftest import discs_of
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from hpr import codec
-from hpr.crops import Crop
 from hpr.skeleton import COCO17, POSETRACK15, Skeleton
 
 
 def test_golden_discs(case: dict[str, Any]) -> None:
-    height, width = case["crop_hw"]
-    x, y = case["crop_xy"]
-    crop = Crop(case["scale"], (0, 0), (x, y, x + width, y + height))
-    discs = codec.draw_discs(torch.from_numpy(crop.to_crop(joints_of(case)))[None], height, width)
+    discs = discs_of(case)
     assert (discs[0] == 255).sum(dim=(1, 2)).tolist() == case["disc_pixels"]
     assert set(np.unique(discs)) <= {0.0, 255.0}
 

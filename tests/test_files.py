@@ -34,27 +34,16 @@ def test_an_error_is_one_line_that_can_be_shown(message: str, line: str) -> None
         pytest.param({}, None, "{}", id="empty"),
         pytest.param({"b": [1, 2.5], "c": None}, None, '{"b":[1,2.5],"c":null}', id="in one line"),
         pytest.param({"b": [1]}, 4, '{\n    "b": [\n        1\n    ]\n}', id="indented by four"),
+        pytest.param([0.1, 1e16, 5e-324, -0.0, 1, True], None, None, id="numbers"),
+        pytest.param({"a": [math.nan, math.inf, None]}, None, '{"a":[NaN,Infinity,null]}', id="no numbers"),
+        pytest.param([2**70, -(2**63), 2**64], None, None, id="whole numbers of any size"),
+        pytest.param([{"name": "Zoë\ud800\u2028"}, {"ü": {}}], None, None, id="texts"),
+        pytest.param({"a": list(range(2500)), "b": [{"c": [i / 7]} for i in range(1001)]}, None, None, id="long lists"),
     ],
 )
-def test_write_json(content: Any, indent: int | None, text: str, tmp_path: Path) -> None:
-    write_json(tmp_path / "new" / "a.json", content, indent)
-    assert (tmp_path / "new" / "a.json").read_text() == text
-    assert read_json(tmp_path / "new" / "a.json") == content
-
-
-@pytest.mark.parametrize(
-    ("content", "text"),
-    [
-        pytest.param([0.1, 1e16, 5e-324, -0.0, 1, True], None, id="numbers"),
-        pytest.param({"a": [math.nan, math.inf, None]}, '{"a":[NaN,Infinity,null]}', id="no numbers"),
-        pytest.param([2**70, -(2**63), 2**64], None, id="whole numbers of any size"),
-        pytest.param([{"name": "Zoë\ud800\u2028"}, {"ü": {}}], None, id="texts"),
-        pytest.param({"a": list(range(2500)), "b": [{"c": [i / 7]} for i in range(1001)]}, None, id="long lists"),
-    ],
-)
-def test_json_stays_as_it_is(content: Any, text: str | None, tmp_path: Path) -> None:
-    path = tmp_path / "a.json"
-    write_json(path, content)
+def test_json_stays_as_it_is(content: Any, indent: int | None, text: str | None, tmp_path: Path) -> None:
+    path = tmp_path / "new" / "a.json"
+    write_json(path, content, indent)
     assert path.read_bytes().isascii()
     assert repr(read_json(path)) == repr(json.loads(json.dumps(content)))
     assert text in (None, path.read_text())

@@ -34,12 +34,6 @@ def test_nothing_is_left_out(installed: Path) -> None:
     assert sum(sizes.values()) < 30_000_000
 
 
-def test_a_command_explains_itself(installed: Path, tmp_path: Path) -> None:
-    result = command(f"{installed}/bin/hpr", "train", "--help", cwd=tmp_path, PYTHONPATH=str(installed))
-    assert result.returncode == 0, result.stderr
-    assert result.stdout.startswith("hpr train NAME=VALUE")
-
-
 def test_the_bundled_sample_is_refined(installed: Path, tmp_path: Path) -> None:
     clip = "dataset.predictions=${asset:sample/predictions/clip_0002_0001.json}"
     words = ["refine", "dataset=sample", clip, "flip=false", "margin=50", "device=cpu"]

@@ -5,7 +5,7 @@ from typing import Any
 import numpy as np
 import pytest
 
-from hpr.poses import CUTOFF, NO_RECORD, Frame, PoseSequence, head_sizes, image_stem, match_frames
+from hpr.poses import CUTOFF, NO_RECORD, Frame, head_sizes, image_stem, match_frames
 from hpr.skeleton import COCO17, MPII16, POSETRACK15, SKELETONS, Skeleton
 
 ARRAYS = ("keypoints", "scores", "flags", "boxes", "head_boxes", "posed", "records", "confidences", "person_scores")
@@ -146,11 +146,6 @@ def test_in_another_skeleton(people: int) -> None:
     for name in ("boxes", "head_boxes", "posed", "records", "track_ids", "ignore_regions", "size", "person_scores"):
         assert getattr(other, name) is getattr(frame, name), name
     assert frame.in_skeleton(COCO17) is frame
-
-
-def test_people_of_a_sequence() -> None:
-    assert PoseSequence("a", []).people == 0
-    assert PoseSequence("a", [full(2), Frame.empty("b.jpg", POSETRACK15), full(3)]).people == 5
 
 
 def test_image_stem() -> None:

@@ -57,14 +57,6 @@ def test_frames(numbers: list[int], clip: Path) -> None:
     assert [number_of(video.read(numbered(number))) for number in numbers] == numbers
 
 
-def test_frames_are_rgb(clip: Path) -> None:
-    image = Video(clip).read(numbered(3))
-    assert image.shape == (48, 64, 3)
-    assert image.dtype == np.uint8
-    red, *others = image[:, 2:10].reshape(-1, 3).mean(axis=0)
-    assert red > 200 > 50 > max(others)
-
-
 def test_forward_reading_opens_the_file_once(clip: Path) -> None:
     with (
         mock.patch.object(cv2, "VideoCapture", wraps=cv2.VideoCapture) as opened,

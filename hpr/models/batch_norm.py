@@ -1,11 +1,18 @@
-"""Batch norm whose statistics are those of the crops in a padded batch, over all processes of a training."""
+"""Batch norm whose statistics are those of the crops in a padded batch, over all processes of a training.
 
+`ConvNorm` is a convolution with such a batch norm, which can be folded into it.
+"""
+
+from functools import partial
 from typing import Any
 
 import torch
 import torch.distributed as dist
 import torch.nn.functional as F
 from torch import Tensor, nn
+from torch.nn.utils.fusion import fuse_conv_bn_eval
+
+from hpr.models.fused import Activation, convolve
 
 
 class BatchNorm(nn.BatchNorm2d):
@@ -32,6 +39,31 @@ class BatchNorm(nn.BatchNorm2d):
             self.get_buffer("running_var").lerp_(variance * count / (count - 1).clamp(min=1), self.momentum)
             self.get_buffer("num_batches_tracked").add_(1)
         return y
+
+
+class ConvNorm(nn.Module):
+    """A convolution without bias, padded by half its kernel on all sides, and batch norm.
+
+    `valid` (B, 1, H', W') is 1 on each crop's own cells of the result; None for crops that fill their canvas.
+    """
+
+    def __init__(self, in_channels: int, out_channels: int, kernel: int, stride: int = 1, dilation: int = 1) -> None:
+        padding = dilation * (kernel // 2)
+        super().__init__()
+        self.conv = nn.Conv2d(in_channels, out_channels, kernel, stride, padding, dilation, bias=False)
+        self.norm: BatchNorm | None = BatchNorm(out_channels)
+
+    def forward(
+        self, x: Tensor, valid: Tensor | None = None, activation: Activation = "none", shortcut: Tensor | None = None
+    ) -> Tensor:
+        """Maps (B, in, H, W) to (B, out, H', W'), adds a shortcut and applies an activation."""
+        norm = None if self.norm is None else partial(self.norm, valid=valid)
+        return convolve(self.conv, x, activation, shortcut, norm)
+
+    def fold(self) -> None:
+        """Puts the batch norm into the convolution, which then has a bias."""
+        assert self.norm is not None
+        self.conv, self.norm = fuse_conv_bn_eval(self.conv, self.norm), None
 
 
 class _MaskedNorm(torch.autograd.Function):

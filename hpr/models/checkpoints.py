@@ -58,7 +58,7 @@ def load_network(
         )
 
     network = build_network(provenance.architecture, found, provenance.input)
-    _load_refiner(network, tensors, path)
+    _load(network, tensors, path)
     return network
 
 
@@ -92,14 +92,14 @@ def start_network(
         _check_fits(path, provenance, architecture)
         network = build(input_kind or "discs")
         if network.canvas is None:
-            return _start_from_slim(network, tensors, path)
-        _load_backbone(network, tensors, path)
+            _adapt_slim(tensors, network)
+        _load(network, tensors, path, is_backbone=True)
         return network
 
     _check_fits(path, provenance, architecture, input_kind)
     found, network = provenance.checked_skeleton(path), build(provenance.input)
     if found.names == skeleton.names:
-        _load_refiner(network, tensors, path)
+        _load(network, tensors, path)
         return network
 
     if not set(found.names) & set(skeleton.names):
@@ -107,7 +107,7 @@ def start_network(
     if network.canvas is not None:
         raise UserError(f"{path}: expected weights for {skeleton.name}, found {found.name}'s; start from a backbone's")
     trained = build_network(architecture, found, provenance.input)
-    _load_refiner(trained, tensors, path)
+    _load(trained, tensors, path)
     _transfer(trained, network)
     return network
 
@@ -115,9 +115,8 @@ def start_network(
 def network_tensors(network: Refiner) -> weights.Tensors:
     """Returns the tensors that a weight file holds of a network, in fp32."""
     tensors = {name: tensor.detach().float().cpu().numpy() for name, tensor in _state(network).items()}
-    mean = network.input_mean.flatten().cpu().numpy()  # (3 + K,)
-    if not np.array_equal(mean, np.array(input_means(network.skeleton), np.float32)):
-        tensors[_INPUT_MEAN] = mean
+    if np.array_equal(tensors[_INPUT_MEAN], np.array(input_means(network.skeleton), np.float32)):
+        del tensors[_INPUT_MEAN]
     return tensors
 
 
@@ -146,12 +145,12 @@ def _start_from_pretrained(network: Refiner, path: str | Path) -> Refiner:
         tensors[name] = _blind_to_maps(tensors[name], network)
 
     network.input_mean[0, :3, 0, 0] = torch.tensor(rgb_mean)
-    _load_backbone(network, {f"backbone.{name}": tensor for name, tensor in tensors.items()}, Path(path))
+    _load(network, {f"backbone.{name}": tensor for name, tensor in tensors.items()}, Path(path), is_backbone=True)
     return network
 
 
-def _start_from_slim(network: Refiner, tensors: weights.Tensors, path: Path) -> Refiner:
-    """Loads one of slim's ImageNet backbones.
+def _adapt_slim(tensors: weights.Tensors, network: Refiner) -> None:
+    """Changes the stem of one of slim's ImageNet backbones so that it fits a network.
 
     The backbone expects RGB minus ImageNet's mean; the refiner subtracts another mean. The constant that this adds to
     the stem's output is subtracted again by its batch norm.
@@ -162,8 +161,6 @@ def _start_from_slim(network: Refiner, tensors: weights.Tensors, path: Path) -> 
 
     tensors["backbone.stem.conv.weight"] = _blind_to_maps(kernel, network)
     tensors["backbone.stem.norm.running_mean"] = tensors["backbone.stem.norm.running_mean"] + added
-    _load_backbone(network, tensors, path)
-    return network
 
 
 def _blind_to_maps(kernel: NDArray[Any], network: Refiner) -> NDArray[Any]:
@@ -203,27 +200,21 @@ def _transfer(trained: Refiner, network: Refiner) -> None:
 
 
 def _state(network: Refiner) -> dict[str, Tensor]:
-    """Returns the state of a network without batch norms' counts of batches, which it does not compute with."""
-    return {name: tensor for name, tensor in network.state_dict().items() if not name.endswith("batches_tracked")}
+    """Returns the mean and the state of a network, but for the batches that batch norms count: these change nothing."""
+    state = {name: tensor for name, tensor in network.state_dict().items() if not name.endswith("batches_tracked")}
+    return {_INPUT_MEAN: network.input_mean.flatten(), **state}  # (3 + K,), ...
 
 
-def _load_refiner(network: Refiner, tensors: weights.Tensors, path: Path) -> None:
-    """Loads every tensor of a refiner; without a mean in the file, it was trained with the network's default mean."""
-    mean = network.input_mean.flatten().numpy()  # (3 + K,)
-    _load(network, {_INPUT_MEAN: mean, **tensors}, path)
+def _load(network: Refiner, tensors: weights.Tensors, path: Path, is_backbone: bool = False) -> None:
+    """Loads every tensor of a network, or of its backbone; then the heads and the mean stay as they are.
 
+    Without a mean in the file, a refiner was trained with the network's default mean.
+    """
+    state = _state(network)
+    optional = [name for name in state if name == _INPUT_MEAN or (is_backbone and "_head." in name)]
+    tensors = {**{name: state[name].numpy() for name in optional}, **tensors}
 
-def _load_backbone(network: Refiner, tensors: weights.Tensors, path: Path) -> None:
-    """Loads every tensor of a backbone; the heads stay as they are."""
-    heads = {name: tensor.numpy() for name, tensor in _state(network).items() if "_head." in name}
-    _load(network, {**heads, **tensors}, path)
-
-
-def _load(network: Refiner, tensors: weights.Tensors, path: Path) -> None:
-    """Loads every tensor of a network, and an input mean if there is one."""
-    expected = {name: tuple(tensor.shape) for name, tensor in _state(network).items()}
-    if _INPUT_MEAN in tensors:
-        expected[_INPUT_MEAN] = (3 + len(network.skeleton),)
+    expected = {name: tuple(tensor.shape) for name, tensor in state.items()}
     found = {name: tensor.shape for name, tensor in tensors.items()}
     unfit = sorted(name for name in expected.keys() | found.keys() if expected.get(name) != found.get(name))
     if unfit:
@@ -242,7 +233,8 @@ def _load(network: Refiner, tensors: weights.Tensors, path: Path) -> None:
             raise UserError(f"{path}: {name}: expected trained weights, found {problem}; port or train them again")
 
     # Files may hold fp16 to be small; the network computes in fp32.
-    state = {name: torch.from_numpy(tensor).float() for name, tensor in tensors.items()}
-    if _INPUT_MEAN in state:
-        network.set_input_mean(state.pop(_INPUT_MEAN).tolist())
-    network.load_state_dict(state, strict=False)
+    loaded = {name: torch.from_numpy(tensor).float() for name, tensor in tensors.items()}
+    mean = loaded.pop(_INPUT_MEAN)
+    if not is_backbone:
+        network.set_input_mean(mean.tolist())
+    network.load_state_dict(loaded, strict=False)

@@ -97,7 +97,7 @@ def export(network: Refiner, path: Path, size: Sequence[int] | None = None) -> E
         raise UserError(f"exporting needs {error.name}, which is missing: {remedy}") from None
 
     graph = _Graph(copy.deepcopy(network).cpu().requires_grad_(False)).eval()
-    graph.network.backbone.fold_batch_norms()
+    graph.network.fold_batch_norms()
     model = onnx_model(graph, OUTPUTS, size)
     skeleton = network.skeleton
     metadata = {

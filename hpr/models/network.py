@@ -13,6 +13,7 @@ from hpr import codec
 from hpr.codec import PUBLISHED_GRID, Grid, Targets, swap_sides
 from hpr.crops import MEAN_HEAD
 from hpr.errors import UserError
+from hpr.models.batch_norm import ConvNorm
 from hpr.models.padding import PaddedBatch, mirror_columns
 from hpr.models.weights import Tensors
 from hpr.poses import IntArray
@@ -94,9 +95,6 @@ class Backbone(nn.Module):
             UserError: The backbone has no such weights, or they cannot be loaded.
         """
         raise UserError(f"model.weights={source}: only timm's networks start from such weights; set model=timm")
-
-    def fold_batch_norms(self) -> None:
-        """Replaces each convolution and its batch norm by one equivalent convolution, where the backbone can."""
 
 
 class Refiner(nn.Module):
@@ -182,8 +180,10 @@ class Refiner(nn.Module):
         return Prediction(*codec.decode(parts, offsets))
 
     def fold_batch_norms(self) -> None:
-        """Replaces convolutions and their batch norms by equivalent convolutions, for inference."""
-        self.backbone.fold_batch_norms()
+        """Replaces each `ConvNorm` by one equivalent convolution, for inference."""
+        for module in self.modules():
+            if isinstance(module, ConvNorm):
+                module.fold()
 
     def mirror_heatmaps(self, parts: Tensor, batch: PaddedBatch) -> Tensor:
         """Mirrors heatmaps (B, K, h, w) left to right within each crop's own cells and swaps left and right."""
@@ -211,7 +211,7 @@ class Refiner(nn.Module):
 
     def compute_in(self, dtype: torch.dtype) -> None:
         """Converts the layers; the input mean stays in fp32, since lower precisions would lose its fractions."""
-        for part in (self.backbone, self.part_head, self.offset_head):
+        for part in self.children():
             part.to(dtype)
 
 

@@ -3,12 +3,11 @@
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
-from torch.nn.utils.fusion import fuse_conv_bn_eval
 
 from hpr import codec
 from hpr.codec import FINE_GRID, Targets
-from hpr.models.backbones.movenet import MoveNet, Pyramid, fold_scales
-from hpr.models.fused import convolve
+from hpr.models.backbones.movenet import MoveNet, Pyramid, fold_scales, upsampled
+from hpr.models.batch_norm import ConvNorm
 from hpr.models.network import Lengths, Prediction, Refiner
 from hpr.models.padding import PaddedBatch
 from hpr.skeleton import Skeleton
@@ -23,26 +22,21 @@ _RGB_UNIT = 127.5
 """Mean and divisor of RGB: MoveNet sees values from -1 to 1."""
 
 
-class Convolution(nn.Module):
-    """A convolution with batch norm and ReLU, with a shortcut around both if it is residual."""
+class Convolution(ConvNorm):
+    """A convolution with batch norm and ReLU; maps (B, in, h, w) to (B, out, h, w)."""
 
-    def __init__(
-        self, in_channels: int, out_channels: int, kernel: int = 3, dilation: int = 1, residual: bool = False
-    ) -> None:
-        super().__init__()
-        padding = dilation * (kernel // 2)
-        self.conv = nn.Conv2d(in_channels, out_channels, kernel, padding=padding, dilation=dilation, bias=False)
-        self.norm: nn.BatchNorm2d | None = nn.BatchNorm2d(out_channels)
-        self._is_residual = residual
+    def forward(self, x: Tensor) -> Tensor:  # type: ignore[override]
+        return super().forward(x, activation="relu")
 
-    def forward(self, x: Tensor) -> Tensor:
-        """Maps (B, in, h, w) to (B, out, h, w)."""
-        return convolve(self.conv, x, "relu", x if self._is_residual else None, self.norm)
 
-    def fold(self) -> None:
-        """Puts the batch norm into the convolution."""
-        if self.norm is not None:
-            self.conv, self.norm = fuse_conv_bn_eval(self.conv, self.norm), None
+class Residual(ConvNorm):
+    """A 3×3 convolution with batch norm, a shortcut around both, and ReLU; maps (B, C, h, w) to the same shape."""
+
+    def __init__(self, channels: int, dilation: int = 1) -> None:
+        super().__init__(channels, channels, 3, dilation=dilation)
+
+    def forward(self, x: Tensor) -> Tensor:  # type: ignore[override]
+        return super().forward(x, activation="relu", shortcut=x)
 
 
 class PoseHead(nn.Module):
@@ -53,17 +47,15 @@ class PoseHead(nn.Module):
         coarse, middle, fine = 128, 96, 48
         self.coarse_stage = Convolution(168, 64, 1)
         self.coarse = nn.Sequential(
-            Convolution(64 + 64 + keypoints, coarse), *(Convolution(coarse, coarse, 3, d, True) for d in (1, 2, 1))
+            Convolution(64 + 64 + keypoints, coarse, 3), Residual(coarse), Residual(coarse, 2), Residual(coarse)
         )
         self.coarse_out = Convolution(coarse, 64, 1)
         self.middle_stage = Convolution(56, 32, 1)
         self.middle = nn.Sequential(
-            Convolution(64 + 24 + 32 + keypoints, middle), *(Convolution(middle, middle, 3, d, True) for d in (1, 2))
+            Convolution(64 + 24 + 32 + keypoints, middle, 3), Residual(middle), Residual(middle, 2)
         )
         self.middle_out = Convolution(middle, fine, 1)
-        self.fine = nn.Sequential(
-            Convolution(fine + 24 + keypoints, fine), *(Convolution(fine, fine, 3, 1, True) for _ in range(2))
-        )
+        self.fine = nn.Sequential(Convolution(fine + 24 + keypoints, fine, 3), Residual(fine), Residual(fine))
         self.out = nn.Conv2d(fine, 3 * keypoints, 1)
         nn.init.zeros_(self.out.bias)  # type: ignore[arg-type]
         nn.init.constant_(self.out.bias[:keypoints], _LOGIT_PRIOR)  # type: ignore[index]
@@ -74,9 +66,9 @@ class PoseHead(nn.Module):
         coarse_maps = F.avg_pool2d(middle_maps, 2)
 
         x = torch.cat([features.coarse, self.coarse_stage(features.coarse_stage), coarse_maps], dim=1)
-        x = F.interpolate(self.coarse_out(self.coarse(x)), scale_factor=2, mode="bilinear", align_corners=False)
+        x = upsampled(self.coarse_out(self.coarse(x)))
         x = torch.cat([x, features.middle, self.middle_stage(features.middle_stage), middle_maps], dim=1)
-        x = F.interpolate(self.middle_out(self.middle(x)), scale_factor=2, mode="bilinear", align_corners=False)
+        x = upsampled(self.middle_out(self.middle(x)))
         x = torch.cat([x, features.fine, maps], dim=1)
         return torch.as_tensor(self.out(self.fine(x)))
 
@@ -120,10 +112,4 @@ class PhotoRefiner(Refiner):
 
     def fold_batch_norms(self) -> None:
         fold_scales(self.backbone)
-        for module in self.pose_head.modules():
-            if isinstance(module, Convolution):
-                module.fold()
-
-    def compute_in(self, dtype: torch.dtype) -> None:
-        for part in (self.backbone, self.pose_head):
-            part.to(dtype)
+        super().fold_batch_norms()

@@ -71,12 +71,12 @@ def test_masks_are_needed(backbone: Backbone) -> None:
 
 @pytest.mark.parametrize("is_padded", [False, True])
 def test_folded_batch_norms_compute_the_same(is_padded: bool) -> None:
-    backbone = small_network(COCO17).backbone
-    crop = torch.randn(20, 70, 41)
+    network = small_network(COCO17)
+    backbone, crop = network.backbone, torch.randn(20, 70, 41)
     batch = on_canvas([crop], backbone, 128, 128) if is_padded else PaddedBatch.whole(crop[None])
     with torch.inference_mode():
         before = backbone(batch)
-        backbone.fold_batch_norms()
+        network.fold_batch_norms()
         after = backbone(batch)
     torch.testing.assert_close(after, before, rtol=1e-4, atol=1e-4 * before.abs().max().item())
     assert not any(isinstance(module, nn.BatchNorm2d) for module in backbone.modules())

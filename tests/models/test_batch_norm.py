@@ -4,7 +4,9 @@ import pytest
 import torch
 from torch import Tensor, nn
 
-from hpr.models.batch_norm import BatchNorm
+from hpr.models.batch_norm import BatchNorm, synchronize_batch_norms
+from hpr.models.registry import build_network
+from hpr.skeleton import POSETRACK15
 
 
 def both() -> tuple[BatchNorm, nn.BatchNorm2d]:
@@ -57,6 +59,15 @@ def test_gradients() -> None:
 
     parameters = [p.detach().requires_grad_() for p in (ours.weight, ours.bias)]
     assert torch.autograd.gradcheck(result, (x.requires_grad_(), *parameters))
+
+
+@pytest.mark.parametrize("name", ["demo", "photo"])
+def test_all_batch_norms_of_a_network_are_synchronized(name: str) -> None:
+    network = build_network(name, POSETRACK15)
+    synchronize_batch_norms(network)
+    norms = [module for module in network.modules() if isinstance(module, nn.BatchNorm2d)]
+    assert norms
+    assert all(isinstance(norm, BatchNorm) and norm.is_synchronized for norm in norms)
 
 
 @pytest.mark.parametrize("dtype", [torch.bfloat16, torch.float16])

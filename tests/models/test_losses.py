@@ -6,11 +6,10 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
-from conftest import CASES, GOLDEN, joints_of
+from conftest import CASES, GOLDEN, discs_of
 from torch import Tensor
 
-from hpr.codec import Targets, draw_discs, targets
-from hpr.crops import Crop
+from hpr.codec import Targets, targets
 from hpr.models import tensorflow
 from hpr.models.checkpoints import load_network
 from hpr.models.losses import Losses, loss_counts, refinement_losses
@@ -51,10 +50,8 @@ def test_golden_targets() -> None:
 def trained(weights: Path) -> tuple[Refiner, Losses]:
     """The network after one backward pass of the golden training step."""
     network = load_network(weights).eval()  # frozen batch norms
-    crop = Crop(CASE["scale"], (0, 0), (*CASE["crop_xy"], CASE["crop_xy"][0] + WIDTH, CASE["crop_xy"][1] + HEIGHT))
-    discs = draw_discs(torch.from_numpy(crop.to_crop(joints_of(CASE)))[None], HEIGHT, WIDTH)
     pixels = torch.from_numpy(np.load(GOLDEN / "plain.npz")["rgb"]).permute(2, 0, 1)[None].float()
-    logits, offsets = network(PaddedBatch.whole(torch.cat([pixels, discs], dim=1)))
+    logits, offsets = network(PaddedBatch.whole(torch.cat([pixels, discs_of(CASE)], dim=1)))
     losses = refinement_losses(logits, offsets, golden_targets())
     torch.autograd.backward(losses.total)
     return network, losses

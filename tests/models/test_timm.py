@@ -65,17 +65,11 @@ def test_live_batch_norms_need_more_than_one_crop_at_a_time() -> None:
     assert all(parameter.grad is not None for parameter in network.parameters())
 
 
-def trained(name: str) -> nn.Module:
-    """Returns timm's own network with lively batch norms."""
-    network: nn.Module = timm.create_model(name)
-    return lively(network)  # type: ignore[arg-type]
-
-
 @pytest.mark.parametrize("ending", ["pth", "safetensors"])
 @pytest.mark.parametrize("name", [name for name in MASKABLE if name != "test_resnet"])
 def test_started_from_imagenet_it_sees_what_timms_network_sees(name: str, ending: str, tmp_path: Path) -> None:
     """The same features at first, from RGB in 0..255, and nothing of the keypoints' maps."""
-    own: Any = trained(name)
+    own = lively(timm.create_model(name))
     path = tmp_path / f"a.{ending}"
     (torch.save if ending == "pth" else save_file)(own.state_dict(), path)
     network = start_network(f"timm/{name}", COCO17, path).eval()
@@ -95,7 +89,7 @@ def test_started_from_imagenet_it_sees_what_timms_network_sees(name: str, ending
 
 
 def test_the_mean_is_kept_in_weight_files(tmp_path: Path) -> None:
-    torch.save(trained("test_resnet").state_dict(), tmp_path / "a.pth")
+    torch.save(timm.create_model("test_resnet").state_dict(), tmp_path / "a.pth")
     network = start_network("timm/test_resnet", POSETRACK15, tmp_path / "a.pth")
     path = tmp_path / "a.safetensors"
     provenance = weights.Provenance.of_refiner("test", "1", "timm/test_resnet", POSETRACK15)
@@ -149,7 +143,7 @@ def test_refused_files(content: object, ending: str, tmp_path: Path) -> None:
 
 def test_pretrained_weights(monkeypatch: pytest.MonkeyPatch) -> None:
     """timm loads them; where it cannot, that is one line."""
-    own, create = trained("test_resnet"), timm.create_model
+    own, create = timm.create_model("test_resnet"), timm.create_model
     download = Mock(side_effect=[OSError("no\nconnection"), own])
 
     def create_or_download(name: str, pretrained: bool = False, **settings: object) -> Any:

@@ -147,7 +147,7 @@ def examples(sizes: Sequence[tuple[int, int]]) -> Example:
 def train(
     network: Callable[[], Refiner], sizes: Sequence[tuple[int, int]], fake: Fake, batch_norm: str = "live"
 ) -> tuple[Trainer, list[PaddedBatch]]:
-    """Does two steps, each in two parts; returns the trainer and the network's inputs."""
+    """Does two steps, each in two parts; returns the trainer and the network's inputs. Notes waits of the steps."""
     settings = {"steps": 4, "epochs": None, "batch_size": 4, "accumulate": 2, "batch_norm": batch_norm, "ema": 0.9}
     settings |= {"precision": "tf32", "max_gradient_norm": 1.0, "num_workers": 0, "backbone_lr": 1.0}
     settings |= dict.fromkeys(("validate_every", "checkpoint_every", "log_every"), 9)
@@ -156,6 +156,7 @@ def train(
         optimizer, own = partial(torch.optim.AdamW, lr=0.0), TrainingSettings.model_validate(settings)
         trainer = Trainer(network(), optimizer, WarmUpCosine(0.1, 2), own, torch.device("meta"), ALONE)
         trainer.network.register_forward_pre_hook(lambda module, inputs: batches.append(inputs[0]))
+        fake.waits.clear()
         for _ in range(2):
             losses, _ = trainer.step([made, made])
             assert losses.total.device.type == "meta"
@@ -181,43 +182,30 @@ def test_refining(network: Callable[[], Refiner], sizes: list[tuple[int, int]], 
     ],
 )
 def test_training(network: str, sizes: list[tuple[int, int]], batch_norm: str, fake: Fake) -> None:
+    """Steps do not wait for the device."""
     trainer, batches = train(NETWORKS[network], sizes, fake, batch_norm)
+    assert fake.waits == []
     assert [batch.is_padded for batch in batches] == [sizes == UNEQUAL] * 4
     for own in (trainer.network, trainer.averaged):
         assert {tensor.device.type for tensor in own.state_dict().values()} == {"meta"}
 
 
-class TestWaits:
-    """A training step does not wait for the device."""
+def test_synchronizing_waits_for_values_only(fake: Fake) -> None:
+    trainer, _ = train(small_network, SAME, fake)
+    with fake:
+        trainer.synchronize()
+    assert set(fake.waits) == {"aten._local_scalar_dense.default"}
 
-    def of_three_steps(self, fake: Fake, sizes: list[tuple[int, int]], batch_norm: str = "live") -> list[str]:
-        trainer, _ = train(small_network, sizes, fake, batch_norm)
-        fake.waits.clear()
-        with fake:
-            made = examples(sizes)
-            for _ in range(3):
-                trainer.step([made, made])
-        return fake.waits
 
-    @pytest.mark.parametrize(("sizes", "batch_norm"), [(SAME, "live"), (UNEQUAL, "live"), (UNEQUAL, "frozen")])
-    def test_a_step(self, sizes: list[tuple[int, int]], batch_norm: str, fake: Fake) -> None:
-        assert self.of_three_steps(fake, sizes, batch_norm) == []
+def test_a_wait_is_found(fake: Fake, monkeypatch: pytest.MonkeyPatch) -> None:
+    count = torch.zeros((), device="meta")
 
-    def test_synchronizing_waits_for_values_only(self, fake: Fake) -> None:
-        trainer, _ = train(small_network, SAME, fake)
-        fake.waits.clear()
-        with fake:
-            trainer.synchronize()
-        assert set(fake.waits) == {"aten._local_scalar_dense.default"}
+    def update(averaged: nn.Module, network: nn.Module, decay: float, steps: int) -> None:
+        update_average(averaged, network, decay, int(count))
 
-    def test_a_wait_is_found(self, fake: Fake, monkeypatch: pytest.MonkeyPatch) -> None:
-        count = torch.zeros((), device="meta")
-
-        def update(averaged: nn.Module, network: nn.Module, decay: float, steps: int) -> None:
-            update_average(averaged, network, decay, int(count))
-
-        monkeypatch.setattr("hpr.training.loop.update_average", update)
-        assert self.of_three_steps(fake, SAME) == ["aten._local_scalar_dense.default"] * 3
+    monkeypatch.setattr("hpr.training.loop.update_average", update)
+    train(small_network, SAME, fake)
+    assert fake.waits == ["aten._local_scalar_dense.default"] * 2
 
 
 def arange_on_the_cpu(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -101,24 +101,27 @@ def test_devices(name: str, count: int, expected: str | None, monkeypatch: pytes
 
 
 @pytest.mark.parametrize(
-    ("machine", "capability", "multiplies", "expected"),
+    ("machine", "capability", "reported", "expected"),
     [
-        pytest.param("x86_64", "DEFAULT", False, False, id="old"),
-        pytest.param("x86_64", "AVX2", False, False, id="AVX2 only"),
-        pytest.param("x86_64", "AVX512", False, False, id="AVX-512 without bf16"),
-        pytest.param("AMD64", "AVX512", True, True, id="AVX-512 with bf16, as Windows calls it"),
-        pytest.param("x86_64", "AVX2", True, False, id="PyTorch was told not to use AVX-512"),
-        pytest.param("aarch64", "DEFAULT", False, True, id="another processor"),
+        pytest.param("x86_64", "DEFAULT", (False, False), (False, False), id="old"),
+        pytest.param("x86_64", "AVX2", (False, False), (False, False), id="AVX2 only"),
+        pytest.param("x86_64", "AVX512", (False, False), (False, False), id="AVX-512 without bf16"),
+        pytest.param("AMD64", "AVX512", (True, False), (True, False), id="AVX-512 with bf16, as Windows calls it"),
+        pytest.param("x86_64", "AVX512", (True, True), (True, True), id="AMX"),
+        pytest.param("x86_64", "AVX2", (True, True), (False, False), id="PyTorch was told not to use AVX-512"),
+        pytest.param("aarch64", "DEFAULT", (False, False), (True, False), id="another processor"),
     ],
 )
-def test_cpu_has_bf16(
-    machine: str, capability: str, multiplies: bool, expected: bool, monkeypatch: pytest.MonkeyPatch
+def test_what_the_cpu_has(
+    machine: str, capability: str, reported: tuple[bool, bool], expected: Any, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    assert cpu_has_bf16() in (False, True)
+    """Of bf16 and AMX: what the processor reports, and what PyTorch can use."""
+    assert {cpu_has_bf16(), cpu_has_amx()} <= {False, True}
     monkeypatch.setattr(platform, "machine", lambda: machine)
     monkeypatch.setattr(torch.backends.cpu, "get_cpu_capability", lambda: capability)
-    monkeypatch.setattr(torch.cpu, "_is_avx512_bf16_supported", lambda: multiplies)
-    assert cpu_has_bf16() is expected
+    monkeypatch.setattr(torch.cpu, "_is_avx512_bf16_supported", lambda: reported[0])
+    monkeypatch.setattr(torch.cpu, "_is_amx_tile_supported", lambda: reported[1])
+    assert (cpu_has_bf16(), cpu_has_amx()) == expected
 
 
 @pytest.mark.parametrize("has_bf16", [False, True])
@@ -130,26 +133,6 @@ def test_slow_precision(precision: PrecisionName, has_bf16: bool, monkeypatch: p
     is_slow = precision == "fp16" or (precision == "bf16" and not has_bf16)
     assert warning.startswith(f"precision={precision}: this CPU has no {precision} arithmetic") == is_slow
     assert bool(warning) == is_slow
-
-
-@pytest.mark.parametrize(
-    ("machine", "has_bf16", "has_amx", "expected"),
-    [
-        pytest.param("x86_64", True, True, True, id="AMX"),
-        pytest.param("x86_64", True, False, False, id="AVX-512 bf16 alone, which is no faster"),
-        pytest.param("x86_64", False, True, False, id="PyTorch was told not to use AVX-512"),
-        pytest.param("aarch64", True, False, False, id="another processor"),
-    ],
-)
-def test_cpu_has_amx(
-    machine: str, has_bf16: bool, has_amx: bool, expected: bool, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    assert cpu_has_amx() in (False, True)
-    monkeypatch.setattr(platform, "machine", lambda: machine)
-    monkeypatch.setattr(torch.backends.cpu, "get_cpu_capability", lambda: "AVX512" if has_bf16 else "AVX2")
-    monkeypatch.setattr(torch.cpu, "_is_avx512_bf16_supported", lambda: has_bf16)
-    monkeypatch.setattr(torch.cpu, "_is_amx_tile_supported", lambda: has_amx)
-    assert cpu_has_amx() is expected
 
 
 @pytest.mark.parametrize(

@@ -157,10 +157,10 @@ class MoveNet(Backbone):
             stages.append(x)
         top = convolve(self.top, x, "relu6")
 
-        coarse = convolve(self.laterals[2], stages[3], shortcut=_upsampled(self.laterals[3](top)))
+        coarse = convolve(self.laterals[2], stages[3], shortcut=upsampled(self.laterals[3](top)))
         middle = self.smooth[0](coarse)
-        middle = self.smooth[1](convolve(self.laterals[1], stages[2], shortcut=_upsampled(middle)))
-        fine = self.smooth[2](convolve(self.laterals[0], stages[1], shortcut=_upsampled(middle)))
+        middle = self.smooth[1](convolve(self.laterals[1], stages[2], shortcut=upsampled(middle)))
+        fine = self.smooth[2](convolve(self.laterals[0], stages[1], shortcut=upsampled(middle)))
         return Pyramid(fine, middle, stages[2], coarse, stages[4])
 
 
@@ -173,6 +173,6 @@ def fold_scales(module: nn.Module) -> None:
             fold_scales(child)
 
 
-def _upsampled(x: Tensor) -> Tensor:
+def upsampled(x: Tensor) -> Tensor:
     """Maps (B, C, h, w) to (B, C, 2h, 2w)."""
     return F.interpolate(x, scale_factor=2, mode="bilinear", align_corners=False)

@@ -1,48 +1,15 @@
 """ResNet-v1 as in the published refiner: fully convolutional, output stride 16 (docs/published.md, section 1)."""
 
-from functools import partial
-
 import numpy as np
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
-from torch.nn.utils.fusion import fuse_conv_bn_eval
 
-from hpr.models.batch_norm import BatchNorm
-from hpr.models.fused import Activation, convolve
+from hpr.models.batch_norm import ConvNorm
 from hpr.models.network import Backbone
 from hpr.models.padding import PaddedBatch
 from hpr.models.resnet_shapes import EXPANSION, ResNetShape
 from hpr.poses import IntArray
-
-
-class ConvNorm(nn.Module):
-    """A convolution without bias, padded by half its kernel on all sides, and batch norm.
-
-    `valid` (B, 1, H', W') is 1 on each crop's own cells of the result; None for crops that fill their canvas.
-    """
-
-    def __init__(self, in_channels: int, out_channels: int, kernel: int, stride: int = 1, dilation: int = 1) -> None:
-        padding = dilation * (kernel // 2)
-        super().__init__()
-        self.conv = nn.Conv2d(in_channels, out_channels, kernel, stride, padding, dilation, bias=False)
-        self.norm: BatchNorm | None = BatchNorm(out_channels)
-
-    def forward(
-        self,
-        x: Tensor,
-        valid: Tensor | None = None,
-        activation: Activation = "none",
-        shortcut: Tensor | None = None,
-    ) -> Tensor:
-        """Maps (B, in, H, W) to (B, out, H', W'); adds a shortcut before the activation."""
-        norm = None if self.norm is None else partial(self.norm, valid=valid)
-        return convolve(self.conv, x, activation, shortcut, norm)
-
-    def fold(self) -> None:
-        """Puts the batch norm into the convolution."""
-        if self.norm is not None:
-            self.conv, self.norm = fuse_conv_bn_eval(self.conv, self.norm), None
 
 
 class Bottleneck(nn.Module):
@@ -57,8 +24,7 @@ class Bottleneck(nn.Module):
         self.conv2 = ConvNorm(depth, depth, 3, stride, dilation)
         self.conv3 = ConvNorm(depth, EXPANSION * depth, 1)
         # A new network starts as if it had only its stem and shortcuts, and so learns faster.
-        assert self.conv3.norm is not None
-        nn.init.zeros_(self.conv3.norm.weight)
+        nn.init.zeros_(self.conv3.get_parameter("norm.weight"))
 
         self.stride = stride
         projects = in_channels != EXPANSION * depth
@@ -132,11 +98,6 @@ class ResNet(Backbone):
                 x = unit(x, mask, after if unit.stride > 1 else mask)
             mask = after
         return x if mask is None else x * mask
-
-    def fold_batch_norms(self) -> None:
-        for part in self.modules():
-            if isinstance(part, ConvNorm):
-                part.fold()
 
 
 def max_pool_same(x: Tensor) -> Tensor:
