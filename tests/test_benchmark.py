@@ -43,8 +43,8 @@ def test_profile(tmp_path: Path) -> None:
     result = json.loads((tmp_path / "profile.json").read_text())
     times = {name: milliseconds for name, milliseconds, _ in result["kernels"]}
     assert (result["frames"], result["people"]) == (1, 2)
-    assert 0 < times["aten::mkldnn_convolution"] < result["milliseconds"]
-    assert "aten::mkldnn_convolution" in printed
+    assert 0 < times["mkldnn::_convolution_pointwise"] < result["milliseconds"]
+    assert "mkldnn::_convolution_pointwise" in printed
 
 
 def test_photo(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

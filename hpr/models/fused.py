@@ -29,18 +29,17 @@ def convolve(
     """Returns activation(norm(conv(x)) + shortcut), (B, out, H', W').
 
     In inference mode on a CPU, oneDNN computes all of it while the convolution's result is in the processor's cache:
-    the activations alone would take a fifth of the time. `torch.compile` uses the same operator. It takes folded
-    convolutions, without a norm.
+    the activations alone would take a fifth of the time. `torch.compile` uses the same operator.
     """
-    if norm is None and isinstance(conv, nn.Conv2d) and _is_fusible(x):
-        geometry = (conv.padding, conv.stride, conv.dilation, conv.groups)
+    if norm is None and isinstance(conv, nn.Conv2d) and _is_fusible(conv, x, activation, shortcut is not None):
+        arguments = (conv.weight, conv.bias, conv.padding, conv.stride, conv.dilation, conv.groups)
         name, numbers = _POST_OPS[activation]
         fused = torch.ops.mkldnn._convolution_pointwise
         if shortcut is None:
-            result: Tensor = fused(x, conv.weight, conv.bias, *geometry, name, numbers, "")
+            result: Tensor = fused(x, *arguments, name, numbers, "")
         else:
             unary = None if activation == "none" else name
-            result = fused.binary(x, shortcut, conv.weight, conv.bias, *geometry, "add", 1.0, unary, numbers, "")
+            result = fused.binary(x, shortcut, *arguments, "add", 1.0, unary, numbers, "")
         return result
 
     y: Tensor = conv(x) if norm is None else norm(conv(x))
@@ -51,9 +50,14 @@ def convolve(
     return F.relu_(y) if activation == "relu" else F.relu6(y)
 
 
-def _is_fusible(x: Tensor) -> bool:
-    if not (_IS_AVAILABLE and x.device.type == "cpu" and torch.is_inference_mode_enabled()):
+def _is_fusible(conv: nn.Conv2d, x: Tensor, activation: Activation, adds: bool) -> bool:
+    """Returns whether oneDNN has all of it in one operator."""
+    if torch.compiler.is_compiling() or not (_IS_AVAILABLE and x.is_cpu and torch.is_inference_mode_enabled()):
         return False
+    if adds:  # it ignores relu6's limits, and lacks bf16 for other memory formats and for groups
+        is_channels_last = conv.weight.stride(3) == conv.weight.shape[1]
+        if activation == "relu6" or conv.groups > 1 or not is_channels_last:
+            return False
     if x.dtype == torch.bfloat16:
         return bool(torch.ops.mkldnn._is_mkldnn_bf16_supported())
     return x.dtype == torch.float32
