@@ -69,7 +69,7 @@ def bf16_advice(people: int, is_large: bool, passes: int, cores: int) -> str | N
     """
     if not cpu_has_amx():
         return None
-    seconds_per_pass, gain = (1.0, "over three times") if is_large else (0.08, "1.5 times")
+    seconds_per_pass, gain = (0.9, "four times") if is_large else (0.04, "twice")
     seconds = people * passes * seconds_per_pass / cores
     if seconds < _LONG_RUN:
         return None

@@ -190,7 +190,7 @@ def test_advice_before_a_long_run(
     output = succeed(
         "refine.py", *GOLDEN_FILES, *DEMO, one, f"output_dir={tmp_path}", f"precision={precision}", "device=cpu"
     )
-    advice = "minutes in fp32; precision=bf16 is 1.5 times as fast here"
+    advice = "minutes in fp32; precision=bf16 is twice as fast here"
     assert output.partition("sequence ")[0].count(advice) == is_advised
     assert output.count(advice) == is_advised
 
