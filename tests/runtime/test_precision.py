@@ -139,10 +139,10 @@ def test_slow_precision(precision: PrecisionName, has_bf16: bool, monkeypatch: p
     ("people", "is_large", "passes", "cores", "line"),
     [
         pytest.param(29, True, 2, 1, None, id="short"),
-        pytest.param(90, True, 2, 1, "90 people take some 3 minutes in fp32; precision=bf16 is over", id="large"),
+        pytest.param(90, True, 2, 1, "90 people take some 3 minutes in fp32; precision=bf16 is four", id="large"),
         pytest.param(90, True, 2, 4, None, id="many cores"),
         pytest.param(90, False, 2, 1, None, id="small network"),
-        pytest.param(9000, False, 1, 1, "9000 people take some 12 minutes in fp32; precision=bf16 is 1", id="many"),
+        pytest.param(9000, False, 1, 1, "9000 people take some 6 minutes in fp32; precision=bf16 is twice", id="many"),
     ],
 )
 def test_bf16_advice(
