@@ -11,6 +11,7 @@ from itertools import islice
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import orjson
 
 from hpr.errors import UserError
@@ -25,12 +26,25 @@ def read_json(path: Path) -> Any:
     content = read_bytes(path)
     try:
         with paused_collector():
+            if not _may_have_large_integers(content):
+                with suppress(orjson.JSONDecodeError):  # NaN, which orjson refuses, or a mistake, which is told below
+                    return orjson.loads(content)
             return json.loads(content)
     except json.JSONDecodeError as error:
         where = f"line {error.lineno}, column {error.colno}"
         raise UserError(f"{path}: not valid JSON at {where} ({error.msg}); repair or remove the file") from None
     except (ValueError, RecursionError):  # another encoding, a number with thousands of digits, deep nesting
         raise UserError(f"{path}: not a JSON text; repair or remove the file") from None
+
+
+def _may_have_large_integers(content: bytes) -> bool:
+    """Returns whether there may be integers of more than 64 bits, which orjson reads as floats.
+
+    They have at least 19 digits, and so four aligned words of four characters from "0" to "?".
+    """
+    words = np.frombuffer(content, np.uint32, len(content) // 4)
+    is_digits = (words & 0xF0F0F0F0) == 0x30303030
+    return bool((is_digits[:-3] & is_digits[1:-2] & is_digits[2:-1] & is_digits[3:]).any())
 
 
 @contextmanager

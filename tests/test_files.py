@@ -4,10 +4,13 @@ import gc
 import json
 import math
 from pathlib import Path
+from tempfile import TemporaryDirectory
 from typing import Any
 
 import pytest
 from conftest import full_disk
+from hypothesis import given
+from hypothesis import strategies as st
 
 from hpr.errors import UserError
 from hpr.files import read_json, replacing, replacing_folder, write_json
@@ -47,6 +50,16 @@ def test_json_stays_as_it_is(content: Any, indent: int | None, text: str | None,
     assert path.read_bytes().isascii()
     assert repr(read_json(path)) == repr(json.loads(json.dumps(content)))
     assert text in (None, path.read_text())
+
+
+@given(st.integers(10**18, 2**80), st.integers(0, 9), st.sampled_from(["", "-", "0.", "1e1, "]))
+def test_numbers_of_any_size(number: int, spaces: int, before: str) -> None:
+    """Wherever the digits lie in a file: those of large integers are looked for in words of four characters."""
+    text = f"{' ' * spaces}[{before}{number}]"
+    with TemporaryDirectory() as folder:
+        path = Path(folder, "a.json")
+        path.write_text(text)
+        assert repr(read_json(path)) == repr(json.loads(text))
 
 
 @pytest.mark.parametrize("count", [0, 1, 1000, 2001])
