@@ -11,6 +11,7 @@ sys.path.insert(0, str(Path(__file__).resolve().parents[1]))  # for `tools`, whi
 
 from hpr.cli import app
 from hpr.cli.components import Component, build
+from hpr.cli.main import exit_with
 from hpr.cli.progress import progress_bar, say
 from hpr.cli.settings import ModelSettings
 from hpr.crops import ScaleRule
@@ -201,4 +202,4 @@ def measure_files(settings: BenchmarkSettings) -> Any:
 COMMAND = app.Command("benchmark", BenchmarkSettings, benchmark, folder=Path(__file__).parent / "bench")
 
 if __name__ == "__main__":
-    sys.exit(app.main(COMMAND, sys.argv[1:]))
+    exit_with(lambda: app.main(COMMAND, sys.argv[1:]))

@@ -4,7 +4,7 @@ import difflib
 import os
 import signal
 import sys
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from importlib import import_module
 from typing import NoReturn
 
@@ -52,10 +52,15 @@ def main(words: Sequence[str] | None = None) -> NoReturn:
         words: Name of the command and its settings; by default those of the command line.
     """
     name, *settings = (sys.argv[1:] if words is None else words) or ["--help"]
+    exit_with(lambda: _run(name, settings))
+
+
+def exit_with(run: Callable[[], int]) -> NoReturn:
+    """Ends the program with the status that `run` returns, or with 0 if the reader of its output has ended."""
     try:
-        status = _run(name, settings)
+        status = run()
         sys.stdout.flush()
-    except BrokenPipeError:  # the program that reads the output, such as head, has ended
+    except BrokenPipeError:  # such a reader is head
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         status = 0
     sys.exit(status)

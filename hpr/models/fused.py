@@ -30,6 +30,13 @@ def convolve(
 
     In inference mode on a CPU, oneDNN computes all of it while the convolution's result is in the processor's cache:
     the activations alone would take a fifth of the time. `torch.compile` uses the same operator.
+
+    Args:
+        conv: A convolution from `in` to `out` channels.
+        x: (B, in, H, W).
+        activation: What is applied last.
+        shortcut: (B, out, H', W'), or None for 0.
+        norm: Maps (B, out, H', W') to the same shape; None for a convolution that a batch norm was folded into.
     """
     if norm is None and isinstance(conv, nn.Conv2d) and _is_fusible(conv, x, activation, shortcut is not None):
         arguments = (conv.weight, conv.bias, conv.padding, conv.stride, conv.dilation, conv.groups)
@@ -50,11 +57,11 @@ def convolve(
     return F.relu_(y) if activation == "relu" else F.relu6(y)
 
 
-def _is_fusible(conv: nn.Conv2d, x: Tensor, activation: Activation, adds: bool) -> bool:
+def _is_fusible(conv: nn.Conv2d, x: Tensor, activation: Activation, has_shortcut: bool) -> bool:
     """Returns whether oneDNN has all of it in one operator."""
     if torch.compiler.is_compiling() or not (_IS_AVAILABLE and x.is_cpu and torch.is_inference_mode_enabled()):
         return False
-    if adds:  # it ignores relu6's limits, and lacks bf16 for other memory formats and for groups
+    if has_shortcut:  # it ignores relu6's limits, and lacks bf16 for other memory formats and for groups
         is_channels_last = conv.weight.stride(3) == conv.weight.shape[1]
         if activation == "relu6" or conv.groups > 1 or not is_channels_last:
             return False

@@ -160,7 +160,8 @@ class Refiner(nn.Module):
             Part logits (B, K, h, w) and offsets (B, 2 * K, h, w), x and y of each keypoint in turn, in the
             grid's units; h and w are `heatmap_size` of H and W.
         """
-        inputs = batch.tensors.contiguous(memory_format=torch.channels_last) - self.input_mean
+        pixels = batch.tensors.contiguous(memory_format=torch.channels_last)  # while they are bytes
+        inputs = pixels - self.input_mean
         if batch.is_padded:
             inputs = inputs * batch.valid()
 

@@ -96,7 +96,7 @@ class PhotoRefiner(Refiner):
         """See `Refiner`; crops have sides that are multiples of 32 and fill their canvas."""
         dtype = self.pose_head.out.weight.dtype
         images = (batch.tensors[:, :3] - self.input_mean[:, :3]) / _RGB_UNIT
-        maps = codec.mean_of_cells(batch.tensors[:, 3:]) / codec.DISC_VALUE  # the maps' means are 0
+        maps = codec.mean_of_cells(batch.tensors[:, 3:]) / codec.DISC_VALUE  # their input mean is 0
         images, maps = (x.to(dtype, memory_format=torch.channels_last) for x in (images, maps))
         output = self.pose_head(self.backbone(images), maps)
         return output[:, : len(self.skeleton)], output[:, len(self.skeleton) :]

@@ -96,7 +96,7 @@ def iter_crops(
     Images are decoded and people cropped ahead in threads, in two bounded stages: one frame may hold a hundred people.
     The key of a person is the index of the part, of the frame in it and of the person.
     """
-    # A CPU's network uses all cores, and waits for the next people without: few are made ahead, by all cores.
+    # On a CPU, the network uses all cores. While it waits for the crops of a batch, all cores decode and crop.
     workers = min(16 if refiner.device.type == "cuda" else 4, os.cpu_count() or 1)
     decode_workers = 1 if images.in_order else workers  # seeking back in a video is slow
     jobs = ((FrameKey(p, f), frame) for p, part in enumerate(parts) for f, frame in enumerate(part) if len(frame))

@@ -5,7 +5,7 @@ import subprocess
 import sys
 
 import pytest
-from conftest import command, succeed
+from conftest import ROOT, command, succeed
 
 import hpr
 from hpr.cli.app import CONF, setting_names
@@ -57,9 +57,11 @@ def test_the_version() -> None:
     assert succeed("--version") == f"hpr {hpr.__version__}\n"
 
 
-@pytest.mark.parametrize("words", ["--help", "train --help", "port --cfg job"])
+@pytest.mark.parametrize(
+    "words", ["-m hpr --help", "-m hpr train --help", "-m hpr port --cfg job", "tools/benchmark.py --cfg job"]
+)
 def test_a_reader_that_has_ended(words: str) -> None:
     """As head does; the program ends without a message."""
-    line = f"{sys.executable} -m hpr {words} | true; exit ${{PIPESTATUS[0]}}"
-    result = subprocess.run(["bash", "-c", line], capture_output=True, text=True, check=False)
+    line = f"{sys.executable} {words} | true; exit ${{PIPESTATUS[0]}}"
+    result = subprocess.run(["bash", "-c", line], cwd=ROOT, capture_output=True, text=True, check=False)
     assert (result.returncode, result.stderr) == (0, "")
