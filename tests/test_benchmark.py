@@ -49,7 +49,7 @@ def test_profile(tmp_path: Path) -> None:
 
 def test_photo(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(torch, "compile", lambda forward: forward)  # takes a minute
-    settings = ("photo.frames=2", "photo.rounds=1", "photo.flip=false", f"output_dir={tmp_path}")
+    settings = ("photo.frames=2", "photo.people=3", "photo.rounds=1", "photo.flip=false", f"output_dir={tmp_path}")
     printed = succeed(COMMAND, "what=photo", "device=cpu", *settings)
     result = json.loads((tmp_path / "photo.json").read_text())
     assert list(result) == ["cpu", "PyTorch", "torch.compile", "ONNX Runtime"]

@@ -31,7 +31,15 @@ SHORT_STEPS = [
     "The machine",
     *(f"CUDA tests: {names}" for names in ("golden", "not golden and not halved", "halved")),
     *(f"The sample, {precision}" for precision in ("tf32", "bf16")),
-    *(f"Refining, {precision}" for precision in ("tf32", "bf16")),
+    *(
+        name.format(precision)
+        for precision in ("tf32", "bf16")
+        for name in (
+            "Refining, {}",
+            "Photographs, {}, photo.frames=384",
+            "Photographs, {}, photo.frames=64 photo.people=16",
+        )
+    ),
     *(f"Training {model}, bf16" for model in ("resnet101", "demo")),
     "Profile of refining, bf16",
 ]
@@ -71,4 +79,4 @@ def test_the_page(broken: str, failures: list[str], way: str, tmp_path: Path) ->
     assert titles == [f"FAILED: {title} (exit status 3)" if title in failures else title for title in steps]
     assert page.count("it went wrong") == len(failures)
     assert f"the figures of -m pytest -n 0 -rs {'-s --tb=short ' if way == 'short' else ''}-m cuda -k golden" in page
-    assert page.count("the figures of tools/benchmark.py device=cuda output_dir=") == (5 if way == "short" else 7)
+    assert page.count("the figures of tools/benchmark.py device=cuda output_dir=") == (9 if way == "short" else 7)

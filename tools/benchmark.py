@@ -71,10 +71,11 @@ class FilesSettings(Section):
 
 
 class PhotoSettings(Section):
-    """What=photo: one person in each 1080p photograph, and frame of a video."""
+    """What=photo: 1080p photographs, and a video of them."""
 
     flip: bool
     frames: Count
+    people: Count
     rounds: Count
 
 

@@ -3,7 +3,7 @@
 # by precision, and speed, on one page of Markdown (by default output/gpu.md). A step that fails is marked and does not end
 # the others; the exit status says whether all went well. Wants pip install -e '.[port,test]', and takes about half an hour.
 #
-# short takes four minutes at most and needs no TensorFlow: fewer precisions and sizes, and a profile of refining. Steps
+# short takes seven minutes at most and needs no TensorFlow: fewer precisions and sizes, and a profile of refining. Steps
 # for which no time is left are marked as failed.
 #
 # HPR_CHECK_DEVICE=cpu takes the same way in small steps, to try this script itself. PYTHON=python3 is the interpreter.
@@ -13,7 +13,7 @@ device=${HPR_CHECK_DEVICE:-cuda}
 export python=${PYTHON:-python3}
 end=0 # seconds after which no step runs on; 0: never
 if [ "${1:-}" = short ]; then
-  end=225
+  end=420
   shift
 fi
 page=${1:-output/gpu.md}
@@ -66,6 +66,9 @@ sample() { # PRECISION
 train() { # MODEL PRECISION SETTING…
   step "Training $1, $2" "${benchmark[@]}" what=training "model=$1" "precision=$2" "${@:3}"
 }
+photo() { # PRECISION SETTING…
+  step "Photographs, $1, ${*:2}" "${benchmark[@]}" what=photo "precision=$1" photo.flip=false "${@:2}"
+}
 if [ "$device$end" = cuda0 ]; then
   step "Golden cases in fp32" "$python" -m pytest -n 0 -rs -m cuda -k golden
   step "All other CUDA tests" "$python" -m pytest -n 0 -rs -m cuda -k 'not golden'
@@ -89,6 +92,8 @@ elif [ "$device" = cuda ]; then
   for precision in tf32 bf16; do
     step "Refining, $precision" "${benchmark[@]}" what=refining "precision=$precision" model=resnet101 \
       'refining.crops=[[536,634]]' 'refining.people=[1,16]' refining.rounds=256
+    photo "$precision" photo.frames=384
+    photo "$precision" photo.frames=64 photo.people=16
   done
   for model in resnet101 demo; do
     train "$model" bf16 training.batch_size=32 training.num_workers=12 training.steps=30
@@ -101,6 +106,7 @@ else
   step "The sample" "$python" refine.py device=cpu flip=false margin=50 iterations=1 overwrite=true "output_dir=$folder/sample"
   step "Refining" "${benchmark[@]}" what=refining model=demo \
     'refining.crops=[[510,560]]' 'refining.people=[1,2]' refining.rounds=2
+  photo fp32 photo.frames=2 photo.rounds=1
   train demo fp32 'training.canvas=[96,64]' training.batch_size=2 training.num_workers=0 training.steps=3
   step "Profile of refining" "${benchmark[@]}" what=profile model=demo \
     'refining.crops=[[510,560]]' 'refining.people=[2]' refining.rounds=2

@@ -28,17 +28,18 @@ from hpr.report.tables import format_table
 from hpr.skeleton import COCO17
 from tools.bench.refining import write_frame
 
-_BATCH = 8
 
-
-def benchmark_photo(device: str, precision: str, flip: bool, frames: int, rounds: int, folder: Path) -> dict[str, Any]:
-    """Measures people per second, one person in each 1080p frame.
+def benchmark_photo(
+    device: str, precision: str, flip: bool, frames: int, people: int, rounds: int, folder: Path
+) -> dict[str, Any]:
+    """Measures people per second in 1080p frames.
 
     Args:
         device: As for `PoseRefiner`.
         precision: As for `PoseRefiner`.
         flip: Whether to average with the mirror image.
         frames: Number of photographs, and of the video's frames.
+        people: Number of people in each.
         rounds: Number of measurements, of which the median is taken.
         folder: Where the photographs and the video are written.
 
@@ -53,14 +54,15 @@ def benchmark_photo(device: str, precision: str, flip: bool, frames: int, rounds
         write_frame(path)
         video.write(cv2.imread(str(path)))
     video.release()
-    random, people = np.random.default_rng(0), []
+    random, posed = np.random.default_rng(0), []
     for index, path in enumerate(paths):
-        height = random.uniform(200, 900)
-        low = random.uniform([50, 20], [1500, 1060 - height])
-        high = low + np.array([height / 3, height])
-        pose, box = random.uniform(low, high, (1, 17, 2)), np.concatenate([low, high])[None]
-        people.append(Frame(path.name, COCO17, pose, np.full((1, 17), 0.8), boxes=box, number=index))
-    sequence = PoseSequence("benchmark", people)
+        height = random.uniform(200, 900, people)
+        low = np.stack([random.uniform(50, 1500, people), random.uniform(20, 1060 - height)], axis=1)  # (P, 2)
+        high = low + np.stack([height / 3, height], axis=1)
+        poses = random.uniform(low[:, None], high[:, None], (people, 17, 2))
+        boxes = np.concatenate([low, high], axis=1)  # (P, 4)
+        posed.append(Frame(path.name, COCO17, poses, np.full((people, 17), 0.8), boxes=boxes, number=index))
+    sequence = PoseSequence("benchmark", posed)
 
     refiner = PoseRefiner.load("photo", device, precision, flip=flip)
     runtimes: dict[str, Callable[[Refiner], Any]] = {"PyTorch": lambda network: network.forward}
@@ -69,12 +71,13 @@ def benchmark_photo(device: str, precision: str, flip: bool, frames: int, rounds
         if refiner.precision == "fp32" and all(map(find_spec, ("onnx", "onnxruntime", "onnxscript"))):
             runtimes["ONNX Runtime"] = _by_onnx_runtime
 
-    frame = people[0]
-    ((pose,), (scores,), (scale,), (box,)) = refiner.network_poses(frame)
+    frame = posed[0]
+    poses, scores, scales, boxes = refiner.network_poses(frame)
     image, key = read_image(folder / frame.image), PersonKey(FrameKey(0, 0), 0)
-    person = refiner.crop_person(image, pose, key, scale, scores, box)
+    person = refiner.crop_person(image, poses[0], key, scales[0], scores[0], boxes[0])
     assert isinstance(person, PersonCrop)
-    batch = collate([person] * _BATCH, refiner._network, refiner.device)
+    size = max(1, refiner.batch_pixels // (person.crop.width * person.crop.height))
+    batch = collate([person] * size, refiner._network, refiner.device)
 
     result = {}
     for name, make in runtimes.items():
@@ -115,20 +118,22 @@ def _by_onnx_runtime(network: Refiner) -> Callable[[PaddedBatch], tuple[Tensor, 
 def _measure(
     refiner: PoseRefiner, batch: PaddedBatch, sequence: PoseSequence, folder: Path, rounds: int
 ) -> dict[str, float]:
-    count = len(sequence.frames)
+    count, size = sequence.people, len(batch.tensors)
+    num_batches = -(-count // size)
 
     def network() -> None:
-        for _ in range(-(-count // _BATCH)):
+        for _ in range(num_batches):
             refiner.predict(batch).keypoints.cpu()
 
     def refine(location: Path) -> Callable[[], object]:
         return lambda: refine_sequences(refiner, [sequence], open_images(str(location)), MAP)
 
-    alone = _seconds(network, rounds) / count
+    alone = _seconds(network, rounds) / (num_batches * size)
     result = {"network": 1 / alone}
     for name, location in (("photographs", folder), ("video", folder / "clip.avi")):
         seconds = _seconds(refine(location), rounds) / count
-        alone = statistics.mean([alone, _seconds(network, rounds) / count])  # the speed of a machine drifts
+        again = _seconds(network, rounds) / (num_batches * size)
+        alone = statistics.mean([alone, again])  # the speed of a machine drifts
         result |= {name: 1 / seconds, f"{name}: time over network's": seconds / alone}
     return result
 
