@@ -1,6 +1,7 @@
 """From a person in an image to the pixels that the network sees, and back (docs/published.md, section 2)."""
 
 import math
+from collections.abc import Iterable
 from dataclasses import dataclass
 from functools import lru_cache
 from typing import Literal
@@ -67,6 +68,9 @@ _CANVAS_ROOM = 1.25
 FARTHEST = 1e6
 """Coordinates beyond these, in pixels, are absurd: they are clamped, so that integers stay within their range."""
 
+_MAX_REDUCED_SCALE = 0.75
+"""Largest scale of a crop relative to a reduced image; above it, the crop would be visibly less sharp."""
+
 _PRECISION_BITS = 22
 """Fraction bits of Pillow's fixed-point resampling weights."""
 
@@ -120,7 +124,7 @@ class Crop:
     def sampling(self, width: float, height: float) -> "Sampling":
         """Returns how the crop is computed from an image of that size.
 
-        The size is a fraction where the image was reduced and its last column and row stand for fewer pixels.
+        The size is a fraction where the image is a cut of a reduced one, which ends between two of its pixels.
         """
         x0, y0, x1, y1 = self.box
         right, bottom = (math.ceil(side) for side in self.resized)
@@ -290,14 +294,29 @@ def canvas_crop(box: FloatArray, image_size: tuple[int, int], canvas: tuple[int,
     Returns:
         The crop, or None where it would show nothing of the image.
     """
-    sides = np.maximum(box[2:] - box[:2], 1.0) * _CANVAS_ROOM
-    scale = float(min(canvas[1] / sides[0], canvas[0] / sides[1]))
+    scale = float(canvas_scales(box[None], canvas)[0])
     resized = (image_size[0] * scale, image_size[1] * scale)
     x, y = ((box[:2] + box[2:]) / 2 * scale).tolist()
     x0, y0 = round(x - canvas[1] / 2), round(y - canvas[0] / 2)
     if x0 >= resized[0] or y0 >= resized[1] or x0 + canvas[1] <= 0 or y0 + canvas[0] <= 0:
         return None
     return Crop(scale, resized, (x0, y0, x0 + canvas[1], y0 + canvas[0]), centre=0.5)
+
+
+def canvas_scales(boxes: FloatArray, canvas: tuple[int, int]) -> FloatArray:
+    """Returns the scales (N,) of the crops of some boxes; see `canvas_crop` for the arguments."""
+    sides = np.maximum(boxes[:, 2:] - boxes[:, :2], 1.0) * _CANVAS_ROOM  # (N, 2)
+    return np.asarray(np.min(canvas[::-1] / sides, axis=1))
+
+
+def reduction_for(scale: float, reductions: Iterable[int]) -> int:
+    """Returns the largest of some reductions of an image at which a crop of a scale still has fewer pixels, or 1.
+
+    Args:
+        scale: Resized pixels per pixel of the whole image.
+        reductions: What the image's sides can be divided by.
+    """
+    return max((r for r in reductions if r * scale <= _MAX_REDUCED_SCALE), default=1)
 
 
 def person_boxes(poses: FloatArray, boxes: FloatArray) -> FloatArray:

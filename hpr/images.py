@@ -12,7 +12,7 @@ from urllib.parse import unquote
 
 from hpr.errors import UserError
 from hpr.files import read_bytes
-from hpr.pixels import Image, ImageSource, decode_image, is_turned, read_header, read_image, reductions_of
+from hpr.pixels import Image, ImageSource, decode_image, is_turned, read_header, read_image
 from hpr.poses import PICTURE_ENDINGS, Frame, image_stem
 from hpr.settings import Orientation, checked
 from hpr.video import VIDEO_ENDINGS, Video
@@ -65,10 +65,6 @@ class _FileSource(ImageSource):
 
     def size(self, frame: Frame) -> tuple[int, int]:
         return self._inspect(frame)[1]
-
-    def reductions(self, frame: Frame) -> tuple[int, ...]:
-        path, _, orientation = self._inspect(frame)
-        return reductions_of(path) if orientation == 1 else (1,)  # rounded up, a side is not where it was when turned
 
     def _inspect(self, frame: Frame) -> tuple[Path, tuple[int, int], int]:
         """Returns the file of a frame's image, the image's size, and the EXIF orientation by which it is turned."""

@@ -21,7 +21,7 @@ Image = NDArray[np.uint8]
 """(H, W, 3) RGB."""
 
 REDUCTIONS = (1, 2, 4, 8)
-"""Factors by which a JPEG image can be made smaller while it is decoded; odd sides are rounded up."""
+"""What the sides of an image can be divided by while it is read."""
 
 # OpenCV's flags by reduction. What its names call grey is the flag of the size alone; the first flag says RGB.
 _FLAGS = {
@@ -69,8 +69,8 @@ class ImageSource(ABC):
 
         Args:
             frame: The frame.
-            reduction: One of `reductions`: the sides are divided by it, so that each pixel of the result is the mean of
-                about `reduction` × `reduction` pixels. Faster than reading all pixels.
+            reduction: One of `reductions_of` the size: the sides are divided by it, so that each pixel of the result is
+                the mean of about `reduction` × `reduction` pixels. A JPEG file is then read faster.
 
         Raises:
             UserError: There are none, or they cannot be decoded.
@@ -78,19 +78,25 @@ class ImageSource(ABC):
 
     @abstractmethod
     def size(self, frame: Frame) -> tuple[int, int]:
-        """Returns width and height of what `read` returns, where possible without decoding it.
+        """Returns width and height of an image, where possible without decoding it.
 
         Raises:
             UserError: As for `read`.
         """
 
-    def reductions(self, frame: Frame) -> tuple[int, ...]:
-        """Returns the reductions that `read` takes for a frame: `REDUCTIONS` for a JPEG file, else (1,).
 
-        Raises:
-            UserError: As for `read`.
-        """
-        return (1,)
+def reductions_of(size: tuple[int, int]) -> tuple[int, ...]:
+    """Returns those of `REDUCTIONS` that divide width and height without a remainder."""
+    return tuple(reduction for reduction in REDUCTIONS if not any(side % reduction for side in size))
+
+
+def reduce_image(image: Image, reduction: int) -> Image:
+    """Returns an image (H, W, 3) with its sides divided by a reduction: the means of blocks of pixels."""
+    if reduction == 1:
+        return image
+    return np.asarray(
+        cv2.resize(image, None, fx=1 / reduction, fy=1 / reduction, interpolation=cv2.INTER_AREA), np.uint8
+    )
 
 
 def read_image(path: Path, reduction: int = 1, orientation: int = 1) -> Image:
@@ -98,7 +104,7 @@ def read_image(path: Path, reduction: int = 1, orientation: int = 1) -> Image:
 
     Args:
         path: The image file.
-        reduction: What its sides are divided by, one of `REDUCTIONS`; for JPEG only.
+        reduction: What its sides are divided by, one of `reductions_of` its size.
         orientation: EXIF's number, 1 to 8, of how the stored pixels are turned; 1 leaves them as they are.
 
     Raises:
@@ -116,21 +122,23 @@ def decode_image(encoded: NDArray[np.uint8], reduction: int = 1) -> Image:
 
     Args:
         encoded: Content of the file.
-        reduction: What its sides are divided by, and rounded up, one of `REDUCTIONS`; for JPEG only.
+        reduction: What its sides are divided by, one of `reductions_of` its size.
 
     Raises:
         ValueError: The bytes are not an image that OpenCV can decode.
     """
+    is_jpeg = encoded[: len(_JPEG_MAGIC)].tobytes() == _JPEG_MAGIC
     image = None
     if encoded.size:
         try:
-            image = cv2.imdecode(encoded, _FLAGS[reduction] | cv2.IMREAD_IGNORE_ORIENTATION)
+            flags = _FLAGS[reduction if is_jpeg else 1]  # OpenCV would skip pixels of other formats
+            image = cv2.imdecode(encoded, flags | cv2.IMREAD_IGNORE_ORIENTATION)
         except cv2.error:  # raised before the pixels are decoded
             limit = "OPENCV_IO_MAX_IMAGE_PIXELS"
             raise ValueError(f"above the limit of {os.environ[limit]} pixels (the variable {limit})") from None
     if image is None:
         raise ValueError("not an image that OpenCV can decode")
-    return np.asarray(image, np.uint8)
+    return np.asarray(image if is_jpeg else reduce_image(image, reduction), np.uint8)
 
 
 def _turned(image: Image, orientation: int) -> Image:
@@ -179,12 +187,3 @@ def is_turned(
     if setting == "auto" and stored != turned and frame.size in (stored, turned):
         return frame.size == turned
     return default if setting == "auto" else setting == "exif"
-
-
-def reductions_of(path: Path) -> tuple[int, ...]:
-    """Returns the reductions at which an image file can be decoded: `REDUCTIONS` for JPEG, else (1,).
-
-    Raises:
-        UserError: The image is absent.
-    """
-    return REDUCTIONS if read_bytes(path, "image", len(_JPEG_MAGIC)) == _JPEG_MAGIC else (1,)

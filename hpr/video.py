@@ -10,7 +10,7 @@ import numpy as np
 
 from hpr.errors import UserError
 from hpr.files import read_bytes
-from hpr.pixels import Image, ImageSource, is_turned
+from hpr.pixels import Image, ImageSource, is_turned, reduce_image
 from hpr.poses import Frame
 from hpr.settings import Orientation
 
@@ -101,7 +101,7 @@ class Video(ImageSource):
                 is_decoded = False
             if not is_decoded:
                 raise UserError(f"{self.name}: frame {number} cannot be decoded")
-            return np.asarray(cv2.cvtColor(image, cv2.COLOR_BGR2RGB), np.uint8)
+            return np.asarray(cv2.cvtColor(reduce_image(image, reduction), cv2.COLOR_BGR2RGB), np.uint8)
 
     def size(self, frame: Frame) -> tuple[int, int]:
         """Returns width and height, which all frames have in common."""

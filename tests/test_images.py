@@ -12,7 +12,7 @@ import pytest
 
 from hpr.errors import UserError
 from hpr.images import ImageFolder, ImageList, ImageSource, decode_image, open_images, read_image
-from hpr.pixels import REDUCTIONS, read_header
+from hpr.pixels import REDUCTIONS, read_header, reductions_of
 from hpr.poses import Frame
 from hpr.skeleton import POSETRACK15
 
@@ -108,18 +108,31 @@ class TestImageSize:
 
 
 class TestReductions:
-    @pytest.mark.parametrize(("reduction", "size"), [(1, (21, 33)), (2, (11, 17)), (4, (6, 9)), (8, (3, 5))])
-    def test_jpeg(self, reduction: int, size: tuple[int, int], tmp_path: Path) -> None:
-        cv2.imwrite(str(tmp_path / "a.jpg"), np.full((21, 33, 3), (0, 128, 255), np.uint8))
-        picture(tmp_path / "a.png")
-        for source in (ImageFolder(tmp_path), ImageList([tmp_path / "a.jpg", tmp_path / "a.png"])):
-            image = source.read(named("a.jpg"), reduction)
-            assert image.shape == (*size, 3)
-            assert np.abs(image.astype(int) - (255, 128, 0)).max() <= 3
-            assert source.reductions(named("a.jpg")) == REDUCTIONS
-            assert source.reductions(named("a.png")) == (1,)
-        with pytest.raises(UserError, match=r"b\.jpg: no such image"):
-            ImageFolder(tmp_path).reductions(named("b.jpg"))
+    @pytest.mark.parametrize(
+        ("size", "expected"),
+        [
+            ((0, 0), (1, 2, 4, 8)),
+            ((64, 8), (1, 2, 4, 8)),
+            ((4032, 3020), (1, 2, 4)),
+            ((6, 4), (1, 2)),
+            ((640, 427), (1,)),
+        ],
+    )
+    def test_what_divides_both_sides(self, size: tuple[int, int], expected: tuple[int, ...]) -> None:
+        assert reductions_of(size) == expected
+
+    @pytest.mark.parametrize("ending", ["jpg", "png", "webp", "bmp"])
+    @pytest.mark.parametrize("reduction", REDUCTIONS)
+    def test_each_pixel_is_a_mean(self, reduction: int, ending: str, tmp_path: Path) -> None:
+        pixels = np.kron(np.random.default_rng(0).integers(0, 256, (6, 10, 3)), np.ones((8, 8, 1))).astype(np.uint8)
+        pixels = cv2.GaussianBlur(pixels, (0, 0), 3.0)
+        path = tmp_path / f"a.{ending}"
+        cv2.imwrite(str(path), pixels)
+        blocks = pixels[..., ::-1].reshape(48 // reduction, reduction, 80 // reduction, reduction, 3)
+        for source in (ImageFolder(tmp_path), ImageList([path])):
+            image = source.read(named(path.name), reduction)
+            assert image.shape == (48 // reduction, 80 // reduction, 3)
+            assert np.abs(image - blocks.mean(axis=(1, 3))).mean() < 4
 
 
 class TestImageFolder:

@@ -83,7 +83,6 @@ def test_what_the_header_says(clip: Path) -> None:
     assert video.size(numbered(3)) == (64, 48)
     assert [video.has(numbered(number)) for number in (-1, 0, 29)] == [False, True, True]
     assert video.expected(numbered(3)) == "frame 3"
-    assert video.reductions(numbered(3)) == (1,)
 
 
 def turn(clip: Path, turned: Path) -> None:

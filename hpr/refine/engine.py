@@ -3,6 +3,7 @@
 import copy
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import replace
+from itertools import chain
 from pathlib import Path
 from typing import Any, get_args, overload
 
@@ -49,8 +50,6 @@ from hpr.skeleton import Skeleton, SkeletonLike
 
 _MIN_CONFIDENCE = 0.3
 """Further iterations start from keypoints above this confidence: starting from all makes poses worse."""
-
-_Launched = tuple[list[PersonCrop], Prediction]  # B people with their poses, perhaps still being computed
 
 
 class PoseRefiner:
@@ -150,6 +149,11 @@ class PoseRefiner:
     def skeleton(self) -> Skeleton:
         """The network's skeleton."""
         return self._network.skeleton
+
+    @property
+    def canvas(self) -> tuple[int, int] | None:
+        """Height and width of the network's crops, or None where each person's are as large as they need."""
+        return self._network.canvas
 
     @property
     def device_name(self) -> str:
@@ -281,6 +285,7 @@ class PoseRefiner:
         scale: float | None = None,
         scores: FloatArray | None = None,
         box: FloatArray | None = None,
+        reduction: int = 1,
     ) -> PersonCrop | RefinedPose:
         """Makes what the network sees of one person, or an outcome if the pose cannot be refined; thread-safe.
 
@@ -291,24 +296,25 @@ class PoseRefiner:
             scale: The person's scale, from `network_poses`; by default from the pose alone.
             scores: (K,) of the keypoints, NaN where there is none.
             box: (4,) of the person, from `network_poses`; by default around the keypoints.
+            reduction: What the image's sides were divided by, without a remainder.
         """
         if np.isnan(pose).all():
             return RefinedPose(key, Outcome.NO_KEYPOINTS)
-        if min(image.shape[:2]) < MIN_CROP_SIDE:
+        image_size = (image.shape[1] * reduction, image.shape[0] * reduction)
+        if min(image_size) < MIN_CROP_SIDE:
             return RefinedPose(key, Outcome.TINY_IMAGE)
 
         if scale is None:
             person_size = body_scale if scale_rule(self.scale, self.skeleton) == "body" else person_scale
             scale = person_size(pose, self.skeleton, mean_head=self._network.mean_head)
-        image_size = (image.shape[1], image.shape[0])
-        if self._network.canvas is None:
+        if self.canvas is None:
             crop = person_crop(pose, image_size, scale, self.margin)
         else:
             if box is None:
                 (box,) = person_boxes(pose[None], np.full((1, 4), np.nan))
-            crop = canvas_crop(box, image_size, self._network.canvas)
+            crop = canvas_crop(box, image_size, self.canvas)
         if crop is None:
-            return RefinedPose(key, Outcome.CROP_SIZE if self._network.canvas is None else Outcome.OUTSIDE)
+            return RefinedPose(key, Outcome.CROP_SIZE if self.canvas is None else Outcome.OUTSIDE)
 
         keypoints = crop.to_crop(pose)
         size = torch.tensor([[crop.height, crop.width]])
@@ -328,24 +334,28 @@ class PoseRefiner:
                 yield from self._refine_window(window)
 
     def _refine_window(self, people: list[PersonCrop]) -> Iterator[RefinedPose]:
-        previous: list[_Launched | RefinedPose] = []
+        previous: list[Iterable[RefinedPose]] = []
         for batch in group(people, self.batch_pixels, self._network.backbone.placement_room):
             # A GPU computes this batch while the results of the previous one are collected.
             launched = self._launch(batch)
-            yield from _collect(previous)
+            yield from chain(*previous)
             previous = launched
-        yield from _collect(previous)
+        yield from chain(*previous)
 
-    def _launch(self, people: list[PersonCrop]) -> list[_Launched | RefinedPose]:
-        """Runs the network on a batch of people, in halves if the device has too little memory for all."""
+    def _launch(self, people: list[PersonCrop]) -> list[Iterable[RefinedPose]]:
+        """Runs the network on a batch of people, in halves if the device has too little memory for all.
+
+        Returns:
+            The results of each part, which wait for the device when they are iterated over.
+        """
         try:
-            return [(people, self._predict_all(collate(people, self._network, self.device)))]
+            return [separate(people, self._predict_all(collate(people, self._network, self.device)))]
         except torch.OutOfMemoryError:
             pass  # the memory is free only after this block
 
         torch.cuda.empty_cache()
         if len(people) == 1:
-            return [RefinedPose(people[0].key, Outcome.MEMORY)]
+            return [[RefinedPose(people[0].key, Outcome.MEMORY)]]
         self.batch_pixels //= 2
         half = len(people) // 2
         return self._launch(people[:half]) + self._launch(people[half:])
@@ -384,12 +394,3 @@ class PoseRefiner:
             is_inside = codec.rectangles(network.heatmap_size(batch.sizes), *parts.shape[2:])  # (B, 1, h, w)
             parts = parts.masked_fill(~is_inside, -1.0)
         return network.decode(parts, offsets, batch.tensors[:, 3:])
-
-
-def _collect(launched: list[_Launched | RefinedPose]) -> Iterator[RefinedPose]:
-    """Waits for the device and yields the results in image pixels."""
-    for batch in launched:
-        if isinstance(batch, RefinedPose):
-            yield batch
-        else:
-            yield from separate(*batch)

@@ -7,9 +7,13 @@ from concurrent.futures import Future, ThreadPoolExecutor
 from functools import partial
 from typing import Any, TypeVar
 
+import numpy as np
+
+from hpr.crops import canvas_scales, reduction_for
 from hpr.errors import UserError
-from hpr.images import ImageSource
-from hpr.poses import Frame, FrameKey, PoseSequence
+from hpr.images import Image, ImageSource
+from hpr.pixels import REDUCTIONS, reductions_of
+from hpr.poses import FloatArray, Frame, FrameKey, PoseSequence
 from hpr.refine.batching import PersonCrop
 from hpr.refine.engine import PoseRefiner
 from hpr.refine.merge import apply_refined
@@ -113,15 +117,32 @@ def _decode_frame(
     """Reads the image of a frame; returns a function for each person that makes their crop."""
     frame_key, frame = job
     keys = [PersonKey(frame_key, person) for person in range(len(frame))]
+    poses, scores, scales, boxes = refiner.network_poses(frame)
     try:
-        image = images.read(frame)
+        image, reduction = _read_image(images, frame, boxes, refiner.canvas)
     except UserError as error:
         return [partial(RefinedPose, key, Outcome.BAD_IMAGE, str(error)) for key in keys]
 
-    people = zip(*refiner.network_poses(frame), keys, strict=True)
-    return [
-        partial(refiner.crop_person, image, pose, key, scale, scores, box) for pose, scores, scale, box, key in people
-    ]
+    people = zip(poses, keys, scales, scores, boxes, strict=True)
+    return [partial(refiner.crop_person, image, *person, reduction) for person in people]
+
+
+def _read_image(
+    images: ImageSource, frame: Frame, boxes: FloatArray, canvas: tuple[int, int] | None
+) -> tuple[Image, int]:
+    """Reads the image of a frame; returns it and what its sides were divided by.
+
+    For crops of a canvas's size, an image of large people is read faster with fewer pixels, which are still more than
+    the crops have. Other crops are those of the whole image to the last bit.
+    """
+    if canvas is None:
+        return images.read(frame), 1
+
+    scale = float(np.fmax.reduce(canvas_scales(boxes, canvas)))  # of the smallest person; NaN without keypoints
+    reduction = reduction_for(scale, REDUCTIONS)
+    if reduction > 1:
+        reduction = reduction_for(scale, reductions_of(images.size(frame)))
+    return images.read(frame, reduction), reduction
 
 
 def prefetch(pool: ThreadPoolExecutor, work: Callable[[S], T], items: Iterable[S], depth: int) -> Iterator[T]:

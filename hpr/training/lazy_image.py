@@ -8,16 +8,13 @@ from typing import NamedTuple
 import cv2
 import numpy as np
 
-from hpr.crops import Crop
+from hpr.crops import Crop, reduction_for
 from hpr.images import Image, ImageSource
-from hpr.pixels import REDUCTIONS
+from hpr.pixels import REDUCTIONS, reductions_of
 from hpr.poses import FloatArray, Frame, IntArray
 
 CUT_STEP = REDUCTIONS[-1]
 """Images are cut at multiples of 8 pixels, so that the cuts stay integral at all reduced JPEG scales."""
-
-_MAX_REDUCED_SCALE = 0.75
-"""Largest scale of a crop relative to a reduced image; above it, the crop would be visibly less sharp."""
 
 
 class Rotation(NamedTuple):
@@ -50,7 +47,7 @@ class LazyImage:
     """An image that may be rotated (`replace(image, rotation=…)`) and then cut, without pixels until they are needed.
 
     Attributes:
-        read: Returns the stored image's pixels with its sides divided by one of `reductions`, rounded up.
+        read: Returns the stored image's pixels with its sides divided by one of `reductions`.
         width: Width in pixels of the stored image.
         height: Height in pixels of the stored image.
         reductions: Numbers that `read` can divide by, 1 first.
@@ -82,7 +79,8 @@ class LazyImage:
         def read(reduction: int) -> Image:
             return images.read(frame, reduction)
 
-        return cls(read, *images.size(frame), images.reductions(frame))
+        size = images.size(frame)
+        return cls(read, *size, reductions_of(size))
 
     @property
     def size(self) -> tuple[int, int]:
@@ -98,7 +96,7 @@ class LazyImage:
 
     def reduction_for(self, scale: float) -> int:
         """Returns the largest reduction at which a crop of a scale still has fewer pixels than the reduced image."""
-        return max(r for r in self.reductions if r == 1 or r * scale <= _MAX_REDUCED_SCALE)
+        return reduction_for(scale, self.reductions)
 
     def crop(self, crop: Crop, reduction: int = 1) -> Image:
         """Returns the pixels (height, width, 3) of a crop.

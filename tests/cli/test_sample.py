@@ -38,9 +38,9 @@ def test_sample_is_not_what_training_draws(tmp_path: Path) -> None:
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize(("objective", "score"), [("mota", "MOTA"), ("map", "mAP")])
-def test_bare_command_raises_the_score(objective: str, score: str, tmp_path: Path) -> None:
-    output = succeed("refine.py", f"objective={objective}", cwd=tmp_path)
+@pytest.mark.parametrize(("objective", "score", "settings"), [("mota", "MOTA", []), ("map", "mAP", ["flip=false"])])
+def test_bare_command_raises_the_score(objective: str, score: str, settings: list[str], tmp_path: Path) -> None:
+    output = succeed("refine.py", f"objective={objective}", *settings, cwd=tmp_path)
     folder = tmp_path / "output" / f"refined_{objective}"
     metrics = read_report(folder)["metrics"]
     assert metrics["after"][score] >= metrics["before"][score] + 10

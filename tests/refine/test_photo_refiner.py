@@ -3,14 +3,17 @@
 from pathlib import Path
 from typing import Any
 
+import cv2
 import numpy as np
 import pytest
 from matplotlib.cbook import get_sample_data
 
 from hpr import PoseRefiner, RefinedPoses
-from hpr.images import Image, read_image
-from hpr.poses import FloatArray
+from hpr.images import Image, ImageFolder, read_image
+from hpr.poses import FloatArray, Frame, PoseSequence
+from hpr.refine.objective import MAP
 from hpr.refine.results import Outcome
+from hpr.refine.stream import refine_sequences
 from hpr.skeleton import PHOTO19
 
 PHOTOGRAPH = Path(str(get_sample_data("grace_hopper.jpg", asfileobj=False)))
@@ -102,3 +105,51 @@ def test_odd_poses(refiner: PoseRefiner) -> None:
     found = refiner(np.zeros((90, 70, 3), np.uint8), keypoints)
     expected = [Outcome.NO_KEYPOINTS, Outcome.REFINED, Outcome.OUTSIDE, Outcome.REFINED, Outcome.REFINED]
     assert found.outcomes == expected
+
+
+class Noted(ImageFolder):
+    """Notes by how much images are reduced."""
+
+    asked: list[int] = []  # noqa: RUF012
+
+    def read(self, frame: Frame, reduction: int = 1) -> Image:
+        self.asked.append(reduction)
+        return super().read(frame, reduction)
+
+
+@pytest.mark.parametrize(
+    ("name", "width", "scales", "expected"),
+    [
+        pytest.param("a.jpg", 2048, [], None, id="nobody"),
+        pytest.param("a.jpg", 2048, [np.nan], 1, id="without a keypoint"),
+        pytest.param("a.jpg", 2048, [4], 4, id="as large as the image"),
+        pytest.param("a.jpg", 2048, [4, np.nan, 2], 2, id="the smaller one decides"),
+        pytest.param("a.jpg", 2048, [4, 0.5], 1, id="a small one"),
+        pytest.param("a.jpg", 2050, [4], 2, id="no larger reduction divides the width"),
+        pytest.param("a.jpg", 2049, [4], 1, id="an odd width"),
+        pytest.param("a.png", 2048, [4], 4, id="not JPEG"),
+    ],
+)
+def test_large_people_are_decoded_with_fewer_pixels(
+    name: str,
+    width: int,
+    scales: list[float],
+    expected: int | None,
+    image: Image,
+    refiner: PoseRefiner,
+    tmp_path: Path,
+) -> None:
+    """Their poses are those of the whole image, but for half a pixel of 600."""
+    large = cv2.resize(image, (width, 2400), interpolation=cv2.INTER_CUBIC)
+    cv2.imwrite(str(tmp_path / name), cv2.cvtColor(large, cv2.COLOR_RGB2BGR))
+    given, scores = estimates(len(scales), 15.0)
+    keypoints = given * np.reshape(scales, (-1, 1, 1))
+    frame = Frame(name, PHOTO19, keypoints, scores)
+
+    Noted.asked.clear()
+    (refined,) = refine_sequences(refiner, [PoseSequence("a", [frame])], Noted(tmp_path), MAP)
+    assert Noted.asked == ([] if expected is None else [expected])
+    whole = refiner(read_image(tmp_path / name), keypoints, scores=scores)
+    for scale, found, pose in zip(scales, refined.frames[0].keypoints, whole.keypoints, strict=True):
+        shifts = np.linalg.norm(found - pose, axis=1)[PHOTO19.indices(*UPPER_BODY)] / scale
+        assert np.isnan(scale) or np.median(shifts) <= (0.0 if expected == 1 else 0.5)

@@ -77,9 +77,6 @@ class Blank(ImageFolder):
         self.opened[frame.image] += 1
         return 4, 4
 
-    def reductions(self, frame: Frame) -> tuple[int, ...]:
-        return (1,)
-
 
 class Counts(Mpii):
     """A format whose files hold frames of given numbers of people, who can be told apart by their keypoints."""
