@@ -25,6 +25,7 @@ from conftest import (
 
 from hpr.errors import counted
 from hpr.formats import PoseTrack18
+from hpr.models.places import ASSETS
 from hpr.runtime.folders import lock_folder
 
 SAMPLE = ["device=cpu", "flip=false", "margin=50"]
@@ -138,14 +139,20 @@ def test_a_signal_leaves_finished_files_and_a_report(number: int, tmp_path: Path
 @pytest.mark.slow
 def test_a_killed_run_ends_as_an_undisturbed_one(tmp_path: Path) -> None:
     straight, killed = tmp_path / "straight", tmp_path / "killed"
-    succeed("refine.py", *SAMPLE, f"output_dir={straight}")
-    process = start("refine.py", *SAMPLE, f"output_dir={killed}")
+    sample, settings = ASSETS / "sample", [*DEMO, f"dataset.images={ASSETS / 'sample'}"]
+    for kind in ("predictions", "annotations"):
+        (tmp_path / kind).mkdir()
+        for path in sorted((sample / kind).iterdir())[:2]:
+            shutil.copy(path, tmp_path / kind)
+        settings.append(f"dataset.{kind}={tmp_path / kind}")
+    succeed("refine.py", *settings, f"output_dir={straight}")
+    process = start("refine.py", *settings, f"output_dir={killed}")
     wait_for(killed, ".journal/clip*", process)
     process.kill()
     process.communicate()
     assert process.returncode == -signal.SIGKILL
 
-    assert "finished by an earlier run, skipped" in succeed("refine.py", *SAMPLE, f"output_dir={killed}")
+    assert "finished by an earlier run, skipped" in succeed("refine.py", *settings, f"output_dir={killed}")
     for path in (straight / "predictions").iterdir():
         assert (killed / "predictions" / path.name).read_bytes() == path.read_bytes()
     assert not list((killed / "predictions").glob(".*"))

@@ -38,12 +38,11 @@ def test_sample_is_not_what_training_draws(tmp_path: Path) -> None:
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize(("objective", "score", "settings"), [("mota", "MOTA", []), ("map", "mAP", ["flip=false"])])
-def test_bare_command_raises_the_score(objective: str, score: str, settings: list[str], tmp_path: Path) -> None:
-    output = succeed("refine.py", f"objective={objective}", *settings, cwd=tmp_path)
-    folder = tmp_path / "output" / f"refined_{objective}"
+def test_bare_command_raises_the_scores(tmp_path: Path) -> None:
+    output = succeed("refine.py", "objective=mota", cwd=tmp_path)
+    folder = tmp_path / "output" / "refined_mota"
     metrics = read_report(folder)["metrics"]
-    assert metrics["after"][score] >= metrics["before"][score] + 10
+    assert all(metrics["after"][score] >= metrics["before"][score] + 10 for score in ("MOTA", "mAP"))
     assert {path.name for path in folder.iterdir()} == {"predictions", "report.json", "report.html", ".journal"}
     assert "hpr refine POSES IMAGES" in output
 
