@@ -65,7 +65,8 @@ def report_results(
     is_better = findings.scores is not None and findings.scores[1].selection > findings.scores[0].selection
     if 2 * total.moved_far > num_moved and not is_better:  # farther than a refiner should move most poses
         far = f"{total.moved_far} of {num_moved} refined poses moved by more than half a head"
-        report["warnings"].append(f"{far}; these weights may not suit these images")
+        cause = "either the estimates are rough, or the weights do not suit the images"
+        report["warnings"].append(f"{far}: {cause}; look at the people in {report['page']}")
     if findings.scores is not None:
         before, after = findings.scores
         report["warnings"] += fallen_scores(findings)

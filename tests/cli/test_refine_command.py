@@ -255,6 +255,7 @@ class TestScores:
         movement = report["movement"]
         assert [movement["median"], movement["p95"]] == pytest.approx(heads, abs=0.011)
         assert f"moved      {movement['median']:.2f} head sizes in the median" in printed
-        warning = "2 of 2 refined poses moved by more than half a head; these weights may not suit these images"
+        cause = "either the estimates are rough, or the weights do not suit the images"
+        warning = f"2 of 2 refined poses moved by more than half a head: {cause}; look at the people in report.html"
         assert [own for own in report["warnings"] if "limbs" not in own] == ([warning] if is_warned else [])
         assert (f"warning: {warning}" in printed) == is_warned
