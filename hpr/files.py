@@ -17,6 +17,11 @@ import orjson
 from hpr.errors import UserError
 
 
+def name_without_ending(path: Path) -> str:
+    """Returns the name of a file without its ending, or the whole name of a folder, whose dots begin no ending."""
+    return path.name if path.is_dir() else path.stem
+
+
 def read_json(path: Path) -> Any:
     """Returns the parsed content of a JSON file.
 

@@ -6,6 +6,7 @@ from pathlib import Path, PurePath
 from hpr.cli import app
 from hpr.cli.progress import progress_bar, say, warn
 from hpr.errors import UserError
+from hpr.files import name_without_ending
 from hpr.formats import get_format
 from hpr.formats.conversion import losses, without_original
 from hpr.images import ImageSource, open_images
@@ -43,7 +44,7 @@ def convert(settings: ConvertSettings) -> None:
     paths = source.sources(Path(settings.poses))
     output, ending = Path(settings.output), "" if target.is_folder else target.ending
     is_single = len(paths) == 1 and (target.is_folder or output.suffix == ending)
-    outputs = [output] if is_single else [output / f"{path.stem}{ending}" for path in paths]
+    outputs = [output] if is_single else [output / f"{name_without_ending(path)}{ending}" for path in paths]
     for path, output in zip(paths, outputs, strict=True):
         if output.resolve() == path.resolve() or (output.exists() and not settings.overwrite):
             raise UserError(f"{output}: exists already; set another output, or overwrite=true")

@@ -6,6 +6,7 @@ from pathlib import Path
 from hpr.cli import app
 from hpr.cli.progress import progress_bar, warn
 from hpr.errors import UserError, counted
+from hpr.files import name_without_ending
 from hpr.formats import get_format
 from hpr.images import ImageSource, open_images
 from hpr.poses import image_stem
@@ -76,11 +77,12 @@ def pair_sequences(files: Sequence[PoseFile], refined: Sequence[PoseFile] | None
     if refined is None:
         return [SequencePair(sequence.name, sequence.frames) for file in files for sequence in file.sequences]
 
-    refined_by_stem = {file.path.stem: file for file in refined}
+    refined_by_name = {name_without_ending(file.path): file for file in refined}
     pairs: list[SequencePair] = []
     for file in files:
         # Two single files may have different names.
-        other = refined[0] if len(files) == len(refined) == 1 else refined_by_stem.get(file.path.stem)
+        by_name = refined_by_name.get(name_without_ending(file.path))
+        other = refined[0] if len(files) == len(refined) == 1 else by_name
         if other is None:
             folder = refined[0].path.parent
             raise UserError(f"{folder}: expected a refined file for {file.path.name}, found none of that name")

@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Any, ClassVar, NamedTuple
 import numpy as np
 
 from hpr.errors import UserError
-from hpr.files import read_json, replacing, replacing_folder
+from hpr.files import name_without_ending, read_json, replacing, replacing_folder
 from hpr.formats.base import pose_files
 from hpr.formats.records import Original, Record, RecordFormat
 from hpr.poses import BoolArray, FloatArray, Frame, IntArray, PoseSequence, image_stem
@@ -148,7 +148,7 @@ class FrameFiles(RecordFormat):
 
         details = _Files([file.name for file in files], path.is_dir(), is_list, scale, sizes)
         original = parsed._replace(details=details, document=contents, format_name=self.name)
-        return [original.sequence(path.name if path.is_dir() else path.stem, folder)]
+        return [original.sequence(name_without_ending(path), folder)]
 
     def write(self, sequences: Sequence[PoseSequence], path: Path) -> None:
         """See `Format`. From scratch, a folder is written, with a file for each frame that is named like its image."""

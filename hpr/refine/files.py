@@ -11,6 +11,7 @@ from typing import Any
 import numpy as np
 
 from hpr.errors import UserError
+from hpr.files import name_without_ending
 from hpr.formats import Format
 from hpr.formats.arrays import Arrays
 from hpr.formats.conversion import without_original
@@ -179,7 +180,8 @@ class FileAssembly:
 
         if self._side_files is not None:
             scored = [replace(sequence, frames=[_scored(frame) for frame in sequence.frames]) for sequence in sequences]
-            Arrays().write(without_original(scored), self._side_files / f"{path.stem}.npz")
+            name = f"{name_without_ending(file.path)}.npz"
+            Arrays().write(without_original(scored), self._side_files / name)
         self._format.write(sequences, path)
 
     def _wait_for_oldest(self) -> dict[str, Tally]:

@@ -155,13 +155,24 @@ class TestPhotographs:
         assert "how EXIF turns photographs, if it does; read the result with orientation=exif" in said
 
     def test_an_open_pose_folder_a_clip(self, picture: Any, tmp_path: Path) -> None:
-        for clip, pixels in (("one", picture), ("two", 255 - picture)):
+        """Refined, drawn and converted; a dot in a folder's name begins no ending."""
+        names, out = ["cam.1", "cam.2"], tmp_path / "out"
+        for clip, pixels in zip(names, (picture, 255 - picture), strict=True):
             openpose(tmp_path / "j" / clip / "1_keypoints.json")
             (tmp_path / "images" / clip).mkdir(parents=True)
             cv2.imwrite(str(tmp_path / "images" / clip / "1.png"), pixels)
-        succeed("refine", *DEMO, tmp_path / "j", tmp_path / "images", f"output_dir={tmp_path}/out")
-        paths = [tmp_path / "out" / "predictions" / clip / "1_keypoints.json" for clip in ("one", "two")]
+        succeed("refine", *DEMO, tmp_path / "j", tmp_path / "images", f"output_dir={out}", "side_files=true")
+        paths = [out / "predictions" / clip / "1_keypoints.json" for clip in names]
         assert paths[0].read_text() != paths[1].read_text()
+        assert sorted(path.stem for path in (out / "all_keypoints").iterdir()) == names
+
+        (tmp_path / "j" / "cam.2" / "1_keypoints.json").rename(tmp_path / "j" / "cam.2" / "2_keypoints.json")
+        paths[1].rename(paths[1].with_name("2_keypoints.json"))
+        (tmp_path / "images" / "cam.2" / "1.png").rename(tmp_path / "images" / "cam.2" / "2.png")
+        drawn = [f"refined={out}/predictions", f"output_dir={tmp_path}/drawn"]
+        succeed("visualize", tmp_path / "j", tmp_path / "images", *drawn)
+        succeed("convert", tmp_path / "j", tmp_path / "c", "format=coco")
+        assert sorted(path.stem for path in (tmp_path / "c").iterdir()) == names
 
 
 class TestFrameNumbers:
