@@ -46,7 +46,9 @@ def convert(settings: ConvertSettings) -> None:
     is_single = len(paths) == 1 and (target.is_folder or output.suffix == ending)
     outputs = [output] if is_single else [output / f"{name_without_ending(path)}{ending}" for path in paths]
     for path, output in zip(paths, outputs, strict=True):
-        if output.resolve() == path.resolve() or (output.exists() and not settings.overwrite):
+        if output.resolve() == path.resolve():
+            raise UserError(f"{output}: these are the poses to be converted; set another output")
+        if output.exists() and not settings.overwrite:
             raise UserError(f"{output}: exists already; set another output, or overwrite=true")
 
     images = None if settings.images is None else open_images(settings.images, orientation=settings.orientation)

@@ -111,7 +111,7 @@ KINDS = "head, shoulder, elbow, wrist, hip, knee, ankle"
         ("convert", "format=cocoo", "unknown format 'cocoo': expected one of auto, posetrack18"),
         ("convert", "format=auto", "format=auto: expected the name of a format to write"),
         ("convert", "input_format=mpii", "clip.json"),
-        ("convert", "output=clip.json overwrite=true", "exists already"),
+        ("convert", "output=clip.json overwrite=true", "clip.json: these are the poses to be converted; set another"),
         ("convert", "format=ultralytics_labels", "set images"),
         ("visualize", "poses=/no/where", "/no/where: no such file or folder"),
         ("visualize", "images=/no/where", "/no/where: expected /no/where/"),
