@@ -42,9 +42,11 @@ def load_network(
         UserError: The weights are absent, damaged, not a refiner's, or for another architecture, skeleton or input.
     """
     only_backbone = f"{path}: expected a refiner's weights, found a backbone's, which only training can use"
-    if _is_pretrained(path):
+    if str(path) == PRETRAINED:
         raise UserError(only_backbone)
     path = find_weights(path)
+    if _is_pretrained(path):
+        raise UserError(only_backbone)
     tensors, provenance = weights.load(path)
     if provenance.kind != "refiner":
         raise UserError(only_backbone)

@@ -25,6 +25,7 @@ KINDS = "head, shoulder, elbow, wrist, hip, knee, ankle"
         ("refine", "dataset.predictions=/no/where", "/no/where: no such file or folder; expected a folder of .json"),
         ("refine", "dataset.root=/no/where", "expected /no/where/images/a_640x480.png and 4 more images, found none"),
         ("refine", "model.weights=nothing.safetensors", "nothing.safetensors: no such weights"),
+        ("refine", "model.weights=nothing.pt", "nothing.pt: no such weights"),
         ("refine", "model.architecture=resnet50", "expected weights of resnet50, found demo's; use model=demo"),
         ("refine", "model.skeleton=coco17", "expected weights for the keypoints of coco17, found posetrack15's"),
         ("refine", "model.input=confident_discs", "expected weights of input=confident_discs, found discs"),

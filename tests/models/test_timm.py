@@ -161,7 +161,11 @@ def test_pretrained_weights(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 @pytest.mark.parametrize("path", ["pretrained", "a.pth"])
-def test_only_timms_networks_start_from_such_weights(path: str) -> None:
+def test_only_timms_networks_start_from_such_weights(
+    path: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    Path("a.pth").touch()
     with pytest.raises(UserError, match=f"model.weights={path}: only timm's networks start from such weights"):
         start_network("resnet50", POSETRACK15, path)
     with pytest.raises(UserError, match=f"{path}: expected a refiner's weights, found a backbone's, which only"):
