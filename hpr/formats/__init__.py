@@ -150,6 +150,8 @@ def _unknown(document: object) -> str:
     """Returns what a document of no known format has, and which format is nearest."""
     record = document[0] if isinstance(document, list) else document
     keys = list(record) if isinstance(record, dict) else []
+    if {"persons", "joints", "movement"} <= set(keys):
+        return "this is the report of hpr refine; the refined poses are in the folder predictions beside it"
     what = f"a list of {len(document)}" if isinstance(document, list) else fields.summary(document)
     found = f"found {what}{' with ' if keys else ''}{', '.join(map(str, keys))}"
     words = {name: set(re.findall(r"\w+", own.looks_like)) & set(map(str, keys)) for name, own in FORMATS.items()}

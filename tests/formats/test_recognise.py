@@ -130,6 +130,7 @@ def test_the_sample_is_posetrack18() -> None:
         ("a.json", None, "a.json: no such file"),
         ("a.json", "keypoints: none\n", "a.json: not valid JSON at line 1, column 1"),
         ("a.json.gz", "", r"found a file that ends with '.gz'; expected .json, .npz, .mat, .txt"),
+        ("report.json", '{"persons": {}, "joints": {}, "movement": {}}', "poses are in the folder predictions"),
         ("a" * 400, None, r"aaa: cannot be read \(File name too long\)"),
     ],
 )
