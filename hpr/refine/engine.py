@@ -349,7 +349,8 @@ class PoseRefiner:
             The results of each part, which wait for the device when they are iterated over.
         """
         try:
-            return [separate(people, self._predict_all(collate(people, self._network, self.device)))]
+            with torch.autocast(self.device.type, enabled=False):  # the program's own does not change the precision
+                return [separate(people, self._predict_all(collate(people, self._network, self.device)))]
         except torch.OutOfMemoryError:
             pass  # the memory is free only after this block
 

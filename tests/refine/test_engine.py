@@ -224,6 +224,16 @@ def test_the_network_is_left_alone(training: bool, settings: dict[str, Any]) -> 
     assert all(torch.equal(tensor, state[name]) for name, tensor in network.state_dict().items())
 
 
+@pytest.mark.parametrize("name", ["photo", "demo"])
+def test_autocast_of_the_program_changes_nothing(name: str) -> None:
+    refiner, keypoints = PoseRefiner.load(name, "cpu"), people(COCO17)
+    expected = refiner(IMAGE, keypoints, skeleton="coco17")
+    with torch.autocast("cpu", torch.bfloat16):
+        found = refiner(IMAGE, keypoints, skeleton="coco17")
+    np.testing.assert_array_equal(found.keypoints, expected.keypoints)
+    np.testing.assert_array_equal(found.confidence, expected.confidence)
+
+
 @pytest.mark.cuda
 @pytest.mark.skipif(not torch.cuda.is_available(), reason="needs a CUDA device")
 @pytest.mark.parametrize("golden", ["refined", "refined_flip"])
