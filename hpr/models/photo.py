@@ -87,7 +87,7 @@ class PhotoRefiner(Refiner):
         super().__init__(lambda channels: MoveNet(), skeleton, input_kind="gaussians")
         self.set_input_mean([_RGB_UNIT] * 3 + [0.0] * len(skeleton))
         cells = max(self.canvas) / self.grid.stride
-        self._spreads = 2 * torch.tensor(skeleton.sigmas) * _SIZE_PER_SIDE * cells  # (K,)
+        self._spreads = 2 * torch.tensor(skeleton.sigmas, dtype=torch.float32) * _SIZE_PER_SIDE * cells  # (K,)
 
     def _add_heads(self) -> None:
         self.pose_head = PoseHead(len(self.skeleton))

@@ -45,7 +45,7 @@ ARCHITECTURES = {
 
 
 def build_network(name: str, skeleton: Skeleton, input_kind: InputKind = "discs") -> Refiner:
-    """Builds a network with random weights.
+    """Builds a network with random weights, in fp32 whatever PyTorch's default type of numbers is.
 
     Args:
         name: Name of the architecture.
@@ -56,7 +56,7 @@ def build_network(name: str, skeleton: Skeleton, input_kind: InputKind = "discs"
         UserError: There is no such architecture, or timm is not installed.
     """
     if name == PHOTO:
-        return PhotoRefiner(skeleton)
+        return PhotoRefiner(skeleton).float()
     if name.startswith(TIMM):
         # Imported late: timm is optional and takes two seconds to import.
         from hpr.models.backbones.timm import TimmBackbone
@@ -68,4 +68,4 @@ def build_network(name: str, skeleton: Skeleton, input_kind: InputKind = "discs"
         known = ", ".join([*ARCHITECTURES, PHOTO, f"{TIMM}NAME"])
         raise UserError(f"unknown architecture '{name}': expected one of {known}")
 
-    return Refiner(architecture.backbone, skeleton, architecture.mean_head, input_kind)
+    return Refiner(architecture.backbone, skeleton, architecture.mean_head, input_kind).float()

@@ -234,6 +234,18 @@ def test_autocast_of_the_program_changes_nothing(name: str) -> None:
     np.testing.assert_array_equal(found.confidence, expected.confidence)
 
 
+@pytest.mark.parametrize("name", ["photo", "demo"])
+def test_default_type_of_the_program_changes_nothing(name: str) -> None:
+    expected = PoseRefiner.load(name, "cpu")(IMAGE, people(COCO17), skeleton="coco17")
+    torch.set_default_dtype(torch.float64)
+    try:
+        found = PoseRefiner.load(name, "cpu")(IMAGE, people(COCO17), skeleton="coco17")
+    finally:
+        torch.set_default_dtype(torch.float32)
+    np.testing.assert_array_equal(found.keypoints, expected.keypoints)
+    np.testing.assert_array_equal(found.confidence, expected.confidence)
+
+
 @pytest.mark.cuda
 @pytest.mark.skipif(not torch.cuda.is_available(), reason="needs a CUDA device")
 @pytest.mark.parametrize("golden", ["refined", "refined_flip"])
