@@ -93,7 +93,7 @@ def _train(
     """Builds what the settings describe and trains it in this process; returns the exit status."""
     model, dataset, folder = settings.model, settings.dataset, Path(processes.agreed(settings.output_dir))
     if dataset.training is None or dataset.validation is None:
-        trainable = "synthetic, posetrack18, posetrack17, posetrack21, coco, crowdpose, mpii or mix"
+        trainable = "synthetic, posetrack18, posetrack17, posetrack21, coco, crowdpose, mpii, photos or mix"
         raise UserError(f"dataset={dataset.name}: nothing to train on in it; use dataset={trainable}")
 
     # The network and what it learns from.

@@ -59,6 +59,7 @@ KINDS = "head, shoulder, elbow, wrist, hip, knee, ankle"
         ("train", "canvas={}", "canvas: the value is not of the type that this setting has"),
         ("train", "dataset.validation.frames=1e-30", "expected a valid integer"),
         ("train", "dataset=auto dataset.predictions=a", "nothing to train on in it; use dataset=synthetic"),
+        ("train", "dataset=alphapose", "dataset=alphapose: nothing to train on in it; use dataset=synthetic"),
         ("train", "optimizer=adam", "optimizer=adam: there is no such optimizer; expected one of adamw, sgd"),
         ("train", "optimizer.weight_decay=-5", "optimizer: Invalid weight_decay value: -5"),
         ("train", "+optimizer.odd=1", "optimizer: "),
