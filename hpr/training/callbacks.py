@@ -1,5 +1,6 @@
 """Hooks of a training run, and the one that writes TensorBoard's files."""
 
+import math
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
@@ -60,7 +61,9 @@ class TensorBoard(Callback):
     def on_validation(self, step: int, result: ValidationResult) -> None:
         from tensorboardX.summary import image
 
-        self._write_scalars(step, **result.scores.metrics)
+        # TensorBoard's library would report a NaN as if the training had made it.
+        known = {name: value for name, value in result.scores.metrics.items() if not math.isnan(value)}
+        self._write_scalars(step, **known)
         if result.picture is not None:
             self._write(step, summary=image("people", result.picture, dataformats="HWC"))
 

@@ -285,6 +285,7 @@ def test_scalars_and_pictures_for_tensorboard(tmp_path: Path) -> None:
         writer.on_step(step, Losses(torch.tensor(0.5), torch.tensor(0.25)), torch.tensor(2.0), 0.1)
     for people in (None, picture):
         writer.on_validation(5, ValidationResult(scores(1.0), people))
+    writer.on_validation(7, ValidationResult(scores(float("nan")), None))  # nobody was scored by mAP
     writer.on_end()
 
     (path,) = tmp_path.glob("events.*")
