@@ -123,7 +123,14 @@ def network_tensors(network: Refiner) -> weights.Tensors:
 
 
 def _is_pretrained(path: str | Path) -> bool:
-    """Returns whether a path means weights of a library of backbones."""
+    """Returns whether a path means weights of a library of backbones.
+
+    Raises:
+        UserError: It is a checkpoint of `hpr train`, which has a file of its weights beside it.
+    """
+    own = Path(path).with_suffix(".safetensors")
+    if Path(path).suffix == ".pt" and weights.has_provenance(own):
+        raise UserError(f"{path}: expected weights, found a checkpoint, which only resume=true reads; use {own}")
     return str(path) == PRETRAINED or Path(path).suffix in (".pth", ".pt")
 
 

@@ -55,6 +55,11 @@ def refused(path: Path, architecture: str = "demo", skeleton: Skeleton = POSETRA
     return message.removeprefix(f"{path}: ")
 
 
+def test_a_checkpoint_names_the_weights_beside_it(path: Path, demo: Refiner) -> None:
+    expected = f"expected weights, found a checkpoint, which only resume=true reads; use {saved(path, demo)}"
+    assert refused(path.with_suffix(".pt")) == expected
+
+
 @pytest.mark.parametrize("skeleton", [POSETRACK15, COCO17], ids=lambda skeleton: skeleton.name)
 @pytest.mark.parametrize("dtype", [np.float32, np.float16], ids=["fp32", "fp16"])
 def test_round_trip(skeleton: Skeleton, dtype: Any, path: Path) -> None:
