@@ -1,5 +1,6 @@
 """`hpr train`: train a refiner."""
 
+import shlex
 import time
 from collections.abc import Callable, Sequence
 from contextlib import nullcontext
@@ -139,7 +140,7 @@ def _train(
             trainer, examples, validation, folder, settings.resume, model.architecture, callbacks, stop_requested
         )
         if processes.is_first:
-            _print_end(settings, trainer, validation.before, scores, folder)
+            _print_end(trainer, validation.before, scores, folder)
     return 0 if trainer.progress.step >= trainer.num_steps else 130
 
 
@@ -180,7 +181,7 @@ class Console(Callback):
         self._bar.close()
 
 
-def _print_end(settings: TrainSettings, trainer: Trainer, before: Scores, scores: Scores | None, folder: Path) -> None:
+def _print_end(trainer: Trainer, before: Scores, scores: Scores | None, folder: Path) -> None:
     """Prints the last scores and how to refine, or how to continue a run that was stopped."""
     step = trainer.progress.step
     if scores is None and step >= trainer.num_steps:
@@ -193,9 +194,7 @@ def _print_end(settings: TrainSettings, trainer: Trainer, before: Scores, scores
 
     print(f"\nafter {counted(step, 'step')}, on the validation\n{metrics_table({'input': before, 'refined': scores})}")
     print(f"\nwrote {folder}: best.safetensors, last.safetensors, last.pt, config.yaml, curves; refine with")
-    model = settings.model
-    skeleton = "" if model.skeleton == "posetrack15" else f" model.skeleton={model.skeleton}"
-    print(f"  hpr refine model={model.architecture}{skeleton} model.weights={folder}/best.safetensors")
+    print(f"  hpr refine POSES IMAGES model.weights={shlex.quote(f'{folder}/best.safetensors')}")
 
 
 def complete_overrides(overrides: Sequence[str]) -> list[str]:

@@ -33,7 +33,7 @@ def trained(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, str]:
 def test_a_run_prints_a_table_and_leaves_everything_behind(trained: tuple[Path, str]) -> None:
     folder, output = trained
     assert re.search(r"mAP +MOTA +PCKh\ninput +\d+\.\d +-?\d+\.\d +\d+\.\d\nrefined", output)
-    assert f"hpr refine model=demo model.weights={folder}/best.safetensors" in output
+    assert f"hpr refine POSES IMAGES model.weights={folder}/best.safetensors" in output
     line = r"^step 1 of 4: loss \d+\.\d+, learning rate [^ ]+, \S+ steps per second, \d\d:\d\d left$"
     assert re.search(line, output, re.MULTILINE), "where there is no terminal to show a bar in"
 
