@@ -57,6 +57,7 @@ def refused(path: Path, architecture: str = "demo", skeleton: Skeleton = POSETRA
 
 def test_a_checkpoint_names_the_weights_beside_it(path: Path, demo: Refiner) -> None:
     expected = f"expected weights, found a checkpoint, which only resume=true reads; use {saved(path, demo)}"
+    path.with_suffix(".pt").touch()
     assert refused(path.with_suffix(".pt")) == expected
 
 
