@@ -7,7 +7,7 @@ from typing import Literal, get_args
 
 import torch
 
-from hpr.errors import UserError
+from hpr.errors import UserError, counted
 
 PrecisionName = Literal["fp32", "tf32", "bf16", "fp16"]
 
@@ -73,7 +73,7 @@ def bf16_advice(people: int, is_large: bool, passes: int, cores: int) -> str | N
     seconds = people * passes * seconds_per_pass / cores
     if seconds < _LONG_RUN:
         return None
-    time = f"{people} people take some {seconds / 60:.0f} minutes in fp32"
+    time = f"{people} people take about {counted(round(seconds / 60), 'minute')} in fp32"
     change = "moves half of the keypoints by less than 0.1 pixels, and scores by 0.3 points at most"
     return f"{time}; precision=bf16 is {gain} as fast here; it {change} (docs/performance.md)"
 

@@ -139,10 +139,11 @@ def test_slow_precision(precision: PrecisionName, has_bf16: bool, monkeypatch: p
     ("people", "is_large", "passes", "cores", "line"),
     [
         pytest.param(29, True, 2, 1, None, id="short"),
-        pytest.param(90, True, 2, 1, "90 people take some 3 minutes in fp32; precision=bf16 is four", id="large"),
+        pytest.param(90, True, 2, 1, "90 people take about 3 minutes in fp32; precision=bf16 is four", id="large"),
         pytest.param(90, True, 2, 4, None, id="many cores"),
         pytest.param(90, False, 2, 1, None, id="small network"),
-        pytest.param(9000, False, 1, 1, "9000 people take some 6 minutes in fp32; precision=bf16 is twice", id="many"),
+        pytest.param(1600, False, 1, 1, "1600 people take about 1 minute in fp32", id="a minute"),
+        pytest.param(9000, False, 1, 1, "9000 people take about 6 minutes in fp32; precision=bf16 is twice", id="many"),
     ],
 )
 def test_bf16_advice(
